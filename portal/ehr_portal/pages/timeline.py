@@ -13,12 +13,12 @@ from ehr_portal.gateway.operations import WithheldMarker
 from ehr_portal.pages.record_views import fetch_page_head, record_template_values
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.timeline import (
-    KIND_TITLES,
     OLDEST_YEAR,
     TimelineFilter,
     fetch_timeline,
     parse_filter,
 )
+from ehr_portal.record.timeline_sources import KIND_TITLES
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
 

@@ -8,16 +8,14 @@ of another type can be missing between. What has no date stands at the end of th
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
-from ehr_portal.i18n import N_, day_start, fhir_timestamp
-from ehr_portal.record.interpretations import LEVELS
+from ehr_portal.gateway.client import GatewayClient, SearchResults
+from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.record import (
     MAX_SEARCHES_AT_ONCE,
     MAX_SECTION_ROWS,
@@ -25,6 +23,16 @@ from ehr_portal.record.record import (
     none_if_forbidden,
 )
 from ehr_portal.record.rows import RecordRow, build_row
+from ehr_portal.record.timeline_days import TimelineDay, TimelineEntry, group_by_day
+from ehr_portal.record.timeline_sources import (
+    FAR_FUTURE,
+    KIND_TITLES,
+    SOURCES,
+    TimelineSource,
+    date_bounds,
+    end_of,
+    start_of,
+)
 
 # Matches of each search, and of the second try where so many fall on one day. Chosen: a month of an
 # ordinary life in the first, a day of intensive care in the second.
@@ -34,97 +42,6 @@ FIRST_COUNT, SECOND_COUNT = 30, 200
 MAX_ROUNDS = 12
 # The first year that a reader can ask for is that of their birth; without one this. Chosen.
 OLDEST_YEAR = 1900
-
-KIND_TITLES = {
-    "visits": N_("Visits"),
-    "problems": N_("Health problems"),
-    "allergies": N_("Allergies"),
-    "medicines": N_("Medicines"),
-    "immunisations": N_("Immunisations"),
-    "results": N_("Test results"),
-    "measurements": N_("Measurements and findings"),
-    "reports": N_("Reports and scans"),
-    "procedures": N_("Procedures"),
-    "documents": N_("Documents"),
-    "plans": N_("Appointments, plans and referrals"),
-    "more": N_("Other records"),
-}
-
-
-@dataclass(frozen=True)
-class TimelineSource:
-    """One search of the timeline: a type, and the date by which it stands there."""
-
-    resource_type: str
-    # A key of KIND_TITLES.
-    kind: str
-    # The search parameter of the date; empty for a type that has none.
-    date_param: str
-    # The element that the parameter is about, without the ending of its datatype.
-    date_element: str
-    params: Mapping[str, str] = field(default_factory=dict)
-    patient_param: str = "patient"
-    # Those without this date have another one, by which a source of their own finds them.
-    has_other_date: bool = False
-
-
-_LABORATORY = "laboratory"
-SOURCES = (
-    TimelineSource("Encounter", "visits", "date", "period"),
-    TimelineSource("EpisodeOfCare", "visits", "date", "period"),
-    TimelineSource("Condition", "problems", "onset-date", "onset", has_other_date=True),
-    # An onset in words or as an age is no date.
-    TimelineSource(
-        "Condition", "problems", "recorded-date", "recordedDate", {"onset-date:missing": "true"}
-    ),
-    TimelineSource("FamilyMemberHistory", "problems", "date", "date"),
-    TimelineSource("AllergyIntolerance", "allergies", "date", "recordedDate"),
-    TimelineSource("AdverseEvent", "allergies", "date", "date", patient_param="subject"),
-    TimelineSource(
-        "MedicationRequest", "medicines", "authoredon", "authoredOn",
-        {"_include": "MedicationRequest:medication"},
-    ),
-    TimelineSource(
-        "MedicationStatement", "medicines", "effective", "effective",
-        {"_include": "MedicationStatement:medication"},
-    ),
-    TimelineSource(
-        "MedicationAdministration", "medicines", "effective-time", "effective",
-        {"_include": "MedicationAdministration:medication"},
-    ),
-    TimelineSource(
-        "MedicationDispense", "medicines", "whenhandedover", "whenHandedOver",
-        {"_include": "MedicationDispense:medication"},
-    ),
-    TimelineSource("Immunization", "immunisations", "date", "occurrence"),
-    TimelineSource("ImmunizationRecommendation", "immunisations", "date", "date"),
-    TimelineSource("ImmunizationEvaluation", "immunisations", "date", "date"),
-    TimelineSource("Observation", "results", "date", "effective", {"category": _LABORATORY}),
-    TimelineSource(
-        "Observation", "measurements", "date", "effective", {"category:not": _LABORATORY}
-    ),
-    TimelineSource("QuestionnaireResponse", "measurements", "authored", "authored"),
-    TimelineSource("ClinicalImpression", "measurements", "date", "date"),
-    TimelineSource("DiagnosticReport", "reports", "date", "effective"),
-    TimelineSource("ImagingStudy", "reports", "started", "started"),
-    TimelineSource("Media", "reports", "created", "created"),
-    TimelineSource("Specimen", "reports", "collected", "collection.collected"),
-    TimelineSource("Procedure", "procedures", "date", "performed"),
-    TimelineSource("DeviceRequest", "procedures", "authored-on", "authoredOn"),
-    TimelineSource("DeviceUseStatement", "procedures", "", ""),
-    TimelineSource("Device", "procedures", "", ""),
-    TimelineSource("DocumentReference", "documents", "date", "date"),
-    TimelineSource("Composition", "documents", "date", "date"),
-    TimelineSource("Communication", "documents", "sent", "sent"),
-    TimelineSource("Appointment", "plans", "date", "start"),
-    TimelineSource("CarePlan", "plans", "date", "period"),
-    TimelineSource("Goal", "plans", "start-date", "start"),
-    TimelineSource("ServiceRequest", "plans", "authored", "authoredOn"),
-    TimelineSource("CareTeam", "plans", "date", "period"),
-    TimelineSource("Flag", "more", "date", "period"),
-    TimelineSource("DetectedIssue", "more", "identified", "identified"),
-    TimelineSource("List", "more", "date", "date"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,31 +57,6 @@ class TimelineFilter:
     def is_active(self) -> bool:
         """Return whether anything is left out."""
         return bool(self.kind or self.organization or self.year)
-
-
-@dataclass(frozen=True)
-class TimelineEntry:
-    """One record at its place in time."""
-
-    row: RecordRow
-    # A FHIR date of any precision; empty where there is none.
-    date: str
-
-
-@dataclass(frozen=True)
-class TimelineGroup:
-    """What belongs together on a day: a visit with what was recorded at it, or what has none."""
-
-    visit: RecordRow | None
-    rows: tuple[RecordRow, ...]
-
-
-@dataclass(frozen=True)
-class TimelineDay:
-    """One day; a month or a year where the records say no more."""
-
-    date: str
-    groups: tuple[TimelineGroup, ...]
 
 
 @dataclass(frozen=True)
@@ -248,18 +140,6 @@ def _is_by(organization: str, row: RecordRow) -> bool:
     return organization in ("", row.author)
 
 
-def group_by_day(entries: Iterable[TimelineEntry]) -> tuple[TimelineDay, ...]:
-    """Return entries by day, the newest first; within a day by visit."""
-    by_day: dict[str, list[TimelineEntry]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: fhir_timestamp(entry.date), reverse=True):
-        by_day[_day_of(entry.date)].append(entry)
-    return tuple(TimelineDay(day, _group_by_visit(found)) for day, found in by_day.items())
-
-
-# Later than any date of a record: the end of a period that has none.
-_FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
-
-
 @dataclass(frozen=True)
 class _Found:
     source: TimelineSource
@@ -281,8 +161,8 @@ class _Found:
         """
         if not self.is_cut or not self.results.matches:
             return None
-        last = min(_end_of(self.source, match) for match in self.results.matches)
-        if last >= _FAR_FUTURE:
+        last = min(end_of(self.source, match) for match in self.results.matches)
+        if last >= FAR_FUTURE:
             return date.max
         return last.astimezone(JURISDICTION.zone).date() + timedelta(days=1)
 
@@ -303,10 +183,10 @@ class _TimelineSearch:
         self.since: datetime | None = None
         if wanted.year:
             year = int(wanted.year)
-            self.since = _start_of(date(max(year, 1), 1, 1))
-            bounds.append(_start_of(date(min(year, 9998) + 1, 1, 1)))
+            self.since = start_of(date(max(year, 1), 1, 1))
+            bounds.append(start_of(date(min(year, 9998) + 1, 1, 1)))
         if older_than:
-            bounds.append(_start_of(date.fromisoformat(older_than)))
+            bounds.append(start_of(date.fromisoformat(older_than)))
         self.until = min(bounds, default=None)
 
     async def fetch(self) -> list[_Found]:
@@ -339,7 +219,7 @@ class _TimelineSearch:
         # A period is found by where it begins (`lt`) and ends (`ge`): what began earlier than
         # `since` is taken out afterwards.
         # Without an upper bound what has no date would be found too, after everything else.
-        dates = [f"lt{(self.until or _FAR_FUTURE).isoformat()}"]
+        dates = [f"lt{(self.until or FAR_FUTURE).isoformat()}"]
         dates += [f"ge{self.since.isoformat()}"] if self.since else []
         params: dict[str, Any] = {
             source.date_param: dates,
@@ -385,11 +265,11 @@ def _entries_between(
     if first_day == date.max:
         return []
     lowest = [bound.timestamp() for bound in (since,) if bound]
-    lowest += [_start_of(first_day).timestamp()] if first_day else []
+    lowest += [start_of(first_day).timestamp()] if first_day else []
     entries = {}
     for part in found:
         for match in part.results.matches:
-            start = _date_of(part.source, match)[0]
+            start = date_bounds(part.source, match)[0]
             stamp = fhir_timestamp(start)
             if start and (
                 any(stamp < bound for bound in lowest)
@@ -406,93 +286,7 @@ def _build_rows(found: Sequence[_Found], language: str, now: datetime) -> list[R
     rows = {}
     for part in found:
         for match in part.results.matches:
-            if not _date_of(part.source, match)[0]:
+            if not date_bounds(part.source, match)[0]:
                 row = build_row(match, part.results.included, language, now)
                 rows[row.resource_type, row.id] = row
     return list(rows.values())
-
-
-def _group_by_visit(entries: Sequence[TimelineEntry]) -> tuple[TimelineGroup, ...]:
-    visits = {
-        f"Encounter/{entry.row.id}": entry.row
-        for entry in entries
-        if entry.row.resource_type == "Encounter"
-    }
-    by_visit: dict[str, list[RecordRow]] = {reference: [] for reference in visits}
-    others: list[RecordRow] = []
-    for entry in entries:
-        if entry.row.resource_type == "Encounter":
-            continue
-        visit = visit_of(entry.row.resource)
-        (by_visit[visit] if visit in by_visit else others).append(entry.row)
-    groups = [
-        TimelineGroup(visits[reference], _dangerous_first(rows))
-        for reference, rows in by_visit.items()
-    ]
-    return (*groups, *([TimelineGroup(None, _dangerous_first(others))] if others else ()))
-
-
-def _dangerous_first(rows: Iterable[RecordRow]) -> tuple[RecordRow, ...]:
-    def level(row: RecordRow) -> int:
-        levels = [row.level, *([row.result.level] if row.result else [])]
-        return min(LEVELS.index(level) for level in levels)
-
-    return tuple(sorted(rows, key=lambda row: (row.is_in_error, level(row))))
-
-
-def visit_of(resource: Resource) -> str:
-    """Return the reference of the visit at which something was recorded, empty without one.
-
-    >>> visit_of({"context": {"encounter": [{"reference": "Encounter/7"}]}})
-    'Encounter/7'
-    """
-    context = resource.get("context", {})
-    references = [resource.get("encounter"), context, *context.get("encounter", ())]
-    for reference in references:
-        if isinstance(reference, Mapping) and "reference" in reference:
-            return str(reference["reference"])
-    return ""
-
-
-def _date_of(source: TimelineSource, resource: Resource) -> tuple[str, str]:
-    """Return start and end of the element by which a record stands in the timeline."""
-    if not source.date_element:
-        return "", ""
-    *path, name = source.date_element.split(".")
-    parent: Any = resource
-    for part in path:
-        parent = parent.get(part, {})
-    periods = (parent.get(key) for key in (name, f"{name}Period"))
-    period: Resource = next((value for value in periods if isinstance(value, Mapping)), {})
-    if period:
-        # A period without a beginning stands where it ends.
-        return str(period.get("start") or period.get("end", "")), str(period.get("end", ""))
-    for key in (name, f"{name}DateTime", f"{name}Instant", f"{name}Date"):
-        if isinstance(parent.get(key), str):
-            return parent[key], parent[key]
-    events = parent.get(f"{name}Timing", {}).get("event", ())
-    return (min(events), max(events)) if events else ("", "")
-
-
-def _end_of(source: TimelineSource, resource: Resource) -> datetime:
-    end = _date_of(source, resource)[1]
-    if not end:
-        return _FAR_FUTURE
-    if len(end) == 4:
-        return _start_of(date(min(int(end), 9998) + 1, 1, 1))
-    if len(end) == 7:
-        first = date.fromisoformat(f"{end}-01")
-        return _start_of((first + timedelta(days=32)).replace(day=1))
-    return datetime.fromtimestamp(fhir_timestamp(end), UTC)
-
-
-def _day_of(fhir_date: str) -> str:
-    """Return the day of a FHIR date in the jurisdiction's zone, or the date where it is less."""
-    if len(fhir_date) <= len("2026-11-22"):
-        return fhir_date
-    stamp = fhir_timestamp(fhir_date)
-    return datetime.fromtimestamp(stamp, JURISDICTION.zone).date().isoformat()
-
-
-def _start_of(day: date) -> datetime:
-    return datetime.fromisoformat(day_start(day))

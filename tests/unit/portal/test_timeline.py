@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ehr_portal.record.sections import SECTIONS
-from ehr_portal.record.timeline import KIND_TITLES, SOURCES
+from ehr_portal.record.timeline_sources import KIND_TITLES, SOURCES
 from tests.lib.portal_house import SYSTEM, PortalHouse, portal
 
 __all__ = ["portal"]
