@@ -8,6 +8,7 @@ of another type can be missing between. What has no date stands at the end of th
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -264,17 +265,14 @@ def _entries_between(
 ) -> list[TimelineEntry]:
     if first_day == date.max:
         return []
-    lowest = [bound.timestamp() for bound in (since,) if bound]
-    lowest += [start_of(first_day).timestamp()] if first_day else []
+    lower_bounds = [since, start_of(first_day) if first_day else None]
+    earliest = max((bound.timestamp() for bound in lower_bounds if bound), default=-math.inf)
+    latest = until.timestamp() if until else math.inf
     entries = {}
     for part in found:
         for match in part.results.matches:
             start = date_bounds(part.source, match)[0]
-            stamp = fhir_timestamp(start)
-            if start and (
-                any(stamp < bound for bound in lowest)
-                or (until is not None and stamp >= until.timestamp())
-            ):
+            if start and not earliest <= fhir_timestamp(start) < latest:
                 continue
             row = build_row(match, part.results.included, language, now)
             # One resource may be found by two searches.
