@@ -17,9 +17,8 @@ from ehr_portal.i18n import N_, localizer_for
 from ehr_portal.record.ages import age_in_years
 from ehr_portal.record.display import Text
 from ehr_portal.record.interpretations import ATTENTION, EXPECTED, STRONG, Flag
+from ehr_portal.record.news2 import MIN_AGE
 
-# NEWS2 is for people of this age and more.
-ADULT_YEARS = 16
 # Written instead of UCUM's codes by many systems.
 _UNITS = {
     "mmHg": "mm[Hg]",
@@ -79,7 +78,7 @@ class UsualRanges:
         )
 
     def _limits(self, measured: Resource, day: str) -> dict[str, Any] | None:
-        if (age_in_years(self.birth_date, day) or 0) < ADULT_YEARS:
+        if (age_in_years(self.birth_date, day) or 0) < MIN_AGE:
             return None
         known = _load_ranges()
         codes = [coding.get("code") for coding in measured.get("code", {}).get("coding", ())]
