@@ -137,6 +137,15 @@ def day_start(day: date) -> str:
     return datetime.combine(day, time(), JURISDICTION.zone).isoformat()
 
 
+def has_time_of_day(fhir_date: str) -> bool:
+    """Return whether a FHIR date says more than the day.
+
+    >>> has_time_of_day("2026-11-28T14:00:00+08:00"), has_time_of_day("2026-11-28")
+    (True, False)
+    """
+    return len(fhir_date) > len("2026-11-28")
+
+
 def fhir_timestamp(fhir_date: str) -> float:
     """Return a FHIR date of any precision as seconds, at its first instant; 0 where there is none.
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
+from ehr_portal.record.ages import day_of
 from ehr_portal.record.sections import DOMAIN_TITLES
 
 __all__ = [
@@ -189,8 +189,7 @@ def _parse_flag(task: Resource) -> Flag:
 
 
 def _day_of(instant: str) -> str:
-    at = datetime.fromisoformat(instant) if instant else None
-    return at.astimezone(JURISDICTION.zone).date().isoformat() if at else ""
+    return day_of(datetime.fromisoformat(instant)) if instant else ""
 
 
 def _first_reference(references: Iterable[Resource], resource_type: str) -> Resource:

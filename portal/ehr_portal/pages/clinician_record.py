@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from ehr_portal.gateway.operations import fetch_held_results, fetch_withheld_marker
-from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.i18n import fhir_timestamp, has_time_of_day
 from ehr_portal.pages.hold_result import HOLDABLE_TYPES
 from ehr_portal.pages.record_views import (
     fetch_item,
@@ -91,8 +91,7 @@ async def show_record(request: ClinicianRequest, patient: str) -> Response:
 
 def _is_of_last_day(date: str, now: datetime) -> bool:
     """Return whether an instant with a time lies in the last 24 hours."""
-    has_time = len(date) > len("2026-11-28")
-    return has_time and 0 <= now.timestamp() - fhir_timestamp(date) <= 24 * 60 * 60
+    return has_time_of_day(date) and 0 <= now.timestamp() - fhir_timestamp(date) <= 24 * 60 * 60
 
 
 def _board_details(row: RecordRow, language: str) -> list[Phrase | Text]:

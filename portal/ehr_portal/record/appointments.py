@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.i18n import fhir_timestamp, has_time_of_day
 from ehr_portal.record.display import HAN, Text, concept_text, text_of_record
 from ehr_portal.record.rows import RecordRow, build_row
 
@@ -126,7 +126,7 @@ def _name_in(names: Sequence[str], language: str) -> Text:
 
 
 def _minutes_between(start: str, end: str) -> int | None:
-    if len(start) <= len("2026-11-22") or not end:
+    if not has_time_of_day(start) or not end:
         return None
     minutes = round((fhir_timestamp(end) - fhir_timestamp(start)) / 60)
     return minutes if 0 < minutes < 24 * 60 else None

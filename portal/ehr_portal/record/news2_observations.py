@@ -10,14 +10,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.i18n import fhir_timestamp, has_time_of_day
 from ehr_portal.record.ages import age_in_years, day_of
 from ehr_portal.record.news2 import (
     ACVPU,
@@ -107,7 +107,7 @@ def assess_news2(
     if not times:
         return News2Assessment()
     newest = max(times)
-    age = age_in_years(birth_date, day_of(datetime.fromtimestamp(newest, JURISDICTION.zone)))
+    age = age_in_years(birth_date, day_of(datetime.fromtimestamp(newest, UTC)))
     if age is None or age < MIN_AGE:
         return News2Assessment(AGE_UNKNOWN if age is None else CHILD)
     if any(states_pregnancy(c) for c in conditions) or _is_pregnant(usable, newest):
@@ -142,7 +142,7 @@ def _parse_measurements(observation: Resource) -> Iterator[tuple[str, Measuremen
     at = str(observation.get("effectiveDateTime") or observation.get("effectiveInstant") or "")
     at = at or str(observation.get("effectivePeriod", {}).get("start", ""))
     # A day alone cannot be put into a window of minutes.
-    if len(at) <= len("2026-11-28"):
+    if not has_time_of_day(at):
         return
     for part in (observation, *observation.get("component", ())):
         codes = _loinc_codes(part)

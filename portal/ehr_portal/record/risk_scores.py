@@ -13,7 +13,7 @@ from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.i18n import fhir_timestamp, has_time_of_day
 from ehr_portal.record.providers import author_organization
 
 # The extension by which scoring says how the model did; docs/explanation/models.md.
@@ -75,7 +75,7 @@ def _speaks_of(prediction: Resource, now: datetime) -> bool:
     if not start or not end:
         return False
     # A day alone lasts to its end.
-    last = fhir_timestamp(end) + (_DAY if len(end) <= len("2026-11-28") else 0)
+    last = fhir_timestamp(end) + (0 if has_time_of_day(end) else _DAY)
     return fhir_timestamp(start) <= now.timestamp() <= last
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.i18n import fhir_timestamp, has_time_of_day
+from ehr_portal.record.ages import day_of
 from ehr_portal.record.interpretations import LEVELS
 from ehr_portal.record.rows import RecordRow
 
@@ -91,7 +91,6 @@ def visit_of(resource: Resource) -> str:
 
 def _day_of(fhir_date: str) -> str:
     """Return the day of a FHIR date in the jurisdiction's zone, or the date where it is less."""
-    if len(fhir_date) <= len("2026-11-22"):
+    if not has_time_of_day(fhir_date):
         return fhir_date
-    stamp = fhir_timestamp(fhir_date)
-    return datetime.fromtimestamp(stamp, JURISDICTION.zone).date().isoformat()
+    return day_of(datetime.fromtimestamp(fhir_timestamp(fhir_date), UTC))
