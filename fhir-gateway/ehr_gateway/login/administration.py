@@ -70,12 +70,9 @@ def search_accounts(request: Request, gateway: GatewayDependency, form: Form) ->
 
     By POST, since addresses end up in histories and logs.
     """
-    user = find_signed_in_user(request, gateway)
-    if user is None:
-        return show_login(request, gateway)
-    checked = check_form(request, gateway, form)
-    if isinstance(checked, Response):
-        return checked
+    user = check_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
     return refuse_others(user) or render_accounts_page(user, search=form.get("find", ""))
 
 
