@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import factors, sessions
@@ -70,14 +71,8 @@ def end_token_family(gateway: Gateway, login: str, family: str) -> bool:
 
 def disable_account(gateway: Gateway, login: str) -> None:
     """Disable an account; its sessions end and its tokens are revoked at once, in every process."""
-    now = gateway.clock()
-    with gateway.store.write_transaction() as connection:
+    with _end_access(gateway, login) as connection:
         _set_disabled(connection, login, disabled=True)
-        sessions.end_sessions(connection, login, now)
-        gateway.revocations.revoke_in(connection, "account", login, now)
-        append_redo_actions(connection, [build_account_redo(connection, login)])
-    gateway.revocations.notify_processes()
-    refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
 
 def enable_account(gateway: Gateway, login: str) -> None:
@@ -92,17 +87,11 @@ def change_role(gateway: Gateway, account: Account) -> None:
 
     What is issued anew has the scopes of the new role.
     """
-    login, now = account.login, gateway.clock()
-    with gateway.store.write_transaction() as connection:
+    with _end_access(gateway, account.login) as connection:
         connection.execute(
             "UPDATE account SET role = ?, organization = ?, profession = ? WHERE login = ?",
-            (account.role, account.organization, account.profession, login),
+            (account.role, account.organization, account.profession, account.login),
         )
-        sessions.end_sessions(connection, login, now)
-        gateway.revocations.revoke_in(connection, "account", login, now)
-        append_redo_actions(connection, [build_account_redo(connection, login)])
-    gateway.revocations.notify_processes()
-    refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
 
 def reset_factors(gateway: Gateway, login: str) -> None:
@@ -117,6 +106,19 @@ def reset_factors(gateway: Gateway, login: str) -> None:
         connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
         append_redo_actions(connection, [build_factors_redo(connection, login)])
     end_sessions(gateway, login)
+
+
+@contextmanager
+def _end_access(gateway: Gateway, login: str) -> Iterator[Connection]:
+    """Yield the transaction of a change to an account that ends its sessions and tokens."""
+    now = gateway.clock()
+    with gateway.store.write_transaction() as connection:
+        yield connection
+        sessions.end_sessions(connection, login, now)
+        gateway.revocations.revoke_in(connection, "account", login, now)
+        append_redo_actions(connection, [build_account_redo(connection, login)])
+    gateway.revocations.notify_processes()
+    refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
 
 def _set_disabled(connection: Connection, login: str, *, disabled: bool) -> None:
