@@ -227,30 +227,32 @@ def list_record_corrections(
     The others are between the patient and the organisation that wrote it.
     """
     version = read_on(connection, access, kind, identity)
-    requests = _add_change_times(
+    requests = select_requests(
+        connection,
+        "kind = :kind AND patient IN (SELECT patient FROM record_patient WHERE pk = :pk)",
+        kind=CORRECTION_KIND,
+        pk=version.pk,
+    )
+    return _add_change_times(
         connection,
         [
             request
-            for request in select_requests(
-                connection,
-                "kind = :kind AND patient IN (SELECT patient FROM record_patient WHERE pk = :pk)",
-                kind=CORRECTION_KIND,
-                pk=version.pk,
-            )
+            for request in requests
             if request.details["record"] == f"{kind}/{identity}"
+            and _is_shown_with_record(connection, access, request)
         ],
     )
+
+
+def _is_shown_with_record(connection: Connection, access: Access, request: AccessRequest) -> bool:
+    """Say whether a reader of the record sees a request about it."""
     requester = access.requester
-    return [
-        request
-        for request in requests
-        if "statement" in request.request.details
-        or request.request.patient == requester.patient
-        or (
-            requester.role == "clinician" and request.request.organization == requester.organization
-        )
-        or can_manage(connection, access, request.request.patient)
-    ]
+    return (
+        "statement" in request.details
+        or request.patient == requester.patient
+        or (requester.role == "clinician" and request.organization == requester.organization)
+        or can_manage(connection, access, request.patient)
+    )
 
 
 def _add_change_times(
