@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
 from ehr_gateway.access import Access
@@ -31,6 +30,7 @@ from ehr_gateway.store.visible import is_current_visible, read_on
 
 __all__ = [
     "CORRECTION_KIND",
+    "OUTCOMES",
     "CorrectionRequest",
     "answer_correction",
     "attach_statement",
@@ -43,6 +43,7 @@ __all__ = [
 CORRECTION_KIND = "correction-request"
 # PDPO sections 23(1) and 25(1): comply, or refuse with reasons, within 40 days.
 ANSWER_MS = 40 * 86_400_000
+OUTCOMES = ("accepted", "refused")
 # Chosen: more than anybody asks for at once, and no flood for a hospital.
 _MOST_WAITING = 30
 NO_REQUEST = "There is no such request."
@@ -116,10 +117,8 @@ def request_correction(
     return request
 
 
-def answer_correction(
-    context: RequestContext, identity: str, outcome: Literal["accepted", "refused"], reason: str
-) -> None:
-    """Answer a request: by a clinician of the organisation that wrote the record.
+def answer_correction(context: RequestContext, identity: str, outcome: str, reason: str) -> None:
+    """Answer a request by an outcome of OUTCOMES: a clinician of the organisation that wrote it.
 
     Raises NotFound for a request to another organisation or about a record that the clinician does
     not see, Conflict for one that is answered.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fastapi.responses import Response
 
-from ehr_gateway.access_requests.correction_requests import answer_correction
+from ehr_gateway.access_requests.correction_requests import OUTCOMES, answer_correction
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -28,9 +26,7 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Keep the answer and tell the patient that there is one."""
     sent = call.parse_body()
-    outcome: Literal["accepted", "refused"] = (
-        "accepted" if sent.code("outcome", ("accepted", "refused")) == "accepted" else "refused"
-    )
+    outcome = sent.code("outcome", OUTCOMES)
     reason = call.parse_reason(sent)
     answer_correction(call.context, sent.text("request"), outcome, reason)
     return call.respond(parameter("state", outcome))
