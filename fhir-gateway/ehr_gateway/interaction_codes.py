@@ -40,6 +40,8 @@ INTERACTIONS = (
     Interaction("history-system", "system", "R"),
 )
 
+# The interactions that write one resource: create, update, patch, delete.
+WRITES = frozenset(interaction.code for interaction in INTERACTIONS if interaction.action in "CUD")
 _AUDIT_ACTIONS = {interaction.code: interaction.action for interaction in INTERACTIONS}
 
 

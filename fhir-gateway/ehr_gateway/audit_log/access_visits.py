@@ -15,6 +15,7 @@ from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.audit_log.read_policy import ReadableRows
 from ehr_gateway.audit_log.reasons import COUNTED, NAMED
 from ehr_gateway.database import Connection
+from ehr_gateway.interaction_codes import WRITES
 from ehr_gateway.search.cursor import Position
 
 __all__ = [
@@ -32,7 +33,6 @@ VISIT_GAP_MS = 15 * 60_000
 # visit without end; after so many rows a page ends wherever it is, and that visit goes on in the
 # next page. Chosen: 25 visits of a clinician have some 750 rows.
 _ROWS_PER_STATEMENT, _ROWS_PER_PAGE = 200, 5_000
-_WRITES = frozenset({"create", "update", "delete", "patch"})
 # The row of a Bundle does not say which of the records it read and which it wrote.
 _BUNDLES = frozenset({"batch", "transaction"})
 _SEARCHES = frozenset({"search-type", "search-system"})
@@ -81,7 +81,7 @@ class AccessVisit:
     def _codes_for(self, row: AuditRow) -> list[Sequence[str]]:
         if row.interaction in _BUNDLES:
             return self.in_bundles
-        return self.changed if row.interaction in _WRITES else self.looked_at
+        return self.changed if row.interaction in WRITES else self.looked_at
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.counted_sets import SET_PREFIX, set_size
 from ehr_gateway.audit_log.queries import AuditRow
-from ehr_gateway.interaction_codes import audit_action
+from ehr_gateway.interaction_codes import WRITES, audit_action
 
 __all__ = ["RenderContext", "find_profile", "render_audit_event"]
 
@@ -39,7 +39,6 @@ _FHIR_CODES = frozenset(_PATTERNS) | {
     "patch", "batch", "transaction", "history-instance", "history-type", "history-system",
     "capabilities", "operation",
 }  # fmt: skip
-_WRITES = frozenset({"create", "update", "patch", "delete"})
 _DATA, _QUERY = ("2", "System Object"), ("24", "Query")
 
 
@@ -112,7 +111,7 @@ def _agents(
     }
     if row.role == "patient" and row.patient and row.login == f"p.{row.patient}":
         who["reference"] = f"Patient/{row.patient}"
-    is_write = row.interaction in _WRITES
+    is_write = row.interaction in WRITES
     code, title = ("AUT", "author") if is_write else ("IRCP", "information recipient")
     agents: list[dict[str, Any]] = [
         {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ehr_gateway.audit_log.reasons import COUNTED, NAMED, OPENED
 from ehr_gateway.database import Connection
+from ehr_gateway.interaction_codes import WRITES
 
 __all__ = ["ReachedPatient", "find_reached_patients"]
 
@@ -19,7 +20,6 @@ _CONDITIONS = {
     "client": "client = :subject",
     "emergency": "reason = 'emergency'",
 }
-_WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
 @dataclass
@@ -57,7 +57,7 @@ def find_reached_patients(
         found.first_ms = min(found.first_ms, row["first_ms"])
         found.last_ms = max(found.last_ms, row["last_ms"])
         found.accesses += row["times"]
-        found.changes += row["times"] if row["interaction"] in _WRITES else 0
+        found.changes += row["times"] if row["interaction"] in WRITES else 0
         found.by_emergency = found.by_emergency or row["reason"] == "emergency"
         found.domains.update(row["domains"].split())
     return list(reached.values())
