@@ -7,7 +7,9 @@ from typing import Literal
 
 from ehr_privacy.consent import Record, Requester
 
-__all__ = ["Consequence"]
+__all__ = ["Consequence", "ConsequenceKind"]
+
+ConsequenceKind = Literal["moved", "loosened", "opened", "recorded"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Consequence:
     that it names was changed. A choice is `recorded` where a steward wrote it for the patient.
     """
 
-    kind: Literal["moved", "loosened", "opened", "recorded"]
+    kind: ConsequenceKind
     record: Record
     # What was written, such as "Observation/x:2". A patient is told of it once, however many
     # records it opens.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.consequences import Consequence, ConsequenceKind
 from ehr_gateway.store.inheritance import InheritedChange
 from ehr_gateway.store.loosened_restrictions import LoosenedRestrictions
 from ehr_gateway.store.store import Version
@@ -72,7 +71,7 @@ class ConsequenceNotes:
 
     def _note(
         self,
-        kind: Literal["moved", "loosened", "opened", "recorded"],
+        kind: ConsequenceKind,
         record: Record,
         cause: str,
         patients: Iterable[str],
