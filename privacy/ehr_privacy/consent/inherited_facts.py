@@ -149,11 +149,8 @@ def replace_inherited(
     """Return a record's facts and held facts with other inherited ones in place of its own."""
     kept = frozenset(fact for fact in held if not fact.is_inherited)
     merged = {}
-    for kind, own in (
-        ("label", record.labels - record.added_labels),
-        ("episode", record.episodes - record.added_episodes),
-        ("author_person", record.author_people - record.added_people),
-    ):
+    for kind, values, added in _facts_by_kind(record):
+        own = values - added
         updates = held_values(kept, kind, UPDATE) - held_values(kept, kind, STEWARD_NOT) - own
         merged[kind] = own, updates | {fact.value for fact in inherited if fact.kind == kind}
     own_labels, added_labels = merged["label"]
@@ -208,6 +205,15 @@ def solve_inheritance(
     }
 
 
+def _facts_by_kind(record: Record) -> tuple[tuple[str, frozenset[str], frozenset[str]], ...]:
+    """Return the kinds of facts that can be inherited: all values, and those that were added."""
+    return (
+        ("label", record.labels, record.added_labels),
+        ("episode", record.episodes, record.added_episodes),
+        ("author_person", record.author_people, record.added_people),
+    )
+
+
 def _hands_on(record: Record, kind: str) -> bool:
     """Say whether those that name a record inherit its facts of a kind."""
     if kind == "author_person":
@@ -222,26 +228,23 @@ def _inherits_kind(kind: str, target: Key, targets: FactTargets) -> bool:
 
 def _list_excluded(node: FactNode) -> set[tuple[str, str]]:
     """Return the facts that a record does not inherit: its own, and those a steward denies."""
-    record = node.record
-    facts = {("label", label) for label in record.labels - record.added_labels}
-    facts |= {("episode", episode) for episode in record.episodes - record.added_episodes}
-    facts |= {("author_person", name) for name in record.author_people - record.added_people}
-    return facts | {(fact.kind, fact.value) for fact in node.held if fact.source == STEWARD_NOT}
+    own = {
+        (kind, value)
+        for kind, values, added in _facts_by_kind(node.record)
+        for value in values - added
+    }
+    return own | {(fact.kind, fact.value) for fact in node.held if fact.source == STEWARD_NOT}
 
 
 def _only_inherited(record: Record, held: Iterable[HeldFact]) -> Iterable[tuple[str, str, str]]:
     """Yield the inherited facts that nobody states: kind, value and origin."""
     held = list(held)
-    added = {
-        "label": record.added_labels,
-        "episode": record.added_episodes,
-        "author_person": record.added_people,
-    }
+    added_by_kind = {kind: added for kind, _, added in _facts_by_kind(record)}
     updates = {(fact.kind, fact.value) for fact in held if fact.source == UPDATE}
     for fact in sorted(held, reverse=True):
         if (
             fact.is_inherited
-            and fact.value in added.get(fact.kind, ())
+            and fact.value in added_by_kind.get(fact.kind, ())
             and (fact.kind, fact.value) not in updates
         ):
             yield fact.kind, fact.value, fact.source
