@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import orjson
 import pyarrow as pa
 
+from ehr_etl.change_feed.ndjson import split_lines
 from ehr_fhir.errors import Fault
 
 __all__ = ["HELD_FACT_SCHEMA", "HeldFactSource", "pull_held_facts", "unite_held_facts"]
@@ -35,7 +36,9 @@ def pull_held_facts(feed: object) -> frozenset[HeldFactRow]:
     """Return all held facts that a feed has; none of a feed without them."""
     if not isinstance(feed, HeldFactSource):
         return frozenset()
-    return frozenset(_parse_line(line) for page in feed.held_fact_pages() for line in _lines(page))
+    return frozenset(
+        _parse_line(line) for page in feed.held_fact_pages() for line in split_lines(page)
+    )
 
 
 def unite_held_facts(*snapshots: Iterable[HeldFactRow]) -> pa.Table:
@@ -45,10 +48,6 @@ def unite_held_facts(*snapshots: Iterable[HeldFactRow]) -> pa.Table:
     return pa.Table.from_arrays(
         [pa.array(column, pa.string()) for column in columns], schema=HELD_FACT_SCHEMA
     )
-
-
-def _lines(page: bytes) -> Iterator[bytes]:
-    yield from (line for line in page.split(b"\n") if line.strip())
 
 
 def _parse_line(line: bytes) -> HeldFactRow:

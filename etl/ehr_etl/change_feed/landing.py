@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import orjson
 
 from ehr_etl.change_feed.epoch import FeedEpoch, load_epoch, rebuild_hint, save_epoch
+from ehr_etl.change_feed.ndjson import split_lines
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict, Fault
 
@@ -88,7 +89,7 @@ def _select_new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:
     An unreadable line is kept for the quarantine. It has no position, so it counts as new when
     the readable line before it (at the start of a page: the one after it) is new.
     """
-    lines = [line for line in page.split(b"\n") if line.strip()]
+    lines = split_lines(page)
     positions = [_read_position(line) for line in lines]
     readable = [position for position in positions if position is not None]
     if lines and not readable:

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import orjson
 
+from ehr_etl.change_feed.ndjson import split_lines
 from ehr_fhir.errors import Fault
 from ehr_privacy.consent import RuleRow
 
@@ -29,8 +30,7 @@ def pull_memberships(feed: object) -> list[RuleRow]:
     """Return the rule rows that accounts make; none of a feed without them."""
     if not isinstance(feed, MembershipSource):
         return []
-    lines = (line for page in feed.membership_pages() for line in page.split(b"\n"))
-    return [_parse_line(line) for line in lines if line.strip()]
+    return [_parse_line(line) for page in feed.membership_pages() for line in split_lines(page)]
 
 
 def _parse_line(line: bytes) -> RuleRow:
