@@ -90,13 +90,8 @@ def score_with_champion(
     registered = tracking.get_champion(mlflow, task)
     model = tracking.load_model(mlflow, registered)
     views = {name: _to_pandas(identified_views[name]) for name in task.views}
-    run = ScoringRun(
-        task,
-        registered.version,
-        now,
-        note=tracking.read_verdict(mlflow, registered),
-        grade=tracking.read_grade(mlflow, registered),
-    )
+    result = tracking.read_evaluation(mlflow, registered)
+    run = ScoringRun(task, registered.version, now, note=result.verdict, grade=result.grade)
     return send_predictions(client, token, run, predict_current(task, model, views))
 
 

@@ -36,6 +36,17 @@ class RegisteredModel:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found: its verdict in words, and its grade as a code.
+
+    A version that was trained before there were grades has an empty one.
+    """
+
+    verdict: str
+    grade: str
+
+
 def open_store(task: Task, data: Path) -> Any:
     """Return MLflow, pointed at the data folder and the task's experiment (MLflow has no types)."""
     if not data.is_dir():
@@ -122,14 +133,10 @@ def read_artifact(mlflow: Any, registered: RegisteredModel, name: str) -> str:
     return str(mlflow.artifacts.load_text(f"runs:/{registered.run}/{name}"))
 
 
-def read_verdict(mlflow: Any, registered: RegisteredModel) -> str:
-    """Return the verdict of the evaluation that a registered version was trained with."""
-    return str(mlflow.get_run(registered.run).data.tags.get("verdict", ""))
-
-
-def read_grade(mlflow: Any, registered: RegisteredModel) -> str:
-    """Return the grade of that evaluation; empty for a version of before there were grades."""
-    return str(mlflow.get_run(registered.run).data.tags.get("grade", ""))
+def read_evaluation(mlflow: Any, registered: RegisteredModel) -> EvaluationResult:
+    """Return the result of the evaluation that a registered version was trained with."""
+    tags = mlflow.get_run(registered.run).data.tags
+    return EvaluationResult(str(tags.get("verdict", "")), str(tags.get("grade", "")))
 
 
 def _download_model(mlflow: Any, name: str, number: str) -> Path:
