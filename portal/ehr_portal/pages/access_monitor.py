@@ -134,7 +134,6 @@ async def _render(
     )
     return request.render(
         "access_monitor.html",
-        status=422 if error else 200,
         suspensions=parse_suspensions(answer),
         providers=providers,
         typed={name: typed.get(name, "") for name in (*_FIELDS, "from", "to")},

@@ -92,7 +92,6 @@ async def _render_patients(request: PortalRequest, error: FieldError | None = No
     ]
     return request.render(
         "acting_for.html",
-        status=422 if error else 200,
         people_and_names=people_and_names,
         errors=[error] if error else [],
     )

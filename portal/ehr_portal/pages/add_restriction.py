@@ -151,7 +151,6 @@ async def _render_form(
     )
     return request.render(
         "add_restriction.html",
-        status=422 if errors else 200,
         choice=choice,
         preview=preview or PreviewOf(_previewed_organization(choice), "doctor"),
         changes=changes,

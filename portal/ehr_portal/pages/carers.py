@@ -66,7 +66,6 @@ async def _render_carers(
     carers = await fetch_carers(request.gateway, request.patient)
     return request.render(
         "carers.html",
-        status=422 if error else 200,
         active=[carer for carer in carers if carer.state == "active"],
         invited=[carer for carer in carers if carer.state == "proposed"],
         code=code,

@@ -168,7 +168,6 @@ async def _render_corrections(
     )
     return request.render(
         "corrections.html",
-        status=422 if errors else 200,
         corrections=corrections,
         typed=typed or {},
         providers=providers,
@@ -193,7 +192,6 @@ async def _render_request_form(
     row = build_row(resource, {}, request.language, request.now)
     return request.render(
         "request_correction.html",
-        status=422 if errors else 200,
         row=row,
         reference=f"{resource_type}/{resource_id}",
         provider=providers.get(row.author or ""),
@@ -221,7 +219,6 @@ async def _render_answer_form(
     )
     return request.render(
         "answer_correction.html",
-        status=422 if errors else 200,
         correction=correction,
         row=build_row(resource, {}, request.language, request.now),
         person=person,

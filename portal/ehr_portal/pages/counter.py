@@ -129,7 +129,6 @@ async def _fetch_person(request: PortalRequest, number: str) -> CounterPatient:
 def _render_search(request: PortalRequest, error: FieldError | None = None) -> Response:
     return request.render(
         "counter.html",
-        status=422 if error else 200,
         errors=[error] if error else [],
     )
 
@@ -151,7 +150,6 @@ async def _render_choices(
     )
     return request.render(
         "counter_choice.html",
-        status=422 if error else 200,
         patient=person,
         card=card,
         switches=sharing_switches(providers.values(), consents, request.now),

@@ -83,7 +83,6 @@ async def _render_form(
     return request.render(
         "emergency.html",
         person=person,
-        status=422 if errors else 200,
         patient=patient,
         hkid=hkid,
         reason=reason,

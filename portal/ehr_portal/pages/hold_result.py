@@ -96,7 +96,6 @@ async def _render_form(
     return request.render(
         "hold_result.html",
         person=item.person,
-        status=422 if errors else 200,
         patient=patient,
         item=item,
         until=until,

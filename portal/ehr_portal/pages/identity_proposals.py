@@ -70,7 +70,6 @@ async def _render_form(
         raise NotFound("There is no such proposal.")
     return request.render(
         "identity_proposal.html",
-        status=422 if error else 200,
         proposal=found,
         providers=providers,
         decision=decision,

@@ -79,7 +79,6 @@ async def _render_form(
     item = await _fetch_own(request, patient, resource_type, resource_id)
     return request.render(
         "mark_wrong.html",
-        status=422 if errors else 200,
         patient=patient,
         person=item.person,
         item=item,

@@ -60,7 +60,6 @@ async def _render_notices(
     saved_email = "".join(preference.get("email", []))
     return request.render(
         "notices.html",
-        status=422 if error else 200,
         notices=notices,
         email=saved_email if typed_email is None else typed_email,
         preferred_language="".join(preference.get("language", [])),

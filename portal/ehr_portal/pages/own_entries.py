@@ -165,7 +165,6 @@ def _render_form(
     ]
     return request.render(
         "own_entry.html",
-        status=422 if errors else 200,
         kind=kind,
         values=values,
         stored=stored,

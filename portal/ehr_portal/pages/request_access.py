@@ -102,7 +102,6 @@ async def _render_form(
         return request.render("nothing_shared.html", status=404, patient=patient)
     return request.render(
         "request_access.html",
-        status=422 if errors else 200,
         patient=patient,
         person=person,
         domains=domains,
@@ -129,7 +128,6 @@ async def _render_answer(
     return request.render(
         "access_answer.html",
         person=await fetch_person(request, patient),
-        status=422 if errors else 200,
         patient=patient,
         access_request=access_request,
         DOMAIN_TITLES=DOMAIN_TITLES,

@@ -116,7 +116,6 @@ async def _render_form(
     ]
     return request.render(
         "review.html",
-        status=422 if error else 200,
         access=access,
         visits=await _fetch_visits(request, access),
         others=others[:MAX_REVIEWED],

@@ -183,7 +183,6 @@ async def _render_check(
 
     return request.render(
         "sign_prescription.html",
-        status=422 if errors else 200,
         patient=patient,
         person=await require_person(request, patient),
         checked=checked,

@@ -77,7 +77,6 @@ async def _render_form(
         return request.render("nothing_shared.html", status=404, patient=patient)
     return request.render(
         "substitute_decision_maker.html",
-        status=422 if error else 200,
         patient=patient,
         person=person,
         fields=fields,

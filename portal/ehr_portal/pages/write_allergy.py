@@ -86,7 +86,6 @@ async def _render_form(
 ) -> Response:
     return request.render(
         "write_allergy.html",
-        status=422 if errors else 200,
         patient=patient,
         person=await require_person(request, patient),
         values=values,

@@ -70,7 +70,6 @@ async def _render_form(
     choose = {"": N_("Choose")}
     return request.render(
         "write_prescription.html",
-        status=422 if errors else 200,
         patient=patient,
         person=await require_person(request, patient),
         values=values,

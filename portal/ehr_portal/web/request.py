@@ -185,8 +185,11 @@ class PortalRequest:
         """Leave a message for the next page that something was not done."""
         self.session.add_flash("problem", self.translate(message))
 
-    def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Return a page; the values are the template's, whose checks are the page tests."""
+    def render(self, template: str, *, status: int | None = None, **values: Any) -> Response:
+        """Return a page; the values are the template's, whose checks are the page tests.
+
+        A form with `errors` is answered with 422 Unprocessable Content, another page with 200.
+        """
         body = (
             template_environment(self.language)
             .get_template(template)
@@ -204,6 +207,8 @@ class PortalRequest:
             )
         )
         self._save_session()
+        if status is None:
+            status = 422 if values.get("errors") else 200
         response = HTMLResponse(body, status)
         if self.runs_script:
             response.headers["Content-Security-Policy"] = SCRIPT_POLICY
