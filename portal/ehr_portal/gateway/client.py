@@ -130,6 +130,10 @@ class GatewayClient:
         headers = {"If-Match": f'W/"{resource["meta"]["versionId"]}"'}
         return _parse_resource(await self._send("PUT", path, body=resource, headers=headers))
 
+    async def save(self, resource: Resource) -> Resource:
+        """Replace a resource that is stored already, which has an id; create one that is not."""
+        return await (self.update(resource) if "id" in resource else self.create(resource))
+
     async def invoke_by_get(self, path: str, **params: str) -> Resource:
         """Invoke an operation that changes nothing; return its Parameters."""
         return await self.invoke_by_query(path, list(params.items()))

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound, PreconditionFailed
-from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import build_parameters
 from ehr_portal.i18n import N_
 from ehr_portal.record.display import PersonName, person_name
@@ -78,7 +77,7 @@ async def record_choice(request: StewardRequest, form: VerifiedForm) -> Response
     writes = write_choice(choice, consents, person.id, request.now)
     try:
         for consent in writes:
-            await _write(request, consent)
+            await request.gateway.save(consent)
     except PreconditionFailed:
         request.flash_problem(N_("It was changed elsewhere meanwhile. Look again."))
         return request.redirect(f"/counter?card={card}")
@@ -106,13 +105,6 @@ def _find_error(choice: PaperChoice, typed: Mapping[str, str]) -> FieldError | N
             "seen", N_("Compare the card and the signature first, then tick the box.")
         )
     return None
-
-
-async def _write(request: PortalRequest, consent: Resource) -> None:
-    if "id" in consent:
-        await request.gateway.update(consent)
-    else:
-        await request.gateway.create(consent)
 
 
 async def _fetch_person(request: PortalRequest, number: str) -> CounterPatient:

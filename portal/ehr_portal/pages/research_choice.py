@@ -39,8 +39,7 @@ async def choose_research(request: PatientRequest, form: VerifiedForm) -> Respon
         message = N_("Your record may be used for research, without your name.")
     try:
         for consent in writes:
-            write = request.gateway.update if "id" in consent else request.gateway.create
-            await write(consent)
+            await request.gateway.save(consent)
     except PreconditionFailed:
         request.flash_problem(N_("This was changed meanwhile. Look at your choices again."))
     else:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from datetime import timedelta
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
-from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.i18n import N_
 from ehr_portal.record.record import fetch_consents, fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
@@ -91,7 +89,8 @@ async def turn_switch(request: PatientRequest, organization: str, form: Verified
         until = request.now + ONE_YEAR if form.get("term") == "year" else None
         writes = start_sharing(provider, consents, request.patient, request.now, until)
         message = N_("Sharing with %(name)s is on. From this moment it can see your shared record.")
-    await _write_consents(request.gateway, writes)
+    for consent in writes:
+        await request.gateway.save(consent)
     request.flash(message, name=str(provider.name_in(request.language)))
     # The fragment keeps the focus on the switch that was turned.
     return request.redirect(f"/sharing#switch-{organization}")
@@ -139,11 +138,3 @@ async def lift_restriction(request: PatientRequest, form: VerifiedForm) -> Respo
     await request.gateway.update(deactivate_consent(consent))
     request.flash(N_("It is open again, to those you share your record with."))
     return request.redirect(local_path(form.get("back", "/sharing")))
-
-
-async def _write_consents(gateway: GatewayClient, consents: Iterable[Resource]) -> None:
-    for consent in consents:
-        if "id" in consent:
-            await gateway.update(consent)
-        else:
-            await gateway.create(consent)
