@@ -10,7 +10,7 @@ from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import Item, fetch_item
 from ehr_portal.pages.writing import REFUSALS, entry_author, refusal_error
 from ehr_portal.record.new_entries import WRITTEN_TYPES, is_marked_wrong, mark_wrong
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -42,9 +42,8 @@ async def mark_item_wrong(
         return await _render_form(request, patient, resource_type, resource_id, reason, errors)
     item = await _fetch_own(request, patient, resource_type, resource_id)
     stored = item.row.resource
-    version = form.get("version", "") or stored["meta"]["versionId"]
     marked = mark_wrong(stored, reason, entry_author(request), request.now)
-    marked["meta"] = {**stored["meta"], "versionId": version}
+    marked["meta"] = {**stored["meta"], "versionId": read_version(form, stored)}
     try:
         await request.gateway.update(marked)
     except PreconditionFailed:

@@ -24,7 +24,7 @@ from ehr_portal.record.own_entries import (
 from ehr_portal.record.providers import written_by_patient
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
 from ehr_portal.record.trends import group_into_trends
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
@@ -99,8 +99,8 @@ async def correct_entry(request: PatientRequest, entry: EntryId, form: VerifiedF
     corrected, faults = parse_entry_form(kind, request.patient, form, request.now)
     if corrected is None:
         return _render_form(request, kind, form, faults, stored)
-    kept = {"id": stored["id"], "meta": {**corrected["meta"], **_version_of(form, stored)}}
-    changed = {**corrected, **kept, "status": "corrected"}
+    meta = {**corrected["meta"], "versionId": read_version(form, stored)}
+    changed = {**corrected, "id": stored["id"], "meta": meta, "status": "corrected"}
     return await _store_change(request, changed, N_("It is corrected. What stood before is kept."))
 
 
@@ -108,7 +108,7 @@ async def correct_entry(request: PatientRequest, entry: EntryId, form: VerifiedF
 async def remove_entry(request: PatientRequest, entry: EntryId, form: VerifiedForm) -> Response:
     """Mark an entry as entered in error: it counts no more, and its history is kept."""
     stored, _ = await _read_entry(request, entry)
-    meta = {**stored["meta"], **_version_of(form, stored)}
+    meta = {**stored["meta"], "versionId": read_version(form, stored)}
     changed = {**stored, "meta": meta, "status": "entered-in-error"}
     return await _store_change(
         request, changed, N_("It is marked as a mistake and counts no more.")
@@ -138,11 +138,6 @@ async def _store_change(request: PortalRequest, entry: Resource, message: str) -
     else:
         request.flash(message)
     return request.redirect("/own-entries")
-
-
-def _version_of(form: Mapping[str, str], stored: Resource) -> dict[str, str]:
-    # The version that the form was filled in for: a later one is not overwritten.
-    return {"versionId": form.get("version", "") or stored["meta"]["versionId"]}
 
 
 def _find_kind(name: str) -> OwnEntryKind:

@@ -22,7 +22,7 @@ from ehr_portal.record.medicine_texts import finding_sentence
 from ehr_portal.record.new_entries import ENTRY_SYSTEM
 from ehr_portal.record.new_prescriptions import digest_findings, findings_about, sign_prescription
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -95,7 +95,7 @@ async def sign(
         sentences = "; ".join(finding_sentence(f, "en").text for f in checked.findings)
         overridden = f"Signed although the check said: {sentences}. Reason: {reason}"
     signed = sign_prescription(checked.draft, entry_author(request), overridden, request.now)
-    version = form.get("version", "") or checked.draft["meta"]["versionId"]
+    version = read_version(form, checked.draft)
     signed["meta"] = {**checked.draft["meta"], "versionId": version}
     try:
         await request.gateway.update(signed)
@@ -115,7 +115,7 @@ async def discard(
 ) -> Response:
     """Cancel a draft: it was never in force."""
     draft = await _read_draft(request, patient, draft_id)
-    meta = {**draft["meta"], "versionId": form.get("version", "") or draft["meta"]["versionId"]}
+    meta = {**draft["meta"], "versionId": read_version(form, draft)}
     await request.gateway.update({**draft, "meta": meta, "status": "cancelled"})
     request.flash(N_("The draft is thrown away. Nothing was prescribed."))
     return request.redirect(f"/patients/{patient}")

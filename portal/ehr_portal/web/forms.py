@@ -1,4 +1,4 @@
-"""Forms: the check against cross-site request forgery, and what is wrong with a field."""
+"""Forms: the check against cross-site request forgery, versions, and what is wrong with a field."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends
 
 from ehr_fhir.errors import Forbidden
+from ehr_portal.gateway.client import Resource
 from ehr_portal.web.roles import LoggedInRequest
 
 
@@ -50,6 +51,11 @@ async def _ticked_domains(request: LoggedInRequest) -> list[str]:
 VerifiedForm = Annotated[Mapping[str, str], Depends(_verify_form)]
 # The values of the checkboxes `domain`; for a route with a VerifiedForm too.
 TickedDomains = Annotated[list[str], Depends(_ticked_domains)]
+
+
+def read_version(form: Mapping[str, str], stored: Resource) -> str:
+    """Return the version that a form was filled in for, so that a later one is not overwritten."""
+    return form.get("version", "") or str(stored["meta"]["versionId"])
 
 
 def is_day(text: str) -> bool:
