@@ -10,12 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Forbidden, NotFound
 from ehr_portal.gateway.client import SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.providers import Provider
-from ehr_portal.record.record import MAX_SEARCHES_AT_ONCE, fetch_providers
+from ehr_portal.record.record import MAX_SEARCHES_AT_ONCE, fetch_providers, none_if_forbidden
 from ehr_portal.record.record_search import (
     RecordSearch,
     build_searches,
@@ -75,10 +74,7 @@ async def _search(
     async def search(wanted: RecordSearch) -> SearchResults | None:
         params = {**search_params(wanted), "_count": _MAX_MATCHES}
         async with slots:
-            try:
-                return await request.gateway.search_by_post(address, params)
-            except (Forbidden, NotFound):
-                return None
+            return await none_if_forbidden(request.gateway.search_by_post(address, params))
 
     answers = await asyncio.gather(*(search(wanted) for wanted in searches))
     found = [answer for answer in answers if answer is not None]

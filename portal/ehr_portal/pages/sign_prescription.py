@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Forbidden, NotFound, PreconditionFailed
+from ehr_fhir.errors import NotFound, PreconditionFailed
 from ehr_portal.gateway.client import Resource, SearchResults
 from ehr_portal.gateway.operations import WithheldMarker, fetch_withheld_marker
 from ehr_portal.i18n import N_
@@ -21,7 +21,7 @@ from ehr_portal.record.medicine_rules import MedicineCheck, MedicineFinding, che
 from ehr_portal.record.medicine_texts import finding_sentence
 from ehr_portal.record.new_entries import ENTRY_SYSTEM
 from ehr_portal.record.new_prescriptions import digest_findings, findings_about, sign_prescription
-from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
+from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE, none_if_forbidden
 from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
@@ -162,10 +162,9 @@ async def _search(request: PortalRequest, resource_type: str, patient: str) -> S
     params = {"patient": patient, "_count": PAGE_SIZE}
     if resource_type != "AllergyIntolerance":
         params["_include"] = f"{resource_type}:medication"
-    try:
-        return await request.gateway.search_all(resource_type, params, limit=MAX_SECTION_ROWS)
-    except (Forbidden, NotFound):
-        return None
+    return await none_if_forbidden(
+        request.gateway.search_all(resource_type, params, limit=MAX_SECTION_ROWS)
+    )
 
 
 async def _render_check(
