@@ -39,7 +39,7 @@ async def show_comparison(
                 for key in _SECTIONS
             )
         ),
-        fetch_head(searches, request),
+        fetch_head(searches, request, base),
         fetch_providers(request.gateway),
     )
     if person is None and not any(content.size for content in contents):

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_portal.gateway.operations import fetch_withheld_marker
 from ehr_portal.pages.timeline import render_timeline
 from ehr_portal.record.timeline import parse_filter
 from ehr_portal.web.roles import ClinicianRequest
@@ -33,5 +32,4 @@ async def show_patient_timeline(
         f"{base}/timeline",
         parse_filter(kind, organization, year),
         older,
-        withheld_marker=await fetch_withheld_marker(request.gateway, patient),
     )

@@ -125,14 +125,13 @@ async def render_section(
     request: PortalRequest, patient: str, key: str, base: str, start: int
 ) -> Response:
     """Render one section with its rows from `start` on."""
-    is_own = base == "/record"
     if key not in SECTION_BY_KEY:
         raise NotFound("There is no such section.")
     searches = SearchesOfOnePage(request.gateway, patient)
     content, providers, person = await asyncio.gather(
         build_section(searches, SECTION_BY_KEY[key], request.language, request.now),
         fetch_providers(request.gateway),
-        _fetch_own_head(searches, request) if is_own else fetch_head(searches, request),
+        fetch_head(searches, request, base),
     )
     if person is None and not content.size:
         return request.render("nothing_shared.html", status=404, patient=patient)
@@ -160,8 +159,8 @@ async def fetch_item(
         fetch_linked_records(gateway, resource, patient, base, language),
         fetch_related(gateway, resource),
         load_documents(gateway, resource),
-        searches.patient() if needs_patient else _no_patient(),
-        fetch_head(searches, request) if base != "/record" else _no_head(),
+        searches.patient() if needs_patient else _return_none(),
+        fetch_head(searches, request, base) if base != "/record" else _return_none(),
         fetch_corrections(gateway, f"{resource_type}/{resource_id}"),
     )
     is_clinician = request.user.role == "clinician"
@@ -224,36 +223,27 @@ def _file_response(file: DocumentFile, name: str) -> Response:
     return Response(file.content, media_type=media_type, headers=headers)
 
 
-async def _no_patient() -> Resource | None:
-    return None
-
-
-async def _no_head() -> PatientSummary | None:
+async def _return_none() -> None:
     return None
 
 
 async def fetch_page_head(request: PortalRequest, patient: str, base: str) -> PatientSummary | None:
     """Return whose record a page below `base` is about; for a clinician with the allergies."""
-    searches = SearchesOfOnePage(request.gateway, patient)
-    if base != "/record":
-        return await fetch_head(searches, request)
-    return await _fetch_own_head(searches, request)
-
-
-async def _fetch_own_head(
-    searches: SearchesOfOnePage, request: PortalRequest
-) -> PatientSummary | None:
-    patient = await searches.patient()
-    return summarize_patient(patient, request.now) if patient else None
+    return await fetch_head(SearchesOfOnePage(request.gateway, patient), request, base)
 
 
 async def fetch_person(request: PortalRequest, patient: str) -> PatientSummary | None:
     """Return what stands at the head of a clinician's page, None if nothing is shared."""
-    return await fetch_head(SearchesOfOnePage(request.gateway, patient), request)
+    return await fetch_page_head(request, patient, f"/patients/{patient}")
 
 
-async def fetch_head(searches: SearchesOfOnePage, request: PortalRequest) -> PatientSummary | None:
-    """Return whose record a clinician's page is about, with the allergies (NHS CUI banner)."""
+async def fetch_head(
+    searches: SearchesOfOnePage, request: PortalRequest, base: str
+) -> PatientSummary | None:
+    """Return whose record a page is about; for a clinician with the allergies (NHS CUI banner)."""
+    if base == "/record":
+        own = await searches.patient()
+        return summarize_patient(own, request.now) if own else None
     patient, allergies, marker = await asyncio.gather(
         searches.patient(),
         build_section(searches, SECTION_BY_KEY["allergies"], request.language, request.now),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_portal.gateway.operations import WithheldMarker
+from ehr_portal.gateway.operations import fetch_withheld_marker
 from ehr_portal.pages.record_views import fetch_page_head, record_template_values
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.timeline import (
@@ -45,8 +45,6 @@ async def render_timeline(
     path: str,
     wanted: TimelineFilter,
     older: str,
-    *,
-    withheld_marker: WithheldMarker | None = None,
 ) -> Response:
     """Render one page of a timeline.
 
@@ -61,6 +59,10 @@ async def render_timeline(
         fetch_page_head(request, patient, base),
         fetch_providers(request.gateway),
     )
+    withheld_marker = person.withheld_marker if person else None
+    if base != "/record" and person is None:
+        # Records of the reader's own organisation are shown where the Patient is not.
+        withheld_marker = await fetch_withheld_marker(request.gateway, patient)
     birth_year = int((person.birth_date if person else "")[:4] or OLDEST_YEAR)
     return request.render(
         "timeline.html",
