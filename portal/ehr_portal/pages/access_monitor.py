@@ -19,12 +19,18 @@ from ehr_portal.record.record import fetch_providers
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import AuditReaderRequest, ContainmentRequest, OverseerRequest
+from ehr_portal.web.roles import (
+    AUDIT_READER_ROLES,
+    CONTAINMENT_ROLES,
+    OVERSEER_ROLES,
+    AuditReaderRequest,
+    ContainmentRequest,
+    OverseerRequest,
+)
 
 router = APIRouter()
 NAVIGATION = tuple(
-    NavigationLink(role, "/monitor", N_("Access monitor"), 45)
-    for role in ("steward", "auditor", "administrator")
+    NavigationLink(role, "/monitor", N_("Access monitor"), 45) for role in OVERSEER_ROLES
 )
 # How long a suspension may last, by the value of the form; without an end it has to be lifted.
 TERMS = {
@@ -137,8 +143,8 @@ async def _render(
         suspensions=parse_suspensions(answer),
         providers=providers,
         typed={name: typed.get(name, "") for name in (*_FIELDS, "from", "to")},
-        may_suspend=request.user.role in ("steward", "administrator"),
-        may_report=request.user.role in ("steward", "auditor"),
+        may_suspend=request.user.role in CONTAINMENT_ROLES,
+        may_report=request.user.role in AUDIT_READER_ROLES,
         errors=[error] if error else [],
         KIND_TITLES=KIND_TITLES,
         TERMS=TERMS,

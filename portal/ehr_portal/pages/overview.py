@@ -10,11 +10,10 @@ from fastapi.responses import Response
 from ehr_portal.gateway.operations import parse_values
 from ehr_portal.i18n import N_
 from ehr_portal.web.navigation import NavigationLink
-from ehr_portal.web.roles import OverseerRequest
+from ehr_portal.web.roles import OVERSEER_ROLES, OverseerRequest
 
 router = APIRouter()
-ROLES = ("steward", "auditor", "administrator")
-NAVIGATION = tuple(NavigationLink(role, "/overview", N_("Home"), 1) for role in ROLES)
+NAVIGATION = tuple(NavigationLink(role, "/overview", N_("Home"), 1) for role in OVERSEER_ROLES)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ PLACES = (
         "withheld",
         N_("Access monitor"),
         N_("Who is suspended now, and whose records somebody reached."),
-        ROLES,
+        OVERSEER_ROLES,
         "suspensions",
     ),
     Place(

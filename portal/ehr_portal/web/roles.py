@@ -49,11 +49,12 @@ CarerRequest = Annotated[PortalRequest, Depends(require_role("carer"))]
 NoticeReaderRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer"))]
 ClinicianRequest = Annotated[PortalRequest, Depends(require_role("clinician"))]
 StewardRequest = Annotated[PortalRequest, Depends(require_role("steward"))]
-# Of whoever keeps the platform in order.
-OverseerRequest = Annotated[
-    PortalRequest, Depends(require_role("steward", "auditor", "administrator"))
-]
-ContainmentRequest = Annotated[PortalRequest, Depends(require_role("steward", "administrator"))]
-AuditReaderRequest = Annotated[PortalRequest, Depends(require_role("steward", "auditor"))]
+# Those who keep the platform in order, and among them who suspends access and who reads the log.
+OVERSEER_ROLES = ("steward", "auditor", "administrator")
+CONTAINMENT_ROLES = ("steward", "administrator")
+AUDIT_READER_ROLES = ("steward", "auditor")
+OverseerRequest = Annotated[PortalRequest, Depends(require_role(*OVERSEER_ROLES))]
+ContainmentRequest = Annotated[PortalRequest, Depends(require_role(*CONTAINMENT_ROLES))]
+AuditReaderRequest = Annotated[PortalRequest, Depends(require_role(*AUDIT_READER_ROLES))]
 # Of the clinicians who answer requests for corrections, and of the steward who watches them.
 CorrectionReaderRequest = Annotated[PortalRequest, Depends(require_role("clinician", "steward"))]
