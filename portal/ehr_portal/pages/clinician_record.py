@@ -25,6 +25,7 @@ from ehr_portal.record.interpretations import CRITICAL
 from ehr_portal.record.medicine_names import load_rules
 from ehr_portal.record.medicine_rules import MedicineCheck
 from ehr_portal.record.medicine_texts import finding_sentence
+from ehr_portal.record.new_entries import WRITTEN_TYPES
 from ehr_portal.record.news2 import ACVPU_TEXTS, PARAMETER_TITLES, RISK_TEXTS
 from ehr_portal.record.overview import fetch_overview
 from ehr_portal.record.record import fetch_providers
@@ -121,7 +122,7 @@ def _levels_of_orders(check: MedicineCheck) -> dict[str, str]:
 async def show_item(
     request: ClinicianRequest, patient: str, resource_type: str, resource_id: str
 ) -> Response:
-    """Show one item of the record, and whether the clinician may hold it back."""
+    """Show one item of the record, and whether the clinician may hold it back or mark it."""
     item, providers, held_results = await asyncio.gather(
         fetch_item(request, resource_type, resource_id, patient, f"/patients/{patient}"),
         fetch_providers(request.gateway),
@@ -140,6 +141,7 @@ async def show_item(
         can_restrict=False,
         hold=hold,
         can_hold=resource_type in HOLDABLE_TYPES and is_own and hold is None,
+        can_mark_wrong=resource_type in WRITTEN_TYPES and is_own and not item.row.is_in_error,
     )
 
 

@@ -60,6 +60,7 @@ async def show_item(request: PatientRequest, resource_type: str, resource_id: st
         can_restrict=_can_restrict(request.user),
         hold=None,
         can_hold=False,
+        can_mark_wrong=False,
     )
 
 
