@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
-from ehr_portal.pages.home_tiles import fetch_home, fetch_new_entries
+from ehr_portal.pages.home_tiles import MAX_LINES, fetch_home, fetch_new_entries
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.dosage import dosage_lines
 from ehr_portal.record.record import fetch_providers
@@ -35,6 +35,7 @@ async def show_home(request: PatientRequest) -> Response:
         "home.html",
         **record_template_values(request, "/record", tiles.providers),
         tiles=tiles,
+        max_lines=MAX_LINES,
         dosage_of=lambda row: dosage_lines(_dosages_of(row), request.language),
     )
 
