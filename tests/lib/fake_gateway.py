@@ -38,6 +38,8 @@ class FakeGateway:
         self.before_write: Callable[[], None] = lambda: None
         # By type: the answer given instead of a search or read of that type.
         self.failures: dict[str, int] = {}
+        # Whether a type that fails does so for one request alone.
+        self.recovers = False
         # By type: the answer given instead of a write of that type.
         self.refusals: dict[str, int] = {}
         # What operations answer, by their address below /fhir/.
@@ -62,7 +64,8 @@ class FakeGateway:
             return httpx.Response(200, json=self._access_history(request.url))
         kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
         if kind in self.failures:
-            return httpx.Response(self.failures[kind])
+            status = self.failures.pop(kind) if self.recovers else self.failures[kind]
+            return httpx.Response(status)
         if identity.endswith("/*/_search"):
             form = httpx.QueryParams(request.content.decode())
             compartment = identity.removesuffix("/*/_search")

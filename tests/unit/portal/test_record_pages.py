@@ -262,17 +262,12 @@ def test_a_failure_of_the_gateway_is_told_in_plain_words(
 def test_a_gateway_that_is_busy_for_a_moment_is_asked_once_more(
     portal: PortalHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[float] = []
-
-    async def recover(seconds: float) -> None:
-        waits.append(seconds)
-        portal.fake.failures.clear()
-
+    monkeypatch.setattr("ehr_portal.gateway.client._RETRY_SECONDS", 0.0)
     portal.fake.failures = {"Observation": 503}
-    monkeypatch.setattr("ehr_portal.gateway.client.asyncio.sleep", recover)
+    portal.fake.recovers = True
 
     assert portal.log_in("patient").get("/record").status_code == 200
-    assert waits == [1.0] * len(waits) and waits
+    assert portal.fake.failures == {}
 
 
 def test_a_day_is_the_same_in_the_list_and_on_the_records_own_page(portal: PortalHouse) -> None:
