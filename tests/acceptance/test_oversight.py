@@ -22,7 +22,7 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     chromium: Browser, served: Platform, tmp_path: Path, size: Size
 ) -> None:
     doctor = Person(chromium, served)
-    doctor.log_in_by_password("dr.wong")
+    doctor.log_in_by_password("dr.lee")
     doctor.go("/emergency")
     doctor.page.fill("[name=hkid]", served.patient.hkid)
     doctor.page.fill("[name=reason]", "Unconscious in the emergency room")
@@ -42,7 +42,7 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     inspect_page(steward, tmp_path, f"{size}-review")
 
     # Suspended, the doctor's next click is refused; lifted, it is not.
-    steward.go("/monitor?person=dr.wong")
+    steward.go("/monitor?person=dr.lee")
     inspect_page(steward, tmp_path, f"{size}-monitor")
     steward.page.locator("#reason").fill("Somebody else may use this log-in")
     steward.page.locator("#sure").check()
@@ -52,7 +52,7 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     assert served.patient.hkid not in doctor.page.content()
     expect(doctor.page.locator("h1")).not_to_contain_text(re.compile("CHAN"))
     steward.page.locator("form[action='/monitor/report'] [value=person]").check()
-    steward.page.locator("#r-subject").fill("dr.wong")
+    steward.page.locator("#r-subject").fill("dr.lee")
     steward.page.locator("#from").fill("2026-01-01")
     steward.page.locator("form[action='/monitor/report'] button").click()
     expect(steward.page.locator("tbody tr")).to_have_count(1)
