@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -609,6 +610,34 @@ def test_the_feed_gives_every_version_in_order_to_its_own_scope_alone(furnished:
         assert session.get("/feed").status_code == 403
     for query in ("after=x", "after=-1", "limit=0"):
         assert lake.get(f"/feed?{query}").status_code == 400
+
+
+def test_the_feed_tells_the_facts_of_records_and_the_rules_of_patients(furnished: House) -> None:
+    lake = furnished.system("ehr-commons", "ehr/feed.read")
+
+    page = must(lake.get("/feed?after=0&decisions=0&limit=5000"))
+    lines = [json.loads(line) for line in page.content.splitlines()]
+    lab = next(line for line in lines if line["id"] == "lab-1")
+    rules = {line["id"]: line["rules"] for line in lines if "rules" in line}
+    place = f"after={page.headers['x-feed-next']}&decisions={page.headers['x-feed-decisions']}"
+    started = time.monotonic()
+    nothing = must(lake.get(f"/feed?{place}&wait=0.3"))
+    waited = time.monotonic() - started
+    furnished.share()
+    changed = must(lake.get(f"/feed?{place}&wait=30"))
+
+    assert lab["facts"]["patients"] == ["pat-1"]
+    assert lab["facts"]["domain"] == "laboratory"
+    assert {name: [row["table"] for row in listed] for name, listed in rules.items()} == {
+        "pat-1": ["consent_joining"],
+        "pat-2": ["consent_joining"],
+    }
+    assert nothing.content == b""
+    assert waited >= 0.3
+    assert b"sharing-hospital-b" in changed.content
+    assert lake.get(f"/feed?{place}&wait=61").status_code == 400
+    far = int(page.headers["x-feed-decisions"]) + 1
+    assert lake.get(f"/feed?after=0&decisions={far}").status_code == 409
 
 
 def test_the_lake_reads_held_facts_page_by_page(furnished: House) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehr_gateway.database import Connection, Row
+from ehr_gateway.store.decision_changes import mark_author_person
 
 __all__ = ["MEMBERSHIP_KEY", "add_membership", "list_memberships"]
 
@@ -32,6 +33,7 @@ def add_membership(connection: Connection, login: str, person: str, organization
             " VALUES (?, ?, ?, 0)",
             values,
         )
+        mark_author_person(connection, person)
     return known is None
 
 

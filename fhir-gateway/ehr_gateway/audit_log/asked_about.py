@@ -21,6 +21,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_gateway.search.named_patients import find_named_patients
+from ehr_gateway.store.decision_changes import DecisionChange
 from ehr_gateway.store.store import Store
 
 __all__ = ["MAX_COUNTED_ROWS", "build_feed_rows", "build_request_rows"]
@@ -72,12 +73,21 @@ def build_request_rows(
 
 
 def build_feed_rows(
-    connection: Connection, *, audit_context: AuditContext, first: int, last: int
+    connection: Connection,
+    *,
+    audit_context: AuditContext,
+    first: int,
+    last: int,
+    decisions: Iterable[DecisionChange] = (),
 ) -> list[RowValues]:
-    """Build the rows of a page of the feed: of each patient whose records it holds."""
+    """Build the rows of a page of the feed: of each patient whose records or rules it holds."""
     records: dict[str, dict[str, None]] = {}
     for row in connection.execute(_SELECT_FEED_PATIENTS, (first, last)):
         records.setdefault(row["patient"], {})[f"{row['type']}/{row['id']}"] = None
+    for change in decisions:
+        patients = (change.id,) if change.record is None else sorted(change.record.patients)
+        for patient in patients:
+            records.setdefault(patient, {})[f"{change.type}/{change.id}"] = None
     return _rows_or_set(audit_context, records, FEED) or recorder.build_event_rows(
         audit_context, None
     )

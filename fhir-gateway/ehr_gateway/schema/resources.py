@@ -150,6 +150,20 @@ Table(
     sqlite_with_rowid=False,
 )
 
+# What decides about research that changed without a version: rules of a patient, facts of a record
+# (`store.decision_changes`). The numbers rise in the order of commit.
+Table(
+    "decision_change",
+    METADATA,
+    # One of: rules, facts.
+    Column("kind", TEXT, primary_key=True),
+    Column("type", TEXT, primary_key=True),
+    Column("id", TEXT, primary_key=True),
+    Column("number", INTEGER, nullable=False),
+    Index("decision_change_number", "number", unique=True),
+    sqlite_with_rowid=False,
+)
+
 # The numbers of search parameters, which index rows have in place of their codes.
 Table(
     "search_parameter",
@@ -235,3 +249,10 @@ for _name, _columns in TABLES.items():
         Index(f"{_name}_practitioner", *_person, _table.c.since, _table.c.until)
     elif "organization" in _table.c:
         Index(f"{_name}_organization", _table.c.organization)
+    if _name == "consent_restriction":
+        # Whose records a person's membership may concern; few restrictions name a person.
+        _named = _table.c.author_person.isnot(None)
+        Index(
+            f"{_name}_author_person", _table.c.author_person, _table.c.patient,
+            sqlite_where=_named, postgresql_where=_named,
+        )  # fmt: skip

@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ehr_fhir.errors import Conflict
 from ehr_gateway.database import Connection
+from ehr_gateway.store.decision_changes import last_decision_change
 
 __all__ = ["StoreEpoch", "begin_epoch", "ensure_epoch", "load_epoch"]
 
 _STORE, _EPOCH, _PAST = "store-id", "epoch", "past-epochs"
+# As the past epochs: the last number of a changed decision that is still part of this store.
+_PAST_DECISIONS = "past-decisions"
 _BYTES = 16
 
 
@@ -30,8 +33,11 @@ class StoreEpoch:
     # Earlier epochs, each with the last of its positions that is still part of this store.
     past: Mapping[str, int]
     last: int
+    # The same for numbers of changed decisions (`decision_changes`).
+    past_decisions: Mapping[str, int] = field(default_factory=dict)
+    last_decision: int = 0
 
-    def check_position(self, epoch: str, position: int) -> None:
+    def check_position(self, epoch: str, position: int, decision: int = 0) -> None:
         """Raise Conflict unless a position, read in an epoch, is one of this store's past.
 
         Readers that name no epoch are held to the last position alone.
@@ -40,8 +46,11 @@ class StoreEpoch:
         >>> here.check_position("old", 70), here.check_position("new", 90)
         (None, None)
         """
-        limit = self.last if epoch in ("", self.epoch) else self.past.get(epoch, -1)
-        if position > limit:
+        is_present = epoch in ("", self.epoch)
+        limit = self.last if is_present else self.past.get(epoch, -1)
+        # Of an epoch from before decisions were numbered, none was read.
+        decisions = self.last_decision if is_present else self.past_decisions.get(epoch, 0)
+        if position > limit or decision > decisions:
             raise Conflict(
                 "The store was put back from a backup, or is another one: it does not have all "
                 "the changes that were read from it before."
@@ -60,20 +69,35 @@ def ensure_epoch(connection: Connection) -> None:
 def load_epoch(connection: Connection) -> StoreEpoch:
     """Read the store's identity as a transaction sees it."""
     rows = connection.execute(
-        "SELECT name, value FROM setting WHERE name IN (?, ?, ?)", (_STORE, _EPOCH, _PAST)
+        "SELECT name, value FROM setting WHERE name IN (?, ?, ?, ?)",
+        (_STORE, _EPOCH, _PAST, _PAST_DECISIONS),
     ).fetchall()
     values = {row["name"]: bytes(row["value"]).decode() for row in rows}
     last = connection.execute("SELECT max(position) FROM resource").fetchone()[0]
-    past = json.loads(values.get(_PAST, "{}"))
-    return StoreEpoch(values[_STORE], values[_EPOCH], past, int(last or 0))
+    return StoreEpoch(
+        values[_STORE],
+        values[_EPOCH],
+        json.loads(values.get(_PAST, "{}")),
+        int(last or 0),
+        json.loads(values.get(_PAST_DECISIONS, "{}")),
+        last_decision_change(connection),
+    )
 
 
 def begin_epoch(connection: Connection) -> StoreEpoch:
     """Begin a new epoch at the last position there is, for a store put back from a backup."""
     old = load_epoch(connection)
     past = {**old.past, old.epoch: old.last}
-    new = StoreEpoch(old.store, secrets.token_hex(_BYTES), past, old.last)
-    for name, value in ((_EPOCH, new.epoch), (_PAST, json.dumps(past))):
+    decisions = {**old.past_decisions, old.epoch: old.last_decision}
+    new = StoreEpoch(
+        old.store, secrets.token_hex(_BYTES), past, old.last, decisions, old.last_decision
+    )
+    values = (
+        (_EPOCH, new.epoch),
+        (_PAST, json.dumps(past)),
+        (_PAST_DECISIONS, json.dumps(decisions)),
+    )
+    for name, value in values:
         connection.execute(
             "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE"
             " SET value = excluded.value",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import local_target
 from ehr_gateway.database import Connection
+from ehr_gateway.store.decision_changes import mark_accounts
 from ehr_privacy.consent import TABLES, Record, RuleRow
 from ehr_privacy.consent.merged_accounts import CLOSING_TABLES, is_closing
 
@@ -71,6 +72,7 @@ def update_merged_rules(
     elif record.type == "Patient":
         accounts_after = linked_accounts(connection, record.id)
         if set(accounts_before) != set(accounts_after):
+            mark_accounts(connection, {*accounts_before, *accounts_after})
             for account in sorted({*accounts_before, *accounts_after}):
                 _copy_rules_of_patient(connection, account)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +27,19 @@ from ehr_gateway.journal.journal import Journal, open_journal
 from ehr_gateway.schema.revision import open_schema
 from ehr_gateway.store import relabel
 from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.decision_changes import (
+    DecisionChange,
+    last_decision_change,
+    list_decision_changes,
+)
 from ehr_gateway.store.disclosure import Disclosure
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
 from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
-from ehr_gateway.store.stored_facts import StoredFacts
+from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
+from ehr_privacy.consent import Record
 
-__all__ = ["HELD_FACT_KEY", "AuditHook", "FeedEntry", "Store", "Version"]
+__all__ = ["HELD_FACT_KEY", "AuditHook", "FeedEntry", "FeedPage", "Store", "Version"]
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,23 @@ class FeedEntry:
     position: int
     version: Version
     author: str | None
+    # The facts in force of a current version; of an older one, those of when it was current.
+    record: Record
+
+
+@dataclass(frozen=True)
+class FeedPage:
+    """A page of the feed, read at one instant: versions, and decisions once no version is left."""
+
+    entries: tuple[FeedEntry, ...]
+    decisions: tuple[DecisionChange, ...]
 
 
 HELD_FACT_KEY = ("type", "id", "kind", "value", "source")
 
+# Bytes of versions on one page of the feed, but at least one version. Chosen: a page is held in
+# memory as a whole at both ends.
+_PAGE_BYTES = 16 * 2**20
 # Patients whose changes are told one by one. Chosen: above, some are on almost every list.
 _MOST_CHANGED_PATIENTS = 200
 # Called inside a write's transaction, for what patients and stewards are told of.
@@ -179,19 +198,57 @@ class Store:
         """Lend the writer's connection inside one transaction; see `Database.write_transaction`."""
         return self.database.write_transaction()
 
-    def feed(self, after: int, limit: int) -> Iterator[FeedEntry]:
-        """Yield up to `limit` changes after a position, oldest first; for the lake alone."""
+    def feed(self, after: int, limit: int, *, decisions_after: int | None = None) -> FeedPage:
+        """Return up to `limit` changes after a position, oldest first; for the lake alone.
+
+        When no version is left, and `decisions_after` is a number, the page also has the changed
+        decisions after that: so a reader of the whole feed has both as of one instant.
+        """
+        columns = facts_columns(self.dialect)
+        decisions: list[DecisionChange] = []
         with self.read_transaction() as connection:
+            last, is_end = self._end_of_page(connection, after, limit)
             rows = connection.execute(
-                "SELECT * FROM resource WHERE position > :after ORDER BY position LIMIT :limit",
-                {"after": after, "limit": limit},
+                "SELECT r.pk, r.version, r.deleted, r.last_updated, r.method, r.body, r.position,"  # noqa: S608
+                f" {columns} FROM resource r"
+                " WHERE r.position > :after AND r.position <= :last ORDER BY r.position",
+                {"after": after, "last": last},
             ).fetchall()
+            if is_end and decisions_after is not None:
+                decisions = list_decision_changes(connection, decisions_after, limit)
         if self.embedded is not None:
             # A commit may be read before it is on disk. Lost in a power cut, its position would be
             # given again to another version, and the lake would never see that one.
             self.embedded.flush()
-        for row in rows:
-            yield FeedEntry(row["position"], Version.from_row(row), row["author"])
+        entries = tuple(
+            FeedEntry(
+                row["position"], Version.from_row(row), row["author"],
+                StoredFacts.from_row(row).record,
+            )
+            for row in rows
+        )  # fmt: skip
+        return FeedPage(entries, tuple(decisions))
+
+    def feed_end(self) -> tuple[int, int]:
+        """Return the newest position of the feed and the newest number of a changed decision."""
+        with self.read_transaction() as connection:
+            row = connection.execute("SELECT max(position) FROM resource").fetchone()
+            return int(row[0] or 0), last_decision_change(connection)
+
+    @staticmethod
+    def _end_of_page(connection: Connection, after: int, limit: int) -> tuple[int, bool]:
+        """Return the last position of a page, and whether it is the feed's; by size and number."""
+        rows = connection.execute(
+            "SELECT position, length(body) AS size FROM resource WHERE position > :after"
+            " ORDER BY position LIMIT :limit",
+            {"after": after, "limit": limit},
+        ).fetchall()
+        size = 0
+        for place, row in enumerate(rows):
+            size += row["size"]
+            if size > _PAGE_BYTES and place:
+                return int(rows[place - 1]["position"]), False
+        return int(rows[-1]["position"]) if rows else after, len(rows) < limit
 
     def changes_after(self, position: int) -> tuple[int, frozenset[str] | None]:
         """Return the feed's newest position, and the patients of what was written after another.

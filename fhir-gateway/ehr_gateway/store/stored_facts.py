@@ -43,6 +43,12 @@ _UPDATE_FACTS = (
     "UPDATE resource SET"  # noqa: S608 - names of columns
     f" {', '.join(f'{column.name} = ?' for column in RECORD_COLUMNS)} WHERE pk = ?"
 )
+# For readers of the change feed (`decision_changes`): no version says that these facts are others.
+_MARK_FACTS = (
+    "INSERT INTO decision_change (kind, type, id, number)"
+    " SELECT 'facts', ?, ?, COALESCE(MAX(number), 0) + 1 FROM decision_change WHERE 1 = 1"
+    " ON CONFLICT (kind, type, id) DO UPDATE SET number = excluded.number"
+)
 _OWN_COLUMNS = ", ".join(
     f"r.{name}" for name in ("type", "id", "author", *(column.name for column in RECORD_COLUMNS))
 )
@@ -150,6 +156,9 @@ def replace_held_facts(
 
 def update_facts(connection: Connection, pk: int, before: Record, after: Record) -> None:
     """Write how the facts in force of a version differ from those its rows have."""
+    if after != before:
+        # Before the statements that change them, in the same transaction.
+        connection.execute(_MARK_FACTS, (after.type, after.id))
     if after.column_values != before.column_values:
         connection.execute(_UPDATE_FACTS, (*after.column_values, pk))
     update_patients_and_labels(connection, pk, before, after)

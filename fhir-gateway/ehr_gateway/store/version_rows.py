@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehr_gateway.database import Connection
+from ehr_gateway.store.decision_changes import mark_author_person, mark_rules_of_consent
 from ehr_gateway.store.grant_endings import (
     RuleEvent,
     apply_rule_event,
@@ -146,6 +147,10 @@ def replace_rules(
     accounts_before = linked_accounts(connection, record.id) if record.type == "Patient" else []
     rules = without_ended(connection, record.id, rules)
     before = read_rows(connection, record) if has_previous and event else []
+    if has_previous and record.type == "Consent":
+        mark_rules_of_consent(connection, record.id)
+    if has_previous and record.type == "PractitionerRole":
+        _mark_members(connection, record.id)
     if has_previous:
         for table in SOURCE_TABLES.get(record.type, ()):
             connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
@@ -157,3 +162,15 @@ def replace_rules(
     if event is not None and record.type in ("Consent", "Organization"):
         apply_rule_event(connection, record, before, rules, event)
     update_merged_rules(connection, record, rules, accounts_before)
+    if rules and record.type == "Consent":
+        mark_rules_of_consent(connection, record.id)
+    if rules and record.type == "PractitionerRole":
+        _mark_members(connection, record.id)
+
+
+def _mark_members(connection: Connection, role: str) -> None:
+    rows = connection.execute(
+        "SELECT DISTINCT practitioner FROM consent_membership WHERE consent = ?", (role,)
+    )
+    for row in rows.fetchall():
+        mark_author_person(connection, row["practitioner"])

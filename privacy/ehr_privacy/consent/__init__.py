@@ -30,6 +30,7 @@ from ehr_privacy.consent.model import (
     RuleRow,
     Rules,
 )
+from ehr_privacy.consent.record_json import record_from_json, record_to_json
 from ehr_privacy.consent.research import decide_research, research_predicate
 from ehr_privacy.consent.resource_facts import record_facts
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
@@ -88,6 +89,8 @@ __all__ = [
     "move_container",
     "parse_scopes",
     "record_facts",
+    "record_from_json",
+    "record_to_json",
     "research_predicate",
     "right_to_change",
     "rule_rows",

@@ -13,6 +13,9 @@ from ehr_privacy.consent.sql_expressions import Params, all_of, any_of, exists, 
 from ehr_privacy.consent.sql_rules import Dialect
 from ehr_privacy.consent.sql_selectors import in_force_condition, selector_condition
 
+# The rule tables that decide it, with the memberships of the people whom restrictions name.
+RESEARCH_TABLES = ("consent_joining", "consent_research", "consent_restriction")
+
 
 def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:
     """Decide whether a record may go into the de-identified copy; the reference."""
