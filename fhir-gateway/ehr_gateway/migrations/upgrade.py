@@ -27,7 +27,7 @@ from ehr_gateway.migrations.engine import create_migration_engine
 from ehr_gateway.migrations.exclusive import begin_upgrade, upgrade_lock
 from ehr_gateway.migrations.recompute import read_progress, recompute_batch
 from ehr_gateway.schema.revision import UPGRADE_SETTING, SchemaState, read_schema_state
-from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
+from ehr_gateway.store.parameter_ids import register_parameters
 
 __all__ = ["Progress", "read_state", "revision_scripts", "upgrade"]
 
@@ -116,8 +116,7 @@ def _recompute(location: Path | str, report: Callable[[Progress], None]) -> None
     with closing(open_database(location)) as database:
         with database.write_transaction() as connection:
             # R4 parameters that this version supports and the older one did not.
-            register_parameters(connection)
-            parameter_ids = read_parameter_ids(connection)
+            parameter_ids = register_parameters(connection)
         progress = read_progress(database)
         while progress is not None:
             step = "index rows, consent facts and rules"

@@ -34,7 +34,7 @@ from ehr_gateway.store.decision_changes import (
 )
 from ehr_gateway.store.disclosure import Disclosure
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
-from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
+from ehr_gateway.store.parameter_ids import register_parameters
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
 from ehr_privacy.consent import Record
@@ -137,7 +137,7 @@ class Store:
             self.database.close()
             raise
         with self.write_transaction() as connection:
-            register_parameters(connection)
+            self.parameter_ids = register_parameters(connection)
             relabel.mark_empty_store_labelled(connection)
             ensure_epoch(connection)
             connection.execute(
@@ -145,7 +145,6 @@ class Store:
                 (secrets.token_bytes(32),),
             )
         with self.read_transaction() as connection:
-            self.parameter_ids = read_parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
 
