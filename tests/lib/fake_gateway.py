@@ -60,6 +60,8 @@ class FakeGateway:
         operation = request.url.path.removeprefix("/fhir/")
         if operation in self.operations:
             return httpx.Response(200, json=self.operations[operation])
+        if operation == "Patient/$patient-list":
+            return httpx.Response(200, json=self._patient_list(request.url.params))
         if operation.endswith("/$access-history"):
             return httpx.Response(200, json=self._access_history(request.url))
         kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
@@ -170,6 +172,41 @@ class FakeGateway:
         if start + 25 < len(visits):
             answer["parameter"].append({"name": "next", "valueString": str(start + 25)})
         return answer
+
+    def _patient_list(self, params: httpx.QueryParams) -> Resource:
+        """Answer with everything about the list's patients that is here, by the answer's names."""
+        stays = self._found("Encounter", status="in-progress")
+        marks = [team for team in self._found("CareTeam", status="active") if team["identifier"]]
+        of_list: dict[str, Iterable[Resource]] = {"ward": stays, "marked": marks}
+        opened = self.operations.get("$recent-patients", {"parameter": []})["parameter"]
+        patients = [
+            *(one["subject"]["reference"][8:] for one in of_list.get(params["list"], ())),
+            *(one["part"][0]["valueString"] for one in opened if params["list"] == "opened"),
+        ]
+        shown = {"name": "shown", "valueString": f"shown-{params['list']}"}
+        parameters: list[Resource] = [
+            shown,
+            *({"name": "listed", "valueId": patient} for patient in dict.fromkeys(patients)),
+            *({"name": "mark", "resource": mark} for mark in marks),
+        ]
+        for patient in dict.fromkeys(patients):
+            for name, kind, criteria in (
+                ("patient", "Patient", {"_id": patient}),
+                ("stay", "Encounter", {"patient": patient, "status": "in-progress"}),
+                ("flag", "Flag", {"patient": patient}),
+                ("allergy", "AllergyIntolerance", {"patient": patient}),
+                ("problem", "Condition", {"patient": patient}),
+                ("context", "Observation", {"patient": patient, "code": params["code"]}),
+                ("vital-signs", "Observation", {"patient": patient, "category": "vital-signs"}),
+                ("laboratory", "Observation", {"patient": patient, "category": "laboratory"}),
+            ):
+                found = self._found(kind, **criteria)
+                parameters += [{"name": name, "resource": record} for record in found]
+        return {"resourceType": "Parameters", "parameter": parameters}
+
+    def _found(self, kind: str, **params: str) -> list[Resource]:
+        entries = self._search(kind, httpx.QueryParams({**params, "_count": "1000"}))["entry"]
+        return [entry["resource"] for entry in entries]
 
     def _search(self, kind: str, params: httpx.QueryParams) -> Resource:
         found = [r for (t, _), r in self.resources.items() if t == kind and _matches(r, params)]

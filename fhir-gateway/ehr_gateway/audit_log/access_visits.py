@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+from ehr_gateway.audit_log.listed_patients import list_size
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.audit_log.read_policy import ReadableRows
 from ehr_gateway.audit_log.reasons import COUNTED, NAMED
 from ehr_gateway.database import Connection
 from ehr_gateway.interaction_codes import WRITES
+from ehr_gateway.schema.audit_log import LIST_QUERY
 from ehr_gateway.search.cursor import Position
 
 __all__ = [
@@ -52,6 +54,8 @@ class AccessVisit:
     newest: AuditRow
     start_ms: int
     has_search: bool = False
+    # How many patients the longest list had that the patient was on; 0 without any.
+    list_size: int = 0
     # Codes in the order they were met, newest row first: data domains, and resource types for what
     # has none. In Bundles it is not known which were read and which written.
     looked_at: list[Sequence[str]] = field(default_factory=list)
@@ -72,10 +76,12 @@ class AccessVisit:
         self.start_ms = row.at_ms
         self.has_search = self.has_search or row.interaction in _SEARCHES
         self.reasons.append((row.reason,) if row.reason else ())
+        if row.query == LIST_QUERY:
+            self.list_size = max(self.list_size, list_size(row.entities) or 0)
         if operation := _find_operation_name(row):
             self.operations.append((operation,))
             self.consents.append(_list_named_consents(row))
-        elif row.reason not in _WITHOUT_RECORDS:
+        if (not operation or row.query == LIST_QUERY) and row.reason not in _WITHOUT_RECORDS:
             self._codes_for(row).append(_list_disclosed_codes(row))
 
     def _codes_for(self, row: AuditRow) -> list[Sequence[str]]:
@@ -238,7 +244,7 @@ def _list_disclosed_codes(row: AuditRow) -> tuple[str, ...]:
     # Each row about a patient names them; that alone is not having seen the personal details.
     types.discard("Patient")
     shows_other = bool(types) or any(not name.startswith("Patient/") for name in row.entities)
-    if query.startswith("Patient?") or (row.query is None and not shows_other):
+    if query.startswith(("Patient?", LIST_QUERY)) or (row.query is None and not shows_other):
         types.add("Patient")
     return (*row.domains, *sorted(types))
 

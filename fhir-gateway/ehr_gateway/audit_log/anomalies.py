@@ -19,6 +19,7 @@ from ehr_gateway.audit_log.anomaly_rules import AnomalyRules, load_rules
 from ehr_gateway.audit_log.family_names import family_names, patient_family_names
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.ids import uuid7
+from ehr_gateway.schema.audit_log import ALL_ROWS
 
 __all__ = ["AnomalyFlag", "find_flags", "flag_anomalies"]
 
@@ -58,18 +59,22 @@ def flag_anomalies(database: Database, clock: Callable[[], int]) -> int:
         with database.read_transaction() as connection:
             position = _read_position(connection)
             rows = connection.execute(
-                "SELECT seq, at_ms, login, display, organization, patient, reason FROM audit"  # noqa: S608
-                f" WHERE seq > ? AND {_CLINICIAN_ACCESS} ORDER BY seq LIMIT ?",
+                "SELECT seq, at_ms, login, display, organization, patient, reason"  # noqa: S608
+                f" FROM {ALL_ROWS} WHERE seq > ? AND {_CLINICIAN_ACCESS} ORDER BY seq LIMIT ?",
                 (position, _BATCH_ROWS),
             ).fetchall()
+            is_last = len(rows) < _BATCH_ROWS
+            if not is_last:
+                # A list has many rows of one place; the next batch begins with what may be cut.
+                rows = [row for row in rows if row["seq"] < rows[-1]["seq"]]
             flags = list(find_flags(connection, rows, load_rules()))
             last = connection.execute("SELECT max(seq) FROM audit").fetchone()[0] or 0
-        reached = rows[-1]["seq"] if len(rows) == _BATCH_ROWS else last
+        reached = last if is_last else rows[-1]["seq"]
         if reached > position:
             with database.write_transaction() as connection:
                 new += _insert_flags(connection, flags, clock())
                 _write_position(connection, reached)
-        if len(rows) < _BATCH_ROWS:
+        if is_last:
             return new
 
 
@@ -166,7 +171,7 @@ def _select_accesses(
     connection: Connection, person: Row, since: int, until: int, reason: str | None
 ) -> list[Row]:
     rows: list[Row] = connection.execute(
-        "SELECT at_ms, patient FROM audit WHERE login = :login"  # noqa: S608 constant condition
+        f"SELECT at_ms, patient FROM {ALL_ROWS} WHERE login = :login"  # noqa: S608 constant condition
         " AND coalesce(organization, '') = coalesce(:organization, '')"
         f" AND at_ms >= :since AND at_ms < :until AND {_CLINICIAN_ACCESS}"
         " AND coalesce(:reason, reason, '') = coalesce(reason, '') ORDER BY at_ms",

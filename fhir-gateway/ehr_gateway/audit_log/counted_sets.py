@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import orjson
 
@@ -27,8 +28,10 @@ __all__ = [
     "BLOCK",
     "PERSON_REFERENCE",
     "SET_PREFIX",
+    "NumberedPerson",
     "erase_person",
     "membership_condition",
+    "number_people",
     "person_leaf",
     "set_digest",
     "set_numbers",
@@ -52,6 +55,14 @@ _BATCH = 500
 _DIGITS = [", ".join(f"'{digit:x}'" for digit in range(16) if digit >> bit & 1) for bit in range(4)]
 
 
+@dataclass(frozen=True)
+class NumberedPerson:
+    """A person's number, and the leaf by which sets and lists commit to them."""
+
+    number: int
+    leaf: bytes
+
+
 def with_members(row: RowValues, patients: Iterable[str]) -> RowValues:
     """Return a row that carries the people it counted, until `store_set` stores them."""
     return (*row, " ".join(sorted(patients)))
@@ -61,9 +72,10 @@ def store_set(connection: Connection, row: RowValues) -> RowValues:
     """Store the people that a row carries; return the row with the digest of the set."""
     *values, members = row
     event, at_ms = str(values[_ID]), values[_AT_MS]
-    people = _number_people(connection, str(members).split(), at_ms)
+    people = number_people(connection, str(members).split(), at_ms).values()
+    leaves = {person.number: person.leaf for person in people}
     blocks: dict[int, bytearray] = {}
-    for number in people:
+    for number in leaves:
         bits = blocks.setdefault(number // BLOCK, bytearray())
         byte, bit = divmod(number % BLOCK, 8)
         bits.extend(bytes(byte + 1 - len(bits)))
@@ -72,8 +84,8 @@ def store_set(connection: Connection, row: RowValues) -> RowValues:
         "INSERT INTO audit_counted (block, event, bits) VALUES (?, ?, ?)",
         [(block, event, bytes(bits)) for block, bits in blocks.items()],
     )
-    digest = set_digest(people[number] for number in sorted(people))
-    values[_ENTITIES] = orjson.dumps([f"{SET_PREFIX}{len(people)}:{digest}"]).decode()
+    digest = set_digest(leaves[number] for number in sorted(leaves))
+    values[_ENTITIES] = orjson.dumps([f"{SET_PREFIX}{len(leaves)}:{digest}"]).decode()
     return tuple(values)
 
 
@@ -148,10 +160,10 @@ def erase_person(connection: Connection, patient: str, until_ms: int) -> int | N
     return int(row["number"])
 
 
-def _number_people(
+def number_people(
     connection: Connection, patients: Sequence[str], at_ms: object
-) -> dict[int, bytes]:
-    """Return the numbers of people and their leaves; whoever has no number gets one."""
+) -> dict[str, NumberedPerson]:
+    """Return the numbers and leaves of patients; whoever has no number gets one."""
     people = dict(_find_people(connection, patients))
     new = [patient for patient in patients if patient not in people]
     rows = []
@@ -164,13 +176,12 @@ def _number_people(
         " ON CONFLICT (patient) DO NOTHING",
         rows,
     )
-    people |= dict(_find_people(connection, new))
-    return dict(people.values())
+    return people | dict(_find_people(connection, new))
 
 
 def _find_people(
     connection: Connection, patients: Sequence[str]
-) -> Iterator[tuple[str, tuple[int, bytes]]]:
+) -> Iterator[tuple[str, NumberedPerson]]:
     """Yield patients with their number and leaf."""
     for start in range(0, len(patients), _BATCH):
         batch = patients[start : start + _BATCH]
@@ -181,4 +192,5 @@ def _find_people(
             f" WHERE patient IN ({', '.join('?' * _BATCH)})",
             padded,
         )
-        yield from ((row["patient"], (int(row["number"]), bytes(row["leaf"]))) for row in rows)
+        for row in rows:
+            yield row["patient"], NumberedPerson(int(row["number"]), bytes(row["leaf"]))

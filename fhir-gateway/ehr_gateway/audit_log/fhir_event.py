@@ -14,6 +14,7 @@ from typing import Any
 from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.counted_sets import SET_PREFIX, set_size
+from ehr_gateway.audit_log.listed_patients import list_size
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.interaction_codes import WRITES, audit_action
 
@@ -171,7 +172,10 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
     is_single = row.interaction not in ("search-type", "search-system")
     for reference in row.entities:
         if reference.startswith(SET_PREFIX):
-            entities.append(_counted_people(reference))
+            entities.append(_counted_people(reference, "counted", set_size(reference)))
+            continue
+        if (number := list_size([reference])) is not None:
+            entities.append(_counted_people(reference, "listed", number))
             continue
         # In a Query, "System Object" is the question alone: what was found has its own type.
         kind = reference.partition("/")[0]
@@ -205,13 +209,12 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
     return entities
 
 
-def _counted_people(reference: str) -> dict[str, Any]:
-    """Return the entity that stands for many people who were counted together."""
-    number = {"type": "counted", "valueString": str(set_size(reference))}
+def _counted_people(reference: str, kind: str, number: int) -> dict[str, Any]:
+    """Return the entity that stands for many people who were counted or listed together."""
     return {
-        "what": {"identifier": {"system": f"{JURISDICTION.base}/counted", "value": reference}},
+        "what": {"identifier": {"system": f"{JURISDICTION.base}/{kind}", "value": reference}},
         "type": _coding("http://hl7.org/fhir/resource-types", "Group", "Group"),
-        "detail": [number],
+        "detail": [{"type": kind, "valueString": str(number)}],
     }
 
 

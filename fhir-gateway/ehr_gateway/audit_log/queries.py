@@ -8,7 +8,7 @@ import orjson
 
 from ehr_gateway.audit_log.counted_sets import membership_condition
 from ehr_gateway.database import Connection
-from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS, LISTED_ROWS
 
 __all__ = ["AuditFilter", "AuditRow", "count_rows", "find_rows"]
 
@@ -80,33 +80,43 @@ _CONDITIONS = {
 def find_rows(connection: Connection, audit_filter: AuditFilter, count: int) -> list[AuditRow]:
     """Return at most `count` rows, newest first.
 
-    Of a patient, with the rows that counted them among many; these then bear the patient's id.
+    Of patients, with the rows of lists they were on; of one patient, with the rows that counted
+    them among many. These then bear the patient's id, and what a list showed of this patient.
     """
     where, params = _build_where(audit_filter)
-    rows = _select_rows(connection, where, params, count)
-    if (counted := _counted_where(connection, audit_filter)) is None:
+    rows = _select_rows(connection, "audit", where, params, count)
+    if audit_filter.patient is None and not audit_filter.patients:
         return rows
-    rows += [
-        replace(row, patient=audit_filter.patient)
-        for row in _select_rows(connection, *counted, count)
-    ]
+    rows += _select_rows(connection, LISTED_ROWS, where, params, count)
+    if (counted := _counted_where(connection, audit_filter)) is not None:
+        rows += [
+            replace(row, patient=audit_filter.patient)
+            for row in _select_rows(connection, "audit", *counted, count)
+        ]
     return sorted(rows, key=lambda row: (row.at_ms, row.seq), reverse=True)[:count]
 
 
 def count_rows(connection: Connection, audit_filter: AuditFilter) -> int:
     """Return the number of rows of a filter."""
-    conditions = [_build_where(audit_filter), _counted_where(connection, audit_filter)]
-    return sum(
-        int(connection.execute(f"SELECT count(*) FROM audit WHERE {where}", params).fetchone()[0])  # noqa: S608 constant conditions
-        for where, params in filter(None, conditions)
-    )
+    where, params = _build_where(audit_filter)
+    number = _count_rows(connection, "audit", where, params)
+    if audit_filter.patient is not None or audit_filter.patients:
+        number += _count_rows(connection, LISTED_ROWS, where, params)
+    if (counted := _counted_where(connection, audit_filter)) is not None:
+        number += _count_rows(connection, "audit", *counted)
+    return number
+
+
+def _count_rows(connection: Connection, source: str, where: str, params: dict[str, object]) -> int:
+    sql = f"SELECT count(*) FROM {source} WHERE {where}"  # noqa: S608 constant conditions
+    return int(connection.execute(sql, params).fetchone()[0])
 
 
 def _select_rows(
-    connection: Connection, where: str, params: dict[str, object], count: int
+    connection: Connection, source: str, where: str, params: dict[str, object], count: int
 ) -> list[AuditRow]:
     sql = (
-        f"SELECT {_COLUMNS} FROM audit WHERE {where}"  # noqa: S608 constant conditions
+        f"SELECT {_COLUMNS} FROM {source} WHERE {where}"  # noqa: S608 constant conditions
         " ORDER BY at_ms DESC, seq DESC LIMIT :count"
     )
     rows = connection.execute(sql, {**params, "count": count}).fetchall()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ehr_gateway.audit_log.reasons import COUNTED, NAMED, OPENED
 from ehr_gateway.database import Connection
 from ehr_gateway.interaction_codes import WRITES
+from ehr_gateway.schema.audit_log import ALL_ROWS
 
 __all__ = ["ReachedPatient", "find_reached_patients"]
 
@@ -42,7 +43,7 @@ def find_reached_patients(
     # Grouped by what differs for the reader, so that a year of a hospital is some thousand rows.
     rows = connection.execute(
         "SELECT patient, interaction, domains, reason, count(*) AS times, min(at_ms) AS first_ms,"  # noqa: S608
-        f" max(at_ms) AS last_ms FROM audit WHERE {_CONDITIONS[kind]}"
+        f" max(at_ms) AS last_ms FROM {ALL_ROWS} WHERE {_CONDITIONS[kind]}"
         " AND at_ms >= :since AND at_ms < :until AND outcome = '0' AND patient IS NOT NULL"
         f" AND (reason IS NULL OR reason NOT IN ('{NAMED}', '{COUNTED}', '{OPENED}'))"
         " AND (entities <> '[]' OR domains <> '')"

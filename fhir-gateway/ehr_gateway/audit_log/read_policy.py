@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
+from ehr_gateway.audit_log.listed_patients import list_size
 from ehr_gateway.audit_log.queries import AuditFilter, AuditRow, find_rows
 from ehr_gateway.audit_log.reasons import COUNTED
 from ehr_gateway.database import Connection
@@ -57,10 +58,14 @@ class ReadableRows:
                 # It tells that there is such a record, which may be closed to the carer.
                 continue
             readable = tuple(reference for reference in row.entities if reference in domains)
+            if list_size(row.entities) is not None:
+                # That the patient was on a list, and not of which records: some may be closed to
+                # the carer.
+                readable = row.entities
             if row.entities and not readable:
                 continue
             row_domains = sorted(
-                {domain for reference in readable if (domain := domains[reference])}
+                {domain for reference in readable if (domain := domains.get(reference))}
             )
             if self.audit_filter.domain is not None and self.audit_filter.domain not in row_domains:
                 continue
@@ -134,7 +139,10 @@ def _find_readable_records(
     domains: dict[str, str | None] = {}
     by_type: dict[str, list[str]] = {}
     for reference in references:
-        kind, _, identity = reference.partition("/")
+        kind, slash, identity = reference.partition("/")
+        if not slash:
+            # A list, or a set of people.
+            continue
         by_type.setdefault(kind, []).append(identity)
     for kind, identities in by_type.items():
         for start in range(0, len(identities), _BATCH):

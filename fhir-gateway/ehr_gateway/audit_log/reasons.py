@@ -16,6 +16,7 @@ from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
 __all__ = [
     "COUNTED",
     "FEED",
+    "LISTED",
     "NAMED",
     "OPENED",
     "SHARED",
@@ -30,6 +31,8 @@ NAMED, COUNTED = "named", "counted"
 OPENED = "opened"
 # The lake takes every change, whatever is shared with whom.
 FEED = "feed"
+# The row of a list of patients; the reason of each stands with them (`listed_patients`).
+LISTED = "listed"
 
 _SELECT_GRANTS = " UNION ALL ".join(
     f"SELECT '{kind}' AS kind, consent, {domain} AS domain FROM consent_{kind}"  # noqa: S608

@@ -29,7 +29,8 @@ import orjson
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_log.append import RowValues, SealedRow, append_rows, seal_rows
 from ehr_gateway.audit_log.counted_sets import store_set
-from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
+from ehr_gateway.audit_log.listed_patients import carries_list, store_list
+from ehr_gateway.database import ROW_REFUSED_ERRORS, Connection, Database
 from ehr_gateway.file_lock import lock_file
 from ehr_gateway.incidents import WRITES_REFUSED
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
@@ -142,7 +143,7 @@ class Spool:
             self._file = None
 
     def _insert_rows(self, rows: Sequence[RowValues]) -> None:
-        # Hash before the write transaction, which others wait for; a row with a set of people
+        # Hash before the write transaction, which others wait for; a row that carries people
         # gets its digest inside.
         sealed_rows = [None if _has_members(row) else seal_rows([row])[0] for row in rows]
         with self._database.write_transaction() as connection:
@@ -151,7 +152,7 @@ class Spool:
             existing = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
             if existing.fetchone() is None:
                 complete: list[SealedRow] = [
-                    sealed or seal_rows([store_set(connection, row)])[0]
+                    sealed or seal_rows([_store_people(connection, row)])[0]
                     for row, sealed in zip(rows, sealed_rows, strict=True)
                 ]
                 append_rows(connection, complete)
@@ -186,5 +187,10 @@ def _parse_row(line: bytes) -> RowValues | None:
 
 
 def _has_members(row: RowValues) -> bool:
-    """Say whether a row carries a set of people, as `counted_sets.with_members` adds it."""
+    """Say whether a row carries the people of a set or a list."""
     return len(row) > len(CONTENT_COLUMNS)
+
+
+def _store_people(connection: Connection, row: RowValues) -> RowValues:
+    """Store the people that a row carries; return the row that commits to them."""
+    return store_list(connection, row) if carries_list(row) else store_set(connection, row)

@@ -1,10 +1,12 @@
-"""Verify the sets of people who were counted together against the rows that commit to them."""
+"""Verify the people of sets and lists against the rows that commit to them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from ehr_gateway.audit_log.counted_sets import (
@@ -13,6 +15,7 @@ from ehr_gateway.audit_log.counted_sets import (
     set_digest,
     set_numbers,
 )
+from ehr_gateway.audit_log.listed_patients import LIST_PREFIX, ListEntry, list_digest
 from ehr_gateway.database import Connection, open_database
 from ehr_privacy.audit import Finding
 
@@ -31,6 +34,17 @@ _SELECT_STRAY_SETS = (
     " (SELECT id FROM audit WHERE patient IS NULL AND entities LIKE ?) ORDER BY event"
 )
 
+_LIST_ENTITIES = f'["{LIST_PREFIX}%'
+_SELECT_LISTS = (
+    "SELECT a.seq, a.id, a.entities, l.person, l.at_ms, l.domains, l.reason, a.at_ms AS event_ms"
+    " FROM audit a LEFT JOIN audit_listed l ON l.event = a.id"
+    " WHERE a.patient IS NULL AND a.entities LIKE ? ORDER BY a.seq, l.person"
+)
+_SELECT_STRAY_ENTRIES = (
+    "SELECT DISTINCT event FROM audit_listed WHERE event NOT IN"
+    " (SELECT id FROM audit WHERE patient IS NULL AND entities LIKE ?) ORDER BY event"
+)
+
 
 def verify_counted_sets(place: Path | str, named_by_erasure: Collection[str]) -> list[Finding]:
     """Return what is wrong with people and sets; `named_by_erasure` are the erased numbers."""
@@ -38,7 +52,11 @@ def verify_counted_sets(place: Path | str, named_by_erasure: Collection[str]) ->
         leaves: dict[int, bytes] = {}
         findings = list(_check_people(connection, leaves, named_by_erasure))
         findings += _check_sets(connection, leaves)
-        for row in connection.execute(_SELECT_STRAY_SETS, (_SET_ENTITIES,)):
+        findings += _check_lists(connection, leaves)
+        for row in (
+            *connection.execute(_SELECT_STRAY_SETS, (_SET_ENTITIES,)),
+            *connection.execute(_SELECT_STRAY_ENTRIES, (_LIST_ENTITIES,)),
+        ):
             text = f"People stand as counted by {row['event']}, which is no such event."
             findings.append(Finding("counted", 0, row["event"], text))
     return findings[:_MAX_FINDINGS]
@@ -74,4 +92,19 @@ def _check_sets(connection: Connection, leaves: Mapping[int, bytes]) -> Iterator
         digest = set_digest(leaves.get(number, b"") for number in numbers)
         if json.loads(entities) != [f"{SET_PREFIX}{len(numbers)}:{digest}"]:
             text = f"The people whom the event of leaf {seq - 1} counted are not those it names."
+            yield Finding("counted", seq - 1, event, text)
+
+
+def _check_lists(connection: Connection, leaves: Mapping[int, bytes]) -> Iterator[Finding]:
+    """Check that each list is the one that its row commits to."""
+    rows = connection.execute(_SELECT_LISTS, (_LIST_ENTITIES,))
+    for (seq, event, entities), entries in groupby(rows, itemgetter("seq", "id", "entities")):
+        listed = [row for row in entries if row["person"] is not None]
+        digest = list_digest(
+            (leaves.get(row["person"], b""), ListEntry(row["domains"], row["reason"]))
+            for row in listed
+        )
+        is_moved = any(row["at_ms"] != row["event_ms"] for row in listed)
+        if is_moved or json.loads(entities) != [f"{LIST_PREFIX}{len(listed)}:{digest}"]:
+            text = f"The patients whom the event of leaf {seq - 1} lists are not those it names."
             yield Finding("counted", seq - 1, event, text)

@@ -66,7 +66,7 @@ def copy_tail_rows(connection: Connection, previous_log: PreviousLog, size: int)
                     rows,
                 )
                 copied_rows += len(rows)
-            _copy_counted_sets(connection, database)
+            _copy_people(connection, database)
             if connection.dialect == "postgresql":
                 connection.execute(
                     "UPDATE audit_head SET size = ? WHERE one = 1", (size + copied_rows,)
@@ -79,8 +79,8 @@ def copy_tail_rows(connection: Connection, previous_log: PreviousLog, size: int)
         connection.execute("RELEASE SAVEPOINT tail")
 
 
-def _copy_counted_sets(connection: Connection, database: Database) -> None:
-    """Copy the people that rows of the previous log counted together, and the sets they are in.
+def _copy_people(connection: Connection, database: Database) -> None:
+    """Copy the people that rows of the previous log are about, and the sets and lists they are in.
 
     The previous log has gone on from this one, so what it says of a person's number is newer.
     """
@@ -100,6 +100,14 @@ def _copy_counted_sets(connection: Connection, database: Database) -> None:
             "INSERT INTO audit_counted (block, event, bits) VALUES (?, ?, ?)"
             " ON CONFLICT (block, event) DO NOTHING",
             map(tuple, other.execute("SELECT block, event, bits FROM audit_counted")),
+        )
+        connection.executemany(
+            "INSERT INTO audit_listed (event, person, at_ms, domains, reason)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (event, person) DO NOTHING",
+            map(
+                tuple,
+                other.execute("SELECT event, person, at_ms, domains, reason FROM audit_listed"),
+            ),
         )
     if connection.dialect == "postgresql":
         connection.execute(

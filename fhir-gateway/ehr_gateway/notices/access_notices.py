@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.notices.outbox import Notice, patient_reader, queue_notice
+from ehr_gateway.schema.audit_log import ALL_ROWS, LIST_QUERY
 from ehr_gateway.store.store import Store
 
 __all__ = ["queue_access_notices"]
@@ -22,9 +23,11 @@ _BATCH_ROWS = 5000
 _MAX_BATCHES = 20
 _HOUR_MS = 3_600_000
 _SELECT_ACCESSES = (
-    "SELECT patient, organization, login, MAX(display) AS display, MIN(at_ms) AS at_ms"
-    " FROM audit WHERE seq > ? AND seq <= ? AND role = 'clinician' AND outcome = '0'"
-    " AND patient IS NOT NULL AND organization IS NOT NULL AND interaction <> 'operation'"
+    "SELECT patient, organization, login, MAX(display) AS display, MIN(at_ms) AS at_ms"  # noqa: S608
+    f" FROM {ALL_ROWS} WHERE seq > ? AND seq <= ? AND role = 'clinician' AND outcome = '0'"
+    " AND patient IS NOT NULL AND organization IS NOT NULL"
+    # Of the operations, a list of patients shows records.
+    f" AND (interaction <> 'operation' OR query = '{LIST_QUERY}')"
     " AND (reason IS NULL OR reason NOT IN ('own-record', 'named', 'counted', 'opened'))"
     " GROUP BY patient, organization, login, at_ms / 3600000"
     " ORDER BY MIN(at_ms), patient, organization, login"

@@ -112,6 +112,8 @@ def _parts(visit: AccessVisit, own_logins: Sequence[str]) -> Iterator[dict[str, 
     yield parameter("own", newest.login in own_logins)
     yield parameter("refused", visit.is_refused)
     yield parameter("searched", visit.has_search)
+    if visit.list_size:
+        yield parameter("list-of", visit.list_size)
     for name, codes in (
         ("looked-at", visit.looked_at),
         ("changed", visit.changed),

@@ -90,6 +90,22 @@ AUDIT_COUNTED = Table(
     Column("bits", LargeBinary, nullable=False),
     Index("audit_counted_event", "event", "block"),
 )
+# Who was on a list of patients that one row of the log is about, and what the list showed of them.
+# A row of its own for each: a bitmap would have to be looked through for every list of a year.
+AUDIT_LISTED = Table(
+    "audit_listed",
+    METADATA,
+    # The id of the row in `audit`.
+    Column("event", TEXT, primary_key=True),
+    # The number of AUDIT_PERSON.
+    Column("person", INTEGER, primary_key=True, autoincrement=False),
+    # That of the row, so that one index finds a patient's newest.
+    Column("at_ms", INTEGER, nullable=False),
+    # Of this patient alone, as in `audit`.
+    Column("domains", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Index("audit_listed_person", "person", "at_ms"),
+)
 # The worklist of unusual access, for stewards. A row is a reason to ask, not an accusation.
 AUDIT_FLAG = Table(
     "audit_flag",
@@ -115,3 +131,20 @@ AUDIT_FLAG = Table(
     Column("settled_ms", INTEGER),
     Index("audit_flag_state", "state", "found_ms"),
 )
+
+# What a list's row has as its `query`: the operation that shows a list.
+LIST_QUERY = "Patient/$patient-list"
+_OF_ENTRY = {"at_ms": "l.at_ms", "patient": "p.patient", "domains": "l.domains",
+             "reason": "l.reason"}  # fmt: skip
+_NAMES = ", ".join(("seq", *CONTENT_COLUMNS))
+_LISTED_COLUMNS = ", ".join(
+    f"{_OF_ENTRY.get(name, f'a.{name}')} AS {name}" for name in CONTENT_COLUMNS
+)
+_SELECT_LISTED = (
+    f"SELECT a.seq AS seq, {_LISTED_COLUMNS} FROM audit_listed l"  # noqa: S608 constant columns
+    " JOIN audit_person p ON p.number = l.person JOIN audit a ON a.id = l.event"
+)
+# For FROM: a row for each patient of each list (`audit_log/listed_patients.py`), of the columns of
+# `audit`; and these with all rows of the log.
+LISTED_ROWS = f"({_SELECT_LISTED}) AS listed_rows"
+ALL_ROWS = f"(SELECT {_NAMES} FROM audit UNION ALL {_SELECT_LISTED}) AS all_rows"  # noqa: S608

@@ -121,12 +121,6 @@ async def fetch_acting_for(gateway: GatewayClient) -> list[MultiPartParameter]:
     return await _fetch_multi_parts(gateway, "$acting-for", "person")
 
 
-async def fetch_recent_patients(gateway: GatewayClient) -> list[str]:
-    """Return the ids of the patients whose records the clinician opened lately, newest first."""
-    patients = await _fetch_multi_parts(gateway, "$recent-patients", "patient")
-    return [patient.id for patient in patients]
-
-
 async def fetch_corrections(gateway: GatewayClient, record: str) -> list[MultiPartParameter]:
     """Return the requests for a correction of a record, or of a whole Patient, newest first."""
     return await _fetch_multi_parts(gateway, f"{record}/$corrections", "correction")

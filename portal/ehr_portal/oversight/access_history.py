@@ -79,6 +79,7 @@ OPERATION_TITLES = {
     "notice-deliveries": N_("Looked at whether notices arrived"),
     "notice-preference": N_("Changed how notices are sent"),
     "notices": N_("Read the notices"),
+    "patient-list": N_("Looked at a list of patients"),
     "preview-access": N_("Tried out what a choice would change"),
     "read-notices": N_("Marked the notices as read"),
     "recent-patients": N_("Looked at the patients they opened lately"),
@@ -130,6 +131,8 @@ class Visit:
     is_own: bool
     # Why it could be seen, by the codes of REASON_TITLES.
     reasons: tuple[str, ...] = ()
+    # How many patients were on the list that the patient was shown in; 0 without one.
+    list_size: int = 0
 
     @property
     def is_told(self) -> bool:
@@ -187,6 +190,7 @@ def _parse_visit(parts: Iterable[Resource]) -> Visit:
         refused=("refused", True) in values,
         is_own=("own", True) in values,
         reasons=tuple(code for code in listed("reason") if code in REASON_TITLES),
+        list_size=int(first("list-of") or 0),
     )
 
 

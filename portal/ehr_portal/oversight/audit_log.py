@@ -56,6 +56,7 @@ ACCESS_REASON_TITLES = {
     "directory": N_("Directory"),
     "named": N_("Asked about"),
     "counted": N_("Counted"),
+    "listed": N_("A list of patients"),
     "opened": N_("Opened by a change elsewhere"),
     "feed": N_("Copied with the feed of changes"),
 }

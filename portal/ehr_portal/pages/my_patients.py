@@ -6,7 +6,6 @@ CareTeam of the gateway, which the patient sees too; what was opened is in the a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,17 +13,18 @@ from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooMany
+from ehr_fhir.identifier_systems import MARK_SYSTEM
 from ehr_portal.gateway.client import Resource
-from ehr_portal.gateway.operations import fetch_recent_patients
 from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import PatientSummary, summarize_patient
 from ehr_portal.record.patient_list import (
-    MARK_SYSTEM,
+    MARKED,
     MAX_PATIENTS,
+    OPENED,
+    WARD,
     ListedPatient,
-    fetch_marked,
+    PatientList,
     fetch_patient_list,
-    fetch_ward,
 )
 from ehr_portal.web.forms import VerifiedForm
 from ehr_portal.web.live_rows import RenderedRows, stream_rows
@@ -34,7 +34,9 @@ from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
 NAVIGATION = (NavigationLink("clinician", "/my-patients", N_("My patients"), 10, shortcut="m"),)
-MINE, RECENT, WARD = "mine", "recent", "ward"
+MINE, RECENT = "mine", "recent"
+# The lists of the page, by the gateway's names.
+_LISTS = {MINE: MARKED, RECENT: OPENED, WARD: WARD}
 LIST_TITLES = {MINE: N_("Mine"), RECENT: N_("Opened lately"), WARD: N_("On the ward")}
 
 
@@ -54,7 +56,9 @@ async def show_my_patients(
 ) -> Response:
     """Show one of the lists."""
     which = which if which in LIST_TITLES else MINE
-    _, lines = await _fetch_lines(request, which)
+    events = request.session.shown_lists
+    listed, lines = await _fetch_lines(request, which, events.get(which, ""))
+    events[which] = listed.shown
     return request.render(
         "my_patients.html",
         LIST_TITLES=LIST_TITLES,
@@ -78,10 +82,14 @@ async def stream_my_patients(
     except TooMany as refusal:
         return PlainTextResponse(f"{refusal}\n", 429)
 
+    shown = request.session.shown_lists.get(which, "")
+
     async def render_rows() -> RenderedRows:
-        ids, lines = await _fetch_lines(request, which)
+        nonlocal shown
+        listed, lines = await _fetch_lines(request, which, shown)
+        shown = listed.shown
         html = request.render_part("my_patients_rows.html", lines=lines, which=which)
-        return RenderedRows(html, frozenset(ids))
+        return RenderedRows(html, frozenset(listed.patients))
 
     # To look at a session does not lengthen it: a screen that nobody uses is logged out.
     events = stream_rows(
@@ -118,24 +126,17 @@ async def unmark_patient(request: ClinicianRequest, form: VerifiedForm) -> Respo
     return request.redirect(_list_path(form.get("list", "")))
 
 
-async def _fetch_lines(request: PortalRequest, which: str) -> tuple[Sequence[str], list[ListLine]]:
-    """Return whom a list is about, and the lines that this reader may see at this moment."""
-    gateway, user = request.gateway, request.user
-    marked = await fetch_marked(gateway, user.login)
-    if which == MINE:
-        ids: Sequence[str] = marked
-    elif which == RECENT:
-        ids = await fetch_recent_patients(gateway)
-    else:
-        ids = await fetch_ward(gateway, user.organization or "")
-    listed = await fetch_patient_list(gateway, ids, request.language, request.now)
-    if which == MINE:
-        listed.sort(key=_name_of)
+async def _fetch_lines(
+    request: PortalRequest, which: str, shown: str
+) -> tuple[PatientList, list[ListLine]]:
+    """Return a list and its lines, as this reader may see them at this moment."""
+    now = request.now
+    listed = await fetch_patient_list(request.gateway, _LISTS[which], request.language, now, shown)
+    rows = sorted(listed.rows, key=_name_of) if which == MINE else listed.rows
     lines = [
-        ListLine(row, summarize_patient(row.patient, request.now), row.id in marked)
-        for row in listed
+        ListLine(row, summarize_patient(row.patient, now), row.id in listed.marked) for row in rows
     ]
-    return ids, lines
+    return listed, lines
 
 
 async def _set_mark(request: PortalRequest, patient: str, *, is_marked: bool) -> None:

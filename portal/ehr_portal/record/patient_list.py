@@ -6,13 +6,11 @@ there is no row.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.allergies import worst_severity
@@ -23,20 +21,15 @@ from ehr_portal.record.news2_observations import (
     News2Assessment,
     assess_news2,
 )
-from ehr_portal.record.record import none_if_forbidden
 from ehr_portal.record.rows import RecordRow, build_row, event_period
 from ehr_portal.record.trends import RECENT_CRITICAL
 
-# Patients of one list. Chosen: two large wards; more would make each question to the gateway slow.
+# Patients of one list, as the gateway cuts it: what the page says.
 MAX_PATIENTS = 60
-_PAGE_SIZE = "500"
-# Observations of one list. Chosen: a ward's rounds of a day, and its results of a week.
-_MAX_OBSERVATIONS = 3000
 # Rounds of this time are fetched for the score; which of them count is the score's own rule.
 _VITAL_SIGNS_PERIOD = timedelta(hours=24)
-# CareTeams that say whose patients a clinician counts as their own have an identifier of this
-# system: the ids of the Practitioner and of the Patient.
-MARK_SYSTEM = f"{JURISDICTION.base}/identifier/my-patients"
+# The lists, by the gateway's names.
+MARKED, OPENED, WARD = "marked", "opened", "ward"
 
 
 @dataclass(frozen=True)
@@ -58,61 +51,62 @@ class ListedPatient:
         return str(self.patient["id"])
 
 
-async def fetch_marked(gateway: GatewayClient, practitioner: str) -> list[str]:
-    """Return the ids of the patients whom a clinician marked as their own."""
-    if not practitioner:
-        return []
-    params = {"participant": f"Practitioner/{practitioner}", "status": "active", "_count": "200"}
-    results = await gateway.search("CareTeam", params)
-    marked = [
-        patient_of(team)
-        for team in results.matches
-        if any(name.get("system") == MARK_SYSTEM for name in team.get("identifier", ()))
-    ]
-    return list(filter(None, dict.fromkeys(marked)))
+@dataclass(frozen=True)
+class PatientList:
+    """A list as the gateway shows it to this reader at this moment."""
 
-
-async def fetch_ward(gateway: GatewayClient, organization: str) -> list[str]:
-    """Return the ids of the patients who stay at an organisation now."""
-    params = {
-        "status": "in-progress",
-        "class": "IMP,ACUTE,NONAC,EMER,OBSENC,SS",
-        "service-provider": f"Organization/{organization}",
-        "_count": "200",
-    }
-    results = await gateway.search("Encounter", params)
-    stays = sorted(results.matches, key=lambda stay: bed_of(stay).text)
-    return list(filter(None, dict.fromkeys(patient_of(stay) for stay in stays)))
+    rows: Sequence[ListedPatient]
+    # Whom it is about: those who are closed to the reader now are among them.
+    patients: Sequence[str]
+    # Whom the reader marked as their own.
+    marked: frozenset[str]
+    # Sent with the next question for this list: while it shows the same patients and kinds of
+    # data, nobody is put on record anew.
+    shown: str
 
 
 async def fetch_patient_list(
-    gateway: GatewayClient, patients: Sequence[str], language: str, now: datetime
-) -> list[ListedPatient]:
-    """Return the rows of some patients in their order, without those who are closed to the reader.
+    gateway: GatewayClient, which: str, language: str, now: datetime, shown: str = ""
+) -> PatientList:
+    """Return a list's rows in its order, by one request, however many patients there are."""
+    params = {
+        "list": which,
+        "code": CONTEXT_CODES,
+        "vital-signs-from": _format_instant(now - _VITAL_SIGNS_PERIOD),
+        "laboratory-from": _format_instant(now - RECENT_CRITICAL),
+        **({"shown": shown} if shown else {}),
+    }
+    answer = await gateway.invoke_by_query("Patient/$patient-list", params.items())
+    records: dict[str, list[Resource]] = defaultdict(list)
+    listed: list[str] = []
+    shown = ""
+    for parameter in answer.get("parameter", ()):
+        if "resource" in parameter:
+            records[parameter["name"]].append(parameter["resource"])
+        elif parameter["name"] == "listed":
+            listed.append(str(parameter["valueId"]))
+        elif parameter["name"] == "shown":
+            shown = str(parameter["valueString"])
+    marked = frozenset(filter(None, map(patient_of, records["mark"])))
+    rows = _build_rows(listed, records, language, now)
+    return PatientList(rows, listed, marked, shown)
 
-    Eight searches, however many patients there are.
-    """
-    ids = ",".join(list(dict.fromkeys(patients))[:MAX_PATIENTS])
-    if not ids:
-        return []
-    found, stays, flags, allergies, problems, decisions, signs, results = await asyncio.gather(
-        _search(gateway, "Patient", {"_id": ids}),
-        _search(gateway, "Encounter", {"patient": ids, "status": "in-progress"}),
-        _search(gateway, "Flag", {"patient": ids}),
-        _search(gateway, "AllergyIntolerance", {"patient": ids, "clinical-status": "active"}),
-        _search(gateway, "Condition", {"patient": ids, "clinical-status": "active"}),
-        _search(gateway, "Observation", {"patient": ids, "code": CONTEXT_CODES}),
-        _search_observations(gateway, ids, "vital-signs", now - _VITAL_SIGNS_PERIOD),
-        _search_observations(gateway, ids, "laboratory", now - RECENT_CRITICAL),
-    )
-    by_id = {str(patient["id"]): patient for patient in found}
-    stays_of, problems_of = _group_by_patient(stays), _group_by_patient(problems)
-    signs_of = _group_by_patient(_drop_repeated([*signs, *decisions]))
+
+def _build_rows(
+    patients: Sequence[str],
+    records: Mapping[str, Sequence[Resource]],
+    language: str,
+    now: datetime,
+) -> list[ListedPatient]:
+    by_id = {str(patient["id"]): patient for patient in records["patient"]}
+    stays_of, problems_of = map(_group_by_patient, (records["stay"], records["problem"]))
+    signs, results = records["vital-signs"], records["laboratory"]
+    signs_of = _group_by_patient(_drop_repeated([*signs, *records["context"]]))
     alerts_of = _group_by_patient(
         [
             # R4 has no search by a Flag's status.
-            *(flag for flag in flags if flag.get("status") == "active"),
-            *(allergy for allergy in allergies if is_dangerous(allergy)),
+            *(flag for flag in records["flag"] if flag.get("status") == "active"),
+            *(allergy for allergy in records["allergy"] if is_dangerous(allergy)),
         ]
     )
     critical_of = _newest_critical([*signs, *results], language, now)
@@ -129,7 +123,7 @@ async def fetch_patient_list(
                 problems_of[patient],
             ),
         )
-        for patient in dict.fromkeys(patients)
+        for patient in patients
         if patient in by_id
     ]
 
@@ -191,19 +185,5 @@ def _group_by_patient(resources: Iterable[Resource]) -> Mapping[str, list[Resour
     return groups
 
 
-async def _search_observations(
-    gateway: GatewayClient, ids: str, category: str, since: datetime
-) -> list[Resource]:
-    start = since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    params = {"patient": ids, "category": category, "date": f"ge{start}"}
-    return await _search(gateway, "Observation", params)
-
-
-async def _search(
-    gateway: GatewayClient, resource_type: str, params: Mapping[str, str]
-) -> list[Resource]:
-    results = await none_if_forbidden(
-        gateway.search_all(resource_type, {**params, "_count": _PAGE_SIZE}, limit=_MAX_OBSERVATIONS)
-    )
-    # Of records that the reader's token does not cover the column stays empty.
-    return list(results.matches) if results else []
+def _format_instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 Nothing is pushed through. A stream asks the gateway again, with the reader's own token, and sends
 what it may show at that moment; a record that was closed meanwhile is not in it. The only thing
 that streams share is the probe that says about whom something was written, to ask no more than
-needed: each question is an entry in the audit log of every patient on the list.
+needed: each question is an entry in the audit log.
 """
 
 from __future__ import annotations

@@ -83,6 +83,9 @@ class Session:
     unread_asked: float = 0.0
     # Whom a carer may act for: id, Latin name, Chinese name. For the switch of every page.
     people: list[list[str]] = field(default_factory=list)
+    # What the gateway said of each list of patients that this clinician was shown last: sent with
+    # the next question for it (`record/patient_list.py`).
+    shown_lists: dict[str, str] = field(default_factory=dict)
 
     def csrf_token(self, action: str) -> str:
         """Return the token that a form sent to `action` must carry."""
@@ -182,6 +185,7 @@ class SessionStore:
             unread=data.get("unread", 0),
             unread_asked=data.get("unread_asked", 0.0),
             people=data.get("people", []),
+            shown_lists=data.get("shown_lists", {}),
         )
 
     def save(self, session: Session) -> None:
@@ -238,6 +242,7 @@ def _session_body(session: Session) -> str:
             "unread": session.unread,
             "unread_asked": session.unread_asked,
             "people": session.people,
+            "shown_lists": session.shown_lists,
         }
     )
 

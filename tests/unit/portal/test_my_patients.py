@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ehr_portal.record.patient_list import MARK_SYSTEM
+from ehr_fhir.identifier_systems import MARK_SYSTEM
 from tests.lib.portal_house import TERMS, PortalHouse, house
 
 __all__ = ["house"]
@@ -128,3 +128,23 @@ def test_the_page_works_without_a_script_and_says_when_it_was_loaded(house: Port
     assert '<span data-live-state="on" hidden>' in shown
     assert "As of 22 Nov 2026" in shown
     assert '<a href="/my-patients?list=ward">Load again</a>' in shown
+
+
+def test_a_list_is_one_request_that_says_what_was_shown_before(house: PortalHouse) -> None:
+    store(house, stay("Ward, bed 4"))
+    house.fake.asked.clear()
+
+    house.browser.get("/my-patients?list=ward")
+    house.browser.get("/my-patients?list=ward")
+    house.browser.get("/my-patients/events?list=ward")
+    house.browser.get("/my-patients?list=mine")
+
+    asked = [one.url.params for one in house.fake.asked if "$patient-list" in one.url.path]
+    assert [(one["list"], one.get("shown")) for one in asked] == [
+        ("ward", None),
+        ("ward", "shown-ward"),
+        ("ward", "shown-ward"),
+        ("marked", None),
+    ]
+    about_patients = [one for one in house.fake.asked if "patient" in one.url.params]
+    assert about_patients == []

@@ -1,0 +1,252 @@
+"""`$patient-list`: the patients of a clinician's list, and what a screen shows of each.
+
+One request and one event of the audit log for the whole list, however many patients it has. A
+screen asks again and again: while it shows the same patients and the same kinds of data, the
+answer names the event that stands for it, and no patient is put on record anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from fastapi.responses import Response
+
+from ehr_fhir.dates import datetime_interval
+from ehr_fhir.errors import Forbidden, Invalid
+from ehr_fhir.identifier_systems import MARK_SYSTEM
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.append import RowValues
+from ehr_gateway.audit_log.listed_patients import build_list_rows, split_disclosures
+from ehr_gateway.database import Connection
+from ehr_gateway.operations._opened_records import find_opened_records
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import Operation, Parameter
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS, LIST_QUERY
+from ehr_gateway.search.cursor import open_cursor, seal_cursor
+from ehr_gateway.search.page import search_on
+from ehr_gateway.store.store import Version
+
+_LISTS = ("marked", "opened", "ward")
+OPERATION = Operation(
+    name="patient-list",
+    summary="Show the patients of the caller's list: who and where they are, what is alarming, what"
+    " a warning score needs.",
+    levels=("type",),
+    resource_types=("Patient",),
+    affects_state=False,
+    callers="a clinician",
+    parameters=(
+        Parameter("list", "code", "`marked`, `opened` or `ward`", 1),
+        Parameter("vital-signs-from", "dateTime", "Vital signs since then"),
+        Parameter("laboratory-from", "dateTime", "Laboratory results since then"),
+        Parameter("code", "string", "Other Observations with these codes, as in a search"),
+        Parameter("shown", "string", "`shown` of the answer that the screen shows now"),
+    ),
+    required_scope=None,
+    audit_query=LIST_QUERY,
+)
+# Patients of one list. Chosen: two large wards; more would make the answer slow.
+_MOST_PATIENTS = 60
+# Records of one search. Chosen: a ward's rounds of a day, and its results of a week.
+_PAGE_SIZE, _MOST_RECORDS = 500, 3_000
+# The stays of patients who are in a hospital now (v3-ActCode).
+_STAYS = "IMP,ACUTE,NONAC,EMER,OBSENC,SS"
+# How long one event stands for a list that does not change. Chosen: less than the longest pause
+# within a visit, so that a screen which is looked at for an hour is one visit of an hour.
+_EVENT_MS = round(timedelta(minutes=10) / timedelta(milliseconds=1))
+_ID = CONTENT_COLUMNS.index("id")
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One search of the list: what its records are called in the answer."""
+
+    name: str
+    resource_type: str
+    criteria: Pairs
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What `shown` says: when which event put which content on record."""
+
+    at_ms: int
+    event: str
+    digest: str
+
+
+def answer(call: OperationCall) -> Response:
+    """Answer with the records that the caller may see, and whom the list is about."""
+    context = call.context
+    if context.access.requester.role != "clinician":
+        raise Forbidden("This is for clinicians.")
+    sent = dict(call.query)
+    if sent.get("list") not in _LISTS:
+        raise Invalid(f"`list` is one of {', '.join(_LISTS)}.", expression="list")
+    _parse_bounds(sent)
+    if sent["list"] == "opened":
+        # So that what was opened a moment ago is found.
+        context.gateway.audit_batcher.flush()
+    with context.gateway.store.read_transaction() as connection:
+        found: list[tuple[str, Version]] = []
+        patients = _find_patients(connection, call, sent["list"], found)
+        for part in _list_parts(patients, sent):
+            found += [(part.name, version) for version in _search(connection, call, part)]
+        rows = recorder.build_disclosure_rows(
+            connection, call.audit_context, _drop_repeated(version for _, version in found)
+        )
+    shown = _record(call, sent, patients, rows)
+    return call.respond(
+        {"name": "shown", "valueString": shown},
+        *({"name": "listed", "valueId": patient} for patient in patients),
+        *(
+            {"name": name, "resource": orjson.Fragment(version.body)}
+            for name, version in found
+        ),
+    )  # fmt: skip
+
+
+def _parse_bounds(sent: Mapping[str, str]) -> None:
+    """Refuse bounds that are no dateTime, by the name that was sent."""
+    for name in ("vital-signs-from", "laboratory-from"):
+        if name in sent:
+            datetime_interval(sent[name])
+
+
+def _find_patients(
+    connection: Connection, call: OperationCall, which: str, found: list[tuple[str, Version]]
+) -> list[str]:
+    """Return the ids of a list's patients in their order; add the caller's marks to `found`."""
+    requester = call.context.access.requester
+    practitioner = requester.person or call.context.caller.subject.login
+    marks = _search(
+        connection,
+        call,
+        _Part("mark", "CareTeam", [
+            ("participant", f"Practitioner/{practitioner}"),
+            ("identifier", f"{MARK_SYSTEM}|"),
+            ("status", "active"),
+        ]),
+    )  # fmt: skip
+    found += [("mark", mark) for mark in marks]
+    if which == "marked":
+        patients = [_patient_of(_parse(mark)) for mark in marks]
+    elif which == "opened":
+        patients = [record.patient for record in find_opened_records(connection, call.context)]
+    else:
+        stays = _search(
+            connection,
+            call,
+            _Part("stay", "Encounter", [
+                ("status", "in-progress"),
+                ("class", _STAYS),
+                ("service-provider", f"Organization/{requester.organization}"),
+            ]),
+        )  # fmt: skip
+        beds = sorted((_bed_of(stay), _patient_of(stay)) for stay in map(_parse, stays))
+        patients = [patient for _, patient in beds]
+    return list(filter(None, dict.fromkeys(patients)))[:_MOST_PATIENTS]
+
+
+def _list_parts(patients: Sequence[str], sent: Mapping[str, str]) -> Iterator[_Part]:
+    """Yield the searches for what a screen shows of some patients."""
+    if not patients:
+        return
+    ids = ",".join(patients)
+    about, active = ("patient", ids), ("clinical-status", "active")
+    yield _Part("patient", "Patient", [("_id", ids)])
+    yield _Part("stay", "Encounter", [about, ("status", "in-progress")])
+    # R4 has no search by a Flag's status.
+    yield _Part("flag", "Flag", [about])
+    yield _Part("allergy", "AllergyIntolerance", [about, active])
+    yield _Part("problem", "Condition", [about, active])
+    if "code" in sent:
+        yield _Part("context", "Observation", [about, ("code", sent["code"])])
+    for category in ("vital-signs", "laboratory"):
+        if since := sent.get(f"{category}-from"):
+            criteria = [about, ("category", category), ("date", f"ge{since}")]
+            yield _Part(category, "Observation", criteria)
+
+
+def _search(connection: Connection, call: OperationCall, part: _Part) -> list[Version]:
+    """Return what a search finds, page by page; nothing of a type that the token does not cover."""
+    context, found = call.context, list[Version]()
+    criteria: Pairs = [*part.criteria, ("_count", str(_PAGE_SIZE))]
+    cursor: str | None = ""
+    while cursor is not None and len(found) < _MOST_RECORDS:
+        pairs = [*criteria, ("_cursor", cursor)] if cursor else criteria
+        try:
+            page = search_on(
+                connection, context.gateway.store, context.access, part.resource_type, pairs
+            )
+        except Forbidden:
+            break
+        found += page.matches
+        cursor = page.next_cursor
+    return found
+
+
+def _record(
+    call: OperationCall, sent: Mapping[str, str], patients: Sequence[str], rows: list[RowValues]
+) -> str:
+    """Put the list on record, or only that it was shown again; return what `shown` is to be."""
+    audit_context, key = call.audit_context, call.context.gateway.store.cursor_key
+    subject, now_ms = audit_context.subject, audit_context.at_ms
+    disclosed = split_disclosures(rows, patients)
+    # Who else asks with it, or for another list, puts everything on record anew.
+    scope = [LIST_QUERY, sent["list"], subject.login, subject.organization, subject.client,
+             audit_context.purpose]  # fmt: skip
+    earlier = _open_shown(key, scope, sent.get("shown", ""))
+    if (
+        earlier is not None
+        and earlier.digest == disclosed.digest
+        and 0 <= now_ms - earlier.at_ms < _EVENT_MS
+    ):
+        # Whom the criteria name is on record by that event.
+        audit_context.inquiry.recorded.update(patients)
+        call.record(entities=[f"AuditEvent/{earlier.event}"])
+        return sent["shown"]
+    built = build_list_rows(audit_context, disclosed)
+    if not built:
+        call.record()
+        return ""
+    call.context.add_audit_entry(built)
+    return seal_cursor(key, scope, [now_ms, str(built[0][_ID]), disclosed.digest])
+
+
+def _open_shown(key: bytes, scope: Sequence[object], shown: str) -> _Earlier | None:
+    """Return what `shown` says; None if it is not of this person and list: then all is recorded."""
+    try:
+        at_ms, event, digest = open_cursor(key, scope, shown)
+    except Invalid:
+        return None
+    return _Earlier(int(str(at_ms)), str(event), str(digest))
+
+
+def _drop_repeated(versions: Iterable[Version]) -> list[Version]:
+    return list({version.position: version for version in versions}.values())
+
+
+def _parse(version: Version) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(version.body)
+    return content
+
+
+def _patient_of(record: Mapping[str, Any]) -> str:
+    reference = str(record.get("subject", {}).get("reference", ""))
+    return reference.removeprefix("Patient/") if reference.startswith("Patient/") else ""
+
+
+def _bed_of(stay: Mapping[str, Any]) -> str:
+    """Return the display of the newest place of a stay that is in use, to sort by."""
+    places = [
+        str(place.get("location", {}).get("display", ""))
+        for place in stay.get("location", ())
+        if place.get("status", "active") == "active"
+    ]
+    return places[-1] if places else ""
