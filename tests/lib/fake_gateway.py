@@ -51,7 +51,11 @@ class FakeGateway:
         return httpx.AsyncClient(transport=transport, base_url="http://gateway.test")
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request."""
+        """Answer one request; of a batch each entry is one."""
+        if request.method == "POST" and request.url.path == "/fhir":
+            bundle = json.loads(request.content)
+            if bundle["type"] == "batch":
+                return self._answer_batch(request, bundle)
         self.asked.append(request)
         if request.url.path == "/oauth/token":
             return self._token(parse_qs(request.content.decode()))
@@ -89,6 +93,23 @@ class FakeGateway:
                 found = {"resourceType": "Bundle", "type": "searchset"}
             return httpx.Response(200, json=found) if found else httpx.Response(404)
         return httpx.Response(200, json=self._search(kind, request.url.params))
+
+    def _answer_batch(self, request: httpx.Request, bundle: Resource) -> httpx.Response:
+        entries = []
+        for entry in bundle["entry"]:
+            url = f"http://gateway.test/fhir/{entry['request']['url']}"
+            headers = {"Authorization": request.headers["Authorization"]}
+            answer = self.answer(httpx.Request("GET", url, headers=headers))
+            if answer.status_code in (401, 503):
+                # Not of one entry: the gateway says so of the whole request.
+                return answer
+            answered: Resource = {"response": {"status": f"{answer.status_code} Status"}}
+            if answer.status_code < 400:
+                answered["resource"] = answer.json()
+            entries.append(answered)
+        return httpx.Response(
+            200, json={"resourceType": "Bundle", "type": "batch-response", "entry": entries}
+        )
 
     def written(self) -> list[Resource]:
         """Return the bodies of all writes, in order."""

@@ -89,9 +89,12 @@ def test_a_path_that_is_no_address_is_none_by_an_operation(furnished: House) -> 
         assert "nothing at this address" in answer.json()["issue"][0]["diagnostics"], address
 
 
-def test_a_bundle_calls_no_operations(furnished: House) -> None:
-    urls = ("Patient/$everything", "Patient/pat-1/$withheld", "$export", "Patient/$x?a=$b")
-    requests = [{"method": method, "url": url} for url in urls for method in ("GET", "POST")]
+def test_a_bundle_calls_no_operation_that_is_absent_or_changes_something(
+    furnished: House,
+) -> None:
+    absent = ("Patient/$everything", "$export", "Patient/$x?a=$b", "Patient/pat-1/$request-access")
+    requests = [{"method": method, "url": url} for url in absent for method in ("GET", "POST")]
+    requests += [{"method": "POST", "url": "Patient/pat-1/$withheld"}]
     entries = [{"request": request} for request in requests]
     bundle = {"resourceType": "Bundle", "type": "batch", "entry": entries}
 

@@ -101,7 +101,12 @@ def in_process_client(gateway: Any, settings: Settings) -> httpx.AsyncClient:
     # The portal calls from this machine; the gateway believes its X-Forwarded-For.
     proxied_gateway = ProxyHeadersMiddleware(gateway, "127.0.0.1")
     transport = httpx.ASGITransport(app=proxied_gateway, raise_app_exceptions=False)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=transport, base_url=settings.base_url)
+    return httpx.AsyncClient(
+        transport=transport,
+        base_url=settings.base_url,
+        # Nothing is to be saved on the way from memory to memory.
+        headers={"Accept-Encoding": "identity"},
+    )
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:

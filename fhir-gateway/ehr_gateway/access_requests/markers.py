@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_privacy.consent import Predicate, compile_predicate
+from ehr_privacy.consent import Predicate, compile_closable, compile_predicate
 from ehr_privacy.consent.model import Requester, split_bars
 
 __all__ = ["Marker", "find_marker", "is_shared_with"]
@@ -40,18 +40,25 @@ def find_marker(connection: Connection, access: Access, patient: str) -> Marker:
     visible = _compile_without(access, frozenset(), "v")
     with_step_up = _compile_without(access, _STEP_UP, "s")
     with_hidden = _compile_without(access, _STEP_UP | _HIDDEN, "h")
+    closable = compile_closable(access.requester, prefix="c")
+    # The cheap condition first: of most patients it leaves few records or none. What a step-up
+    # opens is visible also where hidden rules are lifted, so that one walk tells both.
     rows = connection.execute(
-        f"SELECT DISTINCT r.domain, r.inner_domains {_OF_PATIENT}"
-        f" AND ({with_step_up.sql}) AND NOT ({visible.sql})",
-        {"marked": patient, **with_step_up.params, **visible.params},
+        f"SELECT DISTINCT r.domain, r.inner_domains, ({with_step_up.sql}) AS by_step_up"
+        f" {_OF_PATIENT} AND ({closable.sql}) AND NOT ({visible.sql}) AND ({with_hidden.sql})",
+        {
+            "marked": patient,
+            **closable.params,
+            **visible.params,
+            **with_step_up.params,
+            **with_hidden.params,
+        },
     ).fetchall()
-    hidden = connection.execute(
-        f"SELECT 1 {_OF_PATIENT} AND ({with_hidden.sql}) AND NOT ({with_step_up.sql}) LIMIT 1",
-        {"marked": patient, **with_hidden.params, **with_step_up.params},
-    ).fetchone()
     # A record of several domains is opened by a grant for all of them alone.
-    domains = {name for own, inner in rows for name in (own, *split_bars(inner))}
-    return Marker(True, tuple(sorted(domains)), hidden is not None)
+    domains = {
+        name for own, inner, by_step_up in rows if by_step_up for name in (own, *split_bars(inner))
+    }
+    return Marker(True, tuple(sorted(domains)), not all(by_step_up for _, _, by_step_up in rows))
 
 
 def is_shared_with(connection: Connection, requester: Requester, patient: str, now_ms: int) -> bool:

@@ -35,7 +35,7 @@ from ehr_gateway.http.oauth_errors import (
     oauth_error_response,
 )
 
-__all__ = ["answer_error", "error_response", "install_error_handlers"]
+__all__ = ["answer_error", "attempted_resource", "error_response", "install_error_handlers"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _ID = re.compile(r"^[A-Za-z0-9.-]{1,64}$")
@@ -109,7 +109,7 @@ def _record_refusal(request: Request, status: int) -> None:
     state.pop("audit_entries", None)
     audit_context = current_audit_context(state)
     if audit_context is not None:
-        attempted = _attempted_resource(request)
+        attempted = attempted_resource(request)
         # Rolled back and not told, but asked for.
         audit_context.inquiry.withdraw_answer()
         if attempted is not None:
@@ -120,7 +120,8 @@ def _record_refusal(request: Request, status: int) -> None:
         add_audit_entry(request, refusal)
 
 
-def _attempted_resource(request: Request) -> str | None:
+def attempted_resource(request: Request) -> str | None:
+    """Return the resource that the address of a request names, such as `Patient/1`."""
     resource_type = str(request.path_params.get("resource_type", ""))
     logical_id = str(request.path_params.get("logical_id", ""))
     is_address = resource_type in definitions.resource_types() and _ID.match(logical_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 
@@ -16,7 +16,7 @@ from fastapi.responses import Response
 
 import ehr_gateway.operations
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_gateway.http.authentication import authenticate, require_scope
+from ehr_gateway.http.authentication import RequestContext, authenticate, require_scope
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.http.negotiation import parse_preferences
 from ehr_gateway.http.query_string import check_parameters
@@ -28,6 +28,7 @@ __all__ = [
     "OPERATIONS",
     "OperationRoute",
     "RegisteredOperation",
+    "answer_read",
     "operation_names",
     "operation_routes",
     "system_capabilities",
@@ -57,6 +58,9 @@ class RegisteredOperation:
 class OperationRoute:
     """One address of an operation."""
 
+    operation: RegisteredOperation
+    level: Level
+    resource_type: str
     methods: tuple[str, ...]
     path: str
     endpoint: Callable[[Request, dict[str, str]], Awaitable[Response]]
@@ -124,7 +128,17 @@ def operation_routes(
     for operation in operations:
         for level, resource_type, path in operation.declaration.paths():
             endpoint = partial(_answer_request, operation, level, resource_type)
-            yield OperationRoute(operation.declaration.methods, path, endpoint)
+            yield OperationRoute(
+                operation, level, resource_type, operation.declaration.methods, path, endpoint
+            )
+
+
+def answer_read(
+    route: OperationRoute, context: RequestContext, path_params: dict[str, str]
+) -> Response:
+    """Answer an operation that changes nothing, for a request that is authenticated and placed."""
+    call = _begin_call(route.operation, route.level, route.resource_type, context, path_params)
+    return route.operation.answer(call)
 
 
 def _capability(operation: RegisteredOperation) -> dict[str, str]:
@@ -139,8 +153,22 @@ async def _answer_request(
     path_params: dict[str, str],
 ) -> Response:
     """Authenticate, begin the audit entry, check scope and parameters; then let it answer."""
-    declaration = operation.declaration
     context = await authenticate(request)
+    call = _begin_call(operation, level, resource_type, context, path_params)
+    if operation.declaration.affects_state:
+        call = replace(call, body=await read_fhir_body(request))
+    return await run_in_thread(request, operation.answer, call)
+
+
+def _begin_call(
+    operation: RegisteredOperation,
+    level: Level,
+    resource_type: str,
+    context: RequestContext,
+    path_params: dict[str, str],
+) -> OperationCall:
+    """Begin the audit entry of a call; check its scope and the parameters of its address."""
+    declaration, request = operation.declaration, context.request
     query = declaration.audit_query or f"${declaration.name}"
     audit_context = context.begin_audit(declaration.audit_code, query)
     type_called = path_params.get("resource_type", resource_type)
@@ -152,8 +180,7 @@ async def _answer_request(
     # What cannot be served is refused before anything is done.
     preferences = parse_preferences(request)
     names = declaration.parameters_at(level)
-    is_post = declaration.affects_state
-    call = OperationCall(
+    return OperationCall(
         context=context,
         audit_context=audit_context,
         preferences=preferences,
@@ -161,8 +188,7 @@ async def _answer_request(
         resource_type=type_called,
         logical_id=logical_id,
         query=[]
-        if is_post
+        if declaration.affects_state
         else check_parameters(request, lenient=preferences.lenient, allowed=names),
-        body=await read_fhir_body(request) if is_post else b"",
+        body=b"",
     )
-    return await run_in_thread(request, operation.answer, call)

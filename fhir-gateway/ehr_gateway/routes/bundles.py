@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
@@ -16,6 +18,7 @@ from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.http.responses import build_audit_hook, record_disclosure
 from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.interactions.bundle.entry_urls import relative_url
+from ehr_gateway.routes.batch_requests import BatchRequests
 from ehr_gateway.routes.history import build_history
 from ehr_gateway.routes.search import build_searchset, search_limits
 
@@ -28,15 +31,17 @@ def process_bundle(context: RequestContext, body: bytes) -> Response:
     audit_context = context.begin_audit("batch")
     settings = context.gateway.settings
     _refuse_audit_events(body, settings.fhir_base)
+    requests = BatchRequests(context)
     result = bundle.process_bundle(
         context.gateway.store,
         context.access,
         body,
         audit=build_audit_hook(audit_context),
         most_entries=settings.max_bundle_entries,
-        options=bundle.ReadOptions(prefer.lenient, search_limits(settings)),
+        options=bundle.ReadOptions(prefer.lenient, search_limits(settings), requests),
     )
-    _record_reads_and_refusals(context, audit_context, result)
+    others = requests.record(result.entries)
+    _record_reads_and_refusals(context, audit_context, others)
     entries = [_build_response_entry(context, entry, prefer) for entry in result.entries]
     return fhir_response(build_bundle(result.type, entries), pretty=prefer.pretty)
 
@@ -54,12 +59,14 @@ def _refuse_audit_events(body: bytes, base: str) -> None:
 
 
 def _record_reads_and_refusals(
-    context: RequestContext, audit_context: recorder.AuditContext, result: bundle.BundleResult
+    context: RequestContext,
+    audit_context: recorder.AuditContext,
+    results: Sequence[bundle.EntryResult],
 ) -> None:
     """Put reads and refusals on record; the writes are, in their own transaction."""
-    refused = [entry.status for entry in result.entries if entry.status >= "400"]
-    if result.read:
-        record_disclosure(context, audit_context, result.read)
+    refused = [result.status for result in results if result.is_refused]
+    if versions := bundle.disclosed_versions(results):
+        record_disclosure(context, audit_context, versions)
     for status in refused:
         code = int(status[:3])
         context.add_audit_entry(
@@ -110,6 +117,8 @@ def _response_resource(
     base = context.gateway.settings.fhir_base
     if result.without_body or (result.written and prefer.returns != "representation"):
         return None
+    if result.answer is not None:
+        return result.answer
     if result.target is not None and result.target.is_metadata:
         return serialize(read_capabilities(context.gateway))
     address, pairs = (result.target.address, result.target.pairs) if result.target else ("", ())

@@ -1,5 +1,7 @@
 """FHIR REST client with one person's bearer token: read, search, create, update, operations.
 
+What is read side by side leaves as one batch (`read_queue`).
+
 Every HTTP status from 400 becomes an error of `ehr_fhir.errors`; an expired or revoked token
 becomes Unauthorized, which the pages answer with a new log-in.
 """
@@ -31,6 +33,7 @@ from ehr_fhir.errors import (
     Unavailable,
     Unprocessable,
 )
+from ehr_portal.gateway.read_queue import ReadQueue
 
 # A FHIR resource as JSON: its shape is the standard's, so nothing narrower is true.
 Resource = Mapping[str, Any]
@@ -39,8 +42,11 @@ SearchParams = Mapping[str, str | Sequence[str]]
 
 # Types, ids, interactions and operations below the base address.
 _PATH = re.compile(r"/fhir(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9.$_*-]{1,128})*")
-# The gateway's Retry-After is one second.
+# Of a refusal without Retry-After; and the longest that a page waits for one. Chosen.
 _RETRY_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 5.0
+# A Bundle does not reach the audit log.
+_AUDIT_LOG = "AuditEvent"
 _ERROR_BY_STATUS: dict[int, type[EhrError]] = {
     400: Invalid,
     401: Unauthorized,
@@ -73,24 +79,27 @@ class GatewayClient:
 
     def __init__(self, client: httpx.AsyncClient, token: str, client_address: str = "") -> None:
         self._client = client
+        self.token = token
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/fhir+json"}
         if client_address:
             # The audit log records where the person's browser is, not where the portal is.
             self._headers["X-Forwarded-For"] = client_address
+        self._reads: ReadQueue[Resource] = ReadQueue(self._read_together)
 
     async def read(self, resource_type: str, resource_id: str) -> Resource:
         """Return one resource or raise NotFound."""
-        return _parse_resource(await self._send("GET", f"/fhir/{resource_type}/{resource_id}"))
+        return await self._read(f"/fhir/{resource_type}/{resource_id}")
 
     async def search(self, resource_type: str, params: SearchParams) -> SearchResults:
         """Return the first page of a search by GET."""
-        response = await self._send("GET", f"/fhir/{resource_type}", params=dict(params))
-        return _parse_search_results(response)
+        query = httpx.QueryParams(dict(params))
+        return _parse_search_results(await self._read(f"/fhir/{resource_type}?{query}"))
 
     async def search_by_post(self, resource_type: str, params: SearchParams) -> SearchResults:
         """Search by POST, so that no name or card number stands in an address or its logs."""
         path = f"/fhir/{resource_type}/_search"
-        return _parse_search_results(await self._send("POST", path, form=dict(params)))
+        response = await self._send("POST", path, form=dict(params))
+        return _parse_search_results(_parse_resource(response))
 
     async def search_all(
         self, resource_type: str, params: SearchParams, *, limit: int
@@ -107,7 +116,7 @@ class GatewayClient:
     async def fetch_page(self, link: str) -> SearchResults:
         """Return the page a next link leads to; only its path and query count, never its host."""
         parts = urlsplit(link)
-        return _parse_search_results(await self._send("GET", f"{parts.path}?{parts.query}"))
+        return _parse_search_results(await self._read(f"{parts.path}?{parts.query}"))
 
     async def create(self, resource: Resource, *, if_none_exist: str = "") -> Resource:
         """Create a resource and return it as stored.
@@ -141,25 +150,41 @@ class GatewayClient:
     async def invoke_by_query(self, path: str, query: Iterable[tuple[str, str]]) -> Resource:
         """Invoke an operation that changes nothing, with parameters that may be repeated."""
         params = httpx.QueryParams(list(query))
-        return _parse_resource(await self._send("GET", f"/fhir/{path}", params=params or None))
+        return await self._read(f"/fhir/{path}?{params}" if params else f"/fhir/{path}")
 
     async def invoke(self, path: str, parameters: Resource) -> Resource:
         """Invoke an operation by POST; return its Parameters."""
         return _parse_resource(await self._send("POST", f"/fhir/{path}", body=parameters))
+
+    async def _read(self, address: str) -> Resource:
+        """Return what an address holds, together with what else is read in this moment."""
+        _check_path(address)
+        if address.startswith(f"/fhir/{_AUDIT_LOG}"):
+            return _parse_resource(await self._send("GET", address))
+        return await self._reads.read(address)
+
+    async def _read_together(self, addresses: Sequence[str]) -> Sequence[Resource | Exception]:
+        if len(addresses) == 1:
+            return [_parse_resource(await self._send("GET", addresses[0]))]
+        entries = [
+            {"request": {"method": "GET", "url": address.removeprefix("/fhir/")}}
+            for address in addresses
+        ]
+        bundle = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+        answer = _parse_resource(await self._send("POST", "/fhir", body=bundle, is_read=True))
+        return [_parse_entry(entry) for entry in answer["entry"]]
 
     async def _send(
         self,
         method: str,
         path: str,
         *,
-        params: SearchParams | None = None,
         body: Resource | None = None,
         form: SearchParams | None = None,
         headers: Mapping[str, str] | None = None,
+        is_read: bool = False,
     ) -> httpx.Response:
-        if not _PATH.fullmatch(path.partition("?")[0]):
-            # An id that a browser sent is none: it would lead to another address of the gateway.
-            raise NotFound("There is nothing at this address.")
+        _check_path(path)
         all_headers = {**self._headers, **(headers or {})}
         content = None
         if body is not None:
@@ -167,17 +192,15 @@ class GatewayClient:
             all_headers["Content-Type"] = "application/fhir+json"
             all_headers["Prefer"] = "return=representation"
         request = self._client.build_request(
-            method, path, params=params, data=form, content=content, headers=all_headers
+            method, path, data=form, content=content, headers=all_headers
         )
         response = await self._answer(request)
-        if response.status_code == 503 and method == "GET":
-            # Busy (RFC 9110 §15.6.4): one page asks many questions, and not to fail for one of them
-            # is worth a second.
-            await asyncio.sleep(_RETRY_SECONDS)
+        if response.status_code == 503 and (is_read or method == "GET"):
+            # Busy (RFC 9110 §15.6.4): to answer later is better than not at all.
+            await asyncio.sleep(_retry_seconds(response))
             response = await self._answer(request)
         if response.status_code >= 400:
-            error_type = _ERROR_BY_STATUS.get(response.status_code, Fault)
-            raise error_type(f"The gateway answered {response.status_code}.")
+            raise _error_of(response.status_code)
         return response
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -197,8 +220,34 @@ def _parse_resource(response: httpx.Response) -> Resource:
     return resource
 
 
-def _parse_search_results(response: httpx.Response) -> SearchResults:
-    bundle = _parse_resource(response)
+def _check_path(address: str) -> None:
+    """Refuse an id that a browser sent and is none: it would lead to another address."""
+    if not _PATH.fullmatch(address.partition("?")[0]):
+        raise NotFound("There is nothing at this address.")
+
+
+def _error_of(status: int) -> EhrError:
+    error_type = _ERROR_BY_STATUS.get(status, Fault)
+    return error_type(f"The gateway answered {status}.")
+
+
+def _retry_seconds(response: httpx.Response) -> float:
+    """Return how long to wait before asking again, as a refusal says (RFC 9110 §10.2.3)."""
+    header = response.headers.get("retry-after", "")
+    # The gateway sends seconds; a date is for other servers.
+    return min(float(header), _MAX_RETRY_SECONDS) if header.isdecimal() else _RETRY_SECONDS
+
+
+def _parse_entry(entry: Resource) -> Resource | Exception:
+    """Return what one entry of a batch was answered with, or the error that its status is."""
+    status = int(entry["response"]["status"][:3])
+    if status >= 400:
+        return _error_of(status)
+    resource: Resource = entry["resource"]
+    return resource
+
+
+def _parse_search_results(bundle: Resource) -> SearchResults:
     matches, included = [], {}
     for entry in bundle_entries(bundle):
         resource = entry["resource"]

@@ -19,7 +19,6 @@ from ehr_portal.i18n import day_start
 from ehr_portal.oversight.access_history import VISIT_GAP, Visit, VisitPage, parse_visits
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
-    MAX_SEARCHES_AT_ONCE,
     fetch_consents,
     fetch_patient_or_none,
     fetch_providers,
@@ -116,30 +115,28 @@ class HomeTiles:
 
 
 async def fetch_home(request: PortalRequest) -> HomeTiles:
-    """Fetch all tiles, a few at a time."""
-    slots = asyncio.Semaphore(MAX_SEARCHES_AT_ONCE)
+    """Fetch all tiles together."""
     gateway, patient = request.gateway, request.patient
 
-    async def take_turn(fetch: Callable[[], Awaitable[T]]) -> T | None:
-        async with slots:
-            try:
-                return await fetch()
-            except (Forbidden, NotFound):
-                return None
+    async def none_if_refused(fetch: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await fetch()
+        except (Forbidden, NotFound):
+            return None
 
     may_answer = request.user.role == "patient" or request.user.decides_for_patient
     of_record, of_access = await asyncio.gather(
         asyncio.gather(
-            take_turn(lambda: fetch_new_entries(request, MAX_NEW_ON_TILE)),
-            take_turn(lambda: _fetch_medicines(request)),
-            take_turn(lambda: _fetch_results(request)),
-            take_turn(lambda: _fetch_appointments(request)),
+            none_if_refused(lambda: fetch_new_entries(request, MAX_NEW_ON_TILE)),
+            none_if_refused(lambda: _fetch_medicines(request)),
+            none_if_refused(lambda: _fetch_results(request)),
+            none_if_refused(lambda: _fetch_appointments(request)),
         ),
         asyncio.gather(
-            take_turn(lambda: _fetch_newest_visits(gateway, patient)),
-            take_turn(lambda: fetch_consents(gateway, patient)),
-            take_turn(lambda: fetch_providers(gateway)),
-            take_turn(lambda: _fetch_waiting(gateway, patient, may_answer)),
+            none_if_refused(lambda: _fetch_newest_visits(gateway, patient)),
+            none_if_refused(lambda: fetch_consents(gateway, patient)),
+            none_if_refused(lambda: fetch_providers(gateway)),
+            none_if_refused(lambda: _fetch_waiting(gateway, patient, may_answer)),
         ),
     )
     new, medicines, results, appointments = of_record

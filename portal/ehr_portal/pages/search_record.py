@@ -14,7 +14,7 @@ from ehr_portal.gateway.client import SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.providers import Provider
-from ehr_portal.record.record import MAX_SEARCHES_AT_ONCE, fetch_providers, none_if_forbidden
+from ehr_portal.record.record import fetch_providers, none_if_forbidden
 from ehr_portal.record.record_search import (
     RecordSearch,
     build_searches,
@@ -33,6 +33,8 @@ router = APIRouter()
 _MAX_TYPED_CHARACTERS = 100
 # Matches of one search; where there are more the page says so. Chosen: what somebody reads through.
 _MAX_MATCHES = "100"
+# Searches that run at the same time: by POST, which no batch takes. A few keep two cores busy.
+_MAX_SEARCHES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ async def search_record(request: PatientRequest, form: VerifiedForm) -> Response
 async def _search(
     request: PortalRequest, searches: list[RecordSearch]
 ) -> tuple[list[SearchResults], bool]:
-    slots = asyncio.Semaphore(MAX_SEARCHES_AT_ONCE)
+    slots = asyncio.Semaphore(_MAX_SEARCHES_AT_ONCE)
     address = f"Patient/{request.patient}/*"
 
     async def search(wanted: RecordSearch) -> SearchResults | None:

@@ -113,7 +113,7 @@ class Overview:
 async def fetch_overview(
     gateway: GatewayClient, patient: str, language: str, now: datetime
 ) -> Overview:
-    """Fetch what the first screen shows, a few searches at a time."""
+    """Fetch what the first screen shows, most of it together."""
     searches = SearchesOfOnePage(gateway, patient)
     sections, observations, risks, patient_resource = await asyncio.gather(
         asyncio.gather(

@@ -22,9 +22,6 @@ from ehr_portal.record.usual_ranges import UsualRanges
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
 MAX_SECTION_ROWS = 2000
 PAGE_SIZE = "500"
-# Searches of one page that run at the same time: a few keep two cores busy. The gateway refuses
-# what has waited half a second for its turn, so a page does not queue twenty at once. Chosen.
-MAX_SEARCHES_AT_ONCE = 4
 # Rows of the past on the first page. Chosen: enough to say that there is a past.
 MAX_PAST_ROWS = 3
 
@@ -164,7 +161,6 @@ class SearchesOfOnePage:
         self._gateway = gateway
         self._patient = patient
         self._tasks: dict[str, asyncio.Task[SearchResults | None]] = {}
-        self._slots = asyncio.Semaphore(MAX_SEARCHES_AT_ONCE)
         self._patient_task: asyncio.Task[Resource | None] | None = None
 
     @property
@@ -192,10 +188,9 @@ class SearchesOfOnePage:
         if search.newest is not None:
             limit = search.newest
             params |= {"_count": str(limit), "_sort": "-date", "_total": "accurate"}
-        async with self._slots:
-            return await none_if_forbidden(
-                self._gateway.search_all(search.resource_type, params, limit=limit)
-            )
+        return await none_if_forbidden(
+            self._gateway.search_all(search.resource_type, params, limit=limit)
+        )
 
 
 async def fetch_record(

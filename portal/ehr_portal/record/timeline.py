@@ -18,7 +18,6 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import GatewayClient, SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.record import (
-    MAX_SEARCHES_AT_ONCE,
     MAX_SECTION_ROWS,
     PAGE_SIZE,
     none_if_forbidden,
@@ -177,7 +176,6 @@ class _TimelineSearch:
         self._gateway = gateway
         self._patient = patient
         self._wanted = wanted
-        self._slots = asyncio.Semaphore(MAX_SEARCHES_AT_ONCE)
         self.unavailable: set[str] = set()
         self._sources = [s for s in SOURCES if wanted.kind in ("", s.kind)]
         bounds = []
@@ -240,10 +238,9 @@ class _TimelineSearch:
     ) -> _Found | None:
         params |= {source.patient_param: self._patient, **source.params}
         limit = MAX_SECTION_ROWS if count is None else 1
-        async with self._slots:
-            results = await none_if_forbidden(
-                self._gateway.search_all(source.resource_type, params, limit=limit)
-            )
+        results = await none_if_forbidden(
+            self._gateway.search_all(source.resource_type, params, limit=limit)
+        )
         if results is None:
             self.unavailable.add(source.kind)
             return None

@@ -69,6 +69,7 @@ class PortalRequest:
         self.localizer = localizer_for(language.tag)
         self.display = DisplaySettings.from_cookies(http_request.cookies)
         session_id = http_request.cookies.get(portal.session_cookie)
+        self._gateway: GatewayClient | None = None
         self.session_or_none: Session | None = (
             portal.sessions.load(session_id) if session_id else None
         )
@@ -148,8 +149,12 @@ class PortalRequest:
 
     @property
     def gateway(self) -> GatewayClient:
-        """Return the gateway's client with this person's token."""
-        return GatewayClient(self.portal.client, self.user.token, self.client_address)
+        """Return the gateway's client with this person's token, one for the whole request."""
+        token = self.user.token
+        if self._gateway is None or self._gateway.token != token:
+            # What is read side by side leaves together, from wherever in the page it is asked.
+            self._gateway = GatewayClient(self.portal.client, token, self.client_address)
+        return self._gateway
 
     @property
     def client_address(self) -> str:

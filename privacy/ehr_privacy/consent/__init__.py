@@ -44,7 +44,7 @@ from ehr_privacy.consent.scopes import (
     parse_scopes,
 )
 from ehr_privacy.consent.sql_expressions import BY_ROW
-from ehr_privacy.consent.sql_predicate import compile_predicate
+from ehr_privacy.consent.sql_predicate import compile_closable, compile_predicate
 from ehr_privacy.consent.tables import SOURCE_TABLES, TABLES
 from ehr_privacy.consent.write_rights import deposit_predicate, may_deposit, may_write
 
@@ -70,6 +70,7 @@ __all__ = [
     "acts_of_creation",
     "acts_of_update",
     "apply_held_facts",
+    "compile_closable",
     "compile_predicate",
     "covers_interaction",
     "covers_type",

@@ -54,6 +54,33 @@ def compile_predicate(
     return Predicate(sql, {**values, f"{prefix}_now": now_ms})
 
 
+def compile_closable(requester: Requester, *, alias: str = "r", prefix: str = "c") -> Predicate:
+    """Compile which records a step-up or the lifting of a hidden rule could open at all.
+
+    Necessary, not sufficient, and cheap: a domain that asks for a step-up, or a patient with any
+    restriction. All other records look the same with those lines (`lifted`) and without.
+    """
+    sql, values = _closable(requester, alias, prefix)
+    return Predicate(sql, dict(values))
+
+
+@lru_cache(maxsize=4096)
+def _closable(requester: Requester, alias: str, prefix: str) -> tuple[str, Mapping[str, str | int]]:
+    params = Params(prefix)
+    compiler = _Compiler(
+        requester=requester,
+        now=f":{prefix}_now",
+        dialect="sqlite",
+        alias=alias,
+        records="record",
+        params=params,
+        interaction="search",
+        roles=load_roles(),
+        lifted=frozenset(),
+    )
+    return compiler.closable(), params.values
+
+
 # A token comes with many requests, and the text depends on nothing but who asks.
 @lru_cache(maxsize=4096)
 def _of_the_matrix(
@@ -203,16 +230,34 @@ class _Compiler(RuleConditions):
     def treatment(self) -> str:
         if not for_treatment(self.requester):
             return FALSE
-        cells: dict[str, set[str]] = {"open": set(), "restricted": set(), "none": set()}
-        for domain in DOMAINS:
-            cell = self.roles.cell(self.requester.role, self.requester.profession, domain)
-            cells[cell].add(domain)
+        cells = self.cells()
         if not cells["open"] | cells["restricted"]:
             return FALSE
         return all_of(
             self.params.bind_in(f"{self.alias}.domain", cells["none"], negate=True),
             negate(self.inner(self.alias, cells["none"])),
             any_of(self.is_author(), self.shared(cells["restricted"])),
+        )
+
+    def cells(self) -> dict[str, set[str]]:
+        """Return the data domains by what the role matrix says of them: open, restricted, none."""
+        cells: dict[str, set[str]] = {"open": set(), "restricted": set(), "none": set()}
+        for domain in DOMAINS:
+            cell = self.roles.cell(self.requester.role, self.requester.profession, domain)
+            cells[cell].add(domain)
+        return cells
+
+    def closable(self) -> str:
+        """The record asks for a step-up, or a patient of it has a restriction."""
+        restricted = self.cells()["restricted"]
+        restriction = exists(
+            "record_patient rp JOIN consent_restriction x ON x.patient = rp.patient",
+            f"rp.pk = {self.alias}.pk",
+        )
+        return any_of(
+            self.params.bind_in(f"{self.alias}.domain", restricted),
+            self.inner(self.alias, restricted),
+            restriction,
         )
 
     def shared(self, restricted: set[str]) -> str:

@@ -122,8 +122,11 @@ def busy(furnished: House) -> House:
         )
     )
     must(doctor.delete(address))
-    request = {"method": "GET", "url": "Observation/lab-1"}
-    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [{"request": request}]}
+    entry = {
+        "request": {"method": "POST", "url": "Observation"},
+        "resource": without_id(observation("y", "laboratory")),
+    }
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
     must(doctor.post("/fhir", bundle))
     assert doctor.get("Observation/none").status_code == 404
     assert doctor.get("AuditEvent").status_code == 403

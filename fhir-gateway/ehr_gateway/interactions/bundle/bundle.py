@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from ehr_fhir.errors import EhrError, Invalid, operation_outcome
@@ -29,6 +29,7 @@ from ehr_gateway.interactions.bundle.entries import (
     MAX_ENTRIES,
     READS,
     Entry,
+    absent_operation,
     parse_entries,
     run_for_entry,
 )
@@ -45,7 +46,14 @@ from ehr_gateway.transaction.identity_proposals import proposal_outcome
 from ehr_gateway.transaction.integrity import UnmatchedReference
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 
-__all__ = ["BundleResult", "EntryResult", "ReadOptions", "process_bundle"]
+__all__ = [
+    "BundleResult",
+    "EntryRequests",
+    "EntryResult",
+    "ReadOptions",
+    "disclosed_versions",
+    "process_bundle",
+]
 
 _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 # Chosen: rounds of writing entries whose conditional references match each other's resources.
@@ -64,8 +72,15 @@ class EntryResult:
     target: ReadTarget | None = None
     without_body: bool = False
     outcome: dict[str, Any] | None = None
+    # What an operation answered.
+    answer: bytes | None = None
     # Whether the entry wrote the version; otherwise it found it.
     written: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Say whether the entry was refused or failed."""
+        return self.status >= "400"
 
     @property
     def location(self) -> str | None:
@@ -98,12 +113,24 @@ class BundleResult:
     read: tuple[Version, ...] = field(default=())
 
 
+class EntryRequests(Protocol):
+    """The reads of a batch, each as a request of its own: on record, and with operations."""
+
+    def begin(self, entry: Entry) -> Access:
+        """Begin the request that an entry is; return its own access."""
+
+    def invoke(self, entry: Entry) -> bytes:
+        """Return what the operation that an entry names answers."""
+
+
 @dataclass(frozen=True)
 class ReadOptions:
-    """How entries are read: `Prefer: handling`, and the limits of a search."""
+    """How entries are read: `Prefer: handling`, the limits of a search, and whose requests."""
 
     lenient: bool = False
     limits: SearchLimits | None = None
+    # None where the entries of a batch are part of one request.
+    requests: EntryRequests | None = None
 
 
 def process_bundle(
@@ -131,10 +158,10 @@ def process_bundle(
             for entry in entries:
                 _note_refused(access, entry)
             raise
-        return BundleResult("transaction-response", results, _disclosed_versions(results))
+        return BundleResult("transaction-response", results, disclosed_versions(results))
     if content.get("type") == "batch":
         answers = tuple(_process_alone(store, access, entry, audit, options) for entry in entries)
-        return BundleResult("batch-response", answers, _disclosed_versions(answers))
+        return BundleResult("batch-response", answers, disclosed_versions(answers))
     raise Invalid("Bundle.type must be batch or transaction.", expression="Bundle.type")
 
 
@@ -147,16 +174,33 @@ def _process_alone(
 ) -> EntryResult:
     if isinstance(entry, EhrError):
         return _error_result(entry)
+    if entry.method in READS:
+        return _read_alone(store, access, entry, options)
     try:
-        if entry.method in READS:
-            with store.read_transaction() as connection:
-                return _read(connection, store, access, entry, options)
         (ready,) = prepare_entries(store, access, [entry])
         with open_transaction(store, access, audit) as transaction:
             if (version := find_existing(transaction, ready)) is not None:
                 return EntryResult("200 OK", version)
             return _write(transaction, resolve_criteria(transaction, ready))
     except EhrError as error:
+        _note_refused(access, entry)
+        return _error_result(error)
+
+
+def _read_alone(store: Store, access: Access, entry: Entry, options: ReadOptions) -> EntryResult:
+    """Read what an entry of a batch names, as a request of its own does."""
+    requests = options.requests
+    if requests is not None:
+        access = requests.begin(entry)
+    try:
+        if entry.is_operation:
+            if requests is None:
+                raise absent_operation(entry.path)
+            return EntryResult("200 OK", answer=requests.invoke(entry))
+        with store.read_transaction() as connection:
+            return _read(connection, store, access, entry, options)
+    except EhrError as error:
+        access.inquiry.withdraw_answer()
         _note_refused(access, entry)
         return _error_result(error)
 
@@ -188,6 +232,9 @@ def _process_transaction(
     options: ReadOptions,
 ) -> tuple[EntryResult, ...]:
     prepared = prepare_entries(store, access, [_raise_error(entry) for entry in entries])
+    for entry in prepared:
+        if entry.is_operation:
+            raise absent_operation(entry.path)
     with open_transaction(store, access, audit) as transaction:
         # All criteria are resolved before anything is written.
         resolved = [
@@ -357,7 +404,8 @@ def _error_result(error: EhrError) -> EntryResult:
     )
 
 
-def _disclosed_versions(results: Sequence[EntryResult]) -> tuple[Version, ...]:
+def disclosed_versions(results: Sequence[EntryResult]) -> tuple[Version, ...]:
+    """Return the versions that results disclose beside what their entries wrote."""
     shown: list[Version] = []
     for result in results:
         if result.page:

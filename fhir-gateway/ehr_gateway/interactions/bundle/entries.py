@@ -14,7 +14,14 @@ from ehr_gateway.interactions.bundle.reads import ReadTarget, parse_target
 from ehr_gateway.transaction.patching import PatchedDraft
 from ehr_gateway.transaction.prepared_resource import Draft
 
-__all__ = ["MAX_ENTRIES", "READS", "Entry", "parse_entries", "run_for_entry"]
+__all__ = [
+    "MAX_ENTRIES",
+    "READS",
+    "Entry",
+    "absent_operation",
+    "parse_entries",
+    "run_for_entry",
+]
 
 T = TypeVar("T")
 
@@ -48,6 +55,11 @@ class Entry(NamedTuple):
     # What is prepared before the transaction.
     draft: Draft | None = None
     patched: PatchedDraft | None = None
+
+    @property
+    def is_operation(self) -> bool:
+        """Say whether the entry invokes an operation that changes nothing."""
+        return self.target is not None and self.target.is_operation
 
     @property
     def has_undecided_id(self) -> bool:
@@ -119,8 +131,9 @@ def _parse_entry(item: Any, path: str, base: str) -> Entry:
         raise Invalid(f"{path}.request is required.", expression=f"{path}.request")
     request = item["request"]
     method, url = request.get("method"), request.get("url")
-    _refuse_operation(url, path)
     if isinstance(url, str):
+        if "$" in url.partition("?")[0] and method != "GET":
+            raise absent_operation(path)
         url = relative_url(url, base)
     if not isinstance(method, str) or method not in _METHODS:
         raise Unsupported(
@@ -158,13 +171,14 @@ def _parse_entry(item: Any, path: str, base: str) -> Entry:
     )
 
 
-def _refuse_operation(url: object, path: str) -> None:
-    if isinstance(url, str) and "$" in url.partition("?")[0]:
-        raise NotFound(
-            f"{path}: operations are called at their own addresses, not in a Bundle.",
-            expression=f"{path}.request.url",
-            issue_code="not-supported",
-        )
+def absent_operation(path: str) -> NotFound:
+    """Return the refusal of an operation that a Bundle does not invoke."""
+    return NotFound(
+        f"{path}: a batch invokes operations that change nothing, by GET; others are called at"
+        " their own addresses.",
+        expression=f"{path}.request.url",
+        issue_code="not-supported",
+    )
 
 
 def _check_url_form(path: str, method: str, match: re.Match[str]) -> None:

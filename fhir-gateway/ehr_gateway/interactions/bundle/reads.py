@@ -26,6 +26,8 @@ _METADATA = "metadata"
 _AUDIT_EVENT = "AuditEvent"
 
 _PathParts = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
+# Which operation an address names is not known here.
+_NO_PARTS: _PathParts = (None, None, None, False, None)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ReadTarget:
     none_match: str | None = None
     modified_since: int | None = None
     is_metadata: bool = False
+    is_operation: bool = False
 
 
 def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
@@ -54,7 +57,8 @@ def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
     address, _, query = url.partition("?")
     if address == _METADATA:
         return ReadTarget(address=address, is_metadata=True)
-    parts = _parse_path(address.split("/") if address else [])
+    is_operation = "$" in address
+    parts = _NO_PARTS if is_operation else _parse_path(address.split("/") if address else [])
     if parts is None:
         raise Invalid(
             f"{path}: the url of a GET is an address below the base, such as Type, Type/id or"
@@ -72,6 +76,7 @@ def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
         pairs=tuple(pairs),
         none_match=_text_header(request, "ifNoneMatch", path),
         modified_since=_instant_header(request, path),
+        is_operation=is_operation,
     )
 
 
