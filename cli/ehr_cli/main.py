@@ -7,7 +7,7 @@ Everything heavy is imported inside the command that needs it, so that `ehr --he
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -224,6 +224,27 @@ def lake_view(
     from ehr_cli.commands import lake
 
     lake.write_view(settings.load_settings().override(data=data), file)
+
+
+@lake_app.command("conformance")
+def lake_conformance(
+    suite: Annotated[Path, typer.Argument(help="The folder `tests` of SQL on FHIR v2.")],
+    report: Annotated[Path, typer.Option(help="The file to write.")] = Path("test_report.json"),
+    engine: Annotated[
+        Literal["duckdb", "spark"], typer.Option(help="What runs the views.")
+    ] = "duckdb",
+    data: Data = None,
+) -> None:
+    """Run the official tests of SQL on FHIR and write their report.
+
+    Example: ehr lake conformance sql-on-fhir-v2/tests
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
+
+    chosen = settings.load_settings().override(data=data)
+    if not lake.report_conformance(suite, report, engine, chosen):
+        raise typer.Exit(1)
 
 
 @lake_app.command("quality")

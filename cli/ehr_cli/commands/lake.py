@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import typer
 
-from ehr_cli.data_folder import read_program_secret
 from ehr_cli.settings import Settings
-from ehr_etl.lake import Lake, count_rows
+from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unauthorized, Unavailable
 
 if TYPE_CHECKING:
@@ -57,17 +57,30 @@ def run_lake(settings: Settings, feed: str | None, *, once: bool) -> None:
 
 
 def write_view(settings: Settings, file: Path) -> None:
-    """Write one ViewDefinition over the de-identified records to a gold table."""
+    """Write one ViewDefinition over the de-identified records to a gold table, without Spark."""
+    from ehr_etl.gold.delta_views import write_view_table
     from ehr_etl.gold.library import read_view_file
-    from ehr_etl.gold.tables import build_gold_table, gold_table_name
 
     definition = read_view_file(file)
     lake = open_lake(settings)
-    if not lake.has_table("deid"):
-        raise NotFound("The lake is empty: run `ehr lake run` first.")
-    build_gold_table(start_spark(settings), lake, definition)
-    table = gold_table_name(definition.name)
-    typer.echo(f"{lake.table_path(table)}: {count_rows(lake, table):,} rows.")
+    rows = write_view_table(lake, definition)
+    typer.echo(f"{lake.table_path(f'gold/{definition.name}')}: {rows:,} rows.")
+
+
+def report_conformance(suite: Path, file: Path, engine: str, settings: Settings) -> bool:
+    """Run SQL on FHIR's official tests; write the report and say whether all passed."""
+    from ehr_etl.gold.view_engines import run_records_on_duckdb, run_records_on_spark
+    from ehr_etl.sql_on_fhir.official_suite import build_report, count_passed, read_cases
+
+    cases = list(read_cases(suite))
+    if engine == "spark":
+        report = build_report(cases, run_records_on_spark(start_spark(settings)))
+    else:
+        report = build_report(cases, run_records_on_duckdb)
+    file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    passed, tests = count_passed(report)
+    typer.echo(f"{passed} of {tests} tests pass on {engine}: {file}.")
+    return passed == tests
 
 
 def print_quality(settings: Settings) -> None:
@@ -142,6 +155,9 @@ def read_deid_key(data: Path) -> bytes:
 
 def fetch_program_token(client: httpx.Client, data: Path, program: str) -> str:
     """Return a token of one of the platform's programs (OAuth 2 client credentials grant)."""
+    # The data folder knows the whole gateway, which takes a second to import; views do without.
+    from ehr_cli.data_folder import read_program_secret
+
     try:
         answer = client.post(
             "/oauth/token",

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from ehr_fhir.errors import Conflict, EhrError, Fault, Unavailable, Unprocessable
+from ehr_etl.view_faults import to_author_error
+from ehr_fhir.errors import Conflict, EhrError, Fault, Unavailable
 
 _CONFLICTS = ("DELTA_CONCURRENT", "ConcurrentAppend", "ConcurrentModification", "ConcurrentWrite")
 _MISSING = ("PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE")
-NOT_A_SINGLE_VALUE = "ehr:more-than-one"
 
 
 @contextmanager
@@ -34,11 +34,8 @@ def translate_java_error(error: Exception, activity: str) -> EhrError:
         return Conflict(f"Another run wrote while {activity}: run again when it has ended.")
     if any(word in text for word in _MISSING):
         return Unavailable(f"A table is missing while {activity}: run `ehr lake run --once` first.")
-    if NOT_A_SINGLE_VALUE in text:
-        return Unprocessable(
-            "A column of the view gives more than one value: mark it `collection: true` or "
-            "add `.first()` to its path."
-        )
+    if fault := to_author_error(text):
+        return fault
     if "OutOfMemoryError" in text:
         return Unavailable(f"Spark ran out of memory while {activity}: give the driver more.")
     if "ConnectionRefusedError" in text or "Answer from Java side is empty" in text:

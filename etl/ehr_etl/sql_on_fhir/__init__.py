@@ -1,12 +1,22 @@
-"""SQL on FHIR v2: ViewDefinitions compiled to Spark SQL, no Python in the row path.
+"""SQL on FHIR v2: ViewDefinitions compiled once, for Spark and for DuckDB.
 
 In: a ViewDefinition as parsed JSON; its paths are read by `ehr_fhir.fhirpath`, the one parser.
-Out: a `CompiledView`, whose `sql(source)` is one query; Unprocessable, with the place, before any
-row is read.
+Out: a `CompiledView`, an intermediate representation that a dialect writes as one query;
+Unprocessable, with the place, before any row is read. No Python is in the row path.
 May import: `ehr_fhir` (the syntax tree, R4's definitions) and `ehr_etl.spark` for SQL text.
 """
 
-from ehr_etl.sql_on_fhir.compiler import CompiledView, compile_view
+from ehr_etl.sql_on_fhir.compiler import CompiledView, OutputColumn, compile_view
 from ehr_etl.sql_on_fhir.definition import ViewDefinition, parse_view
+from ehr_etl.sql_on_fhir.duckdb_dialect import DuckDbDialect
+from ehr_etl.sql_on_fhir.spark_dialect import SparkDialect
 
-__all__ = ["CompiledView", "ViewDefinition", "compile_view", "parse_view"]
+__all__ = [
+    "CompiledView",
+    "DuckDbDialect",
+    "OutputColumn",
+    "SparkDialect",
+    "ViewDefinition",
+    "compile_view",
+    "parse_view",
+]

@@ -1,77 +1,138 @@
-"""ViewDefinition to one Spark SQL query.
+"""ViewDefinition to the intermediate representation; a dialect makes it one query.
 
-The rows of a resource are one SQL expression: an array of structs, built by higher-order functions
-and unfolded at the end. Nothing is joined or shuffled, and no row passes through Python.
+The rows of a resource are one expression: a list of structs, built by higher-order functions and
+unfolded at the end. Nothing is joined or shuffled, and no row passes through Python.
 
-    select with columns         array(named_struct(...))
-    sibling selects             the cross product, by nested transform()
-    forEach                     flatten(transform(collection, one -> rows of one))
+    select with columns         a list of one struct
+    sibling selects             the cross product, by nested transforms
+    forEach                     the rows of each item, flattened
     forEachOrNull               as forEach, and one row of NULLs for an empty collection
-    unionAll                    concat(rows, rows)
+    unionAll                    the rows of each branch, one list after the other
     repeat                      forEach, unrolled; a resource nested deeper than that is an error
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ehr_etl.sql_on_fhir.definition import Column, Select, ViewDefinition
-from ehr_etl.sql_on_fhir.paths import Scope, compile_condition, compile_path
-from ehr_etl.sql_on_fhir.spark_types import spark_type
-from ehr_etl.sql_on_fhir.values import (
-    SchemaField,
-    SqlValue,
-    exists_sql,
+from ehr_etl.sql_on_fhir.dialect import Dialect
+from ehr_etl.sql_on_fhir.expressions import (
+    Cast,
+    Choose,
+    Constant,
+    ElementTree,
+    Expression,
+    Fail,
+    FieldOf,
+    Items,
+    Reference,
+    Struct,
+    Transform,
+    name_column,
     new_variable,
+    null,
+    number,
+    operation,
+    transform,
+)
+from ehr_etl.sql_on_fhir.paths import Scope, compile_condition, compile_path
+from ehr_etl.sql_on_fhir.spark_dialect import SparkDialect
+from ehr_etl.sql_on_fhir.types import BOOLEAN, ListType, SqlType, StructType, sql_type
+from ehr_etl.sql_on_fhir.values import (
+    Value,
+    as_list,
+    as_number,
+    exists,
     single_value,
 )
+from ehr_etl.view_faults import REPEAT_TOO_DEEP
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.fhirpath.syntax import Node, Variable
 
+# How many levels `repeat` is unrolled, by the number of its paths. The shallow limits are for
+# DuckDB, which takes time exponential in nested lambdas to read a query (measured: 8 levels 0.04 s,
+# 10 levels 0.24 s, 12 levels 1.7 s); whoever runs it compiles again when a resource is deeper.
 MAX_REPEAT_DEPTH = {1: 12, 2: 5}
-TOO_DEEP = "ehr:repeat-too-deep"
+SHALLOW_REPEAT_DEPTH = {1: 6, 2: 3}
+
+
+@dataclass(frozen=True)
+class OutputColumn:
+    """A column of the table: its name, its FHIR type and its type in SQL."""
+
+    name: str
+    fhir_type: str
+    type: SqlType
 
 
 @dataclass(frozen=True)
 class CompiledView:
-    """SQL over a source that has the columns type and resource (JSON text)."""
+    """A view as one expression for the rows of a resource, and one for which resources count."""
 
     resource: str
-    schema: str
-    rows: str
-    where: str
-    columns: tuple[tuple[str, str], ...]
+    elements: ElementTree
+    rows: Expression
+    where: Expression
+    columns: tuple[OutputColumn, ...]
 
-    def sql(self, source: str) -> str:
-        """Return the query over a table, view or `delta.` path."""
-        return (
-            f"SELECT inline({self.rows}) FROM"  # noqa: S608 - made of checked names alone
-            f" (SELECT from_json(resource, '{self.schema}') AS r FROM {source}"
-            f" WHERE type = '{self.resource}') WHERE {self.where}"
+    def sql(
+        self,
+        source: str,
+        carried: Mapping[str, str] = MappingProxyType({}),
+        dialect: Dialect | None = None,
+    ) -> str:
+        """Return the query over a source with the columns type and resource (JSON text).
+
+        `carried` has columns of the source that come first in each row, under other names. The
+        dialect is Spark's unless another is given.
+        """
+        return (dialect or SparkDialect()).query(
+            resource=self.resource,
+            tree=self.elements,
+            rows=self.rows,
+            where=self.where,
+            source=source,
+            carried=carried,
         )
+
+    @property
+    def column_names(self) -> list[str]:
+        """Return the names of the columns, in order."""
+        return [column.name for column in self.columns]
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """SQL for an array of structs, and the names and Spark types of their columns."""
+    """An expression for a list of structs, and the columns of these."""
 
-    sql: str
-    columns: tuple[tuple[str, str], ...]
+    expression: Expression
+    columns: tuple[OutputColumn, ...]
 
 
-def compile_view(view: ViewDefinition) -> CompiledView:
+def compile_view(view: ViewDefinition, *, shallow: bool = False) -> CompiledView:
     """Compile a view; paths that cannot be evaluated are refused here, before any row is read."""
-    read = SchemaField(view.resource, many=False)
-    root = SqlValue("r", view.resource, field=read)
-    scope = Scope(root, root, view.constants)
+    elements = ElementTree(view.resource, many=False)
+    root = Value(Reference("r"), view.resource, tree=elements)
+    scope = Scope(root, root, view.constants, row_index=number(0), shallow=shallow)
     rows = _select_rows(Select((), view.selects, ()), scope)
-    names = [name for name, _ in rows.columns]
-    if len(set(names)) != len(names):
-        raise Unprocessable("The view names two columns alike.")
-    where = " AND ".join(compile_condition(node, scope) for node in view.where) or "true"
+    _require_different_names(rows.columns)
+    where: Expression = Constant(True, BOOLEAN)
+    for node in view.where:
+        where = operation("and", where, name_column(compile_condition(node, scope), "where"))
     # A schema of no element would not parse; the id is always there.
-    read.children.setdefault("id", SchemaField("id", many=False))
-    return CompiledView(view.resource, read.columns(), rows.sql, where, rows.columns)
+    elements.children.setdefault("id", ElementTree("id", many=False))
+    return CompiledView(view.resource, elements, rows.expression, where, rows.columns)
+
+
+def _require_different_names(columns: Sequence[OutputColumn]) -> None:
+    # SQL does not tell `Id` from `id`.
+    names = [column.name.lower() for column in columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise Unprocessable(f"The view names two columns alike: {', '.join(repeated)}.")
 
 
 def _select_rows(select: Select, scope: Scope) -> _Rows:
@@ -81,18 +142,21 @@ def _select_rows(select: Select, scope: Scope) -> _Rows:
     path = select.for_each or select.for_each_or_null
     if path is None:
         return _product(select, scope)
-    focus = compile_path(path, scope)
+    focus = as_number(compile_path(path, scope))
     if focus.many:
         item, index = new_variable(), new_variable()
-        inner = _product(select, scope.with_focus(replace(focus, sql=item, many=False), index))
-        rows = f"flatten(transform({focus.sql}, ({item}, {index}) -> {inner.sql}))"
+        inner_focus = replace(focus, expression=Reference(item), many=False)
+        inner = _product(select, scope.with_focus(inner_focus, Reference(index)))
+        each = Transform(focus.expression, item, index, inner.expression)
+        rows: Expression = operation("flatten", each)
     else:
-        inner = _product(select, scope.with_focus(focus, "0"))
-        rows = f"CASE WHEN {exists_sql(focus)} THEN {inner.sql} END"
+        inner = _product(select, scope.with_focus(focus, number(0)))
+        rows = Choose(exists(focus), inner.expression)
     if select.for_each is not None:
-        return _Rows(f"coalesce({rows}, {_no_rows(inner)})", inner.columns)
-    nothing = f"array({_null_row(select, inner)})"
-    return _Rows(f"CASE WHEN {exists_sql(focus)} THEN {rows} ELSE {nothing} END", inner.columns)
+        some = operation("coalesce", rows, _no_rows(inner.columns))
+        return _Rows(some, inner.columns)
+    nothing = Items((_null_row(select, inner.columns),))
+    return _Rows(Choose(exists(focus), rows, nothing), inner.columns)
 
 
 def _product(select: Select, scope: Scope) -> _Rows:
@@ -100,42 +164,55 @@ def _product(select: Select, scope: Scope) -> _Rows:
     parts = [_select_rows(inner, scope) for inner in select.selects]
     if select.unions:
         parts.append(_union(select.unions, scope))
-    own = [(column, *_column(column, scope)) for column in select.columns]
-    fields = [f"'{column.name}', {sql}" for column, sql, _ in own]
-    columns = [(column.name, kind) for column, _, kind in own]
+    own = [_column(column, scope) for column in select.columns]
+    fields = [(column.name, value) for column, value in own]
+    columns = [column for column, _ in own]
     names = [new_variable() for _ in parts]
     for name, part in zip(names, parts, strict=True):
-        fields += [f"'{column}', {name}.`{column}`" for column, _ in part.columns]
+        fields += [(column.name, FieldOf(Reference(name), column.name)) for column in part.columns]
         columns += part.columns
-    sql = f"array(named_struct({', '.join(fields)}))"
+    rows: Expression = Items((Struct(tuple(fields)),))
     for name, part in reversed(list(zip(names, parts, strict=True))):
-        sql = f"flatten(transform({part.sql}, {name} -> {sql}))"
-    return _Rows(sql, tuple(columns))
+        rows = operation("flatten", Transform(part.expression, name, None, rows))
+    return _Rows(rows, tuple(columns))
 
 
 def _union(branches: tuple[Select, ...], scope: Scope) -> _Rows:
-    parts = [_select_rows(branch, scope) for branch in branches]
-    if any(part.columns != parts[0].columns for part in parts):
-        raise Unprocessable(
-            "The branches of a unionAll have different columns: "
-            "names, types and order must be the same."
-        )
-    return _Rows(f"concat({', '.join(part.sql for part in parts)})", parts[0].columns)
+    first, *others = (_select_rows(branch, scope) for branch in branches)
+    rows = first.expression
+    for other in others:
+        if _shape(other.columns) != _shape(first.columns):
+            raise Unprocessable(
+                "The branches of a unionAll have different columns: "
+                "names, types and order must be the same."
+            )
+        rows = operation("concat_lists", rows, other.expression)
+    return _Rows(rows, first.columns)
+
+
+def _shape(columns: Sequence[OutputColumn]) -> list[tuple[str, SqlType]]:
+    return [(column.name, column.type) for column in columns]
 
 
 def _repeated(select: Select, scope: Scope) -> _Rows:
-    depth = MAX_REPEAT_DEPTH.get(len(select.repeat), 4)
+    limits = SHALLOW_REPEAT_DEPTH if scope.shallow else MAX_REPEAT_DEPTH
+    depth = limits.get(len(select.repeat), 4)
     rows = _descend(select, scope, depth)
     indexed = {column.name for column in select.columns if _is_row_index(column.path)}
     if not indexed:
         return rows
     # The rows are numbered over the whole traversal, so only when it is complete.
     row, index = new_variable(), new_variable()
-    fields = ", ".join(
-        f"'{name}', " + (f"CAST({index} AS {kind})" if name in indexed else f"{row}.`{name}`")
-        for name, kind in rows.columns
+    fields = tuple(
+        (
+            column.name,
+            Cast(Reference(index), column.type)
+            if column.name in indexed
+            else FieldOf(Reference(row), column.name),
+        )
+        for column in rows.columns
     )
-    return _Rows(f"transform({rows.sql}, ({row}, {index}) -> named_struct({fields}))", rows.columns)
+    return _Rows(Transform(rows.expression, row, index, Struct(fields)), rows.columns)
 
 
 def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
@@ -143,30 +220,39 @@ def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
     if not foci:
         # The type has none of these elements: nothing to descend into, whatever the resource.
         declared = tuple(
-            (column.name, spark_type(column.type or "string")) for column in select.columns
+            OutputColumn(column.name, column.type or "string", sql_type(column.type or "string"))
+            for column in select.columns
         )
-        return _Rows(_no_rows(_Rows("", declared)), declared)
+        return _Rows(_no_rows(declared), declared)
+    any_item = replace(foci[0], expression=Reference(new_variable()), many=False)
+    columns = _product(select, scope.with_focus(any_item)).columns
+    nothing = _no_rows(columns)
     parts = []
-    columns = _product(
-        select, scope.with_focus(replace(foci[0], sql=new_variable(), many=False))
-    ).columns
     for focus in foci:
         if depth == 0:
-            parts.append(f"CASE WHEN {exists_sql(focus)} THEN raise_error('{TOO_DEEP}') END")
-            continue
-        item = new_variable()
-        inner = scope.with_focus(replace(focus, sql=item, many=False))
-        below = _descend(select, inner, depth - 1).sql
-        rows = f"concat({_product(select, inner).sql}, {below})"
-        collection = focus.sql if focus.many else f"array_compact(array({focus.sql}))"
-        parts.append(f"flatten(transform({collection}, {item} -> {rows}))")
-    empty = _no_rows(_Rows("", columns))
-    if depth == 0:
-        return _Rows(f"coalesce({', '.join(parts)}, {empty})", columns)
-    return _Rows(f"concat({', '.join(f'coalesce({p}, {empty})' for p in parts)})", columns)
+            part: Expression = Choose(exists(focus), Fail(REPEAT_TOO_DEEP))
+        else:
+            part = operation("flatten", _level(select, scope, focus, depth))
+        parts.append(operation("coalesce", part, nothing))
+    rows = parts[0]
+    for other in parts[1:]:
+        rows = operation("concat_lists", rows, other)
+    return _Rows(rows, columns)
 
 
-def _foci(paths: tuple[Node, ...], scope: Scope) -> list[SqlValue]:
+def _level(select: Select, scope: Scope, focus: Value, depth: int) -> Expression:
+    """Return, for each item of one level, its rows and those below it."""
+
+    def rows_of(item: Expression) -> Expression:
+        inner = scope.with_focus(replace(focus, expression=item, many=False))
+        below = _descend(select, inner, depth - 1).expression
+        return operation("concat_lists", _product(select, inner).expression, below)
+
+    items = focus.expression if focus.many else as_list(focus)
+    return transform(items, rows_of)
+
+
+def _foci(paths: tuple[Node, ...], scope: Scope) -> list[Value]:
     """Compile the paths that the focus has; `answer.item` is empty where there is no answer."""
     found = []
     for path in paths:
@@ -177,32 +263,39 @@ def _foci(paths: tuple[Node, ...], scope: Scope) -> list[SqlValue]:
     return found
 
 
-def _column(column: Column, scope: Scope) -> tuple[str, str]:
-    """Return a column's SQL and Spark type."""
+def _column(column: Column, scope: Scope) -> tuple[OutputColumn, Expression]:
+    """Return a column and the expression of its value."""
     value = compile_path(column.path, scope)
     if not value.is_primitive:
         raise Unprocessable(f"The column {column.name!r} is not a primitive: name an element.")
-    kind = spark_type(column.type or value.type)
+    type_name = column.type or value.type
+    kind: SqlType = sql_type(type_name)
+    if value.written and type_name != "decimal":
+        # A column of text shows the digits as they were written.
+        value = replace(value, type="string", written=False)
     if not column.collection:
-        return f"CAST({single_value(value)} AS {kind})", kind
-    listed = value.sql if value.many else f"array_compact(array({value.sql}))"
-    return f"CAST(coalesce({listed}, array()) AS ARRAY<{kind}>)", f"ARRAY<{kind}>"
+        expression: Expression = Cast(single_value(value), kind)
+    else:
+        kind = ListType(kind)
+        expression = Cast(operation("coalesce", as_list(value), Items(())), kind)
+    named = name_column(expression, column.name)
+    return OutputColumn(column.name, type_name, kind), named
 
 
 def _is_row_index(path: Node) -> bool:
     return isinstance(path, Variable) and path.name == "rowIndex"
 
 
-def _no_rows(rows: _Rows) -> str:
-    fields = ", ".join(f"`{name}`: {kind}" for name, kind in rows.columns)
-    return f"CAST(array() AS ARRAY<STRUCT<{fields}>>)"
+def _no_rows(columns: Sequence[OutputColumn]) -> Expression:
+    row = StructType(tuple((column.name, column.type) for column in columns))
+    return Cast(Items(()), ListType(row))
 
 
-def _null_row(select: Select, rows: _Rows) -> str:
+def _null_row(select: Select, columns: Sequence[OutputColumn]) -> Expression:
     # The one row of an empty collection is its first.
     indexed = {column.name for column in select.columns if _is_row_index(column.path)}
-    fields = ", ".join(
-        f"'{name}', CAST({'0' if name in indexed else 'NULL'} AS {kind})"
-        for name, kind in rows.columns
+    fields = (
+        (column.name, Cast(number(0), column.type) if column.name in indexed else null(column.type))
+        for column in columns
     )
-    return f"named_struct({fields})"
+    return Struct(tuple(fields))

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from ehr_etl.sql_on_fhir.spark_types import is_type
+from ehr_etl.sql_on_fhir.types import is_type
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.fhirpath import parse
 from ehr_fhir.fhirpath.syntax import Node
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# By the specification's sql-name; it is the name of a folder of the lake too.
+_VIEW_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,254}")
+_ELEMENT_KEYS = frozenset({"id", "extension", "modifierExtension"})
+_VIEW_KEYS = _ELEMENT_KEYS | frozenset(
+    """resourceType meta implicitRules language text contained url identifier version
+    versionAlgorithmString versionAlgorithmCoding name title status experimental date publisher
+    contact description useContext jurisdiction purpose copyright copyrightLabel approvalDate
+    lastReviewDate effectivePeriod relatedArtifact resource profile fhirVersion resourceVersion
+    constant select where""".split()
+)
+_SELECT_KEYS = frozenset("column select forEach forEachOrNull repeat unionAll".split())
+_COLUMN_KEYS = frozenset("name path description collection type tag".split())
+_WHERE_KEYS = frozenset({"path", "description"})
+_CONSTANT_KEYS = frozenset({"name"})
 _NUMERIC_CONSTANTS = {"Integer", "PositiveInt", "UnsignedInt", "Decimal", "Integer64"}
 
 
@@ -60,6 +75,12 @@ class ViewDefinition:
 
 def parse_view(view: Mapping[str, object]) -> ViewDefinition:
     """Read a ViewDefinition; refuse, with the place, what it does not allow."""
+    if view.get("resourceType", "ViewDefinition") != "ViewDefinition":
+        raise _wrong("resourceType", "is not ViewDefinition")
+    _check_keys(view, _VIEW_KEYS, "")
+    name = view.get("name", "view")
+    if not isinstance(name, str) or not _VIEW_NAME.fullmatch(name):
+        raise _wrong("name", "is not a name: a letter, then letters, digits or underscores")
     resource = view.get("resource")
     if not isinstance(resource, str) or resource not in definitions.resource_types():
         raise _wrong("resource", "names no resource type of FHIR R4")
@@ -67,11 +88,11 @@ def parse_view(view: Mapping[str, object]) -> ViewDefinition:
     if not selects:
         raise _wrong("select", "is missing")
     return ViewDefinition(
-        name=str(view.get("name", "view")),
+        name=name,
         resource=resource,
         selects=tuple(_select(item, f"select[{place}]") for place, item in enumerate(selects)),
         where=tuple(
-            _path(item.get("path"), f"where[{place}].path")
+            _where(item, f"where[{place}]")
             for place, item in enumerate(_objects(view, "where", "where"))
         ),
         constants=dict(
@@ -81,7 +102,13 @@ def parse_view(view: Mapping[str, object]) -> ViewDefinition:
     )
 
 
+def _where(item: Mapping[str, object], place: str) -> Node:
+    _check_keys(item, _WHERE_KEYS, f"{place}.")
+    return _path(item.get("path"), f"{place}.path")
+
+
 def _select(item: Mapping[str, object], place: str) -> Select:
+    _check_keys(item, _SELECT_KEYS, f"{place}.")
     foci = [name for name in ("forEach", "forEachOrNull", "repeat") if name in item]
     if len(foci) > 1:
         raise _wrong(place, f"has both {foci[0]} and {foci[1]}")
@@ -108,6 +135,7 @@ def _select(item: Mapping[str, object], place: str) -> Select:
 
 
 def _column(item: Mapping[str, object], place: str) -> Column:
+    _check_keys(item, _COLUMN_KEYS, f"{place}.")
     name, type_name = item.get("name"), item.get("type")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _wrong(f"{place}.name", "is not a column name (letters, digits, underscore)")
@@ -145,6 +173,8 @@ def _path(value: object, place: str) -> Node:
 
 
 def _constant(item: Mapping[str, object], place: str) -> tuple[str, Constant]:
+    allowed = _CONSTANT_KEYS | {key for key in item if key.startswith("value")}
+    _check_keys(item, allowed, f"{place}.")
     name = item.get("name")
     values = [key for key in item if key.startswith("value")]
     if not isinstance(name, str) or len(values) != 1:
@@ -167,6 +197,17 @@ def _objects(item: Mapping[str, object], name: str, place: str) -> list[Mapping[
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise _wrong(f"{place}.{name}" if place != name else name, "is not a list of objects")
     return found
+
+
+def _check_keys(item: Mapping[str, object], known: Collection[str], place: str) -> None:
+    """Refuse a misspelt key: a `wher` that nobody reads would give rows that it should not."""
+    for key in item:
+        # FHIR JSON's extensions of primitives begin with `_`.
+        if key in known or key.startswith("_") or key in _ELEMENT_KEYS:
+            continue
+        nearest = difflib.get_close_matches(key, known, 1)
+        hint = f": did you mean {nearest[0]}" if nearest else ""
+        raise _wrong(f"{place}{key[:40]}", f"is not an element of a ViewDefinition{hint}")
 
 
 def _wrong(place: str, what: str) -> Unprocessable:

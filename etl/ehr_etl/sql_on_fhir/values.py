@@ -1,109 +1,128 @@
-"""What a FHIRPath compiles to: an SQL expression, its FHIR type, and one value or many.
+"""What a FHIRPath compiles to: an expression, its FHIR type, and one value or many.
 
-Empty is NULL for one value, NULL or an empty array for many. The tree of `Field`s records which
-elements the view reads; the JSON is parsed for these alone.
+Empty is NULL for one value, NULL or an empty list for many.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from ehr_etl.spark.java_errors import NOT_A_SINGLE_VALUE
-from ehr_etl.spark.sql_text import sql_literal
-from ehr_etl.sql_on_fhir.spark_types import PRIMITIVES, spark_type
-from ehr_fhir.definitions import JsonElement
-
-
-@dataclass
-class SchemaField:
-    """An element that the view reads, and those below it that it reads."""
-
-    type: str
-    many: bool
-    children: dict[str, SchemaField] = field(default_factory=dict)
-
-    def add_child(self, element: JsonElement) -> SchemaField:
-        """Note that an element is read."""
-        return self.children.setdefault(element.key, SchemaField(element.type, element.repeats))
-
-    def columns(self) -> str:
-        """Return the schema of what lies below."""
-        return ", ".join(f"`{name}` {below.schema()}" for name, below in self.children.items())
-
-    def schema(self) -> str:
-        """Return the schema to parse; a type of which nothing is read stays JSON text."""
-        scalar = f"STRUCT<{self.columns()}>" if self.children else spark_type(self.type)
-        return f"ARRAY<{scalar}>" if self.many else scalar
+from ehr_etl.sql_on_fhir.decimals import is_exact, is_number
+from ehr_etl.sql_on_fhir.expressions import (
+    Cast,
+    Choose,
+    Constant,
+    ElementTree,
+    Expression,
+    Fail,
+    Filter,
+    Items,
+    Reference,
+    new_variable,
+    null,
+    number,
+    operation,
+    transform,
+)
+from ehr_etl.sql_on_fhir.types import DECIMAL, PRIMITIVES, sql_type
+from ehr_etl.view_faults import DECIMAL_NOT_EXACT, NOT_A_SINGLE_VALUE
 
 
 @dataclass(frozen=True)
-class SqlValue:
-    """A compiled path; `field` is None where it was computed, `choice` names a `value[x]`."""
+class Value:
+    """A compiled path.
 
-    sql: str
+    `tree` is None where it was computed, `choice` names a `value[x]`. A `written` decimal is still
+    the text of its digits. `resolved` marks what `resolve()` gave.
+    """
+
+    expression: Expression
     type: str
     many: bool = False
-    field: SchemaField | None = None
+    tree: ElementTree | None = None
     choice: str | None = None
+    written: bool = False
+    resolved: bool = False
 
     @property
     def is_primitive(self) -> bool:
         """Say whether the value is a primitive of FHIR."""
         return self.choice is None and self.type in PRIMITIVES
 
-
-_numbers = itertools.count(1)
-
-
-def new_variable() -> str:
-    """Return a name for a lambda's variable that no other has."""
-    return f"v{next(_numbers)}"
+    @property
+    def is_empty(self) -> bool:
+        """Say whether it is the literal `{}`, which has no type of its own."""
+        return isinstance(self.expression, Constant) and self.expression.value is None
 
 
-def literal_value(value: str | bool | int | Decimal | None, type_name: str) -> SqlValue:
+def constant_value(value: str | bool | int | Decimal | None, type_name: str) -> Value:
     """Return a constant."""
-    if value is None:
-        return SqlValue(f"CAST(NULL AS {spark_type(type_name)})", type_name)
-    if isinstance(value, bool):
-        return SqlValue(str(value).lower(), "boolean")
-    if isinstance(value, int):
-        return SqlValue(str(value), type_name)
-    if isinstance(value, Decimal):
-        return SqlValue(f"CAST('{value}' AS {spark_type('decimal')})", "decimal")
-    return SqlValue(sql_literal(value), type_name)
+    return Value(Constant(value, sql_type(type_name)), type_name)
 
 
-def map_values(value: SqlValue, function: Callable[[str], str], type_name: str) -> SqlValue:
-    """Apply an SQL function to one value or to each of many."""
+def map_values(value: Value, function: Callable[[Expression], Expression], type_name: str) -> Value:
+    """Apply a function to one value or to each of many."""
     if not value.many:
-        return SqlValue(function(value.sql), type_name)
-    name = new_variable()
-    mapped = f"array_compact(transform({value.sql}, {name} -> {function(name)}))"
-    return SqlValue(mapped, type_name, many=True)
+        return Value(function(value.expression), type_name)
+    mapped = operation("compact", transform(value.expression, function))
+    return Value(mapped, type_name, many=True)
 
 
-def filter_values(value: SqlValue, condition: Callable[[SqlValue], str]) -> SqlValue:
-    """Keep what meets a condition."""
+def filter_values(value: Value, condition: Callable[[Value, Expression], Expression]) -> Value:
+    """Keep what meets a condition of the item and its index."""
     if not value.many:
-        return replace(value, sql=f"CASE WHEN {condition(value)} THEN {value.sql} END")
-    name = new_variable()
-    item = replace(value, sql=name, many=False)
-    return replace(value, sql=f"filter({value.sql}, {name} -> {condition(item)})")
+        kept = Choose(condition(value, number(0)), value.expression)
+        return replace(value, expression=kept)
+    name, index = new_variable(), new_variable()
+    item = replace(value, expression=Reference(name), many=False)
+    kept_items = Filter(value.expression, name, index, condition(item, Reference(index)))
+    return replace(value, expression=kept_items)
 
 
-def single_value(value: SqlValue) -> str:
-    """Return SQL for the only value; more than one is an error when the view runs."""
+def single_value(value: Value) -> Expression:
+    """Return the only value; more than one is an error when the view runs."""
+    value = as_number(value)
     if not value.many:
-        return value.sql
-    return (
-        f"CASE WHEN coalesce(size({value.sql}), 0) > 1 THEN raise_error('{NOT_A_SINGLE_VALUE}')"
-        f" ELSE get({value.sql}, 0) END"
+        return value.expression
+    return Choose(
+        operation("gt", size(value.expression), number(1)),
+        Fail(NOT_A_SINGLE_VALUE),
+        operation("get", value.expression, number(0)),
     )
 
 
-def exists_sql(value: SqlValue) -> str:
-    """Return SQL that says whether there is any value; never NULL."""
-    return f"coalesce(size({value.sql}), 0) > 0" if value.many else f"({value.sql}) IS NOT NULL"
+def as_list(value: Value) -> Expression:
+    """Return the values as a list without NULLs, never NULL itself when of a computed one."""
+    value = as_number(value)
+    if value.many:
+        return value.expression
+    return operation("compact", Items((value.expression,)))
+
+
+def as_number(value: Value) -> Value:
+    """Return a decimal as a number: exact, or an error when the view runs."""
+    if not value.written:
+        return value
+    if not value.many:
+        return Value(_exact_decimal(value.expression), value.type)
+    return Value(transform(value.expression, _exact_decimal), value.type, many=True)
+
+
+def exists(value: Value) -> Expression:
+    """Return whether there is any value; never NULL."""
+    if value.many:
+        return operation("gt", size(value.expression), number(0))
+    return operation("is_present", value.expression)
+
+
+def size(items: Expression) -> Expression:
+    """Return the number of items; 0 for NULL."""
+    return operation("coalesce", operation("size", items), number(0))
+
+
+def _exact_decimal(digits: Expression) -> Expression:
+    """Return the number of a JSON text, which is refused unless 12 places and 26 digits hold it."""
+    exact = Choose(is_exact(digits), Cast(digits, DECIMAL), Fail(DECIMAL_NOT_EXACT))
+    return Choose(is_number(digits), exact, null(DECIMAL))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from ehr_etl.gold.library import list_view_names, load_view
@@ -39,25 +37,7 @@ def test_an_element_that_is_dropped_is_found(path: str, dropped: list[str]) -> N
 def dropped_elements(view: CompiledView) -> list[str]:
     """Return the elements of a compiled view that the rules of deid.toml do not let through."""
     rules = load_rules().types.get(view.resource, Node(elements={}))
-    return [path for path in leaf_paths(view.schema) if not passes(path.split("."), rules)]
-
-
-def leaf_paths(schema: str) -> list[str]:
-    """Return the dotted paths of a Spark schema's values."""
-    paths: list[str] = []
-    parents: list[str] = []
-    name = ""
-    # A field is `name` TYPE; what stands in STRUCT<...> lies below it.
-    for token in re.findall(r"`\w+`|STRUCT<|ARRAY<|>|[A-Z]+", schema):
-        if token.startswith("`"):
-            name = token.strip("`")
-        elif token in ("STRUCT<", "ARRAY<"):
-            parents.append(name if token == "STRUCT<" else "")
-        elif token == ">":
-            parents.pop()
-        else:
-            paths.append(".".join([*filter(None, parents), name]))
-    return paths
+    return [path for path in view.elements.leaf_paths() if not passes(path.split("."), rules)]
 
 
 def passes(path: list[str], rule: Node) -> bool:
