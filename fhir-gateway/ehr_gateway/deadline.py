@@ -12,16 +12,29 @@ from contextvars import ContextVar
 
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["Deadline", "current_deadline", "deadline_of", "wait_seconds"]
+__all__ = [
+    "DEFAULT_PATIENCE_SECONDS",
+    "Deadline",
+    "current_deadline",
+    "deadline_of",
+    "wait_seconds",
+]
+
+# For how long a request waits to be admitted unless it says otherwise. Some clients give up after a
+# second. Half of it leaves room for what is not measured, and keeps all threads busy as long as a
+# request takes them less than that. Chosen.
+DEFAULT_PATIENCE_SECONDS = 0.5
 
 
 class Deadline:
     """When a request must be answered, on the monotonic clock."""
 
-    __slots__ = ("at", "is_abandoned")
+    __slots__ = ("at", "is_abandoned", "patience")
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, patience: float = DEFAULT_PATIENCE_SECONDS) -> None:
         self.at = at
+        # For how many seconds it waits to be admitted before it is refused.
+        self.patience = patience
         # Set by the server when the client closes its connection: nobody reads the answer.
         self.is_abandoned = False
 

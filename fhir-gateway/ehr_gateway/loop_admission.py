@@ -13,7 +13,7 @@ import asyncio
 import time
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.admission_queue import LONGEST_WAIT_SECONDS, OVERLOADED, AdmissionQueue
+from ehr_gateway.admission_queue import OVERLOADED, AdmissionQueue, current_patience
 
 __all__ = ["LoopAdmission"]
 
@@ -49,7 +49,7 @@ class LoopAdmission:
             asyncio.get_running_loop().call_soon(self._end_burst)
         if now < self._burst_ends and not self._queue:
             return
-        if (len(self._queue) + 1) * self._pace > LONGEST_WAIT_SECONDS:
+        if (self._queue.count_ahead() + 1) * self._pace > current_patience():
             raise Unavailable(OVERLOADED)
         await self._queue.wait()
 

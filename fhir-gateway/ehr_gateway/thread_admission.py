@@ -15,15 +15,13 @@ from __future__ import annotations
 import time
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.admission_queue import OVERLOADED, AdmissionQueue
+from ehr_gateway.admission_queue import OVERLOADED, AdmissionQueue, current_patience
 
 __all__ = ["WORK_THREADS", "ThreadAdmission"]
 
 # Under the GIL more threads only contend for the interpreter, and each holds memory and a database
 # connection of its own. Chosen.
 WORK_THREADS = 8
-# Chosen, as the longest wait (`admission_queue`).
-_LONGEST_ANSWER_SECONDS = 0.5
 # Until some requests were measured; what a search takes.
 _FIRST_PACE_SECONDS = 0.03
 # How much of the measured pace the newest interval makes up. Chosen: it follows a change of load
@@ -44,23 +42,24 @@ class ThreadAdmission:
         self._pace = _FIRST_PACE_SECONDS
         self._last_end = 0.0
 
-    def check_room(self) -> None:
+    def check_room(self, account: str = "") -> None:
         """Raise Unavailable if a request that came now would be answered too late."""
         if self._at_work < self._threads:
             return
-        if (self._at_work + len(self._queue) + 1) * self._pace > _LONGEST_ANSWER_SECONDS:
+        ahead = self._at_work + self._queue.count_ahead(account)
+        if (ahead + 1) * self._pace > current_patience():
             raise Unavailable(OVERLOADED)
 
-    async def enter(self) -> None:
+    async def enter(self, account: str = "") -> None:
         """Take a place at work; raise Unavailable if the answer would not be in time.
 
         The place is for all the work until the response begins, its audit row included.
         """
-        self.check_room()
+        self.check_room(account)
         if self._at_work < self._places:
             self._at_work += 1
             return
-        await self._queue.wait(give_back=self._pass_on)
+        await self._queue.wait(give_back=self._pass_on, account=account)
 
     def reenter(self) -> None:
         """Take the place back that was left for a while, without a wait."""

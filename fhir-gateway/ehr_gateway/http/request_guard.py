@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ehr_fhir.errors import EhrError, Fault, NotFound
 from ehr_gateway.audit_log.asked_about import build_request_rows
 from ehr_gateway.audit_log.batcher import AuditEntry
-from ehr_gateway.deadline import Deadline, deadline_of
+from ehr_gateway.deadline import DEFAULT_PATIENCE_SECONDS, Deadline, deadline_of
 from ehr_gateway.http.authentication import current_audit_context
 from ehr_gateway.http.error_responses import error_response
 from ehr_gateway.http.metrics import Metrics
@@ -32,6 +32,10 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
 # By when every request is answered. Chosen: the largest Bundle (`max_bundle_entries`) takes tens of
 # seconds. A statement on PostgreSQL has half of it (`database.postgresql`).
 _REQUEST_SECONDS = 120.0
+# Of `Prefer`; a name that ends in "wait" is another one.
+_WAIT = re.compile(rb'(?:^|[,;\s])wait\s*=\s*"?([0-9]{1,4})\b', re.IGNORECASE)
+# Chosen: whoever waits longer for a page has gone.
+_MAX_PATIENCE_SECONDS = 10.0
 # Frames of a traceback that are logged, without the values in them.
 _LOGGED_FRAMES = 6
 # Of every answer that does not say otherwise: no sniffing, framing, scripts or keeping.
@@ -59,7 +63,9 @@ class RequestGuard:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         # The server marks it when the client goes away (`ehr_cli.server.protocol`).
-        state["deadline"] = deadline = Deadline(time.monotonic() + _REQUEST_SECONDS)
+        state["deadline"] = deadline = Deadline(
+            time.monotonic() + _REQUEST_SECONDS, _patience(scope)
+        )
         # 0 until the answer begins.
         status = 0
         # Set when the audit log refused, and the answer was replaced by that error.
@@ -147,6 +153,14 @@ def _log_fault(request_id: str, error: Exception) -> None:
 def _with_security_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     present = {name.lower() for name, _ in headers}
     return [*headers, *(header for header in _SECURITY_HEADERS if header[0] not in present)]
+
+
+def _patience(scope: Scope) -> float:
+    """Return for how long the client would rather wait than be refused (RFC 7240 §4.3)."""
+    for name, value in scope["headers"]:
+        if name == b"prefer" and (wait := _WAIT.search(value)):
+            return min(float(wait[1]), _MAX_PATIENCE_SECONDS)
+    return DEFAULT_PATIENCE_SECONDS
 
 
 def _request_id(scope: Scope) -> str:

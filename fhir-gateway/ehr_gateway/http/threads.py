@@ -58,7 +58,9 @@ async def run_on_loop(
 async def take_place(scope: Scope, threads: ThreadAdmission) -> None:
     """Take a place among those at work, kept until the response begins (`release_place`)."""
     if scope["state"].get("place") is None:
-        await threads.enter()
+        context = scope["state"].get("request_context")
+        # Requests without a token, such as log-ins, are nobody's and stand for themselves.
+        await threads.enter(context.caller.subject.login if context is not None else "")
         scope["state"]["place"] = threads
 
 

@@ -85,9 +85,13 @@ def search_on(
     executor = SearchExecutor(connection, registry, access, limits)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    total = executor.count_matches(query) if query.is_count_only or query.total != "none" else None
     # One more than the page holds tells whether there is a next page.
     matches = [] if query.is_count_only else executor.find_matches(query, query.count + 1, after)
+    total = None
+    if query.is_count_only or query.total != "none":
+        # A first page that is the last one is the count, and discloses all whom that would name.
+        is_whole = not query.is_count_only and after is None and len(matches) <= query.count
+        total = len(matches) if is_whole else executor.count_matches(query)
     if resource_type == "Patient" and len(matches) > MAX_BEARERS:
         # Known without a look-up: so many people are named by it that it names nobody.
         access.inquiry.drop_names(resource_type, query.filters)

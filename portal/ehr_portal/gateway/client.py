@@ -45,6 +45,8 @@ _PATH = re.compile(r"/fhir(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9.$_*-]{1,128})*")
 # Of a refusal without Retry-After; and the longest that a page waits for one. Chosen.
 _RETRY_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 5.0
+# People wait some seconds for a page rather than see it fail (RFC 7240 §4.3). Chosen.
+_PATIENCE = "wait=10"
 # A Bundle does not reach the audit log.
 _AUDIT_LOG = "AuditEvent"
 _ERROR_BY_STATUS: dict[int, type[EhrError]] = {
@@ -80,7 +82,11 @@ class GatewayClient:
     def __init__(self, client: httpx.AsyncClient, token: str, client_address: str = "") -> None:
         self._client = client
         self.token = token
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/fhir+json"}
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/fhir+json",
+            "Prefer": _PATIENCE,
+        }
         if client_address:
             # The audit log records where the person's browser is, not where the portal is.
             self._headers["X-Forwarded-For"] = client_address
@@ -190,7 +196,7 @@ class GatewayClient:
         if body is not None:
             content = orjson.dumps(body)
             all_headers["Content-Type"] = "application/fhir+json"
-            all_headers["Prefer"] = "return=representation"
+            all_headers["Prefer"] = f"return=representation, {_PATIENCE}"
         request = self._client.build_request(
             method, path, data=form, content=content, headers=all_headers
         )

@@ -63,12 +63,14 @@ MEDICINES = _with_searches(
 )
 VITALS = replace(SECTION_BY_KEY["measurements"], preview_size=9)
 RESULTS = replace(SECTION_BY_KEY["results"], preview_size=12)
-VISITS = _with_searches("visits", Search("Encounter", newest=_VISITS_READ), preview_size=6)
+VISITS = _with_searches(
+    "visits", Search("Encounter", newest=_VISITS_READ, has_total=True), preview_size=6
+)
 REPORTS = _with_searches(
-    "reports", Search("DiagnosticReport", newest=_DOCUMENTS_READ), preview_size=3
+    "reports", Search("DiagnosticReport", newest=_DOCUMENTS_READ, has_total=True), preview_size=3
 )
 DOCUMENTS = _with_searches(
-    "documents", Search("DocumentReference", newest=_DOCUMENTS_READ), preview_size=3
+    "documents", Search("DocumentReference", newest=_DOCUMENTS_READ, has_total=True), preview_size=3
 )
 
 
@@ -199,14 +201,17 @@ async def _fetch_newest(
     searches: SearchesOfOnePage, params: dict[str, str], now: datetime
 ) -> _Observations:
     """Return the newest results, at least those among which a critical one stands first."""
-    found = await searches.results(Search("Observation", params, newest=_RESULTS_READ))
+    found = await searches.results(
+        Search("Observation", params, newest=_RESULTS_READ, has_total=True)
+    )
     if found is None:
         return _Observations((), is_unavailable=True)
     recent = (now - RECENT_CRITICAL).timestamp()
     is_cut = found.next_link is not None and _oldest(found.matches) > recent
     if is_cut:
         more = await searches.results(Search("Observation", params, newest=_MAX_RESULTS_READ))
-        found = more or found
+        # The first search has counted.
+        found = replace(more, total=found.total) if more else found
     return _Observations(
         found.matches,
         total=found.total,

@@ -187,7 +187,9 @@ class SearchesOfOnePage:
         limit = MAX_SECTION_ROWS
         if search.newest is not None:
             limit = search.newest
-            params |= {"_count": str(limit), "_sort": "-date", "_total": "accurate"}
+            params |= {"_count": str(limit), "_sort": "-date"}
+        if search.has_total:
+            params["_total"] = "accurate"
         return await none_if_forbidden(
             self._gateway.search_all(search.resource_type, params, limit=limit)
         )
@@ -222,7 +224,7 @@ async def build_section(
             results is not None and results.next_link and search.newest is None
             for search, results in zip(section.searches, answers, strict=True)
         ),
-        total=sum(results.total or 0 for results in found) if _has_newest(section) else None,
+        total=sum(results.total or 0 for results in found) if _has_total(section) else None,
         now=now,
     )
     if section.has_trends:
@@ -244,8 +246,8 @@ async def build_section(
     )
 
 
-def _has_newest(section: Section) -> bool:
-    return any(search.newest is not None for search in section.searches)
+def _has_total(section: Section) -> bool:
+    return any(search.has_total for search in section.searches)
 
 
 def _newest_findings_hold(rows: Iterable[RecordRow]) -> list[RecordRow]:

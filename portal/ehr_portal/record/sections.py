@@ -22,6 +22,8 @@ class Search:
     patient_param: str = "patient"
     # Only so many matches, the newest by date; None for all.
     newest: int | None = None
+    # Whether the page says how many there are in all, beside the newest.
+    has_total: bool = False
 
 
 @dataclass(frozen=True)
