@@ -230,9 +230,8 @@ def _list_disclosed_codes(row: AuditRow) -> tuple[str, ...]:
     """Return the data domains of what was disclosed, and the types of what no domain covers."""
     # A search names hundreds of records, and a page of visits has a thousand rows: looking for few
     # types in one text is ten times as fast as taking each reference apart (measured).
-    names = " " + " ".join(row.entities)
     if row.domains:
-        types = {kind for kind in _TYPES_WITHOUT_DOMAIN if f" {kind}/" in names}
+        types = {kind for kind in _TYPES_WITHOUT_DOMAIN if row.names_type(kind)}
     else:
         types = {name.partition("/")[0] for name in row.entities if "/" in name}
     if row.consent:
@@ -243,10 +242,16 @@ def _list_disclosed_codes(row: AuditRow) -> tuple[str, ...]:
         types.add("AuditEvent")
     # Each row about a patient names them; that alone is not having seen the personal details.
     types.discard("Patient")
-    shows_other = bool(types) or any(not name.startswith("Patient/") for name in row.entities)
-    if query.startswith(("Patient?", LIST_QUERY)) or (row.query is None and not shows_other):
+    if query.startswith(("Patient?", LIST_QUERY)) or (
+        row.query is None and not types and not _names_others(row)
+    ):
         types.add("Patient")
     return (*row.domains, *sorted(types))
+
+
+def _names_others(row: AuditRow) -> bool:
+    """Say whether a row concerns anything but Patients."""
+    return any(not name.startswith("Patient/") for name in row.entities)
 
 
 def exclude_logins(readable: ReadableRows, logins: Sequence[str]) -> ReadableRows:

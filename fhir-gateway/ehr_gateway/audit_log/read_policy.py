@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import orjson
+
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log.listed_patients import list_size
@@ -69,7 +71,9 @@ class ReadableRows:
             )
             if self.audit_filter.domain is not None and self.audit_filter.domain not in row_domains:
                 continue
-            row = replace(row, entities=readable, domains=tuple(row_domains))
+            row = replace(
+                row, entities_json=orjson.dumps(readable).decode(), domains=tuple(row_domains)
+            )
             if row.role in _TREATING_ROLES:
                 # The reason depends on every record shown, closed ones included, so it would tell.
                 row = replace(row, reason=None, consent=None)
