@@ -29,6 +29,9 @@ TRANSITIONS = {
     "close": ("open", "closed"),
 }
 
+# A data item that is no column: its approvers let the project's people read de-identified rows.
+READ_ROWS = "rows.read"
+
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
 _ITEM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
@@ -49,6 +52,11 @@ class Project:
     state: str = "draft"
     approvers: tuple[str, ...] = ()
 
+    @property
+    def may_read_rows(self) -> bool:
+        """Say whether its people may read rows; without it they only run studies."""
+        return READ_ROWS in self.items
+
     def columns_by_view(self) -> dict[str, tuple[str, ...]]:
         """Return the approved columns of each view.
 
@@ -56,6 +64,8 @@ class Project:
         """
         views: dict[str, list[str]] = {}
         for item in self.items:
+            if item == READ_ROWS:
+                continue
             view, column = item.split(".")
             views.setdefault(view, []).append(column)
         return {view: tuple(columns) for view, columns in views.items()}

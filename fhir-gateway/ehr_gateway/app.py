@@ -40,6 +40,7 @@ from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.readiness import Readiness
+from ehr_gateway.research_queries import ResearchQueries
 from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
 from ehr_gateway.routes.route import RouteTable
@@ -103,16 +104,22 @@ class GatewayApplication(FastAPI):
 
 
 def create_gateway(
-    settings: GatewaySettings, *, clock: Callable[[], int] = now_ms, store: Store | None = None
+    settings: GatewaySettings,
+    *,
+    clock: Callable[[], int] = now_ms,
+    store: Store | None = None,
+    research: ResearchQueries | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
-    A store handed in stays the caller's to close.
+    A store handed in stays the caller's to close. `research` answers SQL over the lake.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
     record_served_address(settings.data, settings.base_url)
-    gateway, log = _open_gateway(settings, store or Store(settings.database, settings.data), clock)
+    gateway, log = _open_gateway(
+        settings, store or Store(settings.database, settings.data), clock, research
+    )
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
     readiness = Readiness(gateway.store, settings.data)
@@ -144,7 +151,10 @@ def create_gateway(
 
 
 def _open_gateway(
-    settings: GatewaySettings, store: Store, clock: Callable[[], int]
+    settings: GatewaySettings,
+    store: Store,
+    clock: Callable[[], int],
+    research: ResearchQueries | None,
 ) -> tuple[Gateway, AuditLog]:
     """Open journal, audit log and keys beside a store."""
     store.attach_journal(settings.journal_folder, settings.keys)
@@ -167,6 +177,7 @@ def _open_gateway(
         closure=ClosureWatch(store.database),
         form_secret=load_form_secret(settings.keys),
         clock=clock,
+        research=research,
     )
     return gateway, log
 

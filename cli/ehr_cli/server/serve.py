@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.research_queries import ProjectQueries
 from ehr_cli.server.http_server import create_server
 from ehr_cli.server.port import is_port_free
 from ehr_cli.server.workers import serve_with_workers
@@ -82,7 +83,7 @@ def _with_hsts(send: Send) -> Send:
 
 def create_platform(settings: Settings) -> Platform:
     """Return the application of one process."""
-    gateway = create_gateway(gateway_settings(settings))
+    gateway = create_gateway(gateway_settings(settings), research=ProjectQueries(settings.data))
     # The file lets worker processes share sessions.
     portal = PortalSettings(
         settings.base_url,

@@ -64,6 +64,10 @@ class OperationParameters:
             raise _refusal(name, sent[0].index, f"must be from {least} to {most}")
         return number
 
+    def optional_integer(self, name: str, least: int, most: int) -> int | None:
+        """Return an integer parameter of cardinality 0..1 within bounds, both included."""
+        return self.integer(name, least, most) if self._values.get(name) else None
+
     def value(self, name: str) -> Any:
         """Return a parameter of cardinality 1..1 of whatever type."""
         sent = self._values.get(name, [])

@@ -1,0 +1,51 @@
+"""The gateway's port for SQL over the lake, filled with the research platform's row queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ehr_gateway.research_queries import TableContent
+
+if TYPE_CHECKING:
+    from ehr_analytics.row_queries import RowQueries
+
+
+@dataclass(frozen=True)
+class ProjectQueries:
+    """Queries of the projects of a data folder."""
+
+    data: Path
+
+    def run_view(
+        self, login: str, project: str, view: str, *, media: str, most: int | None
+    ) -> TableContent:
+        """Return the approved columns of a view of the project."""
+        from ehr_analytics.table_formats import encode_table
+
+        return TableContent(*encode_table(self._rows().run_view(login, project, view, most), media))
+
+    def run_sql(
+        self,
+        login: str,
+        project: str,
+        sql: str,
+        parameters: Mapping[str, str | int | float | bool],
+        *,
+        media: str,
+        most: int | None,
+    ) -> TableContent:
+        """Return the rows of one SELECT over the views of the project."""
+        from ehr_analytics.table_formats import encode_table
+
+        rows = self._rows().run_sql(login, project, sql, parameters, most)
+        return TableContent(*encode_table(rows, media))
+
+    def _rows(self) -> RowQueries:
+        # Only here: a gateway that nobody asks for rows loads neither DuckDB nor the lake.
+        from ehr_analytics.register import Register
+        from ehr_analytics.row_queries import RowQueries
+
+        return RowQueries(Register(self.data))

@@ -1,0 +1,39 @@
+"""`$viewdefinition-run` of SQL on FHIR v2: the rows of a view, for the people of a project."""
+
+from __future__ import annotations
+
+from fastapi.responses import Response
+
+from ehr_gateway.operations._table_answers import (
+    COMMON_PARAMETERS,
+    read_format,
+    read_limit,
+    require_research,
+    table_response,
+)
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import Operation, Parameter
+
+OPERATION = Operation(
+    name="viewdefinition-run",
+    summary="Answer the approved columns of a view over the de-identified records.",
+    levels=("system",),
+    # It writes the project's log, and a body keeps what is asked out of addresses.
+    affects_state=True,
+    callers="people of an open research project that may read rows",
+    parameters=(
+        Parameter("viewReference", "string", "The view: `ViewDefinition/` and its name", 1),
+        *COMMON_PARAMETERS,
+    ),
+)
+
+
+def answer(call: OperationCall) -> Response:
+    """Answer with the table in the format asked for."""
+    research, login = require_research(call)
+    sent = call.parse_body()
+    view = sent.text("viewReference").removeprefix("ViewDefinition/")
+    table = research.run_view(
+        login, sent.text("project"), view, media=read_format(sent), most=read_limit(sent)
+    )
+    return table_response(call, table)

@@ -1,0 +1,181 @@
+"""`$viewdefinition-run` and `$sqlquery-run`: rows for a project that may read them, no others."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ehr_analytics import project as projects
+from ehr_analytics.register import Register
+from ehr_cli.research_queries import ProjectQueries
+from tests.lib.gateway import House, must
+from tests.lib.gold import made_up, write
+from tests.lib.research import DRAFT
+
+ITEMS = (
+    "patient_demographics.id",
+    "patient_demographics.gender",
+    "patient_demographics.birth_year",
+    "encounter_flat.patient_id",
+    "encounter_flat.class",
+)
+
+
+@pytest.fixture
+def lake(furnished: House) -> House:
+    """A gateway that is served with the lake; doctor.b is in a project that may read rows."""
+    data = furnished.settings.data
+    gateway = furnished.app.state.gateway
+    furnished.app.state.gateway = replace(gateway, research=ProjectQueries(data))
+    write(data, made_up(30))
+    _open(data, "falls", (*ITEMS, projects.READ_ROWS))
+    _open(data, "counts", ITEMS)
+    return furnished
+
+
+def _open(data: Any, project: str, items: tuple[str, ...]) -> None:
+    register = Register(data)
+    today = register.clock().date()
+    draft = replace(
+        DRAFT, id=project, items=items, people=("doctor.b",), applicant="doctor.b",
+        period_from=today, period_to=today.replace(year=today.year + 1),
+    )  # fmt: skip
+    projects.create_project(register, draft)
+    projects.submit_project(register, project, "doctor.b")
+    for approver in ("steward.ng", "auditor.tse"):
+        projects.approve_project(register, project, approver)
+    projects.open_project(register, project, "auditor.tse")
+
+
+def _parameters(**values: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": name, **value} if isinstance(value, dict) else _simple(name, value)
+            for name, value in values.items()
+        ],
+    }
+
+
+def _simple(name: str, value: Any) -> dict[str, Any]:
+    kind = "valueInteger" if isinstance(value, int) else "valueString"
+    return {"name": name, kind: value}
+
+
+def _run_view(house: House, login: str = "doctor.b", **values: Any) -> Any:
+    sent = {"project": "falls", "viewReference": "ViewDefinition/patient_demographics", **values}
+    return house.login(login).post("$viewdefinition-run", _parameters(**sent))
+
+
+def _run_sql(house: House, sql: str, login: str = "doctor.b", **values: Any) -> Any:
+    data = base64.b64encode(sql.encode()).decode()
+    library = {
+        "resourceType": "Library",
+        "content": [{"contentType": "application/sql", "data": data}],
+    }
+    sent = {"project": "falls", "queryResource": {"resource": library}, **values}
+    return house.login(login).post("$sqlquery-run", _parameters(**sent))
+
+
+def test_a_view_is_answered_with_its_approved_columns_under_pseudonyms(lake: House) -> None:
+    rows = must(_run_view(lake, _format="json")).json()
+
+    assert len(rows) == 30
+    assert set(rows[0]) == {"id", "gender", "birth_year"}
+    assert {len(row["id"]) for row in rows} == {64}
+    joined = (
+        "SELECT count(*) AS n FROM patient_demographics p"
+        " JOIN encounter_flat e ON p.id = e.patient_id"
+    )
+    assert must(_run_sql(lake, joined, _format="json")).json()[0]["n"] > 30
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("csv", "text/csv"),
+        ("ndjson", "application/x-ndjson"),
+        ("json", "application/json"),
+        ("parquet", "application/vnd.apache.parquet"),
+    ],
+)
+def test_every_format_is_answered(lake: House, name: str, media_type: str) -> None:
+    answer = must(_run_view(lake, _format=name, _limit=3))
+
+    assert answer.headers["content-type"].startswith(media_type)
+    assert answer.content
+
+
+def test_sql_takes_typed_parameters(lake: House) -> None:
+    sql = (
+        "SELECT gender, count(*) AS n FROM patient_demographics"
+        " WHERE birth_year > :born GROUP BY gender"
+    )
+    values = {"resource": _parameters(born=1900)}
+
+    rows = must(_run_sql(lake, sql, parameters=values, _format="json")).json()
+
+    assert sum(row["n"] for row in rows) == 30
+    assert _run_sql(lake, sql).status_code == 422
+
+
+def test_only_the_people_of_an_open_project_that_may_read_rows_are_answered(lake: House) -> None:
+    assert _run_view(lake, "doctor.a").status_code == 404
+    assert _run_view(lake, "p.pat-1").status_code == 404
+    assert _run_view(lake, project="unknown").status_code == 404
+    assert _run_view(lake, project="counts").status_code == 403
+    assert (
+        _run_sql(lake, "SELECT gender FROM patient_demographics", project="counts").status_code
+        == 403
+    )
+    assert _run_view(lake, viewReference="ViewDefinition/condition_flat").status_code == 404
+    projects.close_project(Register(lake.settings.data), "falls", "doctor.b")
+    assert _run_view(lake).status_code == 409
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT region FROM patient_demographics",
+        "SELECT * FROM condition_flat",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM silver",
+        "SELECT * FROM information_schema.tables",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM duckdb_views()",
+        "SELECT read_text('/etc/passwd')",
+        "SELECT getenv('HOME')",
+        "COPY patient_demographics TO '/tmp/x.csv'",
+        "SET enable_external_access = true",
+        "SELECT 1; SELECT 2",
+        "PRAGMA database_list",
+        "ATTACH '/tmp/x.db'",
+        "SELECT * FROM query('SELECT 1')",
+        "SELECT sum(range) FROM range(10)",
+        "SELECT nonsense(gender) FROM patient_demographics",
+        "",
+    ],
+)
+def test_sql_that_is_more_than_a_select_of_views_is_refused(lake: House, sql: str) -> None:
+    answer = _run_sql(lake, sql)
+
+    assert answer.status_code in (400, 422)
+    assert "root:" not in answer.text
+
+
+def test_every_query_is_in_the_log_of_its_project_without_its_text(lake: House) -> None:
+    must(_run_sql(lake, "SELECT gender FROM patient_demographics WHERE gender = 'female'"))
+
+    [event] = [e for e in Register(lake.settings.data).events("falls") if e.action == "query"]
+    assert event.who == "doctor.b"
+    assert event.detail["tables"] == {"patient_demographics": 0, "encounter_flat": 0}
+    assert "female" not in str(event)
+
+
+def test_a_gateway_without_the_lake_says_so(furnished: House) -> None:
+    assert _run_view(furnished).status_code == 503
+    assert _run_sql(furnished, "SELECT 1").status_code == 503
