@@ -8,6 +8,7 @@ sugar too, into one data domain, which a patient can close at once.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,10 @@ class OwnEntryKind:
     code: str
     display: str
     parts: tuple[OwnEntryPart, ...]
+
+
+_META = frozenset({"profile", "versionId", "lastUpdated", "security", "source"})
+_SOURCE = re.compile(rf"(?:{re.escape(JURISDICTION.base)}/client/[^#\s]{{1,128}})?")
 
 
 def _load_kinds() -> Mapping[str, OwnEntryKind]:
@@ -162,8 +167,12 @@ def check_own_entry(resource: Mapping[str, Any], now_ms: int) -> None:
     for name in resource:
         if name not in _ELEMENTS:
             _refuse(name, "An own entry has no such element.")
-    if not set(resource.get("meta", {})) <= {"profile", "versionId", "lastUpdated", "security"}:
+    meta = resource.get("meta", {})
+    if not set(meta) <= _META:
         _refuse("meta", "An own entry has a profile in its meta, and nothing else.")
+    # The server says which program sent it; a text of somebody's own has no place there.
+    if not _SOURCE.fullmatch(str(meta.get("source", ""))):
+        _refuse("meta.source", "The source of an own entry is the server's to say.")
     if resource.get("status") not in _STATUSES:
         _refuse("status", f"The status of an own entry is one of {', '.join(_STATUSES)}.")
     if resource.get("category") != [_VITAL_SIGNS]:

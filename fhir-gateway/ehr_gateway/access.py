@@ -31,6 +31,8 @@ class Access:
     base: str = ""
     # Whether systems choose only ids that their organisation gives (the setting `client_ids`).
     own_ids_only: bool = False
+    # The program that sends the request, by its client id.
+    client: str = ""
     # Whom the request asks about, for the audit log.
     inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
 

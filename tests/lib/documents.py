@@ -177,11 +177,11 @@ def read_json(text: bytes | str) -> Json:
 
 
 def without_own_meta(resource: Json) -> Json:
-    """Return a resource without what a server makes of its own: id, version, time."""
+    """Return a resource without what a server makes of its own: id, version, time, source."""
     meta = {
         key: value
         for key, value in resource.get("meta", {}).items()
-        if key not in ("versionId", "lastUpdated")
+        if key not in ("versionId", "lastUpdated", "source")
     }
     rest = {key: value for key, value in resource.items() if key not in ("id", "meta")}
     return {**rest, "meta": meta} if meta else rest

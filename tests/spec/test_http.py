@@ -40,7 +40,11 @@ def test_a_create_answers_with_place_version_and_resource(program: Session) -> N
     assert answer.headers["location"] == f"{BASE}/fhir/Organization/{body['id']}/_history/1"
     assert answer.headers["etag"] == 'W/"1"'
     assert answer.headers["last-modified"] == "Sun, 22 Nov 2026 08:00:00 GMT"
-    assert body["meta"] == {"versionId": "1", "lastUpdated": "2026-11-22T08:00:00.000Z"}
+    assert body["meta"] == {
+        "versionId": "1",
+        "lastUpdated": "2026-11-22T08:00:00.000Z",
+        "source": "https://ehr-commons.hk/organization/hospital-a",
+    }
 
 
 def test_an_update_makes_the_next_version_and_the_first_when_there_is_none(

@@ -38,7 +38,8 @@ def test_a_patient_writes_corrects_and_takes_back_each_kind(
     taken_back = must(patient.put(corrected | {"status": "entered-in-error"})).json()
 
     assert taken_back["meta"]["versionId"] == "3"
-    assert "source" not in taken_back["meta"]
+    # The program that sent it, and no organisation.
+    assert taken_back["meta"]["source"] == "https://ehr-commons.hk/client/test"
     assert patient.delete(f"Observation/{stored['id']}").status_code == 403
 
 

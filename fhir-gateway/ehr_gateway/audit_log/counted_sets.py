@@ -118,6 +118,9 @@ def set_numbers(block: int, bits: bytes) -> Iterator[int]:
     [4096, 4098]
     """
     for byte, value in enumerate(bits):
+        # Most are empty where few people of a block were counted.
+        if not value:
+            continue
         for bit in range(8):
             if value >> bit & 1:
                 yield block * BLOCK + byte * 8 + bit

@@ -88,6 +88,7 @@ async def authenticate(request: Request) -> RequestContext:
         request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
         own_ids_only=gateway.settings.client_ids == "own",
+        client=caller.subject.client,
     )
     request.scope["state"]["inquiry"] = access.inquiry
     context = RequestContext(gateway, caller, access, request)

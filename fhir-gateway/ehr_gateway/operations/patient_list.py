@@ -22,6 +22,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.append import RowValues
 from ehr_gateway.audit_log.listed_patients import build_list_rows, split_disclosures
 from ehr_gateway.database import Connection
+from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations._opened_records import find_opened_records
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -102,7 +103,7 @@ def answer(call: OperationCall) -> Response:
         )
     shown = _record(call, sent, patients, rows)
     return call.respond(
-        {"name": "shown", "valueString": shown},
+        *([parameter("shown", shown)] if shown else []),
         *({"name": "listed", "valueId": patient} for patient in patients),
         *(
             {"name": name, "resource": orjson.Fragment(version.body)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import orjson
 from fastapi.responses import Response
@@ -24,10 +25,14 @@ from ehr_gateway.http.query_string import describe_query, parse_query
 from ehr_gateway.http.responses import record_disclosure, require_resource_type
 from ehr_gateway.search import page as search
 from ehr_gateway.search.across_types import search_types
+from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Version
 
+# In a link to the next page of a search by POST: its parameters, sealed, since what was kept out of
+# the address of the first page is to stand in none.
+_FORM = "_form"
 # The audit log has a search of its own.
 _AUDIT_LOG = "AuditEvent"
 _ALL_TYPES = "*"
@@ -58,7 +63,8 @@ def search_system(context: RequestContext) -> Response:
 
 def search_system_by_form(context: RequestContext, body: Pairs) -> Response:
     """Search all resource types by a form."""
-    return _answer_search(context, _SearchTarget(_ALL_TYPES), _join_form(context, body))
+    target = _SearchTarget(_ALL_TYPES)
+    return _answer_search(context, target, _join_form(context, body), is_form=True)
 
 
 def search_type(context: RequestContext, resource_type: str) -> Response:
@@ -70,7 +76,8 @@ def search_type(context: RequestContext, resource_type: str) -> Response:
 def search_type_by_form(context: RequestContext, resource_type: str, body: Pairs) -> Response:
     """Search one resource type by a form, whose values stay out of addresses and their logs."""
     require_resource_type(resource_type)
-    return _answer_search(context, _SearchTarget(resource_type), _join_form(context, body))
+    target = _SearchTarget(resource_type)
+    return _answer_search(context, target, _join_form(context, body), is_form=True)
 
 
 def search_compartment(
@@ -86,7 +93,7 @@ def search_compartment_by_form(
 ) -> Response:
     """Search one resource's compartment by a form."""
     target = _compartment_target(owner, logical_id, resource_type)
-    return _answer_search(context, target, _join_form(context, body))
+    return _answer_search(context, target, _join_form(context, body), is_form=True)
 
 
 def _join_form(context: RequestContext, form: Pairs) -> Pairs:
@@ -103,8 +110,13 @@ def _compartment_target(owner: str, logical_id: str, resource_type: str) -> _Sea
     return _SearchTarget(resource_type, (owner, logical_id))
 
 
-def _answer_search(context: RequestContext, target: _SearchTarget, pairs: Pairs) -> Response:
+def _answer_search(
+    context: RequestContext, target: _SearchTarget, pairs: Pairs, *, is_form: bool = False
+) -> Response:
     gateway, prefer = context.gateway, parse_preferences(context.request)
+    is_form = is_form or any(name == _FORM for name, _ in pairs)
+    if is_form:
+        pairs = _open_form(gateway.store.cursor_key, target, pairs)
     is_one_type = target.resource_type != _ALL_TYPES
     audit_context = context.begin_audit(
         "search-type" if is_one_type else "search-system", describe_query(target.path, pairs)
@@ -136,8 +148,28 @@ def _answer_search(context: RequestContext, target: _SearchTarget, pairs: Pairs)
         )
     record_disclosure(context, audit_context, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
-    body = build_searchset(gateway.settings.fhir_base, target.path, page, cursor)
+    form: Pairs = []
+    if is_form:
+        key = gateway.store.cursor_key
+        form = [(_FORM, seal_cursor(key, _form_scope(target), [*map(list, page.self_pairs)]))]
+    body = build_searchset(gateway.settings.fhir_base, target.path, page, cursor, form)
     return fhir_response(body, pretty=prefer.pretty)
+
+
+def _open_form(key: bytes, target: _SearchTarget, pairs: Pairs) -> Pairs:
+    """Return the parameters of a search by POST: those of the link to one of its pages, opened."""
+    opened: Pairs = []
+    for name, value in pairs:
+        if name == _FORM:
+            sealed = cast("list[list[str]]", open_cursor(key, _form_scope(target), value))
+            opened += [(known, sent) for known, sent in sealed]
+        else:
+            opened.append((name, value))
+    return opened
+
+
+def _form_scope(target: _SearchTarget) -> Sequence[object]:
+    return [_FORM, target.path]
 
 
 def search_limits(settings: GatewaySettings) -> SearchLimits:
@@ -171,14 +203,26 @@ def _answer_plan(
 
 
 def build_searchset(
-    base: str, path: str, page: search.SearchPage, cursor: Sequence[tuple[str, str]] = ()
+    base: str,
+    path: str,
+    page: search.SearchPage,
+    cursor: Sequence[tuple[str, str]] = (),
+    form: Sequence[tuple[str, str]] = (),
 ) -> bytes:
-    """Return the Bundle of a page; `cursor` is the parameter that asked for this page, if any."""
+    """Return the Bundle of a page; `cursor` is the parameter that asked for this page, if any.
+
+    `form` stands for the parameters in the link to the next page, if they may not stand there.
+    """
     address = f"{base}/{path}" if path else base
     links = [("self", build_page_url(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:
         links.append(
-            ("next", build_page_url(address, [*page.self_pairs, ("_cursor", page.next_cursor)]))
+            (
+                "next",
+                build_page_url(
+                    address, [*(form or page.self_pairs), ("_cursor", page.next_cursor)]
+                ),
+            )
         )
     entries = [
         build_entry(

@@ -20,7 +20,7 @@ from ehr_fhir.errors import Invalid
 __all__ = ["Position", "open_cursor", "seal_cursor"]
 
 # The sort values of the last record of a page, and its id.
-Position = Sequence[str | int | float | None]
+Position = Sequence[str | int | float | Sequence[str] | None]
 
 
 def seal_cursor(key: bytes, query: Sequence[object], position: Position) -> str:

@@ -42,9 +42,11 @@ __all__ = [
     "prepare_resource",
     "prepare_stored",
     "source_author",
+    "with_source",
 ]
 
 _AUTHOR_BASE = f"{JURISDICTION.base}/organization/"
+_CLIENT_BASE = f"{JURISDICTION.base}/client/"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Draft:
     path: str = ""
     # (path, reference) of each of its references; None until all of them are resolved.
     references: tuple[tuple[str, str], ...] | None = None
+    # The program that sent it: the source of what has no organisation as its author.
+    client: str = ""
 
     @property
     def type(self) -> str:
@@ -98,7 +102,7 @@ class Draft:
     @cached_property
     def prepared(self) -> PreparedResource:
         """Prepare the resource as it stands now, once."""
-        return _prepare(self.resource, self.author, self.path, self.references)
+        return self._prepare_as(self.author)
 
     def with_id(self, identity: str) -> Draft:
         """Return the same resource under another id.
@@ -113,9 +117,11 @@ class Draft:
 
     def prepare_for(self, author: str | None) -> PreparedResource:
         """Return the prepared resource with the organisation that is the record's author."""
-        if author == self.author:
-            return self.prepared
-        return replace(self.prepared, record=replace(self.prepared.record, author=author))
+        return self.prepared if author == self.author else self._prepare_as(author)
+
+    def _prepare_as(self, author: str | None) -> PreparedResource:
+        resource = with_source(self.resource, author, self.client)
+        return _prepare(resource, author, self.path, self.references)
 
 
 def prepare_draft(
@@ -155,6 +161,7 @@ def prepare_draft(
         has_conditional_references,
         path,
         None if has_conditional_references else references,
+        access.client,
     )
     if not has_conditional_references:
         # Evaluated now, before the lock is taken: the property is cached.
@@ -176,21 +183,53 @@ def join_body(
 def source_author(resource: Mapping[str, Any]) -> str | None:
     """Return the organisation that `meta.source` names as the author, if it does.
 
-    >>> source_author({"meta": {"source": "https://ehr-commons.hk/organization/st-gabriel"}})
+    >>> source_author({"meta": {"source": "https://ehr-commons.hk/organization/st-gabriel#x"}})
     'st-gabriel'
     """
+    source = _source_of(resource)
+    if source.startswith(_AUTHOR_BASE):
+        return source.removeprefix(_AUTHOR_BASE).partition("#")[0]
+    return None
+
+
+def with_source(resource: dict[str, Any], author: str | None, client: str) -> dict[str, Any]:
+    """Return a resource whose `meta.source` names its author, or the program that sent it.
+
+    R4 lets a server alter this element and asks it to refrain; here it is what pages call "written
+    by", so it is the server's to say. What a sender calls its own source stays, as the fragment.
+
+    >>> with_source({"meta": {"source": "urn:lis:7"}}, "ha-a", "lis")["meta"]
+    {'source': 'https://ehr-commons.hk/organization/ha-a#urn:lis:7'}
+    >>> with_source({}, None, "portal")["meta"]
+    {'source': 'https://ehr-commons.hk/client/portal'}
+    """
+    if author:
+        own = f"{_AUTHOR_BASE}{author}"
+    elif client:
+        own = f"{_CLIENT_BASE}{client}"
+    else:
+        return resource
+    sent = _source_of(resource)
+    if sent == own or sent.startswith(f"{own}#"):
+        return resource
+    is_ours = not sent or sent.startswith((_AUTHOR_BASE, _CLIENT_BASE))
+    # A URI has one fragment (RFC 3986 §3.5).
+    source = own if is_ours else f"{own}#{sent.replace('#', '%23')}"
+    meta = {key: value for key, value in resource.get("meta", {}).items() if key != "_source"}
+    return {**resource, "meta": {**meta, "source": source}}
+
+
+def _source_of(resource: Mapping[str, Any]) -> str:
     meta = resource.get("meta")
     source = meta.get("source") if isinstance(meta, Mapping) else None
-    if isinstance(source, str) and source.startswith(_AUTHOR_BASE):
-        return source.removeprefix(_AUTHOR_BASE)
-    return None
+    return source if isinstance(source, str) else ""
 
 
 def prepare_resource(resource: Mapping[str, Any], author: str | None) -> PreparedResource:
     """Validate and prepare a resource that has its id and no open references."""
     validate(resource)
     _check_type_is_written(resource)
-    return _prepare(resource, author)
+    return _prepare(with_source(dict(resource), author, ""), author)
 
 
 def prepare_stored(resource: Mapping[str, Any], author: str | None) -> PreparedResource:

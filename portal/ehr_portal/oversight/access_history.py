@@ -79,6 +79,7 @@ OPERATION_TITLES = {
     "notice-deliveries": N_("Looked at whether notices arrived"),
     "notice-preference": N_("Changed how notices are sent"),
     "notices": N_("Read the notices"),
+    "notify-breach": N_("Told the patient that their record was reached"),
     "patient-list": N_("Looked at a list of patients"),
     "preview-access": N_("Tried out what a choice would change"),
     "read-notices": N_("Marked the notices as read"),

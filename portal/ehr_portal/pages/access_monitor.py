@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound, Unprocessable
-from ehr_portal.gateway.operations import build_parameters
+from ehr_portal.gateway.operations import build_parameters, parse_values
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.containment import KIND_TITLES, parse_report, parse_suspensions
 from ehr_portal.oversight.event_search import day_bounds
@@ -26,6 +26,7 @@ from ehr_portal.web.roles import (
     AuditReaderRequest,
     ContainmentRequest,
     OverseerRequest,
+    StewardRequest,
 )
 
 router = APIRouter()
@@ -122,8 +123,36 @@ async def show_report(request: AuditReaderRequest, form: VerifiedForm) -> Respon
         "breach_report.html",
         report=parse_report(answer),
         providers=providers,
+        may_notify=request.user.role == "steward",
         KIND_TITLES=KIND_TITLES,
     )
+
+
+@router.post("/monitor/notify")
+async def notify_breach(request: StewardRequest, form: VerifiedForm) -> Response:
+    """Tell everybody of a report that it was about them."""
+    if not form.get("sure"):
+        request.flash_problem(N_("Nobody was told: tick the box first."))
+        return request.redirect("/monitor")
+    number = form.get("patients", "")
+    parameters = build_parameters(
+        kind=form.get("kind", ""),
+        subject=form.get("subject", ""),
+        until=form.get("until", ""),
+        patients=int(number) if number.isascii() and number.isdigit() else 0,
+        **{"from": form.get("from", "")},
+    )
+    try:
+        answer = parse_values(await request.gateway.invoke("$notify-breach", parameters))
+    except Conflict:
+        request.flash_problem(N_("Nobody was told: there is more to report now. Look again."))
+        return request.redirect("/monitor")
+    except Invalid:
+        request.flash_problem(N_("Nobody was told: make the report anew."))
+        return request.redirect("/monitor")
+    told, before = (answer.get(name, ["0"])[0] for name in ("told", "told-before"))
+    request.flash(N_("Told now: %(told)s. Told before: %(before)s."), told=told, before=before)
+    return request.redirect("/monitor")
 
 
 def _named_subject(typed: Mapping[str, str]) -> str:

@@ -31,6 +31,7 @@ NOTICE_TITLES = {
     "record-corrected": N_("A record was corrected"),
     "identity-changed": N_("Personal details were changed"),
     "correction-answered": N_("A correction was answered"),
+    "breach": N_("A breach was found"),
     "choice-recorded": N_("A choice was recorded at the counter"),
 }
 

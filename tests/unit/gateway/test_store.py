@@ -69,6 +69,7 @@ def test_what_is_created_is_read_with_its_digits(store: Store) -> None:
     assert content(version)["meta"] == {
         "versionId": "1",
         "lastUpdated": "2026-09-21T14:13:20.000Z",
+        "source": "https://ehr-commons.hk/organization/ehr-commons",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -209,3 +210,56 @@ def test_a_review_shows_its_evidence(portal: PortalHouse) -> None:
     assert asked.url.params.get_list("date") == [
         "ge2026-11-21T06:00:00Z", "le2026-11-22T06:00:00Z",
     ]  # fmt: skip
+
+
+def breach_report(portal: PortalHouse) -> None:
+    answer(
+        portal, "$breach-report", {"name": "kind", "valueCode": "person"},
+        {"name": "subject", "valueString": "doctor.a"},
+        {"name": "period", "valuePeriod": {"start": "2026-11-01T00:00:00Z",
+                                           "end": "2026-11-22T08:00:00Z"}},
+        *({"name": "patient", "part": [
+            {"name": "patient", "valueReference": {"reference": f"Patient/pat-{number}"}},
+            {"name": "period", "valuePeriod": {"start": "2026-11-02T00:00:00Z",
+                                               "end": "2026-11-03T00:00:00Z"}}]}
+          for number in range(3)),
+    )  # fmt: skip
+
+
+def test_all_of_a_report_are_told_in_one_act_and_the_steward_how_many(portal: PortalHouse) -> None:
+    breach_report(portal)
+    answer(portal, "$notify-breach", count("told", 2), count("told-before", 1))
+    portal.log_in("steward")
+    fields = {"kind": "person", "subject": "doctor.a", "from": "2026-11-01", "to": "2026-11-22"}
+    shown = portal.send("/monitor", "/monitor/report", **fields).text
+    assert "Tell 3 people now" in shown
+    form = re.search(r'action="/monitor/notify".*?</form>', shown, re.S)
+    assert form
+    hidden = dict(re.findall(r'name="([\w-]+)" value="([^"]*)"', form[0]))
+    browser, asked = portal.browser, len(portal.fake.asked)
+
+    unsure = browser.post("/monitor/notify", data={**hidden, "sure": ""})
+    assert unsure.headers["location"] == "/monitor"
+    assert "tick the box" in browser.get("/monitor").text
+    assert not [r for r in portal.fake.asked[asked:] if r.url.path == "/fhir/$notify-breach"]
+
+    browser.post("/monitor/notify", data={**hidden, "sure": "1"})
+    [sent] = [r for r in portal.fake.asked if r.url.path == "/fhir/$notify-breach"]
+    values = {part["name"]: part.get("valueString", part.get("valueInteger"))
+              for part in json.loads(sent.content)["parameter"]}  # fmt: skip
+    assert values == {
+        "kind": "person", "subject": "doctor.a", "from": "2026-11-01T00:00:00Z",
+        "until": "2026-11-22T08:00:00Z", "patients": 3,
+    }  # fmt: skip
+    assert "Told now: 2. Told before: 1." in browser.get("/monitor").text
+
+
+def test_an_auditor_reads_the_report_and_tells_nobody(portal: PortalHouse) -> None:
+    breach_report(portal)
+    portal.log_in("auditor")
+    fields = {"kind": "person", "subject": "doctor.a", "from": "2026-11-01", "to": "2026-11-22"}
+
+    shown = portal.send("/monitor", "/monitor/report", **fields).text
+
+    assert "/monitor/notify" not in shown
+    assert portal.browser.post("/monitor/notify", data={}).status_code == 403
