@@ -40,6 +40,7 @@ from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
     SearchesOfOnePage,
     SectionContent,
+    add_scale_decisions,
     build_section,
     fetch_providers,
     fetch_record,
@@ -163,12 +164,15 @@ async def fetch_item(
         fetch_head(searches, request, base) if base != "/record" else _return_none(),
         fetch_corrections(gateway, f"{resource_type}/{resource_id}"),
     )
+    usual = await add_scale_decisions(
+        gateway, patient, usual_ranges(patient_resource), [resource, *related]
+    )
     is_clinician = request.user.role == "clinician"
     describer = Describer(
         language,
         for_clinician=is_clinician,
         links=links.find,
-        usual=usual_ranges(patient_resource),
+        usual=usual,
     )
     described = describer.describe(resource)
     if described is None:

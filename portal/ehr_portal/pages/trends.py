@@ -21,6 +21,7 @@ from ehr_portal.pages.record_views import fetch_page_head, record_template_value
 from ehr_portal.record.record import (
     MAX_SECTION_ROWS,
     PAGE_SIZE,
+    add_scale_decisions,
     fetch_providers,
 )
 from ehr_portal.record.trends import group_into_trends
@@ -86,6 +87,7 @@ async def _render_trend(
         fetch_providers(request.gateway),
     )
     usual = UsualRanges(person.birth_date) if person and person.birth_date else None
+    usual = await add_scale_decisions(request.gateway, patient, usual, [observation])
     # The result itself is always there: the search may find none in the period, or others' codes.
     observations = {str(match["id"]): match for match in (observation, *found.matches)}
     trend = next(

@@ -125,6 +125,21 @@ def assess_news2(
     )
 
 
+def list_scale_decisions(observations: Iterable[Resource]) -> tuple[tuple[float, bool], ...]:
+    """Return when persons decided on the scale of the saturation, and whether for scale 2."""
+    decisions = [
+        (
+            fhir_timestamp(str(o.get("effectiveDateTime", ""))),
+            (SCALE_SYSTEM, "2") in _coding_pairs(o.get("valueCodeableConcept", {})),
+        )
+        for o in observations
+        if o.get("status") in ("final", "amended", "corrected")
+        and (SCALE_SYSTEM, SCALE_CODE) in _coding_pairs(o.get("code", {}))
+        and any(_is_person(performer) for performer in o.get("performer", ()))
+    ]
+    return tuple(decision for decision in decisions if decision[0] > 0)
+
+
 def _select_round(
     measured: Iterable[tuple[str, Measurement]], newest: float
 ) -> dict[str, Measurement]:
@@ -198,18 +213,8 @@ def _is_pregnant(observations: Iterable[Resource], newest: float) -> bool:
 
 def _uses_scale_2(observations: Iterable[Resource], newest: float) -> bool:
     """Return whether the newest decision of a person up to then is for scale 2."""
-    decisions = [
-        (fhir_timestamp(str(o.get("effectiveDateTime", ""))), o)
-        for o in observations
-        if o.get("status") in ("final", "amended", "corrected")
-        and (SCALE_SYSTEM, SCALE_CODE) in _coding_pairs(o.get("code", {}))
-        and any(_is_person(performer) for performer in o.get("performer", ()))
-    ]
-    earlier = [(at, o) for at, o in decisions if 0 < at <= newest]
-    if not earlier:
-        return False
-    decision = max(earlier, key=lambda pair: pair[0])[1]
-    return (SCALE_SYSTEM, "2") in _coding_pairs(decision.get("valueCodeableConcept", {}))
+    earlier = [decision for decision in list_scale_decisions(observations) if decision[0] <= newest]
+    return max(earlier, key=lambda decision: decision[0])[1] if earlier else False
 
 
 def _is_person(reference: Resource) -> bool:

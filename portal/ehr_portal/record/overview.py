@@ -19,6 +19,7 @@ from ehr_portal.record.news2_observations import (
     CONTEXT_CODES,
     News2Assessment,
     assess_news2,
+    list_scale_decisions,
 )
 from ehr_portal.record.record import (
     SearchesOfOnePage,
@@ -146,7 +147,7 @@ async def fetch_overview(
     )
     usual = usual_ranges(patient_resource)
     if usual is not None:
-        usual = replace(usual, has_saturation_target=news2.uses_scale_2)
+        usual = replace(usual, scale_decisions=list_scale_decisions(context.matches))
 
     def content_of(section: Section, found: _Observations) -> SectionContent:
         return SectionContent(

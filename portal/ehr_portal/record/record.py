@@ -12,11 +12,16 @@ from ehr_fhir.errors import Forbidden, NotFound
 from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.interpretations import CRITICAL, LEVELS
+from ehr_portal.record.news2_observations import (
+    SCALE_CODE,
+    SCALE_SYSTEM,
+    list_scale_decisions,
+)
 from ehr_portal.record.providers import Provider, parse_provider
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.sections import FIRST_PAGE, LEFT_COLUMN, Search, Section
 from ehr_portal.record.trends import Trend, group_into_trends
-from ehr_portal.record.usual_ranges import UsualRanges
+from ehr_portal.record.usual_ranges import SATURATION_CODES, UsualRanges
 
 # A long life has thousands of results; past this the oldest are left out. Chosen: four pages of
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
@@ -168,6 +173,11 @@ class SearchesOfOnePage:
         """Return the id of the patient whose record it is."""
         return self._patient
 
+    async def usual_ranges(self, observations: Iterable[Resource]) -> UsualRanges | None:
+        """Return what is usual for the patient, as far as some observations need it."""
+        usual = usual_ranges(await self.patient())
+        return await add_scale_decisions(self._gateway, self._patient, usual, observations)
+
     async def patient(self) -> Resource | None:
         """Return the Patient, or None where it is not shown."""
         if self._patient_task is None:
@@ -209,6 +219,28 @@ async def fetch_record(
     return Record(patient_resource, tuple(sections))
 
 
+async def add_scale_decisions(
+    gateway: GatewayClient,
+    patient: str,
+    usual: UsualRanges | None,
+    observations: Iterable[Resource],
+) -> UsualRanges | None:
+    """Add to what is usual the patient's own target of the saturation, if one is shown."""
+    if usual is None or not any(map(_measures_saturation, observations)):
+        return usual
+    params = {"patient": patient, "code": f"{SCALE_SYSTEM}|{SCALE_CODE}", "_count": "50"}
+    found = await none_if_forbidden(gateway.search("Observation", params))
+    return replace(usual, scale_decisions=list_scale_decisions(found.matches if found else ()))
+
+
+def _measures_saturation(observation: Resource) -> bool:
+    return any(
+        coding.get("code") in SATURATION_CODES
+        for part in (observation, *observation.get("component", ()))
+        for coding in part.get("code", {}).get("coding", ())
+    )
+
+
 async def build_section(
     searches: SearchesOfOnePage, section: Section, language: str, now: datetime | None
 ) -> SectionContent:
@@ -228,7 +260,7 @@ async def build_section(
         now=now,
     )
     if section.has_trends:
-        usual = usual_ranges(await searches.patient())
+        usual = await searches.usual_ranges(matches.values())
         trends = group_into_trends(matches.values(), language, now, usual)
         return replace(content, trends=tuple(trends))
     included = {key: r for results in found for key, r in results.included.items()}

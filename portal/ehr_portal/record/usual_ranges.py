@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.i18n import N_, fhir_timestamp, localizer_for
 from ehr_portal.record.ages import age_in_years
 from ehr_portal.record.display import Text
 from ehr_portal.record.interpretations import ATTENTION, EXPECTED, STRONG, Flag
@@ -31,7 +31,7 @@ _UNITS = {
     "per minute": "/min",
 }
 
-_SATURATION = frozenset({"2708-6", "59408-5"})
+SATURATION_CODES = frozenset({"2708-6", "59408-5"})
 # By whether it is far off, and the direction: the words, and the words for a line of little room.
 _WORDS = {
     (True, 1): (N_("Far above what is usual for adults"), N_("Very high for adults")),
@@ -39,6 +39,11 @@ _WORDS = {
     (False, 1): (N_("Above what is usual for adults"), N_("High for adults")),
     (False, -1): (N_("Below what is usual for adults"), N_("Low for adults")),
 }
+_TARGET_WORDS = {
+    True: (N_("Far below this person's own target of 88 to 92 %"), N_("Far below own target")),
+    False: (N_("Below this person's own target of 88 to 92 %"), N_("Below own target")),
+}
+_IN_TARGET = N_("Within this person's own target of 88 to 92 %")
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class UsualRanges:
 
     # A FHIR date of any precision.
     birth_date: str
-    # A clinician set another target of the oxygen saturation: what is usual says nothing of it.
-    has_saturation_target: bool = False
+    # When a clinician decided on the target of the oxygen saturation (seconds since 1970), and
+    # whether for 88 to 92 % (scale 2 of NEWS2): what is usual says nothing of it then.
+    scale_decisions: tuple[tuple[float, bool], ...] = ()
 
     def flag(self, measured: Resource, day: str, language: str) -> Flag | None:
         """Return where a vital sign lies; None where that cannot be said.
@@ -64,6 +70,20 @@ class UsualRanges:
             return None
         (low, high), (far_low, far_high) = limits["usual"], limits["far"]
         translate = localizer_for(language).translate
+        if limits.get("target"):
+            if value > high:
+                # Good or bad by whether oxygen is given, which this number does not say.
+                return None
+            if value >= low:
+                return Flag(EXPECTED, Text(translate(_IN_TARGET), language))
+            is_far = value <= far_low
+            long, short = _TARGET_WORDS[is_far]
+            return Flag(
+                STRONG if is_far else ATTENTION,
+                Text(translate(long), language),
+                direction=-1,
+                short=Text(translate(short), language),
+            )
         if low <= value <= high:
             word = Text(translate(N_("Usual for adults at rest")), language)
             return Flag(EXPECTED, word)
@@ -82,13 +102,19 @@ class UsualRanges:
             return None
         known = _load_ranges()
         codes = [coding.get("code") for coding in measured.get("code", {}).get("coding", ())]
-        if self.has_saturation_target and not _SATURATION.isdisjoint(codes):
-            return None
+        if not SATURATION_CODES.isdisjoint(codes) and self._has_target(day):
+            return known["target"]
         return next((known[code] for code in codes if code in known), None)
+
+    def _has_target(self, day: str) -> bool:
+        """Return whether the newest decision up to the measurement is for a target of one's own."""
+        at = fhir_timestamp(day)
+        earlier = [decision for decision in self.scale_decisions if decision[0] <= at]
+        return bool(earlier) and max(earlier)[1]
 
 
 @cache
 def _load_ranges() -> dict[str, dict[str, Any]]:
     text = (files(__package__) / "usual_ranges.toml").read_text("utf-8")
-    ranges: dict[str, dict[str, Any]] = tomllib.loads(text)["adults"]
-    return ranges
+    tables: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(text)
+    return {**tables["adults"], "target": tables["saturation"]["target"]}
