@@ -93,7 +93,7 @@ def _logged_in(browser: Browser, served: Platform, screen: Screen) -> Iterator[P
             page.fill("[name=login]", screen.who)
             page.fill("[name=password]", f"demo-{screen.who}")
             page.press("[name=password]", "Enter")
-        page.wait_for_url(re.compile(r"/(home|my-patients|patients|quality)$"))
+        page.wait_for_url(re.compile(r"/(home|my-patients|patients|overview|people)$"))
     yield page
     context.close()
 

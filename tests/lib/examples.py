@@ -90,7 +90,7 @@ def digits(body: bytes) -> Any:
     """Return JSON with its numbers as they are written, without what the server adds."""
     content = json.loads(body, parse_float=str, parse_int=str)
     meta = content.get("meta", {})
-    for name in ("versionId", "lastUpdated"):
+    for name in ("versionId", "lastUpdated", "source"):
         meta.pop(name, None)
     if not meta:
         content.pop("meta", None)

@@ -43,7 +43,7 @@ def test_a_create_answers_with_place_version_and_resource(program: Session) -> N
     assert body["meta"] == {
         "versionId": "1",
         "lastUpdated": "2026-11-22T08:00:00.000Z",
-        "source": "https://ehr-commons.hk/organization/hospital-a",
+        "source": "https://ehr-commons.hk/organization/ehr-commons",
     }
 
 

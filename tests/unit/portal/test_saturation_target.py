@@ -35,7 +35,11 @@ def put(portal: PortalHouse, *resources: Resource) -> None:
         portal.fake.resources[resource["resourceType"], resource["id"]] = resource
 
 
-PAGES = ["record/measurements", "record/item/Observation/spo2-2026-11-20", "record/trend/spo2-2026-11-20"]
+PAGES = [
+    "record/measurements",
+    "record/item/Observation/spo2-2026-11-20",
+    "record/trend/spo2-2026-11-20",
+]
 
 
 @pytest.mark.parametrize("who", ["patient", "doctor"])
