@@ -233,6 +233,19 @@ def move_in(
     request: pytest.FixtureRequest,
 ) -> Iterator[MoveIn]:
     """Lend how to open houses on the test's database; they are closed at its end."""
+    with lend_houses(houses, tmp_path_factory, tmp_path, database, request) as lent:
+        yield lent
+
+
+@contextmanager
+def lend_houses(
+    houses: dict[tuple[str, str], Path | str],
+    tmp_path_factory: pytest.TempPathFactory,
+    folder: Path,
+    database: str,
+    request: pytest.FixtureRequest,
+) -> Iterator[MoveIn]:
+    """Lend how to open houses in a folder, for a test or for all of a module."""
     with ExitStack() as stack:
 
         def on_sqlite(kind: str, name: str = "data") -> House:
@@ -240,8 +253,8 @@ def move_in(
             if not isinstance(template, Path):
                 template = houses[database, kind] = tmp_path_factory.mktemp(kind) / "data"
                 _build(kind, House(template))
-            shutil.copytree(template, tmp_path / name)
-            return stack.enter_context(_opened(House(tmp_path / name)))
+            shutil.copytree(template, folder / name)
+            return stack.enter_context(_opened(House(folder / name)))
 
         def on_postgresql(kind: str, name: str = "data") -> House:
             cluster: Cluster = request.getfixturevalue("postgresql")
@@ -251,7 +264,7 @@ def move_in(
                 keys = tmp_path_factory.mktemp(f"{kind}-keys")
                 _build(kind, House(keys, database_url=cluster.url(template)))
             url = stack.enter_context(cluster.database(template=template))
-            return stack.enter_context(_opened(House(tmp_path / name, database_url=url)))
+            return stack.enter_context(_opened(House(folder / name, database_url=url)))
 
         yield on_sqlite if database == "sqlite" else on_postgresql
 

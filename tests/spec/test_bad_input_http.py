@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +13,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ehr_gateway.schema import resources
-from tests.lib.gateway import House, Session, encounter, observation, organization, patient
+from tests.lib.gateway import (
+    House,
+    Session,
+    encounter,
+    lend_houses,
+    observation,
+    organization,
+    patient,
+)
 
 JSON = {"Content-Type": "application/fhir+json"}
 OBSERVATION = observation("new", "laboratory")
 PATIENT = patient("new", "ZC1234567")
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def refusing(
+    request: pytest.FixtureRequest,
+    houses: dict[tuple[str, str], Path | str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[House]:
+    """Return one furnished house for all refusals: each leaves it as the next has to find it."""
+    folder = tmp_path_factory.mktemp("refusing")
+    with lend_houses(houses, tmp_path_factory, folder, request.param, request) as move_in:
+        yield move_in("furnished")
+
+
 @pytest.fixture
-def program(furnished: House) -> Session:
+def program(refusing: House) -> Session:
     """Return a session of hospital-a's own system."""
-    return furnished.system("hospital-a")
+    return refusing.system("hospital-a")
 
 
 def rows(house: House) -> dict[str, int]:
@@ -131,22 +153,22 @@ BODIES: list[tuple[bytes, int, str | None]] = [
 
 @pytest.mark.parametrize(("body", "status", "expression"), BODIES)
 def test_a_bad_body_is_refused_and_its_place_named(
-    furnished: House, program: Session, body: bytes, status: int, expression: str | None
+    refusing: House, program: Session, body: bytes, status: int, expression: str | None
 ) -> None:
-    before = rows(furnished)
+    before = rows(refusing)
 
     for method, address in (("POST", "Observation"), ("PUT", "Observation/new")):
         answer = program.request(method, address, content=body, headers=JSON)
 
         refuses(answer, status, expression)
-    assert rows(furnished) == before
+    assert rows(refusing) == before
 
 
 @pytest.mark.parametrize(("body", "status", "expression"), BODIES[27:])
 def test_a_bad_entry_is_refused_in_a_bundle_and_its_place_named(
-    furnished: House, program: Session, body: bytes, status: int, expression: str | None
+    refusing: House, program: Session, body: bytes, status: int, expression: str | None
 ) -> None:
-    before = rows(furnished)
+    before = rows(refusing)
     entry = b'{"request":{"method":"POST","url":"Observation"},"resource":' + body + b"}"
     for kind in (b"transaction", b"batch"):
         bundle = b'{"resourceType":"Bundle","type":"' + kind + b'","entry":[' + entry + b"]}"
@@ -160,7 +182,7 @@ def test_a_bad_entry_is_refused_in_a_bundle_and_its_place_named(
         else:
             place = expression and expression.replace("Observation", "Bundle.entry[0].resource", 1)
             refuses(answer, status, place)
-    assert rows(furnished) == before
+    assert rows(refusing) == before
 
 
 REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
@@ -211,21 +233,21 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("method", "address", "headers", "says"), REQUESTS)
 def test_a_bad_parameter_or_header_is_refused_by_name(
-    furnished: House,
+    refusing: House,
     program: Session,
     method: str,
     address: str,
     headers: dict[str, str],
     says: str,
 ) -> None:
-    before = rows(furnished)
+    before = rows(refusing)
     body = text(OBSERVATION) if method in ("POST", "PUT", "PATCH") else None
 
     answer = program.request(method, address, headers=headers, content=body)
 
     refuses(answer, None, None)
     assert says in answer.json()["issue"][0]["diagnostics"]
-    assert rows(furnished) == before
+    assert rows(refusing) == before
 
 
 BUNDLES: list[tuple[dict[str, Any], str | None]] = [
@@ -266,15 +288,15 @@ BUNDLES: list[tuple[dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize(("changes", "expression"), BUNDLES)
 def test_a_bad_bundle_is_refused_and_its_place_named(
-    furnished: House, program: Session, changes: dict[str, Any], expression: str | None
+    refusing: House, program: Session, changes: dict[str, Any], expression: str | None
 ) -> None:
-    before = rows(furnished)
+    before = rows(refusing)
     bundle = {"resourceType": "Bundle", "type": "transaction", **changes}
 
     answer = program.post("/fhir", bundle)
 
     refuses(answer, None, expression)
-    assert rows(furnished) == before
+    assert rows(refusing) == before
 
 
 def refuses(answer: Any, status: int | None, expression: str | None) -> None:
@@ -352,8 +374,9 @@ def mutated(draw: st.DrawFn) -> bytes:
 )
 @given(body=mutated(), patch=st.booleans())
 def test_no_mutation_of_a_valid_body_leads_to_a_fault(
-    program: Session, body: bytes, patch: bool
+    furnished: House, body: bytes, patch: bool
 ) -> None:
+    program = furnished.system("hospital-a")
     requests = [("POST", "/fhir"), ("POST", "Observation"), ("PUT", "Organization/new")]
     if patch:
         requests.append(("PATCH", "Observation/lab-1"))
