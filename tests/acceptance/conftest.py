@@ -1,14 +1,16 @@
-"""The served platform and a real browser, once for all stories."""
+"""A served platform for the stories of each file, and one real browser for all."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.lib.server import Platform, platform
+from ehr_cli.sample.overlay import SamplePatient
+from tests.lib.server import Platform, prepare_platform, serve_platform
 
 # Nothing of the browser itself may go out: every request seen is then one of our pages'.
 ARGUMENTS = [
@@ -22,9 +24,21 @@ expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Serve gateway and portal with the patient of the story."""
-    with platform(tmp_path_factory.mktemp("platform"), patients=1) as running:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SamplePatient]:
+    """Return a data folder with the patient of the story: what each file's platform begins with."""
+    data = tmp_path_factory.mktemp("prepared") / "data"
+    return data, prepare_platform(data, patients=1)
+
+
+@pytest.fixture(scope="module")
+def served(
+    prepared: tuple[Path, SamplePatient], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
+    """Serve gateway and portal; what the stories of a file leave behind, no other file meets."""
+    template, patient = prepared
+    data = tmp_path_factory.mktemp("platform") / "data"
+    shutil.copytree(template, data)
+    with serve_platform(data, patient) as running:
         yield running
 
 

@@ -48,19 +48,35 @@ def platform(
 
     `more` are resources besides those of the sample.
     """
+    patient = prepare_platform(folder / "data", patients=patients, more=more)
+    with serve_platform(folder / "data", patient) as running:
+        yield running
+
+
+def prepare_platform(data: Path, *, patients: int, more: Iterable[Resource] = ()) -> SamplePatient:
+    """Fill a data folder as `platform` does; return the patient of the stories."""
     shown = sample_accounts.featured_patients()[:patients]
-    settings = Settings(data=folder / "data", port=free_port())
+    settings = Settings(data=data, port=free_port())
     prepare_data_folder(settings)
     fill(settings, chain(_records_of({patient.id for patient in shown}), more))
+    return shown[0]
+
+
+@contextmanager
+def serve_platform(data: Path, patient: SamplePatient) -> Iterator[Platform]:
+    """Serve a prepared data folder, or a copy of one, until the block ends."""
+    settings = Settings(data=data, port=free_port())
     config = uvicorn.Config(
-        create_platform(settings), host=settings.host, port=settings.port, log_level="warning"
-    )
+        create_platform(settings), host=settings.host, port=settings.port, log_level="warning",
+        # A page that was left open may still listen for events.
+        timeout_graceful_shutdown=3,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         assert wait_until_ready(settings.base_url)
-        yield Platform(settings.base_url, settings.data, shown[0])
+        yield Platform(settings.base_url, settings.data, patient)
     finally:
         server.should_exit = True
         thread.join(20)
