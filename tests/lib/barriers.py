@@ -55,7 +55,8 @@ def barriers(person: Person, rules: dict[str, Any] = RULES) -> list[str]:
     """Return what axe finds wrong, by WCAG 2.2 A and AA."""
     unnamed = unnamed_controls(person)
     assert unnamed == []
-    found = Axe().run(person.page, options=rules)
+    # Of what passes, axe then describes one element in place of all: a third of its time.
+    found = Axe().run(person.page, options={**rules, "resultTypes": ["violations"]})
     assert found.response["passes"], "axe did not run"
     return [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found.response["violations"]]
 
