@@ -214,7 +214,10 @@ def lake_run(
 
 @lake_app.command("view")
 def lake_view(
-    file: Annotated[Path, typer.Argument(help="A ViewDefinition (JSON).")], data: Data = None
+    file: Annotated[
+        Path, typer.Argument(help="A ViewDefinition (JSON), or the name of one of the library.")
+    ],
+    data: Data = None,
 ) -> None:
     """Write one ViewDefinition of the de-identified records to a gold table.
 
@@ -224,6 +227,18 @@ def lake_view(
     from ehr_cli.commands import lake
 
     lake.write_view(settings.load_settings().override(data=data), file)
+
+
+@lake_app.command("dictionary")
+def lake_dictionary(data: Data = None) -> None:
+    """Write the data dictionary of all views to a table of the lake.
+
+    Example: ehr lake dictionary --data var/mine
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
+
+    lake.write_dictionary(settings.load_settings().override(data=data))
 
 
 @lake_app.command("conformance")

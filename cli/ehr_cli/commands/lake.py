@@ -67,6 +67,15 @@ def write_view(settings: Settings, file: Path) -> None:
     typer.echo(f"{lake.table_path(f'gold/{definition.name}')}: {rows:,} rows.")
 
 
+def write_dictionary(settings: Settings) -> None:
+    """Write the dictionary of all views to a table of the lake, and show where it is."""
+    from ehr_etl.gold.dictionary import TABLE, write_dictionary
+
+    lake = open_lake(settings)
+    rows = write_dictionary(lake)
+    typer.echo(f"{lake.table_path(TABLE)}: {rows:,} columns.")
+
+
 def report_conformance(suite: Path, file: Path, engine: str, settings: Settings) -> bool:
     """Run SQL on FHIR's official tests; write the report and say whether all passed."""
     from ehr_etl.gold.view_engines import run_records_on_duckdb, run_records_on_spark

@@ -1,13 +1,17 @@
-"""The library of ViewDefinitions: each JSON file of `view_definitions/` is a gold table.
+"""The library of ViewDefinitions: the lake's own, and those that are ready to be run.
 
-The folder is the only list: a file that is added is built, checked, counted and scored from the
-next run on.
+Each JSON file of `view_definitions/` is a gold table. The folder is the only list: a file that is
+added is built, checked, counted and scored from the next run on. Those of `view_library/` become
+tables when somebody asks for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -15,6 +19,7 @@ from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
 from ehr_fhir.errors import Fault, Invalid, NotFound
 
 _FOLDER = files(__package__) / "view_definitions"
+_LIBRARY = files(__package__) / "view_library"
 
 
 def list_view_names() -> tuple[str, ...]:
@@ -23,8 +28,28 @@ def list_view_names() -> tuple[str, ...]:
     >>> list_view_names()[0]
     'condition_flat'
     """
-    names = [Path(file.name) for file in _FOLDER.iterdir()]
-    return tuple(sorted(name.stem for name in names if name.suffix == ".json"))
+    return _list_names(_FOLDER)
+
+
+def list_library_names() -> tuple[str, ...]:
+    """Return the names of the views that are ready to be run, sorted.
+
+    >>> "laboratory" in list_library_names()
+    True
+    """
+    return _list_names(_LIBRARY)
+
+
+def iterate_definitions() -> Iterator[Mapping[str, Any]]:
+    """Yield all definitions as JSON, with the descriptions that a compiled view has not."""
+    for folder in (_FOLDER, _LIBRARY):
+        for name in _list_names(folder):
+            yield orjson.loads((folder / f"{name}.json").read_bytes())
+
+
+def load_library_view(name: str) -> ViewDefinition:
+    """Read a view of the library."""
+    return parse_view(orjson.loads((_LIBRARY / f"{name}.json").read_bytes()))
 
 
 def load_view(name: str) -> ViewDefinition:
@@ -36,7 +61,9 @@ def load_view(name: str) -> ViewDefinition:
 
 
 def read_view_file(file: Path) -> ViewDefinition:
-    """Read a ViewDefinition from a file of the user's."""
+    """Read a ViewDefinition from a file of the user's, or one of the library by its name."""
+    if str(file) in list_library_names():
+        return load_library_view(str(file))
     if not file.is_file():
         raise NotFound(f"There is no file {file}.")
     try:
@@ -46,3 +73,8 @@ def read_view_file(file: Path) -> ViewDefinition:
     if not isinstance(content, dict):
         raise Invalid(f"{file.name} is not a ViewDefinition: a JSON object is needed.")
     return parse_view(content)
+
+
+def _list_names(folder: Traversable) -> tuple[str, ...]:
+    names = [Path(file.name) for file in folder.iterdir()]
+    return tuple(sorted(name.stem for name in names if name.suffix == ".json"))

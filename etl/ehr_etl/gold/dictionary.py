@@ -1,0 +1,91 @@
+"""The data dictionary: every column of every view, with type, unit, source path and meaning.
+
+It is made from the ViewDefinitions themselves: a column's `description`, and its tag `unit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+from deltalake import write_deltalake
+
+from ehr_etl.gold.library import iterate_definitions
+from ehr_etl.lake import Lake
+from ehr_etl.sql_on_fhir import compile_view, parse_view
+
+TABLE = "gold/data_dictionary"
+Definition = Mapping[str, Any]  # Any: a ViewDefinition as parsed JSON
+
+
+@dataclass(frozen=True)
+class DictionaryEntry:
+    """One column of a view."""
+
+    view: str
+    resource: str
+    position: int
+    column: str
+    type: str
+    unit: str | None
+    path: str
+    meaning: str
+
+
+def list_entries(definitions: Sequence[Definition] | None = None) -> list[DictionaryEntry]:
+    """Return the dictionary of the given definitions, or of all the lake's own and the library's.
+
+    >>> list_entries()[0].view
+    'allergy_intolerance'
+    """
+    chosen = sorted(iterate_definitions(), key=_name) if definitions is None else definitions
+    return [entry for definition in chosen for entry in _entries(definition)]
+
+
+def write_dictionary(lake: Lake) -> int:
+    """Write the dictionary as a table of the lake; return its number of rows."""
+    entries = list_entries()
+    path = lake.table_path(TABLE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = pa.Table.from_pylist([asdict(entry) for entry in entries])
+    write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
+    return len(entries)
+
+
+def _entries(definition: Definition) -> Iterator[DictionaryEntry]:
+    compiled = compile_view(parse_view(definition))
+    columns = {
+        column["name"]: column for select in definition["select"] for column in _columns(select)
+    }
+    for position, output in enumerate(compiled.columns):
+        column = columns[output.name]
+        yield DictionaryEntry(
+            view=str(definition["name"]),
+            resource=compiled.resource,
+            position=position,
+            column=output.name,
+            type=output.fhir_type,
+            unit=_unit(column),
+            path=str(column["path"]),
+            meaning=str(column.get("description", "")),
+        )
+
+
+def _columns(select: Definition) -> Iterator[Definition]:
+    focus = select.get("forEach") or select.get("forEachOrNull")
+    for column in select.get("column", []):
+        is_plain = focus is None or column["path"].startswith("%")
+        yield column if is_plain else {**column, "path": f"{focus}.{column['path']}"}
+    for inner in (*select.get("select", []), *select.get("unionAll", [])):
+        yield from _columns(inner)
+
+
+def _unit(column: Definition) -> str | None:
+    units = [tag["value"] for tag in column.get("tag", []) if tag["name"] == "unit"]
+    return units[0] if units else None
+
+
+def _name(definition: Definition) -> str:
+    return str(definition["name"])

@@ -1,0 +1,75 @@
+"""The library of views: documented whole, de-identified, and with rows on real data."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from ehr_etl.gold.dictionary import TABLE, list_entries, write_dictionary
+from ehr_etl.gold.library import list_library_names, list_view_names, load_library_view
+from ehr_etl.gold.view_engines import run_records_on_duckdb
+from ehr_etl.lake import Lake
+from ehr_etl.sql_on_fhir import compile_view
+from tests.unit.etl.test_gold_deid import dropped_elements
+
+ENTRIES = list_entries()
+# Enough for each kind of record to be there.
+LINES = 1500
+
+
+def test_there_are_views_of_every_everyday_kind() -> None:
+    names = {*list_library_names(), *list_view_names()}
+
+    assert len(names) >= 15
+    assert not {*list_library_names()} & {*list_view_names()}
+
+
+@pytest.mark.parametrize("name", list_library_names())
+def test_every_column_has_a_type_a_meaning_and_a_source(name: str) -> None:
+    entries = [entry for entry in ENTRIES if entry.view == name]
+
+    assert [entry.column for entry in entries] == compile_view(load_library_view(name)).column_names
+    assert all(entry.type and entry.meaning and entry.path for entry in entries)
+    # A measured number always says its unit.
+    assert all(entry.unit for entry in entries if entry.type == "decimal")
+
+
+@pytest.mark.parametrize("name", list_library_names())
+def test_a_view_reads_only_what_deidentification_lets_through(name: str) -> None:
+    assert load_library_view(name).name == name
+    assert dropped_elements(compile_view(load_library_view(name))) == []
+
+
+def test_every_view_has_rows_of_real_records(shared_data: Path) -> None:
+    folder = shared_data / "synthea-r4-bulk-47"
+    for name in list_library_names():
+        view = load_library_view(name)
+        records = [(view.resource, line) for line in _lines(folder, view.resource)]
+
+        columns, rows = run_records_on_duckdb(view, records)
+
+        assert rows, name
+        assert columns == compile_view(view).column_names
+
+
+def _lines(folder: Path, resource: str) -> Iterator[str]:
+    for file in sorted(folder.glob(f"{resource}.*")):
+        opener = gzip.open if file.suffix == ".gz" else open
+        with opener(file, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                if number == LINES:
+                    break
+                yield line
+
+
+def test_the_dictionary_is_a_table_too(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+
+    assert write_dictionary(lake) == len(ENTRIES)
+    rows = DeltaTable(str(lake.table_path(TABLE))).to_pyarrow_table().to_pylist()
+    [systolic] = [row for row in rows if row["column"] == "systolic"]
+    assert (systolic["view"], systolic["unit"]) == ("vital_signs", "mm[Hg]")
