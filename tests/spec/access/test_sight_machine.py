@@ -160,9 +160,11 @@ class SightMachine(RuleBasedStateMachine):
         for body in _furniture():
             self._store("hospital-a", body)
         self._store("hospital-b", observation("by-b", "laboratory"))
-        for kind in ("Encounter/enc-1", "Condition/con-1", "Observation/lab-1"):
-            self.authors[kind] = "hospital-a"
-            self.bodies[kind] = must(self.sessions["doctor.a"].get(kind)).json()
+        # All that the house is furnished with: what a search finds is compared by who sees what.
+        names = ("Encounter/enc-1", "Condition/con-1")
+        for name in (*names, "Observation/lab-1", "Observation/lab-2", "Observation/vital-1"):
+            self.authors[name] = "hospital-a"
+            self.bodies[name] = must(self.sessions["doctor.a"].get(name)).json()
         self.sight, self.answers = self._look()
         # So that there is something to gain: hospital-c may not see what bears PSY or HIV, nor the
         # stay; the others may.
