@@ -7,7 +7,7 @@ from sqlalchemy import Column
 
 from ehr_gateway.database.tables import INTEGER, TEXT
 
-revision, down_revision = "0018", "0017"
+revision, down_revision = "0019", "0018"
 
 
 def upgrade() -> None:
