@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-code test-platform test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages view-library pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages view-library pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ bench-workers: setup ## what more workers give, on both databases
 
 bench-portal: setup ## the first pages of patient and clinician with 5,000 records (RESOURCES=5000)
 	@$(BIN)/python -m tests.perf.bench_portal --resources $(or $(RESOURCES),5000)
+
+bench-lake: setup ## what a change costs the lake as it grows (RECORDS=5000,20000,80000)
+	@$(BIN)/python -m tests.perf.bench_lake $(RECORDS)
 
 bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,postgresql)
 	@$(BIN)/python -m tests.perf.bench_latency --sizes $(SIZES) --databases $(DATABASES)

@@ -199,7 +199,7 @@ def lake_run(
     data: Data = None,
     feed: Annotated[str | None, typer.Option(help="The gateway's address.", metavar="URL")] = None,
     once: Annotated[
-        bool, typer.Option("--once/--follow", help="Stop at the end of the feed, or wait.")
+        bool, typer.Option("--once/--follow", help="Stop at the end of the feed, or follow it.")
     ] = True,
 ) -> None:
     """Bring every table of the lake up to date from the gateway's change feed.
@@ -209,7 +209,55 @@ def lake_run(
     from ehr_cli import settings
     from ehr_cli.commands import lake
 
-    lake.run_lake(settings.load_settings().override(data=data), feed, once=once)
+    chosen = settings.load_settings().override(data=data)
+    if once:
+        lake.run_lake(chosen, feed)
+    else:
+        lake.follow_lake(chosen, feed)
+
+
+@lake_app.command("follow")
+def lake_follow(
+    data: Data = None,
+    feed: Annotated[str | None, typer.Option(help="The gateway's address.", metavar="URL")] = None,
+) -> None:
+    """Follow the gateway's change feed until stopped: a change is in the tables within seconds.
+
+    Example: ehr lake follow --data var/mine
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
+
+    lake.follow_lake(settings.load_settings().override(data=data), feed)
+
+
+@lake_app.command("status")
+def lake_status(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show how far the lake follows the feed, and the sizes of its tables.
+
+    Example: ehr lake status --json
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
+
+    lake.print_status(settings.load_settings().override(data=data), as_json=as_json)
+
+
+@lake_app.command("rebuild")
+def lake_rebuild(
+    table: Annotated[str, typer.Argument(help="silver, deid or gold/NAME.")], data: Data = None
+) -> None:
+    """Make a table of the lake anew from its input, and what is made of it.
+
+    Example: ehr lake rebuild deid
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
+
+    lake.rebuild_table(settings.load_settings().override(data=data), table)
 
 
 @lake_app.command("view")

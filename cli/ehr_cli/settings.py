@@ -67,6 +67,7 @@ class Settings:
     journal: str = ""
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
+    lake_retention_hours: int = 1
     debug: bool = False
 
     @property
@@ -184,6 +185,7 @@ _RANGES = (
     ("max_body_mb", 1, 1024),
     ("step_up_hours", 1, 8784),
     ("emergency_hours", 1, 24),
+    ("lake_retention_hours", 0, 8784),
     ("code_minutes", 1, 60),
     ("hold_days", 1, 366),
     ("max_bundle_entries", 1, 1_000_000),

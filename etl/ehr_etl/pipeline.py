@@ -1,37 +1,71 @@
-"""One run of the lake: feed, bronze, silver, consent, deid, gold, quality.
+"""The lake's one writer: takes in the change feed and brings every table up to it.
 
-Every step is idempotent: what a crash left half done, the next run does again, and the tables end
-as after an undisturbed run.
+What changed is applied in batches (`batch`), and costs what changed, whatever the size of the lake.
+Where much changed at once, or rules, keys or views did, tables are made anew (`rebuild`). A crash
+can only make work come twice, and doing it twice changes nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import IO
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from ehr_etl.change_feed.held_facts import pull_held_facts, unite_held_facts
-from ehr_etl.change_feed.landing import FeedSource, pull_feed
-from ehr_etl.change_feed.memberships import pull_memberships
+from ehr_etl.batch import Batch, BatchWriter
+from ehr_etl.change_feed.entries import EVERYBODY, FeedLine, parse_line
 from ehr_etl.data_quality.expectations import check_gold_tables, preload_great_expectations
-from ehr_etl.data_quality.results import TableQuality, write_quality_results
-from ehr_etl.gold.library import list_view_names, load_view
-from ehr_etl.gold.tables import build_gold_table, gold_table_name
-from ehr_etl.lake import Lake, count_rows
+from ehr_etl.data_quality.results import TableQuality, read_quality_results, write_quality_results
+from ehr_etl.data_quality.rules import load_quality_rules, rules_digest
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.tables import (
+    build_gold_table,
+    create_gold_table,
+    drop_gold_table,
+    gold_table_name,
+    list_gold_views,
+    view_digest,
+)
+from ehr_etl.lake import TABLES, Lake, count_rows
+from ehr_etl.maintenance import maintain_table, table_version
+from ehr_etl.progress import Progress, load_progress, save_progress
+from ehr_etl.rebuild import SILVER_TABLES, rebuild_deid, rebuild_silver
 from ehr_etl.spark.java_errors import translate_java_errors
-from ehr_etl.tables.bronze import append_to_bronze
-from ehr_etl.tables.consent_tables import refresh_consent_tables, write_held_facts
-from ehr_etl.tables.deid import refresh_deid
-from ehr_etl.tables.quarantine import summarize_silver
-from ehr_etl.tables.silver import SilverReport, refresh_silver
+from ehr_etl.sql_on_fhir import ViewDefinition
+from ehr_etl.tables.bronze import FeedCursor, FeedSource, read_lines, stored_cursor, take_in_feed
+from ehr_etl.tables.bucketed import Layout, create_tables
+from ehr_etl.tables.decisions import ClosedRecords
+from ehr_etl.tables.deid import deid_digest
+from ehr_etl.tables.quarantine import pending_releases, released_positions, summarize_silver
+from ehr_etl.tables.silver import SilverReport
+from ehr_fhir.errors import Conflict, EhrError, NotFound
 
-STEPS = ("feed", "bronze", "silver", "consent", "deid", "gold", "quality")
+__all__ = ["STEPS", "LakeReport", "LakeWriter", "Progress", "TableRows", "run_once"]
+
+STEPS = ("feed", "tables", "quality")
+# Rows of silver in a bucket when the buckets are made: a change of one record reads and writes so
+# many rows of each table. Measured: docs/decisions/012.
+ROWS_PER_BUCKET = 2000
+_FEWEST_BUCKETS = 1
+# Buckets are made anew when they have so many times these rows on average. Chosen.
+_CROWDED = 4
+# Versions, and patients whose decision changed, in a batch: what is held in memory at once. Chosen.
+_BATCH_VERSIONS = 2000
+_BATCH_PATIENTS = 50
+# From here on tables are made anew, in parallel, rather than changed in place: so many lines, and
+# so large a part of silver. Chosen.
+_REBUILD_LINES = 20_000
+_REBUILD_PART = 0.25
 
 # Called when a step starts: its name, and a sentence for people.
-Progress = Callable[[str, str], None]
+ShowProgress = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +87,12 @@ class LakeReport:
     tables: tuple[TableRows, ...]
     quality: tuple[TableQuality, ...]
     seconds: Mapping[str, float]
+    closed: ClosedRecords
+    # Tables that were written, and those of them that were made anew.
+    written: frozenset[str] = frozenset()
+    rebuilt: tuple[str, ...] = ()
+    # Tables of users' own views that could not be brought up to date, and are gone.
+    dropped: frozenset[str] = frozenset()
 
     def rows_in(self, table: str) -> int:
         """Return how many rows a table has after the run."""
@@ -71,13 +111,10 @@ def run_once(
     *,
     deid_key: bytes,
     now_ms: int,
-    on_progress: Progress = lambda step, sentence: None,
+    on_progress: ShowProgress = lambda step, sentence: None,
 ) -> LakeReport:
     """Take in what is new in the feed and bring every table up to it."""
     seconds: dict[str, float] = {}
-    views = list_view_names()
-    rows_before = _count_table_rows(lake, views)
-    preload_great_expectations()
 
     @contextmanager
     def step(name: str, sentence: str) -> Iterator[None]:
@@ -87,34 +124,327 @@ def run_once(
             yield
         seconds[name] = round(time.perf_counter() - started, 2)
 
-    with step("feed", "Reading the gateway's change feed."):
-        # Before and after: the author's next version, not landed yet, may end a third party's.
-        held_before = pull_held_facts(feed)
-        landing = pull_feed(feed, lake)
-        held_after = pull_held_facts(feed)
-        memberships = pull_memberships(feed)
-    with step("bronze", "Keeping the changes as received."):
-        append_to_bronze(spark, lake)
-    with step("silver", "Checking each record and keeping the latest version."):
-        silver = refresh_silver(spark, lake)
-    with step("consent", "Reading the consent rules from the records."):
-        consent = refresh_consent_tables(spark, lake, memberships)
-        held_facts = write_held_facts(lake, unite_held_facts(held_before, held_after))
-    with step("deid", "Taking out what identifies, of patients who have not opted out."):
-        refresh_deid(spark, lake, consent, held_facts, deid_key, now_ms)
-    with step("gold", "Building the tables for research."):
-        for view in views:
-            build_gold_table(spark, lake, load_view(view))
-    with step("quality", "Checking the tables for research."):
-        quality = (summarize_silver(lake), *check_gold_tables(lake, views))
-        write_quality_results(lake, quality)
-    rows_after = _count_table_rows(lake, views)
-    tables = tuple(
-        TableRows(name, rows_before.get(name, 0), count) for name, count in rows_after.items()
-    )
-    return LakeReport(landing.lines, landing.last_position, silver, tables, quality, seconds)
+    with LakeWriter(lake, deid_key, lambda: spark) as writer:
+        before = writer.count_rows()
+        with step("feed", "Reading the gateway's change feed."):
+            first = writer.cursor.sequence
+            writer.take_in(feed)
+        preload_great_expectations()
+        with step("tables", "Bringing the tables up to it."):
+            change = writer.bring_up(now_ms)
+        with step("quality", "Checking the tables for research."):
+            quality = writer.check_quality(change)
+        tables = tuple(
+            TableRows(name, before.get(name, 0), count)
+            for name, count in writer.count_rows().items()
+        )
+        return LakeReport(
+            landed=writer.cursor.sequence - first,
+            last_position=writer.cursor.position,
+            silver=change.silver,
+            tables=tables,
+            quality=quality,
+            seconds=seconds,
+            closed=change.closed,
+            written=frozenset(change.written),
+            rebuilt=tuple(change.rebuilt),
+            dropped=frozenset(change.dropped),
+        )
 
 
-def _count_table_rows(lake: Lake, views: tuple[str, ...]) -> dict[str, int]:
-    names = ("bronze", "silver", "quarantine", "deid", *map(gold_table_name, views))
-    return {name: count_rows(lake, name) for name in names if lake.has_table(name)}
+@dataclass
+class TableChange:
+    """What bringing the tables up did."""
+
+    silver: SilverReport = field(default_factory=SilverReport)
+    closed: ClosedRecords = field(default_factory=ClosedRecords)
+    written: set[str] = field(default_factory=set)
+    rebuilt: list[str] = field(default_factory=list)
+    # Tables of users' own views that could not be brought up to date, and are gone.
+    dropped: set[str] = field(default_factory=set)
+
+
+class LakeWriter:
+    """The one writer of a lake; another one, in whatever process, is refused."""
+
+    def __init__(
+        self, lake: Lake, deid_key: bytes, start_spark: Callable[[], SparkSession]
+    ) -> None:
+        self.lake, self._key, self._start_spark = lake, deid_key, start_spark
+        self.cursor = FeedCursor()
+        self._progress = Progress()
+        self._lock: IO[str] | None = None
+        # When the first term of a decision begins or ends; None before it was looked up.
+        self._due_ms: int | None = None
+
+    def __enter__(self) -> LakeWriter:
+        self.lake.root.mkdir(parents=True, exist_ok=True)
+        self._lock = self.lake.lock_file.open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise Conflict("Another process is writing this lake.") from error
+        try:
+            if self.lake.has_table("silver") and not self.lake.has_table("places"):
+                raise Conflict(
+                    "The lake was made by an older version of eHR Commons. Remove the folder "
+                    f"{self.lake.root} and run the lake again: it is read anew from the feed."
+                )
+            create_tables(self.lake)
+            self._progress = load_progress(self.lake)
+            self.cursor = stored_cursor(self.lake)
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def progress(self) -> Progress:
+        """Return up to where every table is brought."""
+        return self._progress
+
+    def take_in(self, feed: FeedSource) -> int:
+        """Append what is new in the feed to bronze; return how many lines that is."""
+        first = self.cursor.sequence
+        self.cursor = take_in_feed(feed, self.lake, self.cursor)
+        return self.cursor.sequence - first
+
+    def bring_up(self, now_ms: int) -> TableChange:
+        """Bring every table up to bronze, to the decisions of stewards and to the clock."""
+        change = TableChange()
+        views = list_gold_views(self.lake)
+        waiting_releases = pending_releases(self.lake)
+        pending = self.cursor.sequence - self._progress.sequence
+        if not self._progress.buckets and pending <= _REBUILD_LINES:
+            self._begin_empty(views, pending)
+        stale = self._stale_tables(views, pending)
+        if "silver" in stale:
+            self._rebuild_silver(change, now_ms)
+        else:
+            due = self._due_patients(now_ms)
+            if pending or waiting_releases or due:
+                self._apply_batches(change, views, stale, waiting_releases, due, now_ms)
+                # Doubt about everybody closes all that is there.
+                stale = self._stale_tables(views, pending=0)
+        self._rebuild_research(change, views, stale, now_ms)
+        return change
+
+    def rebuild(self, table: str, now_ms: int) -> TableChange:
+        """Make a table anew from its input, and what is made of it."""
+        views = list_gold_views(self.lake)
+        known = {"silver", "deid", *map(gold_table_name, views)}
+        if table not in known:
+            names = ", ".join(sorted(known))
+            raise NotFound(f"The lake makes no table {table!r} anew. It makes: {names}.")
+        digests = {name: digest for name, digest in self._progress.digests.items() if name != table}
+        self._save(replace(self._progress, digests=digests))
+        return self.bring_up(now_ms)
+
+    def check_quality(self, change: TableChange) -> tuple[TableQuality, ...]:
+        """Check the gold tables, where one was written, and keep the results."""
+        views = [view for view in list_view_names() if self.lake.has_table(gold_table_name(view))]
+        kept = read_quality_results(self.lake)
+        changed = {view for view in views if gold_table_name(view) in change.written}
+        if not changed and "quarantine" not in change.written and kept:
+            return kept
+        known = {quality.table: quality for quality in kept}
+        missing = [view for view in views if view in changed or view not in known]
+        checked = {quality.table: quality for quality in check_gold_tables(self.lake, missing)}
+        quality = (
+            summarize_silver(self.lake),
+            *(checked.get(view) or known[view] for view in views),
+        )
+        write_quality_results(self.lake, quality)
+        return quality
+
+    def maintain(self, retention_hours: int) -> tuple[str, ...]:
+        """Compact tables that grow by small files, and delete old files; return which tables.
+
+        A table that is as it was at the last upkeep is left alone.
+        """
+        names = [*TABLES, *map(gold_table_name, list_gold_views(self.lake))]
+        maintained = dict(self._progress.maintained)
+        for name in names:
+            if self.lake.has_table(name) and table_version(self.lake, name) != maintained.get(name):
+                maintained[name] = maintain_table(self.lake, name, retention_hours)
+        changed = tuple(
+            name for name in names if maintained.get(name) != self._progress.maintained.get(name)
+        )
+        self._save(replace(self._progress, maintained=maintained))
+        return changed
+
+    def seconds_until_due(self, now_ms: int) -> float:
+        """Return in how many seconds the next term of a decision begins or ends."""
+        self._due_patients(now_ms)
+        return max(0.0, ((self._due_ms or now_ms) - now_ms) / 1000)
+
+    def count_rows(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        views = map(gold_table_name, list_gold_views(self.lake))
+        names = ("bronze", "silver", "quarantine", "deid", *views)
+        return {name: count_rows(self.lake, name) for name in names if self.lake.has_table(name)}
+
+    def _layout(self) -> Layout:
+        return Layout(self._progress.buckets, self._key)
+
+    def _save(self, progress: Progress) -> None:
+        save_progress(self.lake, progress)
+        self._progress = progress
+
+    def _digests(self, views: Mapping[str, ViewDefinition]) -> dict[str, str]:
+        deid = deid_digest(self._key)
+        return {
+            "silver": rules_digest(),
+            "deid": deid,
+            **{gold_table_name(name): view_digest(view, deid) for name, view in views.items()},
+        }
+
+    def _stale_tables(self, views: Mapping[str, ViewDefinition], pending: int) -> set[str]:
+        """Return the tables to make anew: by other rules than now, or with very much to change."""
+        wanted = self._digests(views)
+        stale = {
+            name for name, digest in wanted.items() if self._progress.digests.get(name) != digest
+        }
+        is_much = pending > _REBUILD_LINES and (
+            pending > _REBUILD_PART * count_rows(self.lake, "silver")
+        )
+        rows = count_rows(self.lake, "silver")
+        is_crowded = rows > _CROWDED * ROWS_PER_BUCKET * self._progress.buckets
+        if is_much or is_crowded or not self._progress.buckets:
+            stale.add("silver")
+        # Digests of gold tables contain that of deid.
+        return set(wanted) if "silver" in stale else stale
+
+    def _begin_empty(self, views: Mapping[str, ViewDefinition], pending: int) -> None:
+        """Begin a small lake: tables without rows are made by whatever rules."""
+        for view in views.values():
+            create_gold_table(self._start_spark(), self.lake, view)
+        buckets = max(_FEWEST_BUCKETS, pending // ROWS_PER_BUCKET)
+        self._save(replace(self._progress, buckets=buckets, digests=self._digests(views)))
+
+    def _rebuild_silver(self, change: TableChange, now_ms: int) -> None:
+        lines = self.cursor.sequence
+        buckets = max(_FEWEST_BUCKETS, lines // ROWS_PER_BUCKET)
+        # From here on, until it is done, no table counts as made by any rules.
+        self._save(Progress(buckets=buckets))
+        change.silver = rebuild_silver(
+            self._start_spark(),
+            self.lake,
+            self._layout(),
+            load_quality_rules(),
+            up_to=lines,
+            now_ms=now_ms,
+        )
+        change.written |= set(SILVER_TABLES)
+        change.rebuilt.append("silver")
+        digests = {"silver": rules_digest()}
+        self._save(replace(self._progress, sequence=lines, digests=digests))
+        self._due_ms = None
+
+    def _rebuild_research(
+        self,
+        change: TableChange,
+        views: Mapping[str, ViewDefinition],
+        stale: set[str],
+        now_ms: int,
+    ) -> None:
+        """Make deid and gold tables anew, where another one of their inputs is."""
+        wanted = self._digests(views)
+        names = [
+            name for name in wanted if name in stale and name not in {"silver", *change.dropped}
+        ]
+        for name in names:
+            if name == "deid":
+                rebuild_deid(self._start_spark(), self.lake, self._layout(), self._key, now_ms)
+            else:
+                view = views[name.removeprefix("gold/")]
+                if not self._build_gold(view):
+                    change.dropped.add(name)
+                    continue
+            change.written.add(name)
+            change.rebuilt.append(name)
+            digests = {**self._progress.digests, name: wanted[name]}
+            self._save(replace(self._progress, digests=digests))
+
+    def _build_gold(self, view: ViewDefinition) -> bool:
+        """Build a gold table; return False, and drop it, where a user's own view fails."""
+        try:
+            build_gold_table(self._start_spark(), self.lake, view)
+        except EhrError:
+            if view.name in list_view_names():
+                raise
+            drop_gold_table(self.lake, view.name)
+            return False
+        return True
+
+    def _apply_batches(
+        self,
+        change: TableChange,
+        views: Mapping[str, ViewDefinition],
+        stale: set[str],
+        released: list[int],
+        due: set[str],
+        now_ms: int,
+    ) -> None:
+        present = {
+            name: view for name, view in views.items() if self.lake.has_table(gold_table_name(name))
+        }
+        writer = BatchWriter(
+            lake=self.lake,
+            layout=self._layout(),
+            key=self._key,
+            now_ms=now_ms,
+            rules=load_quality_rules(),
+            views=present,
+            start_spark=self._start_spark,
+            silver=change.silver,
+            written=change.written,
+            dropped=change.dropped,
+        )
+        writer.scrubber.closed = change.closed
+        if released or due:
+            writer.apply(Batch(released=released, due_patients=due))
+        numbered = read_lines(self.lake, self._progress.sequence, self.cursor.sequence)
+        all_released = released_positions(self.lake)
+        for lines in _cut_into_batches(numbered):
+            writer.apply(Batch(lines=lines, released=all_released))
+            if any(line.kind == "rules" and line.id == EVERYBODY for _, line in lines):
+                digests = {"silver": self._progress.digests["silver"]}
+                self._save(replace(self._progress, digests=digests))
+            self._save(replace(self._progress, sequence=lines[-1][0]))
+        self._due_ms = None
+
+    def _due_patients(self, now_ms: int) -> set[str]:
+        """Return the patients with a rule whose term began or ended since it was looked at."""
+        if self._due_ms is not None and now_ms < self._due_ms:
+            return set()
+        table = DeltaTable(str(self.lake.table_path("decisions"))).to_pyarrow_dataset()
+        rows = table.to_table(
+            columns=["patient", "changes_ms"], filter=pc.field("changes_ms").is_valid()
+        )
+        due = rows.filter(pc.less_equal(rows.column("changes_ms"), pa.scalar(now_ms, pa.int64())))
+        if not due.num_rows:
+            earliest = pc.min(rows.column("changes_ms")).as_py()
+            self._due_ms = 2**62 if earliest is None else int(earliest)
+        return set(due.column("patient").to_pylist())
+
+
+def _cut_into_batches(
+    numbered: Iterator[tuple[int, str]],
+) -> Iterator[list[tuple[int, FeedLine]]]:
+    lines: list[tuple[int, FeedLine]] = []
+    patients = 0
+    for sequence, text in numbered:
+        line = parse_line(text)
+        lines.append((sequence, line))
+        patients += line.kind == "rules"
+        if len(lines) == _BATCH_VERSIONS or patients == _BATCH_PATIENTS:
+            yield lines
+            lines, patients = [], 0
+    if lines:
+        yield lines

@@ -17,37 +17,40 @@ from tests.lib.lake_input import KEY, NOW_MS, TABLES, first_feed, rows
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The process kills itself, so that the moment is always the same.
+# The process kills itself just after a commit of one table, so that the moment is always the same.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ehr_etl import pipeline
+from ehr_etl import batch, pipeline
 from ehr_etl.lake import Lake
-from ehr_etl.tables import silver
+from ehr_etl.tables import bronze
 from ehr_etl.spark.session import spark_session
 from tests.lib.lake_input import KEY, NOW_MS, first_feed
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
 
-def die(*arguments, **more):
-    os.kill(os.getpid(), signal.SIGKILL)
-
 def after(function):
-    def both(*arguments):
-        function(*arguments)
-        die()
+    def both(*arguments, **more):
+        found = function(*arguments, **more)
+        if moment in map(str, arguments):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
     return both
 
-if moment == "landed":
-    pipeline.append_to_bronze = die
-elif moment == "mid-silver":
-    silver.merge_into_silver = after(silver.merge_into_silver)
-elif moment == "mid-gold":
-    pipeline.build_gold_table = after(pipeline.build_gold_table)
+if moment == "bronze":
+    bronze.append_rows = after(bronze.append_rows)
+elif moment == "gold":
+    update = batch.update_gold_table
+    def die(*arguments, **more):
+        update(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+    batch.update_gold_table = die
+else:
+    batch.delete_keys_and_add = after(batch.delete_keys_and_add)
 spark = spark_session(folder / "work")
 pipeline.run_once(spark, Lake(folder / "lake"), first_feed(), deid_key=KEY, now_ms=NOW_MS)
 """
@@ -57,7 +60,7 @@ def test_a_killed_run_is_taken_up_where_it_was(spark: SparkSession, tmp_path: Pa
     whole, killed = Lake(tmp_path / "whole"), Lake(tmp_path / "killed" / "lake")
     run_once(spark, whole, first_feed(), deid_key=KEY, now_ms=NOW_MS)
 
-    for moment in ("landed", "mid-silver", "mid-gold"):
+    for moment in ("bronze", "quarantine", "silver", "deid", "gold", "decisions", "places"):
         ran = subprocess.run(
             [sys.executable, "-c", KILLED, str(tmp_path / "killed"), moment], cwd=ROOT, check=False
         )

@@ -8,6 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ehr_privacy.consent import (
+    extend_to_merged_accounts,
+    record_facts,
+    record_to_json,
+    stored_rule_rows,
+)
+from ehr_privacy.consent.research import RESEARCH_TABLES
+
 CODES = "https://ehr-commons.hk/fhir/CodeSystem"
 
 
@@ -29,9 +37,38 @@ def feed_line(
         "lastUpdated": last_updated,
         "method": method,
         "author": author,
+        "facts": record_to_json(record_facts(resource, author)),
         "resource": None if method == "DELETE" else resource,
     }
     return json.dumps(entry, ensure_ascii=False).encode()
+
+
+def decision_lines(resources: Iterable[Mapping[str, Any]], start: int = 1) -> list[bytes]:
+    """Return a line for each patient whom rules of some resources concern, as the gateway would.
+
+    Of an id given twice the last one counts. Numbers count up from `start`.
+    """
+    latest = {(one["resourceType"], one["id"]): one for one in resources}
+    made = [row for one in latest.values() for row in stored_rule_rows(one)]
+    members = [dict(row.values) for row in made if row.table == "consent_membership"]
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for one in latest.values():
+        # A Consent that opens or closes nothing any more tells so too.
+        if one["resourceType"] == "Consent":
+            rules[one["patient"]["reference"].removeprefix("Patient/")] = []
+    for row in extend_to_merged_accounts(made):
+        if row.table in RESEARCH_TABLES:
+            listed = rules.setdefault(str(row.values["patient"]), [])
+            listed.append({"table": row.table, **row.values})
+            listed += [
+                {"table": "consent_membership", **member}
+                for member in members
+                if member["practitioner"] == row.values.get("author_person")
+            ]
+    return [
+        json.dumps({"decision": number, "type": "Patient", "id": patient, "rules": listed}).encode()
+        for number, (patient, listed) in enumerate(sorted(rules.items()), start)
+    ]
 
 
 def feed_page(resources: Iterable[Mapping[str, Any]], start: int = 1) -> bytes:

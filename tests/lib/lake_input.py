@@ -11,7 +11,7 @@ from typing import Any
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.tables import gold_table_name
 from ehr_etl.lake import Lake, read_small_table
-from tests.lib.feed_lines import consent, feed_line
+from tests.lib.feed_lines import consent, decision_lines, feed_line
 
 KEY = b"0123456789abcdef0123456789abcdef"
 NOW_MS = 1795334400000  # 2026-11-22T08:00:00Z
@@ -19,7 +19,7 @@ NOW_MS = 1795334400000  # 2026-11-22T08:00:00Z
 TABLES = (
     *("bronze", "silver", "quarantine", "deid"),
     *(gold_table_name(view) for view in list_view_names()),
-    *("consent/consent_joining", "consent/consent_research", "consent/consent_restriction"),
+    *("silver_history", "decisions"),
 )
 # What must never leave the trusted zone.
 PLANTED = (
@@ -117,8 +117,8 @@ class Pages:
 
     content: list[bytes]
 
-    def pages(self, after: int) -> Iterator[bytes]:
-        """Yield every page; `pull_feed` drops what was landed before."""
+    def pages(self, after: int, decisions: int) -> Iterator[bytes]:
+        """Yield every page; what was taken in before is dropped."""
         yield from self.content
 
 
@@ -131,6 +131,7 @@ def first_feed(extra: list[dict[str, Any]] | None = None) -> Pages:
     lines.append(feed_line(last + 1, newer, version=2))
     lines.append(b'{"position": broken')
     lines.append(feed_line(last + 2, encounter("enc-four", "p-two")))
+    lines += decision_lines(resources)
     half = len(lines) // 2
     return Pages([b"\n".join(lines[:half]) + b"\n", b"\n".join(lines[half:]) + b"\n"])
 

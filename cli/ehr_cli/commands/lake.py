@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,17 @@ from ehr_fhir.errors import NotFound, Unauthorized, Unavailable
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from ehr_etl.pipeline import LakeReport
+    from ehr_etl.data_quality.results import TableQuality
+    from ehr_etl.pipeline import LakeReport, LakeWriter, TableChange
 
-# How long `--follow` waits between two reads of the feed. Chosen.
-PAUSE_SECONDS = 10
+# How long the gateway may hold back an answer without changes; it takes up to 60. Chosen.
+WAIT_SECONDS = 25.0
+# How long to wait for a gateway that does not answer. Chosen.
+RETRY_SECONDS = 5
+# Between two runs of the quality gate, and of upkeep, while following. Chosen: the gate reads whole
+# gold tables (3 s of processor time and more).
+CHECK_SECONDS = 600
+MAINTENANCE_SECONDS = 900
 
 
 def start_spark(settings: Settings) -> SparkSession:
@@ -38,32 +46,130 @@ def open_lake(settings: Settings) -> Lake:
     return Lake(settings.lake)
 
 
-def run_lake(settings: Settings, feed: str | None, *, once: bool) -> None:
+def run_lake(settings: Settings, feed: str | None) -> None:
     """Bring the lake up to date, and send the results of the quality gate back."""
     base_url = feed or settings.base_url
     # A first token before Spark starts: its start takes seconds, and no gateway may answer.
     with httpx.Client(base_url=base_url, timeout=120) as client:
         fetch_program_token(client, settings.data, "lake")
     spark = start_spark(settings)
-    while True:
-        report = run_pipeline(settings, spark, base_url, lambda text: typer.echo(text, err=True))
-        typer.echo(f"{report.landed:,} changes read; {summarize_rows(report)}.")
-        if not report.quality_passed:
-            typer.echo("Some expectations were not met: see `ehr lake quality`.", err=True)
-        send_quality(settings, base_url, report)
-        if once:
-            return
-        time.sleep(PAUSE_SECONDS)
+    report = run_pipeline(settings, spark, base_url, lambda text: typer.echo(text, err=True))
+    typer.echo(f"{report.landed:,} changes read; {summarize_rows(report)}.")
+    for sentence in describe_closed(report):
+        typer.echo(sentence, err=True)
+    if not report.quality_passed:
+        typer.echo("Some expectations were not met: see `ehr lake quality`.", err=True)
+    if report.written:
+        send_quality(settings, base_url, report.quality)
+
+
+def follow_lake(settings: Settings, feed: str | None) -> None:
+    """Follow the gateway's feed until stopped, in one process with one Spark session."""
+    from ehr_etl.pipeline import LakeWriter
+
+    base_url = feed or settings.base_url
+    with LakeWriter(
+        open_lake(settings), read_deid_key(settings.data), lambda: start_spark(settings)
+    ) as writer:
+        follower = _Follower(settings, writer, base_url)
+        while True:
+            try:
+                follower.follow_once()
+            except Unavailable as error:
+                typer.echo(f"{error} Asking again.", err=True)
+                time.sleep(RETRY_SECONDS)
+
+
+class _Follower:
+    """Brings the tables up whenever the feed has something; checks and upkeep now and then."""
+
+    def __init__(self, settings: Settings, writer: LakeWriter, base_url: str) -> None:
+        self._settings, self._writer, self._base_url = settings, writer, base_url
+        self._unchecked: TableChange | None = None
+        self._checked_at = self._maintained_at = float("-inf")
+
+    def follow_once(self) -> None:
+        """Apply what is new, see to the tables, and wait for the next change."""
+        from ehr_etl.change_feed.gateway_feed import HttpFeed
+
+        with httpx.Client(base_url=self._base_url, timeout=120) as client:
+            feed = HttpFeed(client, fetch_program_token(client, self._settings.data, "lake"))
+            renewed = time.monotonic() + self._settings.token_seconds / 2
+            while time.monotonic() < renewed:
+                lines = self._writer.take_in(feed)
+                change = self._writer.bring_up(_now_ms())
+                if change.written:
+                    typer.echo(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
+                    self._keep_unchecked(change)
+                self._see_to_tables()
+                cursor = self._writer.cursor
+                seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(_now_ms()))
+                feed.wait_for_change(cursor.position, cursor.decision, seconds)
+
+    def _keep_unchecked(self, change: TableChange) -> None:
+        if self._unchecked is None:
+            self._unchecked = change
+        else:
+            self._unchecked.written |= change.written
+
+    def _see_to_tables(self) -> None:
+        now = time.monotonic()
+        if self._unchecked is not None and now - self._checked_at >= CHECK_SECONDS:
+            quality = self._writer.check_quality(self._unchecked)
+            self._unchecked, self._checked_at = None, now
+            send_quality(self._settings, self._base_url, quality)
+        if now - self._maintained_at >= MAINTENANCE_SECONDS:
+            self._writer.maintain(self._settings.lake_retention_hours)
+            self._maintained_at = now
+
+
+def rebuild_table(settings: Settings, table: str) -> None:
+    """Make a table of the lake anew, and what is made of it."""
+    from ehr_etl.pipeline import LakeWriter
+
+    with LakeWriter(
+        open_lake(settings), read_deid_key(settings.data), lambda: start_spark(settings)
+    ) as writer:
+        change = writer.rebuild(table, _now_ms())
+    typer.echo(f"Made anew: {', '.join(change.rebuilt)}.")
+
+
+def print_status(settings: Settings, *, as_json: bool) -> None:
+    """Show how far the lake follows the feed, and the sizes of its tables."""
+    from ehr_etl.console_table import print_table
+    from ehr_etl.status import read_status
+
+    lake = open_lake(settings)
+    if not lake.has_table("bronze"):
+        raise NotFound("The lake is empty: run `ehr lake run` first.")
+    status = read_status(lake)
+    if as_json:
+        typer.echo(json.dumps(asdict(status), indent=2))
+        return
+    typer.echo(
+        f"Read up to position {status.position:,} and decision {status.decision:,} of the feed;"
+        f" {status.lines_waiting:,} lines wait."
+    )
+    rows = [
+        (table.table, table.rows, table.files, table.bytes_in_use, table.bytes_on_disk)
+        for table in status.tables
+    ]
+    print_table(("Table", "Rows", "Files", "Bytes in use", "Bytes on disk"), rows)
 
 
 def write_view(settings: Settings, file: Path) -> None:
-    """Write one ViewDefinition over the de-identified records to a gold table, without Spark."""
-    from ehr_etl.gold.delta_views import write_view_table
-    from ehr_etl.gold.library import read_view_file
+    """Write one ViewDefinition over the de-identified records to a gold table, without Spark.
+
+    Its definition is kept: every later run brings the table up to date.
+    """
+    from ehr_etl.gold.delta_views import save_definition, write_view_table
+    from ehr_etl.gold.library import read_definition, read_view_file
 
     definition = read_view_file(file)
     lake = open_lake(settings)
     rows = write_view_table(lake, definition)
+    # Only once it was seen to bear the records.
+    save_definition(lake, read_definition(file))
     typer.echo(f"{lake.table_path(f'gold/{definition.name}')}: {rows:,} rows.")
 
 
@@ -128,20 +234,41 @@ def run_pipeline(
             open_lake(settings),
             feed,
             deid_key=read_deid_key(settings.data),
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=_now_ms(),
             on_progress=lambda step, sentence: say(sentence),
         )
 
 
-def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
+def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuality]) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
     from ehr_etl.data_quality.measure_reports import build_measure_reports, send_measure_reports
 
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    reports = build_measure_reports(report.quality, at)
+    reports = build_measure_reports(quality, at)
     with httpx.Client(base_url=base_url, timeout=120) as client:
         send_measure_reports(client, fetch_program_token(client, settings.data, "lake"), reports)
     return len(reports)
+
+
+def describe_closed(report: LakeReport) -> list[str]:
+    """Return sentences on what research may not use, where somebody has to look at it."""
+    sentences = []
+    if doubtful := len(report.closed.patients_in_doubt):
+        sentences.append(
+            f"The rules of {doubtful:,} patients are not understood: they are out of research."
+        )
+    if unclear := report.closed.reasons.get("newer-version-in-quarantine"):
+        sentences.append(f"{unclear:,} records are out until a newer version of them is clear.")
+    sentences += [f"{name} could not be brought up to date: it is gone." for name in report.dropped]
+    if report.rows_in("silver") and not report.rows_in("deid"):
+        sentences.append(
+            "Nothing may be used for research: nobody has joined, or everybody opted out."
+        )
+    return sentences
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def summarize_rows(report: LakeReport) -> str:

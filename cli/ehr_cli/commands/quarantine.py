@@ -40,16 +40,14 @@ def release(
     position: Annotated[int, typer.Argument(help="Feed position, as `list` shows it.")],
     data: Data = None,
 ) -> None:
-    """Put a held version into silver; deid and gold take it up at the next run.
+    """Release a held version: the next run takes it into silver, deid and gold.
 
     Example: ehr lake quarantine release 1042
     """
-    from ehr_cli.commands.lake import open_lake, start_spark
-    from ehr_etl.tables.quarantine import release_version, require_held
+    from ehr_cli.commands.lake import open_lake
+    from ehr_etl.tables.quarantine import release_version
 
     chosen = load_settings().override(data=data)
     lake = open_lake(chosen)
-    # Asked before Spark starts, which takes seconds.
-    require_held(lake, position)
-    release_version(start_spark(chosen), lake, position)
-    typer.echo(f"Position {position} is released; `ehr lake run` takes it into deid and gold.")
+    release_version(lake, position)
+    typer.echo(f"Position {position} is released; the next run takes it into silver.")

@@ -83,7 +83,7 @@ def send_quality(tour: Tour) -> StepResult:
     if tour.lake_report is None:
         raise Fault("The lake did not run.")
     checks = sum(len(table.results) for table in tour.lake_report.quality)
-    sent = lake_commands.send_quality(tour.settings, tour.base_url, tour.lake_report)
+    sent = lake_commands.send_quality(tour.settings, tour.base_url, tour.lake_report.quality)
     return StepResult(f"{checks} expectations", f"{sent} MeasureReports for the steward")
 
 

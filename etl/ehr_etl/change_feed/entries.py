@@ -1,7 +1,8 @@
-"""Parser of a line of the change feed: what changed, and the facts about it that consent needs.
+"""Parser of a line of the change feed: a version of a resource, or what is decided about research.
 
-Pure: bytes in, values out. Nothing is refused here; a line that cannot be read becomes an entry
-with a fault, so that the quarantine can hold it.
+Pure: bytes in, values out. Nothing is refused here. A version that cannot be read becomes a fault,
+so that the quarantine can hold it; facts or rules that cannot be read become null, and nothing of
+what they are about is used for research until others come.
 """
 
 from __future__ import annotations
@@ -9,37 +10,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from ehr_fhir.errors import EhrError
-from ehr_privacy.consent import record_facts
-from ehr_privacy.consent.model import join_with_bars
+from ehr_privacy.consent import TABLES, record_from_json
+from ehr_privacy.consent.research import RESEARCH_TABLES
+
+__all__ = ["METHODS", "RULE_TABLES", "FeedLine", "parse_line", "read_place"]
 
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+# Rule rows of any other table are not understood: then the patient is in doubt.
+RULE_TABLES = frozenset({*RESEARCH_TABLES, "consent_membership"})
+# The patient of rules that name nobody who could be read: then everybody is in doubt.
+EVERYBODY = "*"
+
+Kind = Literal["version", "facts", "rules", "fault"]
 
 
 @dataclass(frozen=True)
-class ConsentFacts:
-    """What the consent rules read of a version (columns of silver).
+class FeedLine:
+    """One line: a version, the facts of a record, the rules of a patient (`id`), or a fault.
 
-    Its security labels are not among them: they depend on the label rules of the run (deid.py).
+    `key` names the line in quarantine. `facts` and `rules` are JSON; null if not understood.
     """
 
-    patients: tuple[str, ...] = ()
-    domain: str | None = None
-    episodes: str | None = None
-    clinical_date: int | None = None
-    directory: int = 0
-    inner_domains: str | None = None
-    author_people: str | None = None
-
-
-@dataclass(frozen=True)
-class FeedEntry:
-    """One change: a version of a resource, or a fault; `key` names the line in quarantine."""
-
+    kind: Kind
     key: str
     position: int | None = None
     type: str | None = None
@@ -48,7 +44,8 @@ class FeedEntry:
     last_updated: str | None = None
     author: str | None = None
     deleted: bool = False
-    facts: ConsentFacts = ConsentFacts()
+    facts: str | None = None
+    rules: str | None = None
     resource: str | None = None
     fault: str | None = None
 
@@ -57,41 +54,43 @@ class _FeedFault(ValueError):
     """The reason a line is not an entry of the feed."""
 
 
-def parse_entry(line: str) -> FeedEntry:
+def parse_line(line: str) -> FeedLine:
     """Read one line of the feed; a fault names what is wrong with it, never a value."""
     try:
         entry = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return _faulty_entry(line, None, "feed-line-is-not-json")
+        if '"decision"' in line:
+            return FeedLine("rules", _digest(line), id=EVERYBODY)
+        return _faulty_line(line, None, "feed-line-is-not-json")
     if not isinstance(entry, dict):
-        return _faulty_entry(line, None, "feed-line-is-not-an-object")
+        return _faulty_line(line, None, "feed-line-is-not-an-object")
+    if "decision" in entry:
+        return _parse_decision(line, entry)
     position = entry.get("position")
     if not _is_integer(position):
-        return _faulty_entry(line, None, "feed-position-missing")
+        return _faulty_line(line, None, "feed-position-missing")
     try:
-        return _build_entry(line, entry)
+        return _parse_version(line, entry)
     except _FeedFault as fault:
-        return _faulty_entry(line, position, str(fault))
-    except EhrError as error:
-        place = error.issues[0].expression or "resource"
-        return _faulty_entry(line, position, f"record-facts-failed-at-{place}")
+        return _faulty_line(line, position, str(fault))
 
 
-def consent_facts(resource: Mapping[str, Any], author: str | None) -> ConsentFacts:
-    """Return the facts of a version in the shape of silver's columns."""
-    record = record_facts(resource, author)
-    return ConsentFacts(
-        patients=tuple(sorted(record.patients)),
-        domain=record.domain,
-        episodes=join_with_bars(record.episodes),
-        clinical_date=record.clinical_ms,
-        directory=int(record.directory),
-        inner_domains=join_with_bars(record.inner_domains),
-        author_people=join_with_bars(record.author_people),
+def read_place(line: bytes) -> tuple[int | None, int | None]:
+    """Return a line's position or number of a decision; None where it has none."""
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None, None
+    if not isinstance(entry, dict):
+        return None, None
+    position, decision = entry.get("position"), entry.get("decision")
+    return (
+        position if _is_integer(position) else None,
+        decision if _is_integer(decision) else None,
     )
 
 
-def _build_entry(line: str, entry: Mapping[str, Any]) -> FeedEntry:
+def _parse_version(line: str, entry: Mapping[str, Any]) -> FeedLine:
     resource_type, resource_id = entry.get("type"), entry.get("id")
     version = entry.get("version")
     author, method = entry.get("author"), entry.get("method")
@@ -105,7 +104,8 @@ def _build_entry(line: str, entry: Mapping[str, Any]) -> FeedEntry:
         raise _FeedFault("feed-author-is-not-text")
     deleted = method == "DELETE"
     resource = None if deleted else _require_resource(entry, resource_type, resource_id)
-    return FeedEntry(
+    return FeedLine(
+        kind="version",
         key=str(entry["position"]),
         position=entry["position"],
         type=resource_type,
@@ -114,9 +114,54 @@ def _build_entry(line: str, entry: Mapping[str, Any]) -> FeedEntry:
         last_updated=str(entry.get("lastUpdated")),
         author=author,
         deleted=deleted,
-        facts=ConsentFacts() if resource is None else consent_facts(resource, author),
+        facts=_read_facts(entry),
         resource=None if resource is None else _resource_text(line, resource),
     )
+
+
+def _parse_decision(line: str, entry: Mapping[str, Any]) -> FeedLine:
+    resource_type, resource_id = entry.get("type"), entry.get("id")
+    if not isinstance(resource_type, str) or not isinstance(resource_id, str):
+        return FeedLine("rules", _digest(line), id=EVERYBODY)
+    key = f"{resource_type}/{resource_id}"
+    if "rules" in entry:
+        rules = entry["rules"]
+        is_understood = isinstance(rules, list) and all(map(_is_rule_row, rules))
+        return FeedLine("rules", key, id=resource_id, rules=_dump(rules) if is_understood else None)
+    version = entry.get("version")
+    if not _is_integer(version) or "facts" not in entry:
+        # Of a kind that is not known here: whatever it says is about this record's patients.
+        return FeedLine("rules", key, id=resource_id if resource_type == "Patient" else EVERYBODY)
+    return FeedLine(
+        "facts",
+        key,
+        type=resource_type,
+        id=resource_id,
+        version=version,
+        author=entry.get("author"),
+        facts=_read_facts(entry),
+    )
+
+
+def _is_rule_row(row: object) -> bool:
+    if not isinstance(row, dict) or row.get("table") not in RULE_TABLES:
+        return False
+    columns = TABLES[row["table"]]
+    # A column that is not known here may close more than is understood.
+    return row.keys() - {"table"} == {column.name for column in columns} and all(
+        isinstance(row[column.name], str if column.type == "TEXT" else int)
+        or (row[column.name] is None and column.nullable)
+        for column in columns
+    )
+
+
+def _read_facts(entry: Mapping[str, Any]) -> str | None:
+    facts = entry.get("facts")
+    try:
+        record_from_json(facts or {}, str(entry["type"]), str(entry["id"]), None)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return _dump(facts)
 
 
 def _require_resource(
@@ -143,9 +188,17 @@ def _resource_text(line: str, resource: Mapping[str, Any]) -> str:
     return orjson.dumps(resource).decode()
 
 
-def _faulty_entry(line: str, position: int | None, fault: str) -> FeedEntry:
-    key = hashlib.sha256(line.encode()).hexdigest() if position is None else str(position)
-    return FeedEntry(key=key, position=position, resource=line, fault=fault)
+def _faulty_line(line: str, position: int | None, fault: str) -> FeedLine:
+    key = _digest(line) if position is None else str(position)
+    return FeedLine("fault", key=key, position=position, resource=line, fault=fault)
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+def _dump(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _is_integer(value: object) -> bool:

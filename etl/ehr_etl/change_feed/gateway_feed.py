@@ -24,52 +24,46 @@ class HttpFeed:
     # The epoch that the asked positions belong to; empty where that is not known.
     epoch: str = ""
 
-    def open_epoch(self, after: int, epoch: str) -> FeedEpoch | None:
-        """Return the present epoch; Conflict when a position of an epoch is not of its past."""
-        return FeedEpoch.from_headers(replace(self, epoch=epoch, limit=1)._get(after).headers)
+    def open_epoch(self, after: int, decisions: int, epoch: str) -> FeedEpoch | None:
+        """Return the present epoch; Conflict when a place in an epoch is not of its past."""
+        asked = replace(self, epoch=epoch, limit=1)
+        return FeedEpoch.from_headers(asked._get(after, decisions).headers)
 
     def at_epoch(self, epoch: str) -> HttpFeed:
         """Return the same feed, whose pages are of that epoch or refused."""
         return replace(self, epoch=epoch)
 
-    def pages(self, after: int) -> Iterator[bytes]:
+    def pages(self, after: int, decisions: int) -> Iterator[bytes]:
         """Yield the gateway's pages until it has nothing new."""
         while True:
-            response = self._get(after)
+            response = self._get(after, decisions)
             if not response.content.strip():
                 return
             yield response.content
-            next_position = int(response.headers["X-Feed-Next"])
-            if next_position <= after:
+            place = (after, decisions)
+            after = int(response.headers["X-Feed-Next"])
+            decisions = int(response.headers["X-Feed-Decisions"])
+            if after < place[0] or decisions < place[1] or (after, decisions) == place:
                 raise Fault("The gateway's feed did not move on: its X-Feed-Next is not greater.")
-            after = next_position
 
-    def held_fact_pages(self) -> Iterator[bytes]:
-        """Yield the pages of the facts held beside resources, all that there are."""
-        return self._pages_by_key("/feed/held-facts")
+    def wait_for_change(self, after: int, decisions: int, seconds: float) -> bool:
+        """Return whether something comes after a place within some seconds: a long poll."""
+        response = replace(self, limit=1)._get(after, decisions, wait=seconds)
+        return bool(response.content.strip())
 
-    def membership_pages(self) -> Iterator[bytes]:
-        """Yield the pages of who belongs to an organisation by account, all that there are."""
-        return self._pages_by_key("/feed/memberships")
-
-    def _pages_by_key(self, path: str) -> Iterator[bytes]:
-        after = ""
-        while True:
-            parameters: dict[str, str | int] = {"after": after, "limit": self.limit}
-            response = self._request(path, parameters)
-            if response.content.strip():
-                yield response.content
-            if "X-Feed-Next" not in response.headers:
-                return
-            after = response.headers["X-Feed-Next"]
-
-    def _get(self, after: int) -> httpx.Response:
-        parameters: dict[str, str | int] = {"after": after, "limit": self.limit}
+    def _get(self, after: int, decisions: int, wait: float = 0) -> httpx.Response:
+        parameters: dict[str, str | int | float] = {
+            "after": after,
+            "decisions": decisions,
+            "limit": self.limit,
+        }
         if self.epoch:
             parameters["epoch"] = self.epoch
+        if wait:
+            parameters["wait"] = wait
         return self._request("/feed", parameters)
 
-    def _request(self, path: str, parameters: Mapping[str, str | int]) -> httpx.Response:
+    def _request(self, path: str, parameters: Mapping[str, str | int | float]) -> httpx.Response:
         try:
             response = self.client.get(
                 path, params=parameters, headers={"Authorization": f"Bearer {self.token}"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ from ehr_fhir.jurisdiction import JURISDICTION
 BASE = JURISDICTION.fhir_base
 # Whether an expectation was met. Some allow a share of rows, so the counts do not tell.
 QUALITY_PASSED_URL = f"{BASE}/StructureDefinition/quality-passed"
+_MEASURE = f"{BASE}/Measure/lake-quality-"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
 
 Json = dict[str, Any]  # a FHIR resource
@@ -54,13 +55,26 @@ def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Jso
         raise Unprocessable(f"The gateway refused the reports with status {response.status_code}.")
 
 
+def is_own_report(entry: Mapping[str, Any]) -> bool:
+    """Say whether a line of the feed is a version of a report that the lake itself sent.
+
+    The results of the quality gate are no input of it: each run would give a change to the next.
+    """
+    resource = entry.get("resource")
+    return (
+        entry.get("type") == "MeasureReport"
+        and isinstance(resource, dict)
+        and str(resource.get("measure", "")).startswith(_MEASURE)
+    )
+
+
 def _build_report(table: TableQuality, at: str) -> Json:
     return {
         "resourceType": "MeasureReport",
         "id": table.table.replace("_", "-"),
         "status": "complete",
         "type": "summary",
-        "measure": f"{BASE}/Measure/lake-quality-{table.table.replace('_', '-')}",
+        "measure": f"{_MEASURE}{table.table.replace('_', '-')}",
         "date": at,
         "reporter": {"reference": "Organization/ehr-commons"},
         "period": {"start": at, "end": at},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 
 from ehr_fhir.errors import Fault
@@ -45,6 +47,12 @@ def load_quality_rules(text: str | None = None) -> QualityRules:
     if len({rule.name for rule in rules}) != len(rules):
         raise Fault("data_quality/rules.toml names two rules alike.")
     return QualityRules(elements, rules)
+
+
+def rules_digest() -> str:
+    """Return a digest of the rules, and of this version, by which silver is made."""
+    content = (files(__package__) / "rules.toml").read_bytes() + version("ehr-commons").encode()
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _rule_sql(rule: QualityRule) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import Lake
-from ehr_etl.sql_on_fhir import ViewDefinition
+from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, run_view
 from ehr_fhir.errors import Conflict, NotFound
 
@@ -20,7 +22,7 @@ def run_deid_view(lake: Lake, view: ViewDefinition, limits: QueryLimits | None =
 
 
 def open_records(lake: Lake, table: str, resource_type: str) -> Any:  # Any: an Arrow stream
-    """Return a table's records of one type as a stream; files of other types are not read."""
+    """Return a table's records of one type as a stream."""
     if not lake.has_table(table):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
     # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
@@ -39,3 +41,13 @@ def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
     return int(rows.num_rows)
+
+
+def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition:
+    """Keep the definition of a user's view beside its table-to-be, and return it."""
+    view = parse_view(content)
+    lake.views_folder.mkdir(parents=True, exist_ok=True)
+    partial = lake.views_folder / f"{view.name}.partial"
+    partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    partial.replace(lake.views_folder / f"{view.name}.json")
+    return view

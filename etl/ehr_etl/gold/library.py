@@ -62,8 +62,13 @@ def load_view(name: str) -> ViewDefinition:
 
 def read_view_file(file: Path) -> ViewDefinition:
     """Read a ViewDefinition from a file of the user's, or one of the library by its name."""
+    return parse_view(read_definition(file))
+
+
+def read_definition(file: Path) -> dict[str, Any]:
+    """Return the JSON of a ViewDefinition of the user's, or of one of the library by its name."""
     if str(file) in list_library_names():
-        return load_library_view(str(file))
+        return dict(orjson.loads((_LIBRARY / f"{file}.json").read_bytes()))
     if not file.is_file():
         raise NotFound(f"There is no file {file}.")
     try:
@@ -72,7 +77,7 @@ def read_view_file(file: Path) -> ViewDefinition:
         raise Invalid(f"{file.name} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise Invalid(f"{file.name} is not a ViewDefinition: a JSON object is needed.")
-    return parse_view(content)
+    return content
 
 
 def _list_names(folder: Traversable) -> tuple[str, ...]:

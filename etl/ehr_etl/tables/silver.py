@@ -1,224 +1,171 @@
-"""Silver: the latest good version of each resource; a version that breaks a rule is quarantined.
+"""Silver: the newest good version of each resource; a newer one that breaks a rule is quarantined.
 
-A batch may run twice after a crash. Both writes are idempotent: silver takes a version only if it
-is newer than its own, quarantine takes a line only once.
+What a line does to the state of its resource is one pure function (`ResourceState.take`), so that
+the tables do not depend on how the lines were cut into batches. `rebuild_sql` says the same of all
+lines at once.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-import orjson
 import pyarrow as pa
-from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ehr_etl.change_feed.entries import ConsentFacts, FeedEntry, consent_facts, parse_entry
-from ehr_etl.data_quality.rules import QualityRules, load_quality_rules
-from ehr_etl.lake import ENTRY_COLUMNS, FACT_COLUMNS, TABLES, Lake, create_table, read_table
+from ehr_etl.change_feed.entries import FeedLine, parse_line
+from ehr_etl.data_quality.rules import QualityRules
 
-PARSED_COLUMNS = (
-    f"key STRING, {ENTRY_COLUMNS}, deleted BOOLEAN, {FACT_COLUMNS}, resource STRING, fault STRING"
-)
-SILVER_COLUMNS = (
-    *("position", "type", "id", "version", "last_updated", "author", "deleted"),
-    *("patients", "domain", "episodes", "clinical_date", "directory"),
-    *("inner_domains", "author_people", "resource"),
-)
-QUARANTINE_COLUMNS = (
-    *("key", "position", "type", "id", "version", "last_updated", "author"),
-    *("reasons", "resource"),
-    "false AS released",
-)
+__all__ = [
+    "LINE_COLUMNS",
+    "ResourceState",
+    "SilverReport",
+    "check_batch",
+    "check_lines",
+    "parse_lines",
+]
 
-_PARSED_SCHEMA = pa.schema(
+Row = dict[str, Any]
+
+LINE_COLUMNS = (
+    "sequence LONG, kind STRING, key STRING, position LONG, type STRING, id STRING, version INT,"
+    " last_updated STRING, author STRING, deleted BOOLEAN, facts STRING, rules STRING,"
+    " resource STRING, fault STRING"
+)
+_ARROW_TYPES = {
+    "LONG": pa.int64(), "INT": pa.int32(), "STRING": pa.string(), "BOOLEAN": pa.bool_()
+}  # fmt: skip
+_LINE_SCHEMA = pa.schema(
     [
-        ("key", pa.string()),
-        ("position", pa.int64()),
+        (name, _ARROW_TYPES[kind])
+        for name, kind in (column.split() for column in LINE_COLUMNS.split(","))
+    ]
+)
+_CHECKED_SCHEMA = pa.schema(
+    [
+        ("sequence", pa.int64()),
         ("type", pa.string()),
         ("id", pa.string()),
         ("version", pa.int32()),
         ("last_updated", pa.string()),
-        ("author", pa.string()),
-        ("deleted", pa.bool_()),
-        ("patients", pa.list_(pa.string())),
-        ("domain", pa.string()),
-        ("episodes", pa.string()),
-        ("clinical_date", pa.int64()),
-        ("directory", pa.int32()),
-        ("inner_domains", pa.string()),
-        ("author_people", pa.string()),
         ("resource", pa.string()),
-        ("fault", pa.string()),
     ]
 )
-# Raised when versions give other facts than before: silver tables are worked out anew.
-FACTS_VERSION = "3"
-_SILVER_DDL = TABLES["silver"].columns
-_SILVER_SCHEMA = pa.schema(
-    [_PARSED_SCHEMA.field(name) for name in re.findall(r"(?:^|, )(\w+) ", _SILVER_DDL)]
+_VERSION_COLUMNS = (
+    *("position", "type", "id", "version", "last_updated", "author"),
+    *("deleted", "facts", "resource"),
 )
 
 
 @dataclass
 class SilverReport:
-    """How many lines the batches of one run took in, passed and quarantined, and why."""
+    """How many versions the run took in, passed and quarantined, and why."""
 
     taken: int = 0
     passed: int = 0
     quarantined: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
-
-def refresh_silver(spark: SparkSession, lake: Lake) -> SilverReport:
-    """Take every bronze line that was not taken yet into silver or quarantine."""
-    if lake.has_table("silver"):
-        renew_facts(spark, lake)
-    else:
-        create_table(spark, lake, "silver")
-        lake.facts_version.write_text(f"{FACTS_VERSION}\n", "utf-8")
-    create_table(spark, lake, "quarantine")
-    report, rules = SilverReport(), load_quality_rules()
-    query = (
-        spark.readStream.format("delta")
-        .load(str(lake.table_path("bronze")))
-        .writeStream.foreachBatch(
-            lambda batch, number: write_batch(lake, rules, batch, report),
-        )
-        .option("checkpointLocation", str(lake.checkpoint_path("silver")))
-        .trigger(availableNow=True)
-        .start()
-    )
-    query.awaitTermination()
-    return report
+    def count(self, reasons: Collection[str], number: int = 1) -> None:
+        """Count versions that broke some rules, or none."""
+        self.taken += number
+        self.passed += 0 if reasons else number
+        self.quarantined += number if reasons else 0
+        for reason in reasons:
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
 
 
-def renew_facts(spark: SparkSession, lake: Lake) -> None:
-    """Work out the facts of a silver table anew that another version of the rules made."""
-    version = lake.facts_version.read_text("utf-8") if lake.facts_version.exists() else ""
-    if version.strip() == FACTS_VERSION:
-        return
-    kept = ("position", "type", "id", "version", "last_updated", "author", "deleted", "resource")
-    rows = read_table(spark, lake, "silver").select(*kept).mapInArrow(_renew_batches, _SILVER_DDL)
-    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").partitionBy(
-        *TABLES["silver"].partitioned_by
-    ).save(str(lake.table_path("silver")))
-    lake.facts_version.write_text(f"{FACTS_VERSION}\n", "utf-8")
+@dataclass
+class ResourceState:
+    """The newest good version of a resource, and a newer one that waits in quarantine.
 
+    Both are rows without their bucket; `passed` collects the good versions that were taken.
+    """
 
-def write_batch(lake: Lake, rules: QualityRules, batch: DataFrame, report: SilverReport) -> None:
-    """Write one batch of bronze lines to quarantine and silver."""
-    checked = check_entries(parse_lines(batch), rules).persist()
-    try:
-        counts = checked.groupBy("reasons").count().collect()
-        _add_to_report(report, [(tuple(row["reasons"]), row["count"]) for row in counts])
-        if any(row["reasons"] for row in counts):
-            merge_into_quarantine(lake, checked.where("size(reasons) > 0"))
-        if any(not row["reasons"] for row in counts):
-            merge_into_silver(lake, keep_newest(checked.where("size(reasons) = 0")))
-    finally:
-        checked.unpersist()
+    current: Row | None = None
+    waiting: Row | None = None
+    passed: list[Row] = field(default_factory=list)
+
+    def take(self, line: FeedLine, reasons: Sequence[str]) -> None:
+        """Take one line about this resource; order within the feed matters, batches do not."""
+        if line.kind == "facts":
+            for row in (self.current, self.waiting):
+                if row is not None and row["version"] == line.version:
+                    row["facts"] = line.facts
+            return
+        row = {name: getattr(line, name) for name in _VERSION_COLUMNS}
+        if reasons:
+            if self.waiting is None or row["version"] >= self.waiting["version"]:
+                self.waiting = {**row, "reasons": list(reasons)}
+            return
+        self.pass_version(row)
+
+    def release(self, position: int) -> None:
+        """Take the waiting version as good, as a steward decided; nothing if it waits no more."""
+        if self.waiting is not None and self.waiting["position"] == position:
+            row, self.waiting = self.waiting, None
+            self.pass_version({name: row[name] for name in _VERSION_COLUMNS})
+
+    def pass_version(self, row: Row) -> None:
+        """Take a good version."""
+        self.passed.append(row)
+        if self.current is None or row["version"] >= self.current["version"]:
+            self.current = dict(row)
+
+    def settle(self) -> None:
+        """Drop a waiting version that a good one supersedes; a newer one holds the record."""
+        if self.current is None:
+            return
+        if self.waiting is not None and self.current["version"] >= self.waiting["version"]:
+            self.waiting = None
+        self.current["held"] = self.waiting is not None
 
 
 def parse_lines(lines: DataFrame) -> DataFrame:
-    """Turn bronze's column line into entries: the columns of PARSED."""
-    return lines.select("line").mapInArrow(_parse_batches, PARSED_COLUMNS)
+    """Turn bronze's columns sequence and line into LINE_COLUMNS."""
+    return lines.select("sequence", "line").mapInArrow(_parse_batches, LINE_COLUMNS)
 
 
-def check_entries(entries: DataFrame, rules: QualityRules) -> DataFrame:
+def check_lines(lines: DataFrame, rules: QualityRules) -> DataFrame:
     """Add reasons ARRAY<STRING>: the fault of the line, or the names of the rules it breaks."""
     reasons = (
         "CASE WHEN fault IS NOT NULL THEN array(fault)"
-        f" WHEN deleted THEN CAST(array() AS ARRAY<STRING>) ELSE {rules.reasons_sql()} END"
+        " WHEN deleted OR resource IS NULL THEN CAST(array() AS ARRAY<STRING>)"
+        f" ELSE {rules.reasons_sql()} END"
     )
     return (
-        entries.withColumn("r", F.from_json("resource", rules.elements))
+        lines.withColumn("r", F.from_json("resource", rules.elements))
         .withColumn("reasons", F.expr(reasons))
-        .drop("r", "fault")
+        .drop("r")
     )
 
 
-def keep_newest(entries: DataFrame) -> DataFrame:
-    """Keep the greatest version of each resource: the columns of silver."""
-    row = f"struct({', '.join(SILVER_COLUMNS)})"
-    return (
-        entries.groupBy("type", "id")
-        .agg(F.expr(f"max_by({row}, version) AS newest"))
-        .select("newest.*")
-    )
-
-
-def merge_into_silver(lake: Lake, rows: DataFrame) -> None:
-    """Upsert rows into silver, each only if newer than the version there."""
-    path = lake.table_path("silver").resolve()
-    # A plain append, because a MERGE costs seconds however small it is.
-    if is_empty_table(lake, "silver"):
-        rows.write.format("delta").mode("append").save(str(path))
-        return
-    rows.createOrReplaceTempView("silver_changes")
-    rows.sparkSession.sql(
-        f"MERGE INTO delta.`{path}` target USING silver_changes source"
-        " ON target.type = source.type AND target.id = source.id"
-        " WHEN MATCHED AND source.version > target.version THEN UPDATE SET *"
-        " WHEN NOT MATCHED THEN INSERT *"
-    )
-
-
-def merge_into_quarantine(lake: Lake, rows: DataFrame) -> None:
-    """Insert failing rows into quarantine, each line once."""
-    path = lake.table_path("quarantine").resolve()
-    # The feed may repeat a line, and a MERGE refuses two source rows of one key.
-    rows = rows.dropDuplicates(["key"]).selectExpr(*QUARANTINE_COLUMNS)
-    if is_empty_table(lake, "quarantine"):
-        rows.write.format("delta").mode("append").save(str(path))
-        return
-    rows.createOrReplaceTempView("quarantine_changes")
-    rows.sparkSession.sql(
-        f"MERGE INTO delta.`{path}` target USING quarantine_changes source"
-        " ON target.key = source.key WHEN NOT MATCHED THEN INSERT *"
-    )
-
-
-def is_empty_table(lake: Lake, name: str) -> bool:
-    """Say whether a table has no data files."""
-    return not DeltaTable(str(lake.table_path(name))).file_uris()
-
-
-def to_record_batch(entries: list[FeedEntry]) -> pa.RecordBatch:
-    """Return entries as Arrow columns in the order of PARSED_COLUMNS."""
+def check_batch(
+    spark: SparkSession, lines: Iterable[tuple[int, FeedLine]], rules: QualityRules
+) -> dict[int, list[str]]:
+    """Return sequence -> broken rules, of those versions of a batch that break any."""
     rows = [
-        {
-            **{name: getattr(entry, name) for name in _PARSED_SCHEMA.names if hasattr(entry, name)},
-            **{name: getattr(entry.facts, name) for name in ConsentFacts.__dataclass_fields__},
-        }
-        for entry in entries
+        {"sequence": sequence, **{name: getattr(line, name) for name in _CHECKED_SCHEMA.names[1:]}}
+        for sequence, line in lines
+        if line.kind == "version" and line.resource is not None
     ]
-    return pa.RecordBatch.from_pylist(rows, schema=_PARSED_SCHEMA)
+    if not rows:
+        return {}
+    frame = spark.createDataFrame(pa.Table.from_pylist(rows, schema=_CHECKED_SCHEMA))
+    checked = check_lines(
+        frame.selectExpr("*", "CAST(NULL AS STRING) AS fault", "false AS deleted"), rules
+    )
+    broken = checked.where("size(reasons) > 0").select("sequence", "reasons").toArrow()
+    return {row["sequence"]: row["reasons"] for row in broken.to_pylist()}
 
 
 def _parse_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    names = [item.name for item in fields(FeedLine)]
     for batch in batches:
-        yield to_record_batch([parse_entry(line) for line in batch.column("line").to_pylist()])
-
-
-def _renew_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        rows = []
-        for row in batch.to_pylist():
-            facts = ConsentFacts()
-            if not row["deleted"]:
-                facts = consent_facts(orjson.loads(row["resource"]), row["author"])
-            rows.append({**row, **asdict(facts), "patients": list(facts.patients)})
-        yield pa.RecordBatch.from_pylist(rows, schema=_SILVER_SCHEMA)
-
-
-def _add_to_report(report: SilverReport, counts: list[tuple[tuple[str, ...], int]]) -> None:
-    for reasons, count in counts:
-        report.taken += count
-        report.passed += 0 if reasons else count
-        report.quarantined += count if reasons else 0
-        for reason in reasons:
-            report.reasons[reason] = report.reasons.get(reason, 0) + count
+        rows: list[Mapping[str, Any]] = []
+        for sequence, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            line = parse_line(text)
+            rows.append({"sequence": sequence, **{name: getattr(line, name) for name in names}})
+        yield pa.RecordBatch.from_pylist(rows, schema=_LINE_SCHEMA)

@@ -36,19 +36,25 @@ def list_files(settings: GatewaySettings, *, without_lake: bool) -> Iterator[Pat
             yield from walk_files(path)
 
 
-def list_lake(lake: Path) -> Iterator[Path]:
-    """Yield the lake's files: stream checkpoints, then the tables' Delta logs, then data files.
+_WRITTEN_LAST = frozenset({"decisions", "places"})
 
-    Each refers to those after it. A copy made during a run is like the lake after an
-    interrupted run, which the next run continues: a stream whose checkpoint is behind its table
-    repeats a batch, and the table skips a batch that it has.
+
+def list_lake(lake: Path) -> Iterator[Path]:
+    """Yield the lake's files: its progress, then the tables' Delta logs, then data files.
+
+    A copy made during a run is like the lake after an interrupted run, which the next run repeats
+    from what the progress says; so that is copied first. Where old rows are, and what was decided
+    before, is written last by a run, and must not be newer than the other tables.
     """
     paths = list(walk_files(lake))
 
     def sort_key(path: Path) -> tuple[int, Path]:
         parts = path.relative_to(lake).parts
-        rank = 0 if parts[0] == "checkpoints" else 1 if "_delta_log" in parts else 2
-        return rank, path
+        if len(parts) == 1:
+            return 0, path
+        if "_delta_log" in parts:
+            return 1 if parts[0] in _WRITTEN_LAST else 2, path
+        return 3, path
 
     yield from sorted(paths, key=sort_key)
     # Files that appeared while the logs were being copied: the logs may refer to them.

@@ -317,8 +317,8 @@ def test_databases_and_the_lake_in_the_data_folder_are_copied_as_they_are_in_use
     registry.execute("CREATE TABLE model (name TEXT)")
     registry.execute("INSERT INTO model VALUES ('readmission')")
     registry.commit()  # it is in the log beside the file still
-    lake = ("checkpoints/bronze/offsets/0", "bronze/_delta_log/0.json", "bronze/part.parquet",
-            "landing/1-2.ndjson")  # fmt: skip
+    lake = ("progress.json", "bronze/_delta_log/0.json", "places/_delta_log/0.json",
+            "bronze/part.parquet")  # fmt: skip
     for name in lake:
         (data / "lake" / name).parent.mkdir(parents=True, exist_ok=True)
         (data / "lake" / name).write_text(name)
@@ -333,10 +333,11 @@ def test_databases_and_the_lake_in_the_data_folder_are_copied_as_they_are_in_use
     }
     with closing(sqlite3.connect(settings.data / "mlflow" / "mlflow.db")) as restored:
         assert restored.execute("SELECT name FROM model").fetchall() == [("readmission",)]
-    # A stream is never ahead of its table, nor a table's log of its files.
-    order = [path.relative_to(data / "lake") for path in list_lake(data / "lake")]
-    assert [str(path.parts[0 if path.parts[0] == "checkpoints" else -2]) for path in order] == [
-        "checkpoints", "_delta_log", "bronze", "landing",
+    # Progress is never ahead of a table, what is written last of the others, a log of its files.
+    order = [str(path.relative_to(data / "lake")) for path in list_lake(data / "lake")]
+    assert order == [
+        "progress.json", "places/_delta_log/0.json", "bronze/_delta_log/0.json",
+        "bronze/part.parquet",
     ]  # fmt: skip
     back_up(furnished, tmp_path / "small", without_lake=True)
     if furnished.gateway.store.embedded:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 from typer.testing import CliRunner
 
 from ehr_cli.main import app
+from ehr_etl.lake import TABLES, Lake
+from ehr_etl.tables.bucketed import append_rows, create_tables
+from ehr_etl.tables.quarantine import released_positions
 
 ROW = {
     "key": "7",
@@ -21,17 +23,19 @@ ROW = {
     "author": "ha-harbour",
     "reasons": ["period-in-order"],
     "resource": '{"note": "CHAN Tai Man"}',
-    "released": False,
 }
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     broken = {**ROW, "key": "x", "position": None, "type": None, "id": None, "version": None}
-    released = {**ROW, "key": "8", "position": 8, "id": "enc-released", "released": True}
-    table = tmp_path / "lake" / "quarantine"
-    table.parent.mkdir()
-    write_deltalake(str(table), pa.Table.from_pylist([broken, ROW, released]))
+    create_tables(Lake(tmp_path / "lake"))
+    rows = [{"bucket": 0, "deleted": False, **row} for row in (broken, ROW)]
+    append_rows(
+        Lake(tmp_path / "lake"),
+        "quarantine",
+        pa.Table.from_pylist(rows, schema=TABLES["quarantine"].schema),
+    )
     return tmp_path
 
 
@@ -43,7 +47,7 @@ def test_what_waits_is_listed_with_its_reasons_and_without_its_content(data: Pat
     assert result.exit_code == 0, result.output
     assert "Encounter/enc-bad" in result.output and "period-in-order" in result.output
     assert "not a record" in result.output
-    assert "enc-released" not in result.output and "CHAN" not in result.output
+    assert "CHAN" not in result.output
 
 
 @pytest.mark.parametrize("position", ["8", "999"])
@@ -54,6 +58,13 @@ def test_only_what_waits_is_released(data: Path, position: str) -> None:
 
     assert result.exit_code == 14
     assert f"position {position}" in result.output
+
+
+def test_a_release_is_kept_for_the_next_run(data: Path) -> None:
+    result = CliRunner().invoke(app, ["lake", "quarantine", "release", "7", "--data", str(data)])
+
+    assert result.exit_code == 0, result.output
+    assert released_positions(Lake(data / "lake")) == [7]
 
 
 def test_an_empty_lake_has_nothing_waiting(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Landing the feed: whole pages, each position once, resumable."""
+"""Taking in the feed: whole pages, each position once, resumable."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import httpx
 import pytest
 
 from ehr_etl.change_feed.gateway_feed import HttpFeed
-from ehr_etl.change_feed.landing import last_landed_position, pull_feed
 from ehr_etl.lake import Lake
+from ehr_etl.tables import bronze
+from ehr_etl.tables.bronze import (
+    FeedCursor,
+    FeedSource,
+    read_lines,
+    stored_cursor,
+    take_in_feed,
+)
+from ehr_etl.tables.bucketed import create_tables
 from ehr_fhir.errors import Conflict, Fault, Forbidden, Unauthorized, Unavailable
 from tests.lib.feed_lines import feed_line, feed_page
 
@@ -23,72 +31,75 @@ def _patients(count: int) -> list[dict[str, str]]:
 @dataclass
 class _Pages:
     content: list[bytes]
-    asked: list[int] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
 
-    def pages(self, after: int) -> Iterator[bytes]:
-        self.asked.append(after)
+    def pages(self, after: int, decisions: int) -> Iterator[bytes]:
+        self.asked.append((after, decisions))
         yield from self.content
 
 
-def test_a_page_lands_under_the_name_of_its_positions(tmp_path: Path) -> None:
+def _take_in(feed: FeedSource, lake: Lake) -> FeedCursor:
+    create_tables(lake)
+    return take_in_feed(feed, lake, stored_cursor(lake))
+
+
+def test_lines_are_kept_as_received_and_numbered(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
+    pages = [feed_page(_patients(3)), feed_page(_patients(2), start=4)]
 
-    report = pull_feed(_Pages([feed_page(_patients(3)), feed_page(_patients(2), start=4)]), lake)
+    cursor = _take_in(_Pages(pages), lake)
 
-    names = sorted(file.name for file in lake.landing_folder.iterdir())
-    assert names == [
-        "000000000000001-000000000000003.ndjson",
-        "000000000000004-000000000000005.ndjson",
-    ]
-    assert (report.lines, report.last_position) == (5, 5)
+    texts = [line for page in pages for line in page.decode().splitlines()]
+    assert list(read_lines(lake, 0, 5)) == list(enumerate(texts, 1))
+    assert list(read_lines(lake, 3, 4)) == [(4, texts[3])]
+    assert cursor == FeedCursor(position=5, decision=0, sequence=5)
 
 
-def test_a_pull_resumes_after_the_last_landed_position(tmp_path: Path) -> None:
+def test_the_feed_is_read_on_where_bronze_ends(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    pull_feed(_Pages([feed_page(_patients(3))]), lake)
+    _take_in(_Pages([feed_page(_patients(3)) + b'{"decision": 8}']), lake)
     again = _Pages([feed_page(_patients(3)) + feed_line(4, _patients(1)[0])])
 
-    report = pull_feed(again, lake)
+    cursor = _take_in(again, lake)
 
-    assert again.asked == [3]
-    assert (report.lines, last_landed_position(lake)) == (1, 4)
+    assert again.asked == [(3, 8)]
+    assert cursor == stored_cursor(lake) == FeedCursor(position=4, decision=8, sequence=5)
 
 
-def test_a_crash_while_writing_leaves_no_half_landed_page(
+def test_a_crash_while_writing_leaves_no_half_of_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = Lake(tmp_path)
 
-    def crash(self: Path, target: Path) -> Path:
+    def crash(*arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "rename", crash)
-        pull_feed(_Pages([feed_page(_patients(3))]), lake)
+        patch.setattr(bronze, "append_rows", crash)
+        _take_in(_Pages([feed_page(_patients(3))]), lake)
 
-    assert last_landed_position(lake) == 0
-    assert pull_feed(_Pages([feed_page(_patients(3))]), lake).lines == 3
+    assert stored_cursor(lake) == FeedCursor()
+    assert _take_in(_Pages([feed_page(_patients(3))]), lake).sequence == 3
 
 
-def test_an_unreadable_line_lands_with_its_page(tmp_path: Path) -> None:
+def test_an_unreadable_line_is_kept_with_its_page(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
 
-    pull_feed(_Pages([b"{broken\n" + feed_page(_patients(1))]), lake)
+    _take_in(_Pages([b"{broken\n" + feed_page(_patients(1))]), lake)
 
-    (file,) = lake.landing_folder.iterdir()
-    assert file.read_bytes().startswith(b"{broken\n")
+    assert next(read_lines(lake, 0, 1)) == (1, "{broken")
 
 
-def test_an_unreadable_line_of_a_page_sent_again_lands_once(tmp_path: Path) -> None:
+def test_an_unreadable_line_of_a_page_sent_again_is_kept_once(tmp_path: Path) -> None:
     lake, page = Lake(tmp_path), feed_page(_patients(2)) + b"{broken\n"
-    pull_feed(_Pages([page]), lake)
+    first = _take_in(_Pages([page]), lake)
 
-    assert pull_feed(_Pages([page]), lake).lines == 0
+    assert _take_in(_Pages([page]), lake) == first
 
 
 def test_a_page_without_any_position_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="no line with a position"):
-        pull_feed(_Pages([b"{broken\n"]), Lake(tmp_path))
+        _take_in(_Pages([b"{broken\n"]), Lake(tmp_path))
 
 
 def _gateway(handler: object) -> httpx.Client:
@@ -103,9 +114,10 @@ def test_the_http_feed_follows_the_next_position_until_nothing_is_new() -> None:
         after = int(request.url.params["after"])
         asked.append((request.url.params["after"], request.headers["Authorization"]))
         body = feed_page(_patients(2), start=after + 1) if after < 4 else b""
-        return httpx.Response(200, content=body, headers={"X-Feed-Next": str(after + 2)})
+        headers = {"X-Feed-Next": str(after + 2), "X-Feed-Decisions": "0"}
+        return httpx.Response(200, content=body, headers=headers)
 
-    pages = list(HttpFeed(_gateway(answer), "secret", limit=2).pages(0))
+    pages = list(HttpFeed(_gateway(answer), "secret", limit=2).pages(0, 0))
 
     assert len(pages) == 2
     assert asked == [("0", "Bearer secret"), ("2", "Bearer secret"), ("4", "Bearer secret")]
@@ -118,16 +130,17 @@ def test_a_refusal_of_the_gateway_is_said_plainly(status: int, error: type[Excep
     client = _gateway(lambda request: httpx.Response(status))
 
     with pytest.raises(error):
-        list(HttpFeed(client, "t").pages(0))
+        list(HttpFeed(client, "t").pages(0, 0))
+
+
+STUCK = {"X-Feed-Next": "0", "X-Feed-Decisions": "0"}
 
 
 def test_a_feed_that_does_not_move_on_is_a_fault() -> None:
-    client = _gateway(
-        lambda request: httpx.Response(200, content=b"{}", headers={"X-Feed-Next": "0"})
-    )
+    client = _gateway(lambda request: httpx.Response(200, content=b"{}", headers=STUCK))
 
     with pytest.raises(Fault, match="did not move on"):
-        list(HttpFeed(client, "t").pages(0))
+        list(HttpFeed(client, "t").pages(0, 0))
 
 
 @dataclass
@@ -149,6 +162,7 @@ class _Store:
         )
         headers = {
             "X-Feed-Next": str(self.last),
+            "X-Feed-Decisions": "0",
             "X-Feed-Store": self.store,
             "X-Feed-Epoch": self.epoch,
         }
@@ -160,12 +174,12 @@ class _Store:
 
 def test_a_lake_goes_on_in_the_epoch_after_a_restore_of_what_it_has_read(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    pull_feed(_Store().feed(), lake)
+    _take_in(_Store().feed(), lake)
 
-    report = pull_feed(_Store("e2", past={"e1": 3}, last=5).feed(), lake)
+    report = _take_in(_Store("e2", past={"e1": 3}, last=5).feed(), lake)
 
-    assert (report.lines, report.last_position) == (2, 5)
-    assert pull_feed(_Store("e2", past={"e1": 3}, last=6).feed(), lake).lines == 1
+    assert (report.sequence, report.position) == (5, 5)
+    assert _take_in(_Store("e2", past={"e1": 3}, last=6).feed(), lake).sequence == 6
 
 
 @pytest.mark.parametrize(
@@ -183,18 +197,18 @@ def test_a_lake_that_read_further_than_the_restored_store_is_refused(
     tmp_path: Path, restored: _Store
 ) -> None:
     lake = Lake(tmp_path)
-    pull_feed(_Store().feed(), lake)
+    _take_in(_Store().feed(), lake)
 
     with pytest.raises(Conflict, match=f"Remove the folder {tmp_path}"):
-        pull_feed(restored.feed(), lake)
+        _take_in(restored.feed(), lake)
 
-    assert last_landed_position(lake) == 3
+    assert stored_cursor(lake).position == 3
 
 
 def test_a_lake_of_before_epochs_takes_the_present_one(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    pull_feed(_Pages([feed_page(_patients(3))]), lake)
+    _take_in(_Pages([feed_page(_patients(3))]), lake)
 
-    assert pull_feed(_Store(last=4).feed(), lake).lines == 1
+    assert _take_in(_Store(last=4).feed(), lake).sequence == 4
     with pytest.raises(Conflict):
-        pull_feed(_Store("e2", last=4).feed(), lake)
+        _take_in(_Store("e2", last=4).feed(), lake)

@@ -1,0 +1,48 @@
+"""Progress of the writer: up to which line of the feed every table is brought, and how it is cut.
+
+It is written last, whole and flushed, so after a crash the lines after it are done again. Doing
+them again changes nothing: each table is made of its inputs, not of what was there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+from ehr_etl.lake import Lake
+
+__all__ = ["Progress", "load_progress", "save_progress"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`sequence`: the last line applied. `buckets`: in how many each table is cut."""
+
+    sequence: int = 0
+    buckets: int = 0
+    # By which rules, keys and views each table was made.
+    digests: dict[str, str] = field(default_factory=dict)
+    # The version that each table had after its last upkeep.
+    maintained: dict[str, int] = field(default_factory=dict)
+
+
+def load_progress(lake: Lake) -> Progress:
+    """Return the progress of a lake, that of an empty one before the first run."""
+    if not lake.progress_file.exists():
+        return Progress()
+    return Progress(**orjson.loads(lake.progress_file.read_bytes()))
+
+
+def save_progress(lake: Lake, progress: Progress) -> None:
+    """Keep the progress on disk, whole or not at all, if it is another than the one there."""
+    content = orjson.dumps(asdict(progress), option=orjson.OPT_SORT_KEYS)
+    if lake.progress_file.exists() and lake.progress_file.read_bytes() == content:
+        return
+    partial = lake.progress_file.with_suffix(".partial")
+    with partial.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(lake.progress_file)

@@ -1,0 +1,63 @@
+"""Where a lake is: how far its tables follow the feed, and their sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from deltalake import DeltaTable
+
+from ehr_etl.gold.tables import gold_table_name, list_gold_views
+from ehr_etl.lake import TABLES, Lake, count_rows
+from ehr_etl.progress import load_progress
+from ehr_etl.tables.bronze import stored_cursor
+
+__all__ = ["LakeStatus", "TableStatus", "read_status"]
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """A table: its rows, its files in use, and the bytes of all its files on disk."""
+
+    table: str
+    version: int
+    rows: int
+    files: int
+    bytes_in_use: int
+    bytes_on_disk: int
+
+
+@dataclass(frozen=True)
+class LakeStatus:
+    """How far the feed is read, how many lines of it wait to be applied, and the tables."""
+
+    position: int
+    decision: int
+    lines_received: int
+    lines_waiting: int
+    buckets: int
+    tables: tuple[TableStatus, ...]
+
+
+def read_status(lake: Lake) -> LakeStatus:
+    """Read the status of a lake, while it is written or not."""
+    progress, cursor = load_progress(lake), stored_cursor(lake)
+    names = [*TABLES, *map(gold_table_name, list_gold_views(lake))]
+    return LakeStatus(
+        position=cursor.position,
+        decision=cursor.decision,
+        lines_received=cursor.sequence,
+        lines_waiting=cursor.sequence - progress.sequence,
+        buckets=progress.buckets,
+        tables=tuple(_read_table(lake, name) for name in names if lake.has_table(name)),
+    )
+
+
+def _read_table(lake: Lake, name: str) -> TableStatus:
+    folder = lake.table_path(name)
+    table = DeltaTable(str(folder))
+    actions: Any = table.get_add_actions(flatten=True)
+    sizes = actions.column("size_bytes").to_pylist() if actions.num_rows else []
+    on_disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return TableStatus(name, table.version(), count_rows(lake, name), len(sizes), sum(sizes),
+                       on_disk)  # fmt: skip

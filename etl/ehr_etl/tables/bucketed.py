@@ -1,0 +1,180 @@
+"""Delta tables in buckets: rows are replaced by key, and only the files of their buckets are read.
+
+A bucket is a partition of a few thousand rows. To change a row the files of its bucket are read,
+changed and written in one commit, so the cost does not grow with the table. The condition of a
+commit names numbers of buckets and no key: nothing of a record gets into Delta's log.
+
+All records of a patient are in one bucket, so that what is decided about a patient touches few
+files. Buckets are made with a secret: from a bucket's number nobody learns whose rows it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+
+from ehr_etl.lake import BUCKET, TABLES, Lake
+
+__all__ = [
+    "Buckets",
+    "Layout",
+    "append_rows",
+    "create_tables",
+    "delete_keys_and_add",
+    "iterate_buckets",
+    "read_buckets",
+    "table_properties",
+]
+
+# Buckets read and written in one commit: some dozens of MB of rows at once. Chosen.
+_BUCKETS_PER_COMMIT = 64
+_WRITER = WriterProperties(compression="ZSTD")
+# Old files are deleted by the lake's own upkeep, checkpoints keep the log short to read.
+_PROPERTIES: Mapping[str, str] = {
+    "delta.checkpointInterval": "50",
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.enableExpiredLogCleanup": "true",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many buckets the tables of a lake have, and the secret by which rows get theirs."""
+
+    buckets: int
+    secret: bytes
+
+    def place(self, text: str) -> int:
+        """Return the bucket of a text, such as `Patient/p1`."""
+        digest = hmac.new(self.secret, b"bucket " + text.encode(), hashlib.sha256).digest()
+        return int.from_bytes(digest[:8], "big") % self.buckets
+
+    def record_place(self, patients: Collection[str], resource_type: str, resource_id: str) -> int:
+        """Return the bucket of a record: that of its first patient, or its own."""
+        first = min(patients, default=None)
+        return self.place(f"{resource_type}/{resource_id}" if first is None else f"Patient/{first}")
+
+
+Buckets = Mapping[int, Collection[str]]
+
+
+def table_properties(name: str, more: Mapping[str, str] | None = None) -> dict[str, str | None]:
+    """Return the Delta properties of a table; gold tables have no statistics."""
+    spec = TABLES.get(name)
+    statistics: dict[str, str] = (
+        {"delta.dataSkippingStatsColumns": ",".join(spec.statistics)}
+        if spec and spec.statistics
+        else {"delta.dataSkippingNumIndexedCols": "0"}
+    )
+    return {**_PROPERTIES, **statistics, **(more or {})}
+
+
+def create_tables(lake: Lake) -> None:
+    """Create the registered tables that are not there yet, empty."""
+    for name, spec in TABLES.items():
+        if not lake.has_table(name):
+            DeltaTable.create(
+                str(lake.table_path(name)),
+                spec.schema,
+                partition_by=spec.partitioned_by,
+                configuration=table_properties(name),
+            )
+
+
+def append_rows(
+    lake: Lake, name: str, rows: pa.Table, progress: Mapping[str, int] | None = None
+) -> None:
+    """Append rows in one commit, and with them how far something is taken in."""
+    transactions = [Transaction(app, number) for app, number in (progress or {}).items()]
+    write_deltalake(
+        str(lake.table_path(name)),
+        rows,
+        mode="append",
+        writer_properties=_WRITER,
+        commit_properties=CommitProperties(app_transactions=transactions),
+    )
+
+
+def read_buckets(table: DeltaTable, buckets: Iterable[int], *, column: str = BUCKET) -> pa.Table:
+    """Return the rows of some buckets."""
+    condition = pc.field(column).isin(pa.array(sorted(set(buckets)), pa.int32()))
+    return pa.table(table.to_pyarrow_dataset().to_table(filter=condition))
+
+
+def iterate_buckets(
+    lake: Lake, name: str, buckets: Iterable[int], *, column: str = BUCKET
+) -> Iterator[pa.Table]:
+    """Yield the rows of some buckets, some dozens of buckets at a time."""
+    remaining = sorted(set(buckets))
+    if not remaining:
+        return
+    table = DeltaTable(str(lake.table_path(name)))
+    for start in range(0, len(remaining), _BUCKETS_PER_COMMIT):
+        yield read_buckets(table, remaining[start : start + _BUCKETS_PER_COMMIT], column=column)
+
+
+def delete_keys_and_add(
+    lake: Lake,
+    name: str,
+    removed: Buckets,
+    added: pa.Table,
+    key_of: Callable[[pa.Table], Any],
+    *,
+    column: str = BUCKET,
+) -> bool:
+    """Take rows out of buckets by their key, put others in; return whether anything was written.
+
+    `removed` has the keys by bucket; `key_of` returns the column of keys of some rows. What is as
+    it was is not written.
+    """
+    added_buckets = set(added.column(column).to_pylist())
+    buckets = sorted(added_buckets | set(removed))
+    if not buckets:
+        return False
+    table = DeltaTable(str(lake.table_path(name)))
+    is_changed = False
+    for start in range(0, len(buckets), _BUCKETS_PER_COMMIT):
+        chosen = buckets[start : start + _BUCKETS_PER_COMMIT]
+        old = read_buckets(table, chosen, column=column)
+        new = added.filter(_is_in(added.column(column), chosen)).select(old.column_names)
+        gone = {key for bucket in chosen for key in removed.get(bucket, ())}
+        kept = old.filter(pc.invert(pc.is_in(key_of(old), pa.array(sorted(gone), pa.string()))))
+        rows = pa.concat_tables([kept, new.cast(old.schema)])
+        order = _order(rows, column)
+        rows = rows.sort_by(order)
+        if rows.equals(old.sort_by(order)):
+            continue
+        write_deltalake(
+            table,
+            rows,
+            mode="overwrite",
+            predicate=f"{column} IN ({', '.join(map(str, chosen))})",
+            writer_properties=_WRITER,
+        )
+        is_changed = True
+    return is_changed
+
+
+def _order(rows: pa.Table, column: str) -> list[tuple[str, str]]:
+    names = [
+        name
+        for name in ("type", "id", "key", "patient", "place", "_key")
+        if name in rows.column_names
+    ]
+    others = [
+        field.name
+        for field in rows.schema
+        if field.name not in (*names, column) and not pa.types.is_nested(field.type)
+    ]
+    return [(name, "ascending") for name in (column, *names, *others)]
+
+
+def _is_in(values: Any, chosen: Collection[int]) -> Any:
+    return pc.is_in(values, pa.array(sorted(chosen), pa.int32()))

@@ -1,0 +1,95 @@
+"""Decisions: what the gateway's rules say of each patient, and what follows for research.
+
+The gateway sends the rule rows as its own transactions wrote them; nothing is read out of a Consent
+here. Whoever's rules are not understood is in doubt, and in doubt nothing goes to research.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from ehr_etl.change_feed.entries import EVERYBODY
+from ehr_privacy.consent import Record, RuleRow, Rules, decide_research, record_from_json
+
+__all__ = ["ClosedRecords", "PatientDecision", "decide_record", "next_change_ms"]
+
+
+@dataclass(frozen=True)
+class PatientDecision:
+    """The rule rows of a patient as JSON, None if they are not understood; `gone` if deleted."""
+
+    rules: str | None = "[]"
+    gone: bool = False
+
+    @cached_property
+    def rows(self) -> tuple[RuleRow, ...]:
+        """Return the rule rows; none of a patient in doubt."""
+        return tuple(
+            RuleRow(row["table"], {name: row[name] for name in row if name != "table"})
+            for row in orjson.loads(self.rules or "[]")
+        )
+
+
+@dataclass
+class ClosedRecords:
+    """How many records of a batch research may not use, by reason, and the patients in doubt."""
+
+    reasons: dict[str, int] = field(default_factory=dict)
+    patients_in_doubt: set[str] = field(default_factory=set)
+
+    def count(self, reason: str) -> None:
+        """Count one closed record."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+def decide_record(
+    row: Mapping[str, Any],
+    decisions: Mapping[str, PatientDecision],
+    now_ms: int,
+    closed: ClosedRecords,
+) -> Record | None:
+    """Return the facts of a row of silver that research may use; None, counted, if it may not."""
+    if row["deleted"] or row["resource"] is None:
+        return None
+    if row["held"]:
+        # The newer version may close what the older one left open.
+        closed.count("newer-version-in-quarantine")
+        return None
+    if row["facts"] is None:
+        closed.count("facts-in-doubt")
+        return None
+    record = record_from_json(orjson.loads(row["facts"]), row["type"], row["id"], row["author"])
+    about = [*sorted(record.patients), EVERYBODY]
+    known = {patient: decisions[patient] for patient in about if patient in decisions}
+    doubtful = {patient for patient, decision in known.items() if decision.rules is None}
+    if doubtful:
+        closed.patients_in_doubt |= doubtful - {EVERYBODY} or record.patients
+        closed.count("rules-in-doubt")
+        return None
+    if any(decision.gone for decision in known.values()):
+        closed.count("patient-deleted")
+        return None
+    rules = Rules(rule for decision in known.values() for rule in decision.rows)
+    decision = decide_research(rules, record, now_ms)
+    if not decision.permit:
+        closed.count(decision.reason)
+        return None
+    return record
+
+
+def next_change_ms(rules: Iterable[RuleRow], now_ms: int) -> int | None:
+    """Return when the first term of some rules begins or ends after an instant; None if none does.
+
+    >>> rows = [RuleRow("consent_joining", {"since": 5, "until": 9}),
+    ...     RuleRow("consent_research", {"since": 7, "until": None})]
+    >>> next_change_ms(rows, 6), next_change_ms(rows, 8), next_change_ms(rows, 9)
+    (7, 9, None)
+    """
+    instants = (row.values[name] for row in rules for name in ("since", "until"))
+    later = [value for value in instants if isinstance(value, int) and value > now_ms]
+    return min(later, default=None)

@@ -1,0 +1,237 @@
+"""What changes gave, step by step, is what a build from nothing gives, row by row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ehr_etl import pipeline
+from ehr_etl.batch import BatchWriter
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.tables import gold_table_name
+from ehr_etl.lake import Lake, read_small_table
+from ehr_etl.pipeline import LakeWriter
+from ehr_etl.tables.quarantine import list_held_versions, release_version
+from tests.lib.feed_lines import consent
+from tests.lib.lake_gateway import FakeStore
+from tests.lib.lake_input import KEY, NOW_MS, condition, encounter, patient
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(3000)]
+
+TABLES = (
+    *("silver", "silver_history", "quarantine", "decisions", "deid"),
+    *(gold_table_name(view) for view in list_view_names()),
+)
+HIV = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
+PEOPLE = ("p1", "p2", "p3")
+STEPS = (
+    *("_write_quarantine", "_write_history", "_write_silver"),
+    *("_write_deid_and_gold", "_write_decisions", "_write_places"),
+)
+
+people = st.sampled_from(PEOPLE)
+acts = st.one_of(
+    st.tuples(st.just("patient"), people, st.sampled_from([None, *PEOPLE])),
+    st.tuples(st.just("stay"), people, st.booleans()),
+    st.tuples(st.just("diagnosis"), people, st.booleans()),
+    st.tuples(st.just("delete"), people, st.sampled_from(["Patient", "Encounter", "Condition"])),
+    st.tuples(st.just("joining"), people, st.booleans()),
+    st.tuples(st.just("research"), people, st.booleans()),
+    st.tuples(st.just("restriction"), people, st.booleans()),
+    st.tuples(st.just("withdraw"), people, st.sampled_from(["joining", "research"])),
+    st.tuples(st.just("label"), people, st.sampled_from(["Encounter", "Condition"])),
+    st.tuples(st.just("release"), people, st.none()),
+)
+works = st.sampled_from(["run", "run", "run", "crash", "repeat"])
+sequences = st.lists(
+    st.tuples(st.lists(acts, min_size=1, max_size=6), works, st.sampled_from(STEPS), st.booleans()),
+    min_size=2,
+    max_size=5,
+)
+
+
+class CutShort(BaseException):
+    """Ends a run in its middle as a crash would: nothing catches it."""
+
+
+@dataclass
+class Bench:
+    """A store and a lake that follows it."""
+
+    spark: SparkSession
+    lake: Lake
+    store: FakeStore
+
+    def act(self, kind: str, who: str, what: Any) -> None:
+        number = who[1:]
+        if kind == "patient":
+            link = [{"type": "seealso", "other": {"reference": f"Patient/{what}"}}]
+            more = {"link": link} if what and what != who else {}
+            self.store.put(patient(who, **more))
+        elif kind == "stay":
+            bad = {"period": {"start": "2026-03-04", "end": "2026-03-01"}}
+            self.store.put(encounter(f"e{number}", who, **(bad if what else {})))
+        elif kind == "diagnosis":
+            # Of another patient than the time before, now and then.
+            owner = PEOPLE[(int(number) + bool(what)) % len(PEOPLE)]
+            self.store.put(condition(f"c{number}", owner, f"e{number}"))
+        elif kind == "delete":
+            name = {"Patient": who, "Encounter": f"e{number}", "Condition": f"c{number}"}[what]
+            if (what, name) in self.store.newest:
+                self.store.delete({"resourceType": what, "id": name})
+        elif kind == "restriction":
+            label = {"securityLabel": [HIV]} if what else {}
+            self.store.put(consent(who, "restriction", permit=False, **label))
+        elif kind == "withdraw":
+            if ("Consent", f"{what}-{who}") in self.store.newest:
+                self.store.delete(consent(who, what))
+        elif kind == "label":
+            self.store.add_label((what, f"{what[0].lower()}{number}"), "HIV")
+        elif kind == "release":
+            for held in list_held_versions(self.lake)[:1]:
+                if held.position is not None:
+                    release_version(self.lake, held.position)
+        elif kind == "joining":
+            status = "active" if what else "inactive"
+            self.store.put({**consent(who, "joining"), "status": status})
+        else:
+            self.store.put(consent(who, kind, permit=bool(what)))
+
+    def run(self) -> None:
+        with LakeWriter(self.lake, KEY, lambda: self.spark) as writer:
+            writer.take_in(self.store)
+            writer.bring_up(NOW_MS)
+
+    def run_cut_short(self, step: str, is_after: bool) -> None:
+        original: Callable[..., Any] = getattr(BatchWriter, step)
+
+        def crash(self: BatchWriter, *arguments: Any) -> None:
+            if is_after:
+                original(self, *arguments)
+            raise CutShort
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BatchWriter, step, crash)
+            try:
+                self.run()
+            except CutShort:
+                pass
+
+    def tables(self) -> dict[str, list[str]]:
+        return {table: rows_of(self.lake, table) for table in TABLES}
+
+
+def rows_of(lake: Lake, table: str) -> list[str]:
+    """Return the rows as text, without their buckets, of which two lakes have other numbers."""
+    found = read_small_table(lake, table).to_pylist()
+    kept = [{name: row[name] for name in row if name != "bucket"} for row in found]
+    return sorted(json.dumps(row, sort_keys=True) for row in kept)
+
+
+def follow(spark: SparkSession, folder: Path, sequence: Any) -> Bench:
+    """Let a lake follow a store through a sequence of acts and runs, and settle."""
+    bench = Bench(spark, Lake(folder / "followed"), FakeStore())
+    bench.run()
+    for listed, work, step, is_after in sequence:
+        for act in listed:
+            bench.act(*act)
+        bench.store.is_repeating = work == "repeat"
+        if work == "crash":
+            bench.run_cut_short(step, is_after)
+        else:
+            bench.run()
+    bench.store.is_repeating = False
+    bench.run()
+    return bench
+
+
+def build_from_nothing(bench: Bench, folder: Path) -> Bench:
+    """Let a new lake read all of a store at once; what stewards decided is there."""
+    other = Bench(bench.spark, Lake(folder / "anew"), bench.store)
+    shutil.copytree(
+        bench.lake.table_path("steward_decisions"), other.lake.table_path("steward_decisions")
+    )
+    other.run()
+    return other
+
+
+@pytest.fixture(autouse=True)
+def many_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "ROWS_PER_BUCKET", 1)
+    monkeypatch.setattr(pipeline, "_CROWDED", 10**9)
+    monkeypatch.setattr(pipeline, "_FEWEST_BUCKETS", 5)
+
+
+def check(spark: SparkSession, folder: Path, sequence: Any, *, by_spark: bool) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    bench = follow(spark, folder, sequence)
+    followed = bench.tables()
+
+    assert build_from_nothing(bench, folder).tables() == followed
+    if by_spark:
+        with LakeWriter(bench.lake, KEY, lambda: spark) as writer:
+            writer.rebuild("silver", NOW_MS)
+        assert bench.tables() == followed
+
+
+EVERY_ACT = [
+    (
+        [("patient", "p1", None), ("patient", "p2", None), ("joining", "p1", True),
+         ("joining", "p2", True), ("stay", "p1", False), ("stay", "p2", False),
+         ("diagnosis", "p1", False), ("diagnosis", "p2", True)],
+        "run", "_write_silver", False,
+    ),
+    (
+        [("stay", "p1", True), ("label", "p2", "Condition"), ("restriction", "p3", True),
+         ("diagnosis", "p1", True)],
+        "crash", "_write_deid_and_gold", False,
+    ),
+    (
+        [("release", "p1", None), ("patient", "p3", "p2"), ("research", "p1", False)],
+        "crash", "_write_deid_and_gold", True,
+    ),
+    (
+        [("delete", "p2", "Patient"), ("withdraw", "p1", "research")],
+        "repeat", "_write_places", True,
+    ),
+]  # fmt: skip
+
+
+def test_every_kind_of_change_gives_what_a_rebuild_gives(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    check(spark, tmp_path, EVERY_ACT, by_spark=True)
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+)
+@given(sequence=sequences)
+def test_a_few_sequences_of_changes_give_what_a_build_from_nothing_gives(
+    spark: SparkSession, tmp_path: Path, sequence: Any
+) -> None:
+    check(spark, tmp_path / "few", sequence, by_spark=False)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sequence=sequences)
+def test_sequences_of_changes_give_what_a_rebuild_gives(
+    spark: SparkSession, tmp_path: Path, sequence: Any
+) -> None:
+    check(spark, tmp_path / "many", sequence, by_spark=True)

@@ -1,0 +1,103 @@
+"""A gateway in memory for tests of the lake: its feed tells what the real one would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ehr_privacy.consent import record_facts, record_to_json
+from tests.lib.feed_lines import decision_lines, feed_line
+
+Key = tuple[str, str]
+
+
+@dataclass
+class FakeStore:
+    """Versions in the order of writing, labels that third parties added, changed decisions."""
+
+    versions: list[tuple[dict[str, Any], int, str]] = field(default_factory=list)
+    newest: dict[Key, int] = field(default_factory=dict)
+    labels: dict[Key, set[str]] = field(default_factory=dict)
+    marks: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    number: int = 0
+    # Whether every page is sent again, from the beginning.
+    is_repeating: bool = False
+
+    def put(self, resource: Mapping[str, Any], method: str = "PUT") -> int:
+        """Write a version; return its position."""
+        key = (resource["resourceType"], resource["id"])
+        before = self._rules()
+        self.newest[key] = self.newest.get(key, 0) + 1
+        # The author's next version ends what third parties said.
+        self.labels.pop(key, None)
+        self.versions.append((dict(resource), self.newest[key], method))
+        after = self._rules()
+        for patient in before.keys() | after.keys():
+            if before.get(patient) != after.get(patient):
+                self._mark("rules", "Patient", patient)
+        return len(self.versions)
+
+    def delete(self, resource: Mapping[str, Any]) -> int:
+        """Write a deletion."""
+        return self.put(resource, "DELETE")
+
+    def add_label(self, key: Key, label: str) -> None:
+        """Let a third party close a record by a label."""
+        if key in self.newest:
+            self.labels.setdefault(key, set()).add(label)
+            self._mark("facts", *key)
+
+    def pages(self, after: int, decisions: int) -> Iterator[bytes]:
+        """Yield the feed after a place."""
+        if self.is_repeating:
+            after = decisions = 0
+        lines = [
+            self._version_line(position) for position in range(after + 1, len(self.versions) + 1)
+        ]
+        lines += [
+            self._decision_line(number, *mark)
+            for mark, number in sorted(self.marks.items(), key=lambda item: item[1])
+            if number > decisions
+        ]
+        half = len(lines) // 2
+        for part in (lines[:half], lines[half:]):
+            if part:
+                yield b"\n".join(part) + b"\n"
+
+    def _mark(self, kind: str, resource_type: str, resource_id: str) -> None:
+        self.number += 1
+        self.marks[kind, resource_type, resource_id] = self.number
+
+    def _current(self) -> dict[Key, tuple[dict[str, Any], int, str]]:
+        return {(one["resourceType"], one["id"]): (one, *more) for one, *more in self.versions}  # type: ignore[misc]
+
+    def _rules(self) -> dict[str, Any]:
+        present = [one for one, _, method in self._current().values() if method != "DELETE"]
+        told = [json.loads(line) for line in decision_lines(present)]
+        return {line["id"]: line["rules"] for line in told if line["rules"]}
+
+    def _version_line(self, position: int) -> bytes:
+        resource, version, method = self.versions[position - 1]
+        key = (resource["resourceType"], resource["id"])
+        line = json.loads(feed_line(position, resource, version=version, method=method))
+        if version == self.newest[key]:
+            line["facts"] = self._facts(key)
+        return json.dumps(line).encode()
+
+    def _decision_line(self, number: int, kind: str, resource_type: str, resource_id: str) -> bytes:
+        line = {"decision": number, "type": resource_type, "id": resource_id}
+        if kind == "rules":
+            line["rules"] = self._rules().get(resource_id, [])
+        else:
+            key = (resource_type, resource_id)
+            line |= {"version": self.newest[key], "author": "ha-harbour",
+                     "facts": self._facts(key)}  # fmt: skip
+        return json.dumps(line).encode()
+
+    def _facts(self, key: Key) -> dict[str, Any]:
+        resource, *_ = self._current()[key]
+        facts = record_to_json(record_facts(resource, "ha-harbour"))
+        added = sorted(self.labels.get(key, ()))
+        return {**facts, "labels": sorted({*facts["labels"], *added}), "added_labels": added}
