@@ -166,3 +166,14 @@ def test_who_has_not_joined_is_told_that_nothing_is_shared(portal: PortalHouse) 
     assert "You have not joined." in shown
     assert 'role="switch"' not in shown
     assert "Sees your shared record" not in shown
+
+
+def test_a_carer_who_may_only_look_is_offered_no_choice(portal: PortalHouse) -> None:
+    browser = portal.log_in("carer")
+
+    shown = browser.get("/sharing").text
+
+    assert "You may look at these choices." in shown
+    assert 'role="switch"' not in shown
+    assert 'action="/sharing' not in shown
+    assert "St B&#39;s Hospital" in shown
