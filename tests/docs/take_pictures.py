@@ -1,4 +1,4 @@
-"""Take the pictures of twelve screens in docs/images/screens: `make pictures` after a change.
+"""Take the pictures of the screens in docs/images/screens: `make pictures` after a change.
 
 The screens are of the sample, in the languages and sizes in which people use them. Pictures have
 few colours, so that they stay small in the repository.
@@ -44,15 +44,19 @@ class Screen:
 SCREENS = (
     Screen("front", "", "/", "desk", "en"),
     Screen("log-in", "", "/oauth/account", "phone", "zh-Hant-HK", {"text-size": "large"}),
+    Screen("home", "patient", "/home", "phone", "zh-Hant-HK"),
     Screen("record", "patient", "/record", "phone", "zh-Hant-HK"),
     Screen("record-desk", "patient", "/record", "desk", "en"),
     Screen("results", "patient", "/record/results", "phone", "en", {"theme": "dark"}),
     Screen("medicines", "patient", "/record/medicines", "phone", "zh-Hans"),
     Screen("sharing", "patient", "/sharing", "phone", "zh-Hans"),
-    Screen("who-looked", "patient", "/who-looked", "desk", "zh-Hant-HK"),
     Screen("account", "patient", "/oauth/account", "desk", "zh-Hant-HK", {"theme": "contrast"}),
     Screen("chart", "dr.wong", "/patients/{id}", "desk", "en"),
     Screen("chart-results", "dr.wong", "/patients/{id}/results", "desk", "en", {"theme": "dark"}),
+    Screen("my-patients", "dr.wong", "/my-patients?list=recent", "desk", "en"),
+    # After the doctor, so that somebody looked.
+    Screen("who-looked", "patient", "/who-looked", "desk", "zh-Hant-HK"),
+    Screen("overview", "steward.ng", "/overview", "desk", "en"),
     Screen("audit-log", "steward.ng", "/audit", "desk", "en"),
 )
 
