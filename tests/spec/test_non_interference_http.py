@@ -247,6 +247,9 @@ def operations(house: House, *logins: str) -> list[tuple[Any, ...]]:
     for login in logins:
         session = house.login(login)
         for address in declared.operations(statement):
+            if address.endswith("$access-history"):
+                # Not of the author of all: what they saw differs, and the history says it truly.
+                address += "?login=doctor.b"
             found.append((login, address, session.get(address)))
             if login == "doctor.b":
                 found.append(
