@@ -12,7 +12,7 @@ import pytest
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.app import ROUTERS
 from ehr_gateway.routes.table import FHIR_ROUTES
-from tests.lib.gateway import BASE, PEOPLE, House, Session, must, observation, organization
+from tests.lib.gateway import BASE, House, Session, must, observation, organization
 
 FHIR_JSON = "application/fhir+json"
 ROOT = Path(__file__).resolve().parents[2]
@@ -642,52 +642,6 @@ def test_the_feed_tells_the_facts_of_records_and_the_rules_of_patients(furnished
     assert lake.get(f"/feed?{place}&wait=61").status_code == 400
     far = int(page.headers["x-feed-decisions"]) + 1
     assert lake.get(f"/feed?after=0&decisions={far}").status_code == 409
-
-
-def test_the_lake_reads_held_facts_page_by_page(furnished: House) -> None:
-    lake = furnished.system("ehr-commons", "ehr/feed.read")
-    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "SDV"}
-    body = must(furnished.system("hospital-a").get("Encounter/enc-1")).json()
-    must(furnished.system("hospital-a").put({**body, "meta": {"security": [label]}}))
-    found, after = [], ""
-    while after is not None:
-        page = must(lake.get("/feed/held-facts", params={"after": after, "limit": 1}))
-        found += [json.loads(line) for line in page.content.splitlines()]
-        after = page.headers.get("x-feed-next")
-
-    inherited = {"kind": "label", "value": "SDV", "source": "Encounter/enc-1"}
-    assert found == [
-        {"type": "Condition", "id": "con-1", **inherited},
-        {"type": "Observation", "id": "lab-1", **inherited},
-    ]
-    assert must(lake.get("/feed/held-facts")).content.count(b"\n") == 2
-    for session in (furnished.system("ehr-commons"), furnished.login("steward")):
-        assert session.get("/feed/held-facts").status_code == 403
-    for after in ("x", '["a"]', "[1,2,3,4,5]"):
-        assert lake.get("/feed/held-facts", params={"after": after}).status_code == 400
-
-
-def test_the_lake_reads_memberships_by_account_page_by_page(furnished: House) -> None:
-    lake = furnished.system("ehr-commons", "ehr/feed.read")
-    role = {
-        "resourceType": "PractitionerRole",
-        "practitioner": {"reference": "Practitioner/yu"},
-        "organization": {"reference": "Organization/hospital-a"},
-    }
-    platform = furnished.system("ehr-commons")
-    platform.store({"resourceType": "Practitioner", "id": "yu"})
-    platform.store({**role, "id": "yu-at-a"})
-    found, after = [], ""
-    while after is not None:
-        page = must(lake.get("/feed/memberships", params={"after": after, "limit": 2}))
-        found += [json.loads(line) for line in page.content.splitlines()]
-        after = page.headers.get("x-feed-next")
-
-    # Those of roles are in the feed of versions.
-    expected = {(person.login, person.organization) for person in PEOPLE if person.organization}
-    assert [(row["practitioner"], row["organization"]) for row in found] == sorted(expected)
-    assert furnished.login("steward").get("/feed/memberships").status_code == 403
-    assert lake.get("/feed/memberships", params={"after": '["a"]'}).status_code == 400
 
 
 def test_every_address_is_in_the_reference() -> None:

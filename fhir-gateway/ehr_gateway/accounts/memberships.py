@@ -7,14 +7,11 @@ saying so when it is disabled or moves to another organisation: rows are added a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ehr_gateway.database import Connection, Row
+from ehr_gateway.database import Connection
 from ehr_gateway.store.decision_changes import mark_author_person
 
-__all__ = ["MEMBERSHIP_KEY", "add_membership", "list_memberships"]
+__all__ = ["add_membership"]
 
-MEMBERSHIP_KEY = ("practitioner", "organization")
 # The source of such a row, which no resource's id equals: ids have no slash.
 _SOURCE = "account/"
 
@@ -35,14 +32,3 @@ def add_membership(connection: Connection, login: str, person: str, organization
         )
         mark_author_person(connection, person)
     return known is None
-
-
-def list_memberships(connection: Connection, after: Sequence[str], limit: int) -> list[Row]:
-    """Return up to `limit` pairs of person and organisation by account after a pair."""
-    key = ", ".join(MEMBERSHIP_KEY)
-    return connection.execute(
-        f"SELECT DISTINCT {key} FROM consent_membership"  # noqa: S608 - names of columns
-        f" WHERE substr(consent, 1, {len(_SOURCE)}) = ? AND ({key}) > (?, ?)"
-        f" ORDER BY {key} LIMIT ?",
-        (_SOURCE, *after, limit),
-    ).fetchall()

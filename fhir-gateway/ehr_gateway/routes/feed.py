@@ -10,9 +10,7 @@ and a program's token. What leaves the lake is decided there again.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -23,17 +21,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import InsufficientScope, Invalid
-from ehr_gateway.accounts.memberships import MEMBERSHIP_KEY, list_memberships
-from ehr_gateway.audit_log import recorder
+from ehr_fhir.errors import InsufficientScope
 from ehr_gateway.audit_log.asked_about import build_feed_rows
 from ehr_gateway.audit_log.recorder import AuditContext
-from ehr_gateway.database import Row
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.threads import release_place
 from ehr_gateway.store.decision_changes import DecisionChange
-from ehr_gateway.store.store import HELD_FACT_KEY, FeedEntry
+from ehr_gateway.store.store import FeedEntry
 from ehr_privacy.consent import has_scope, record_to_json
 
 router = APIRouter()
@@ -133,82 +128,11 @@ def _read_page(context: RequestContext, cursor: _Cursor, audit_context: AuditCon
     return Response(b"".join(lines), media_type="application/x-ndjson", headers=headers)
 
 
-@router.get("/feed/held-facts")
-def list_held_facts(
-    context: Authenticated,
-    after: Annotated[str, Query(max_length=4096)] = "",
-    limit: Annotated[int, Query(ge=1)] = 5000,
-) -> Response:
-    """List the facts held beside resources (docs/explanation/consent.md), in order of their key.
-
-    `after` is what `X-Feed-Next` of the page before says. The last page has no such header.
-    """
-    return _list_by_key(
-        context, "held-facts", HELD_FACT_KEY, after, limit, context.gateway.store.held_facts
-    )
-
-
-@router.get("/feed/memberships")
-def list_memberships_by_account(
-    context: Authenticated,
-    after: Annotated[str, Query(max_length=4096)] = "",
-    limit: Annotated[int, Query(ge=1)] = 5000,
-) -> Response:
-    """List which organisation a person belongs to by account, in order of person.
-
-    Pages as those of held facts.
-    """
-
-    def select(key: Sequence[str], limit: int) -> list[Row]:
-        with context.gateway.store.read_transaction() as connection:
-            return list_memberships(connection, key, limit)
-
-    return _list_by_key(context, "memberships", MEMBERSHIP_KEY, after, limit, select)
-
-
-def _list_by_key(
-    context: RequestContext,
-    name: str,
-    columns: tuple[str, ...],
-    after: str,
-    limit: int,
-    select: Callable[[Sequence[str], int], list[Row]],
-) -> Response:
-    """Return a page of rows that are listed in the order of their columns."""
-    audit_context = context.begin_audit("feed", f"feed/{name}")
-    _require_scope(context)
-    limit = min(limit, context.gateway.settings.max_feed_entries)
-    rows = select(_parse_key(after, len(columns)), limit)
-    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
-    headers = {"Cache-Control": "no-store"}
-    if len(rows) == limit:
-        # A header is ASCII, which JSON can be.
-        headers["X-Feed-Next"] = json.dumps([rows[-1][column] for column in columns])
-    return Response(
-        b"".join(orjson.dumps({column: row[column] for column in columns}) + b"\n" for row in rows),
-        media_type="application/x-ndjson",
-        headers=headers,
-    )
-
-
 def _require_scope(context: RequestContext) -> None:
     requester = context.access.requester
     if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
         text = f"The change feed needs a program's token with the scope {_FEED_SCOPE}."
         raise InsufficientScope(text, scope=_FEED_SCOPE)
-
-
-def _parse_key(after: str, length: int) -> tuple[str, ...]:
-    if not after:
-        return ("",) * length
-    try:
-        key = orjson.loads(after)
-    except orjson.JSONDecodeError as error:
-        raise Invalid("`after` is not what X-Feed-Next of a page said.") from error
-    is_key = isinstance(key, list) and len(key) == length
-    if not is_key or not all(isinstance(part, str) for part in key):
-        raise Invalid("`after` is not what X-Feed-Next of a page said.")
-    return tuple(key)
 
 
 def _serialize_change(entry: FeedEntry) -> bytes:

@@ -39,7 +39,7 @@ from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
 from ehr_privacy.consent import Record
 
-__all__ = ["HELD_FACT_KEY", "AuditHook", "FeedEntry", "FeedPage", "Store", "Version"]
+__all__ = ["AuditHook", "FeedEntry", "FeedPage", "Store", "Version"]
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,6 @@ class FeedPage:
     entries: tuple[FeedEntry, ...]
     decisions: tuple[DecisionChange, ...]
 
-
-HELD_FACT_KEY = ("type", "id", "kind", "value", "source")
 
 # Bytes of versions on one page of the feed, but at least one version. Chosen: a page is held in
 # memory as a whole at both ends.
@@ -269,17 +267,6 @@ class Store:
         patients = frozenset(row[0] for row in rows)
         is_anybody = None in patients or len(rows) == _MOST_CHANGED_PATIENTS
         return newest, None if is_anybody else patients
-
-    def held_facts(self, after: Sequence[str], limit: int) -> list[Row]:
-        """Return up to `limit` rows of `held_fact` after a key; for the lake alone."""
-        key = ", ".join(HELD_FACT_KEY)
-        places = ", ".join("?" * len(HELD_FACT_KEY))
-        with self.read_transaction() as connection:
-            return connection.execute(
-                f"SELECT {key} FROM held_fact WHERE ({key}) > ({places})"  # noqa: S608
-                f" ORDER BY {key} LIMIT ?",
-                (*after, limit),
-            ).fetchall()
 
     def close(self) -> None:
         """Close every connection that is not lent."""
