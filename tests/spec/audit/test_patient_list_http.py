@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.identifier_systems import MARK_SYSTEM
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log.anomalies import flag_anomalies
 from ehr_gateway.audit_log.anomaly_rules import AnomalyRules
 from ehr_gateway.audit_log.erase import erase_patient_events
@@ -153,8 +155,10 @@ def test_what_is_not_the_same_is_on_record_again(ward: House, change: str) -> No
         address = address.replace("ward", "opened")
         before += 1
     elif change == "another person":
-        who = "doctor.b"
-        ward.share()
+        who = "doctor.a2"
+        accounts.add_account(
+            ward.gateway.store, Account(who, "clinician", "Dr A2", "hospital-a", "doctor")
+        )
     else:
         address = f"{WARD}&shown={shown[:-4]}AAAA"
 
