@@ -29,14 +29,21 @@ class AuditLog:
     signer: Signer
     clock: Callable[[], int]
 
-    def flush_and_sign(self) -> Checkpoint | None:
-        """Flush, sign a checkpoint and run the anomaly rules.
+    def sign(self) -> Checkpoint | None:
+        """Flush spooled rows and sign a checkpoint.
 
         Returns the checkpoint, or None if another process holds the lock.
         """
         self.spool.flush()
+        return sign_checkpoint(self.database, self.folder, self.signer, self.clock)
+
+    def flush_and_sign(self) -> Checkpoint | None:
+        """Sign a checkpoint, then run the anomaly rules.
+
+        The rules read tables that a store of an older version does not have.
+        """
         try:
-            return sign_checkpoint(self.database, self.folder, self.signer, self.clock)
+            return self.sign()
         finally:
             flag_anomalies(self.database, self.clock)
 

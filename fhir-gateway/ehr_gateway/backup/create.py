@@ -88,9 +88,8 @@ def create_backup(
         try:
             log = open_audit_log(settings, database, lambda: time.time_ns() // 1_000_000)
             on_step("Signing for the audit log.")
-            # Put events of all requests answered so far into the database.
-            log.spool.flush()
-            log.flush_and_sign()
+            # All requests answered so far are in the copy, also of a store of an older version.
+            log.sign()
             backup_files = _BackupFiles(writer, settings.data)
             on_step("Copying files.")
             backup_files.store_files(list_files(settings, without_lake=plan.without_lake))
