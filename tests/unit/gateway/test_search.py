@@ -10,6 +10,8 @@ from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
 from tests.lib.store import NOW, doctor, found, platform, put
 
+SOURCE = "https://ehr-commons.hk/organization/ehr-commons"
+
 
 @pytest.fixture
 def cohort(store: Store) -> Store:
@@ -89,7 +91,10 @@ def cohort(store: Store) -> Store:
         ("_id=a,c", "ac"),
         ("_profile=http://x/fhir/p|1", "a"),
         ("_profile:below=http://x/fhir", "a"),
-        ("_source:above=http://x/a/b/c", "a"),
+        # What the sender calls its source is the fragment.
+        (f"_source:above={SOURCE}#http://x/a/b/c", "abc"),
+        (f"_source:below={SOURCE}#http://x/a", "a"),
+        (f"_source={SOURCE}", "bc"),
         ("_lastUpdated=gt2020", "abc"),
         ("_lastUpdated=lt2020", ""),
         ("_lastUpdated=2026-09-21", "abc"),

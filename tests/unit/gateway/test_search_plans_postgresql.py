@@ -98,13 +98,20 @@ def test_a_page_is_sorted_first_and_judged_until_it_is_full(filled: Store, query
     assert sum(map(judged, counted.plans)) == 6  # one more tells that there is a next page
 
 
-def test_only_what_matches_is_judged(filled: Store) -> None:
+@pytest.mark.parametrize(
+    ("count", "times"),
+    # The total of a first page that is the last is what it holds; else each match is counted, and
+    # one more than the page tells that there is a next.
+    [(50, 30), (20, 30 + 21)],
+)
+def test_only_what_matches_is_judged(filled: Store, count: int, times: int) -> None:
     with filled.read_transaction() as connection:
         counted = Counted(connection)
-        found = searched(filled, counted, "patient=p0&code=c1,c4&_total=accurate&_count=50")
+        query = f"patient=p0&code=c1,c4&_total=accurate&_count={count}"
+        found = searched(filled, counted, query)
 
-    assert len(found) == 30
-    assert sum(map(judged, counted.plans)) == 60  # once for the total, once for the page
+    assert len(found) == min(count, 30)
+    assert sum(map(judged, counted.plans)) == times
 
 
 def fetched(plan: Node) -> int:

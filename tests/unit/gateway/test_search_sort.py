@@ -64,7 +64,7 @@ def cohort(store: Store) -> Store:
         ("Patient", "birthdate,-_id", "b a c d"),
         ("Patient", "organization", "b d a c"),
         ("Patient", "-organization", "d b a c"),
-        ("Patient", "_source,gender", "d b a c"),
+        ("Patient", "_source,gender", "b a c d"),
         ("Patient", "-_lastUpdated,_id", "a b c d"),
         ("Patient", "_id,family", "a b c d"),
         ("Patient", "", "a b c d"),
