@@ -25,8 +25,8 @@ class TableFormat:
 def encode_table(table: pa.Table, name: str) -> tuple[bytes, str]:
     """Return a table in a format, and its media type.
 
-    >>> encode_table(pa.table({"a": [1, None]}), "csv")
-    (b'a\\r\\n1\\r\\n\\r\\n', 'text/csv; charset=utf-8')
+    >>> encode_table(pa.table({"a": [1, None], "b": ["x", "y"]}), "csv")
+    (b'a,b\\r\\n1,x\\r\\n,y\\r\\n', 'text/csv; charset=utf-8')
     """
     if name not in FORMATS:
         raise NotAcceptable(f"The format is one of {', '.join(sorted(FORMATS))}.")

@@ -37,20 +37,25 @@ def to_java_pattern(pattern: str) -> str:
 
     >>> to_java_pattern("^a[s[]+$")
     '(?s)^a[s\\\\[]+\\\\z'
+    >>> to_java_pattern("[]a]$"), to_java_pattern("[^]a^]$")
+    ('(?s)[]a]\\\\z', '(?s)[^]a^]\\\\z')
     """
-    written, position, in_class = ["(?s)"], 0, False
+    written, position = ["(?s)"], 0
+    # Where a class's first character stands; None outside of classes.
+    first: int | None = None
     while position < len(pattern):
         sign, following = pattern[position], pattern[position + 1 : position + 2]
         if sign == "\\":
-            written.append(_escape(following, in_class=in_class))
+            written.append(_escape(following, in_class=first is not None))
             position += 2
             continue
-        if in_class:
+        if first is not None:
             if sign == "[" and following == ":":
                 raise _not_alike("a named class such as [:alpha:]")
             written.append(f"\\{sign}" if sign in "[&" else sign)
             # A bracket that comes first in a class is one of its characters.
-            in_class = not (sign == "]" and pattern[position - 1] not in "[^")
+            if sign == "]" and position > first:
+                first = None
         elif sign == "(" and following == "?" and pattern[position + 2 : position + 3] != ":":
             if not pattern.startswith("(?i)", position):
                 raise _not_alike("a group that begins with (?, but for (?: and (?i)")
@@ -58,7 +63,8 @@ def to_java_pattern(pattern: str) -> str:
             position += 4
             continue
         else:
-            in_class = sign == "["
+            if sign == "[":
+                first = position + (2 if following == "^" else 1)
             written.append(r"\z" if sign == "$" else sign)
         position += 1
     return "".join(written)
