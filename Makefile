@@ -57,8 +57,8 @@ test-spec: setup postgresql
 	@$(PYTEST) tests/spec
 
 # The halves of `make test`, as even as they can be in processor time. Whatever folder is new is in
-# the first; the second has what serves the platform, drives Chromium or runs the lake.
-SERVED := tests/acceptance tests/docs tests/integration
+# the first; the second has what serves the platform, drives Chromium or runs the lake, and the portal's units.
+SERVED := tests/acceptance tests/docs tests/integration tests/unit/portal
 
 test-code: setup browser clients postgresql ## half of the tests: rules and units, with the examples of the docstrings
 	@$(PYTEST) --doctest-modules $(SERVED:%=--ignore=%) tests analytics cli etl fhir-gateway models portal privacy
