@@ -35,7 +35,6 @@ __all__ = [
     "person_leaf",
     "set_digest",
     "set_numbers",
-    "set_size",
     "store_set",
     "with_members",
 ]
@@ -87,15 +86,6 @@ def store_set(connection: Connection, row: RowValues) -> RowValues:
     digest = set_digest(leaves[number] for number in sorted(leaves))
     values[_ENTITIES] = orjson.dumps([f"{SET_PREFIX}{len(leaves)}:{digest}"]).decode()
     return tuple(values)
-
-
-def set_size(reference: str) -> int:
-    """Return how many people the reference of a set says that it has.
-
-    >>> set_size("counted:5000:ab12")
-    5000
-    """
-    return int(reference.split(":")[1])
 
 
 def person_leaf(salt: bytes, patient: str) -> bytes:

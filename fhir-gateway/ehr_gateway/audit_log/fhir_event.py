@@ -13,8 +13,8 @@ from typing import Any
 
 from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_gateway.audit_log.counted_sets import SET_PREFIX, set_size
-from ehr_gateway.audit_log.listed_patients import list_size
+from ehr_gateway.audit_log.counted_sets import SET_PREFIX
+from ehr_gateway.audit_log.listed_patients import LIST_PREFIX
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.interaction_codes import WRITES, audit_action
 
@@ -171,11 +171,8 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
         entities.append(patient)
     is_single = row.interaction not in ("search-type", "search-system")
     for reference in row.entities:
-        if reference.startswith(SET_PREFIX):
-            entities.append(_counted_people(reference, "counted", set_size(reference)))
-            continue
-        if (number := list_size([reference])) is not None:
-            entities.append(_counted_people(reference, "listed", number))
+        if reference.startswith((SET_PREFIX, LIST_PREFIX)):
+            entities.append(_counted_people(reference))
             continue
         # In a Query, "System Object" is the question alone: what was found has its own type.
         kind = reference.partition("/")[0]
@@ -209,12 +206,17 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
     return entities
 
 
-def _counted_people(reference: str, kind: str, number: int) -> dict[str, Any]:
-    """Return the entity that stands for many people who were counted or listed together."""
+def _counted_people(reference: str) -> dict[str, Any]:
+    """Return the entity that stands for many people who were counted or listed together.
+
+    >>> _counted_people("counted:5000:ab12")["detail"]
+    [{'type': 'counted', 'valueString': '5000'}]
+    """
+    kind, number, _ = reference.split(":")
     return {
         "what": {"identifier": {"system": f"{JURISDICTION.base}/{kind}", "value": reference}},
         "type": _coding("http://hl7.org/fhir/resource-types", "Group", "Group"),
-        "detail": [{"type": kind, "valueString": str(number)}],
+        "detail": [{"type": kind, "valueString": number}],
     }
 
 

@@ -21,7 +21,7 @@ import orjson
 
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.append import RowValues
-from ehr_gateway.audit_log.counted_sets import number_people
+from ehr_gateway.audit_log.counted_sets import number_people, set_digest
 from ehr_gateway.audit_log.reasons import LISTED, NAMED, SHARED
 from ehr_gateway.database import Connection
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
@@ -133,11 +133,13 @@ def store_list(connection: Connection, row: RowValues) -> RowValues:
 
 def list_digest(entries: Iterable[tuple[bytes, ListEntry]]) -> str:
     """Return the digest of a list, from its people's leaves and entries in the order of numbers."""
-    digest = hashlib.sha256()
-    for leaf, entry in entries:
-        content = f"{entry.domains}\0{entry.reason}".encode()
-        digest.update(hashlib.sha256(b"\x03" + leaf + content).digest())
-    return digest.hexdigest()
+    return set_digest(_entry_leaf(leaf, entry) for leaf, entry in entries)
+
+
+def _entry_leaf(leaf: bytes, entry: ListEntry) -> bytes:
+    """Return the hash by which a list commits to a person and what it showed of them."""
+    content = f"{entry.domains}\0{entry.reason}".encode()
+    return hashlib.sha256(b"\x03" + leaf + content).digest()
 
 
 def list_size(entities: Sequence[str]) -> int | None:
