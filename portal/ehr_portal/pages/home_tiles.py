@@ -6,12 +6,10 @@ A tile that the reader's token does not cover is None and is not shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.gateway.operations import fetch_access_requests, fetch_held_results
@@ -22,6 +20,7 @@ from ehr_portal.record.record import (
     fetch_consents,
     fetch_patient_or_none,
     fetch_providers,
+    none_if_forbidden,
     sort_rows,
     usual_ranges,
 )
@@ -48,8 +47,6 @@ ENTRY_TYPES = tuple(
     sorted({search.resource_type for section in SECTIONS for search in section.searches})
 )
 _VOID = "entered-in-error"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,26 +114,19 @@ class HomeTiles:
 async def fetch_home(request: PortalRequest) -> HomeTiles:
     """Fetch all tiles together."""
     gateway, patient = request.gateway, request.patient
-
-    async def none_if_refused(fetch: Callable[[], Awaitable[T]]) -> T | None:
-        try:
-            return await fetch()
-        except (Forbidden, NotFound):
-            return None
-
     may_answer = request.user.role == "patient" or request.user.decides_for_patient
     of_record, of_access = await asyncio.gather(
         asyncio.gather(
-            none_if_refused(lambda: fetch_new_entries(request, MAX_NEW_ON_TILE)),
-            none_if_refused(lambda: _fetch_medicines(request)),
-            none_if_refused(lambda: _fetch_results(request)),
-            none_if_refused(lambda: _fetch_appointments(request)),
+            none_if_forbidden(fetch_new_entries(request, MAX_NEW_ON_TILE)),
+            none_if_forbidden(_fetch_medicines(request)),
+            none_if_forbidden(_fetch_results(request)),
+            none_if_forbidden(_fetch_appointments(request)),
         ),
         asyncio.gather(
-            none_if_refused(lambda: _fetch_newest_visits(gateway, patient)),
-            none_if_refused(lambda: fetch_consents(gateway, patient)),
-            none_if_refused(lambda: fetch_providers(gateway)),
-            none_if_refused(lambda: _fetch_waiting(gateway, patient, may_answer)),
+            none_if_forbidden(_fetch_newest_visits(gateway, patient)),
+            none_if_forbidden(fetch_consents(gateway, patient)),
+            none_if_forbidden(fetch_providers(gateway)),
+            none_if_forbidden(_fetch_waiting(gateway, patient, may_answer)),
         ),
     )
     new, medicines, results, appointments = of_record

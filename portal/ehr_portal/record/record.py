@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
@@ -29,6 +30,8 @@ MAX_SECTION_ROWS = 2000
 PAGE_SIZE = "500"
 # Rows of the past on the first page. Chosen: enough to say that there is a past.
 MAX_PAST_ROWS = 3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -339,10 +342,10 @@ async def fetch_consents(gateway: GatewayClient, patient: str) -> list[Resource]
     return list(results.matches)
 
 
-async def none_if_forbidden(search: Awaitable[SearchResults]) -> SearchResults | None:
-    """Return what a search finds; None where the reader's token does not cover it."""
+async def none_if_forbidden(fetch: Awaitable[T]) -> T | None:
+    """Return what is fetched; None where the reader's token does not cover it."""
     # A token without the scope for one resource type still shows the others.
     try:
-        return await search
+        return await fetch
     except (Forbidden, NotFound):
         return None
