@@ -113,7 +113,7 @@ def assess_news2(
     if any(states_pregnancy(c) for c in conditions) or _is_pregnant(usable, newest):
         return News2Assessment(PREGNANT)
     in_round = _select_round(measured, newest)
-    uses_scale_2 = _uses_scale_2(usable, newest)
+    uses_scale_2 = has_scale_2(list_scale_decisions(usable), newest)
     values = {name: m.value for name, m in in_round.items()}
     score = work_out(Signs(**values, uses_scale_2=uses_scale_2))  # type: ignore[arg-type]
     return News2Assessment(
@@ -138,6 +138,16 @@ def list_scale_decisions(observations: Iterable[Resource]) -> tuple[tuple[float,
         and any(_is_person(performer) for performer in o.get("performer", ()))
     ]
     return tuple(decision for decision in decisions if decision[0] > 0)
+
+
+def has_scale_2(decisions: Iterable[tuple[float, bool]], at: float) -> bool:
+    """Return whether the newest decision up to an instant is for scale 2.
+
+    >>> has_scale_2([(1.0, True), (2.0, False)], at=1.5)
+    True
+    """
+    earlier = [decision for decision in decisions if decision[0] <= at]
+    return max(earlier, key=lambda decision: decision[0])[1] if earlier else False
 
 
 def _select_round(
@@ -209,12 +219,6 @@ def _is_pregnant(observations: Iterable[Resource], newest: float) -> bool:
         code = frozenset(_coding_pairs(observation.get("code", {})))
         stated[code] = max(stated.get(code, (0.0, False)), (at, states_pregnancy(observation)))
     return any(is_pregnant for _, is_pregnant in stated.values())
-
-
-def _uses_scale_2(observations: Iterable[Resource], newest: float) -> bool:
-    """Return whether the newest decision of a person up to then is for scale 2."""
-    earlier = [decision for decision in list_scale_decisions(observations) if decision[0] <= newest]
-    return max(earlier, key=lambda decision: decision[0])[1] if earlier else False
 
 
 def _is_person(reference: Resource) -> bool:

@@ -18,6 +18,7 @@ from ehr_portal.record.ages import age_in_years
 from ehr_portal.record.display import Text
 from ehr_portal.record.interpretations import ATTENTION, EXPECTED, STRONG, Flag
 from ehr_portal.record.news2 import MIN_AGE
+from ehr_portal.record.news2_observations import has_scale_2
 
 # Written instead of UCUM's codes by many systems.
 _UNITS = {
@@ -102,15 +103,11 @@ class UsualRanges:
             return None
         known = _load_ranges()
         codes = [coding.get("code") for coding in measured.get("code", {}).get("coding", ())]
-        if not SATURATION_CODES.isdisjoint(codes) and self._has_target(day):
+        if not SATURATION_CODES.isdisjoint(codes) and has_scale_2(
+            self.scale_decisions, fhir_timestamp(day)
+        ):
             return known["target"]
         return next((known[code] for code in codes if code in known), None)
-
-    def _has_target(self, day: str) -> bool:
-        """Return whether the newest decision up to the measurement is for a target of one's own."""
-        at = fhir_timestamp(day)
-        earlier = [decision for decision in self.scale_decisions if decision[0] <= at]
-        return bool(earlier) and max(earlier)[1]
 
 
 @cache
