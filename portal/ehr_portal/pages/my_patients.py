@@ -56,9 +56,9 @@ async def show_my_patients(
 ) -> Response:
     """Show one of the lists."""
     which = which if which in LIST_TITLES else MINE
-    events = request.session.shown_lists
-    listed, lines = await _fetch_lines(request, which, events.get(which, ""))
-    events[which] = listed.shown
+    shown_lists = request.session.shown_lists
+    listed, lines = await _fetch_lines(request, which, shown_lists.get(which, ""))
+    shown_lists[which] = listed.shown
     return request.render(
         "my_patients.html",
         LIST_TITLES=LIST_TITLES,
@@ -132,10 +132,12 @@ async def _fetch_lines(
     """Return a list and its lines, as this reader may see them at this moment."""
     now = request.now
     listed = await fetch_patient_list(request.gateway, _LISTS[which], request.language, now, shown)
-    rows = sorted(listed.rows, key=_name_of) if which == MINE else listed.rows
     lines = [
-        ListLine(row, summarize_patient(row.patient, now), row.id in listed.marked) for row in rows
+        ListLine(row, summarize_patient(row.patient, now), row.id in listed.marked)
+        for row in listed.rows
     ]
+    if which == MINE:
+        lines.sort(key=lambda line: line.person.name.latin or line.person.name.han)
     return listed, lines
 
 
@@ -176,8 +178,3 @@ def _build_mark(request: PortalRequest, patient: str, value: str) -> Resource:
 
 def _list_path(which: str) -> str:
     return f"/my-patients?list={which}" if which in LIST_TITLES else "/my-patients"
-
-
-def _name_of(row: ListedPatient) -> str:
-    name = summarize_patient(row.patient).name
-    return name.latin or name.han
