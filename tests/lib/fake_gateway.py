@@ -44,6 +44,8 @@ class FakeGateway:
         self.refusals: dict[str, int] = {}
         # What operations answer, by their address below /fhir/.
         self.operations: dict[str, Resource] = {}
+        # Whose records the reader opened lately, newest first.
+        self.opened_patients: list[str] = []
 
     def client(self) -> httpx.AsyncClient:
         """Return a client of this gateway."""
@@ -199,10 +201,9 @@ class FakeGateway:
         stays = self._found("Encounter", status="in-progress")
         marks = [team for team in self._found("CareTeam", status="active") if team["identifier"]]
         of_list: dict[str, Iterable[Resource]] = {"ward": stays, "marked": marks}
-        opened = self.operations.get("$recent-patients", {"parameter": []})["parameter"]
         patients = [
             *(one["subject"]["reference"][8:] for one in of_list.get(params["list"], ())),
-            *(one["part"][0]["valueString"] for one in opened if params["list"] == "opened"),
+            *(self.opened_patients if params["list"] == "opened" else ()),
         ]
         shown = {"name": "shown", "valueString": f"shown-{params['list']}"}
         parameters: list[Resource] = [

@@ -86,8 +86,7 @@ def test_who_is_closed_to_the_reader_has_no_row(house: PortalHouse) -> None:
 
 
 def test_what_was_opened_is_what_the_gateway_says(house: PortalHouse) -> None:
-    opened = {"name": "patient", "part": [{"name": "id", "valueString": "pat-1"}]}
-    house.fake.operations["$recent-patients"] = {"parameter": [opened]}
+    house.fake.opened_patients.append("pat-1")
 
     assert 'data-row="pat-1"' in house.browser.get("/my-patients?list=recent").text
 
