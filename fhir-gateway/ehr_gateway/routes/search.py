@@ -149,7 +149,7 @@ def _answer_search(
     record_disclosure(context, audit_context, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
     form: Pairs = []
-    if is_form:
+    if is_form and page.next_cursor is not None:
         key = gateway.store.cursor_key
         form = [(_FORM, seal_cursor(key, _form_scope(target), [*map(list, page.self_pairs)]))]
     body = build_searchset(gateway.settings.fhir_base, target.path, page, cursor, form)
