@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from ehr_cli.sample.sample_accounts import PIN, carer_hkid
+from ehr_cli.sample.sample_accounts import carer_hkid
 from ehr_portal.i18n import LANGUAGES
 from tests.lib.barriers import barriers
 from tests.lib.people import Person
@@ -119,13 +119,7 @@ def test_a_carer_takes_up_an_invitation_and_the_page_says_for_whom_he_acts(
     patient.page.locator("form[action='/carers/invite'] button").click()
     code = patient.page.locator(".ehr-code-shown").inner_text()
 
-    carer.go("/")
-    carer.page.locator("a[href='/login']").click()
-    carer.page.locator("#eid").click()
-    carer.page.fill("[name=hkid]", carer_hkid())
-    carer.page.fill("[name=pin]", PIN)
-    carer.page.press("[name=pin]", "Enter")
-    carer.page.wait_for_url("**/people")
+    carer.log_in_by_eid(carer_hkid(), first_page="people")
     carer.page.fill("#code", code)
     carer.page.locator("form[action='/people/accept'] button").click()
     carer.page.locator("form[action='/people/choose'] button").first.click()

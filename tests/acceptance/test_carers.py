@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, expect
 
-from ehr_cli.sample.sample_accounts import PIN, carer_hkid
+from ehr_cli.sample.sample_accounts import carer_hkid
 from ehr_portal.i18n import LANGUAGES
 from tests.lib.barriers import barriers
 from tests.lib.people import Person
@@ -21,16 +21,6 @@ PAGES = {
     "view": LOOKING,
     "both": LOOKING | {"/sharing", "/requests", "/own-entries", "/corrections"},
 }
-
-
-def log_in_carer(carer: Person) -> None:
-    carer.go("/")
-    carer.page.locator("a[href='/login']").click()
-    carer.page.locator("#eid").click()
-    carer.page.fill("[name=hkid]", carer_hkid())
-    carer.page.fill("[name=pin]", PIN)
-    carer.page.press("[name=pin]", "Enter")
-    carer.page.wait_for_url("**/people")
 
 
 def invite(patient: Person, power: str) -> str:
@@ -60,7 +50,7 @@ def test_the_head_says_for_whom_and_pages_follow_the_power(
     carer = Person(chromium, served, size=size)
     patient.log_in_by_eid(served.patient.hkid)
     code = invite(patient, power)
-    log_in_carer(carer)
+    carer.log_in_by_eid(carer_hkid(), first_page="people")
     head = carer.page.locator(".ehr-acting")
     expect(head).to_contain_text("You act for nobody now.")
     carer.page.fill("#code", code)

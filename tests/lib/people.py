@@ -55,15 +55,15 @@ class Person:
              for name, value in choices.items()]
         )  # fmt: skip
 
-    def log_in_by_eid(self, hkid: str) -> None:
-        """Log in as a patient with the simulated electronic identity."""
+    def log_in_by_eid(self, hkid: str, first_page: str = "home") -> None:
+        """Log in with the simulated electronic identity; a patient's first page is their home."""
         self.go("/")
         self.page.locator("a[href='/login']").click()
         self.page.locator("#eid").click()
         self.page.fill("[name=hkid]", hkid)
         self.page.fill("[name=pin]", PIN)
         self.page.press("[name=pin]", "Enter")
-        self.page.wait_for_url("**/home")
+        self.page.wait_for_url(f"**/{first_page}")
 
     def log_in_by_password(self, login: str) -> None:
         """Log in as a member of staff."""
