@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import Forbidden, Invalid
 from ehr_fhir.identifier_systems import MARK_SYSTEM
+from ehr_fhir.references import local_target
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.append import RowValues
 from ehr_gateway.audit_log.listed_patients import build_list_rows, split_disclosures
@@ -54,8 +55,8 @@ OPERATION = Operation(
 _MOST_PATIENTS = 60
 # Records of one search. Chosen: a ward's rounds of a day, and its results of a week.
 _PAGE_SIZE, _MOST_RECORDS = 500, 3_000
-# The stays of patients who are in a hospital now (v3-ActCode).
-_STAYS = "IMP,ACUTE,NONAC,EMER,OBSENC,SS"
+# Encounters of patients who are in a hospital (v3-ActCode).
+_HOSPITAL_CLASSES = "IMP,ACUTE,NONAC,EMER,OBSENC,SS"
 # How long one event stands for a list that does not change. Chosen: less than the longest pause
 # within a visit, so that a screen which is looked at for an hour is one visit of an hour.
 _EVENT_MS = round(timedelta(minutes=10) / timedelta(milliseconds=1))
@@ -64,8 +65,8 @@ Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One search of the list: what its records are called in the answer."""
+class _NamedSearch:
+    """A search, and what its matches are called in the answer."""
 
     name: str
     resource_type: str
@@ -73,8 +74,8 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Earlier:
-    """What `shown` says: when which event put which content on record."""
+class _RecordedList:
+    """The list that `shown` stands for: when which event put which content on record."""
 
     at_ms: int
     event: str
@@ -89,19 +90,21 @@ def answer(call: OperationCall) -> Response:
     sent = dict(call.query)
     if sent.get("list") not in _LISTS:
         raise Invalid(f"`list` is one of {', '.join(_LISTS)}.", expression="list")
-    _parse_bounds(sent)
+    _check_bounds(sent)
     if sent["list"] == "opened":
         # So that what was opened a moment ago is found.
         context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
-        found: list[tuple[str, Version]] = []
-        patients = _find_patients(connection, call, sent["list"], found)
-        for part in _list_parts(patients, sent):
-            found += [(part.name, version) for version in _search(connection, call, part)]
+        marks = _find_matches(connection, call, _mark_search(call))
+        patients = _find_patients(connection, call, sent["list"], marks)
+        found = [("mark", mark) for mark in marks]
+        for search in _list_searches(patients, sent):
+            matches = _find_matches(connection, call, search)
+            found += [(search.name, version) for version in matches]
         rows = recorder.build_disclosure_rows(
             connection, call.audit_context, _drop_repeated(version for _, version in found)
         )
-    shown = _record(call, sent, patients, rows)
+    shown = _record_list(call, sent, patients, rows)
     return call.respond(
         *([parameter("shown", shown)] if shown else []),
         *({"name": "listed", "valueId": patient} for patient in patients),
@@ -112,78 +115,75 @@ def answer(call: OperationCall) -> Response:
     )  # fmt: skip
 
 
-def _parse_bounds(sent: Mapping[str, str]) -> None:
+def _check_bounds(sent: Mapping[str, str]) -> None:
     """Refuse bounds that are no dateTime, by the name that was sent."""
     for name in ("vital-signs-from", "laboratory-from"):
         if name in sent:
             datetime_interval(sent[name])
 
 
+def _mark_search(call: OperationCall) -> _NamedSearch:
+    """Return the search for the caller's marks: CareTeams that say whom they count as theirs."""
+    practitioner = call.context.access.requester.person or call.context.caller.subject.login
+    return _NamedSearch("mark", "CareTeam", [
+        ("participant", f"Practitioner/{practitioner}"),
+        ("identifier", f"{MARK_SYSTEM}|"),
+        ("status", "active"),
+    ])  # fmt: skip
+
+
 def _find_patients(
-    connection: Connection, call: OperationCall, which: str, found: list[tuple[str, Version]]
+    connection: Connection, call: OperationCall, which: str, marks: Sequence[Version]
 ) -> list[str]:
-    """Return the ids of a list's patients in their order; add the caller's marks to `found`."""
-    requester = call.context.access.requester
-    practitioner = requester.person or call.context.caller.subject.login
-    marks = _search(
-        connection,
-        call,
-        _Part("mark", "CareTeam", [
-            ("participant", f"Practitioner/{practitioner}"),
-            ("identifier", f"{MARK_SYSTEM}|"),
-            ("status", "active"),
-        ]),
-    )  # fmt: skip
-    found += [("mark", mark) for mark in marks]
+    """Return the ids of a list's patients in their order."""
     if which == "marked":
         patients = [_patient_of(_parse(mark)) for mark in marks]
     elif which == "opened":
         patients = [record.patient for record in find_opened_records(connection, call.context)]
     else:
-        stays = _search(
-            connection,
-            call,
-            _Part("stay", "Encounter", [
-                ("status", "in-progress"),
-                ("class", _STAYS),
-                ("service-provider", f"Organization/{requester.organization}"),
-            ]),
-        )  # fmt: skip
+        organization = call.context.access.requester.organization
+        stays = _find_matches(connection, call, _NamedSearch("stay", "Encounter", [
+            ("status", "in-progress"),
+            ("class", _HOSPITAL_CLASSES),
+            ("service-provider", f"Organization/{organization}"),
+        ]))  # fmt: skip
         beds = sorted((_bed_of(stay), _patient_of(stay)) for stay in map(_parse, stays))
         patients = [patient for _, patient in beds]
     return list(filter(None, dict.fromkeys(patients)))[:_MOST_PATIENTS]
 
 
-def _list_parts(patients: Sequence[str], sent: Mapping[str, str]) -> Iterator[_Part]:
+def _list_searches(patients: Sequence[str], sent: Mapping[str, str]) -> Iterator[_NamedSearch]:
     """Yield the searches for what a screen shows of some patients."""
     if not patients:
         return
     ids = ",".join(patients)
     about, active = ("patient", ids), ("clinical-status", "active")
-    yield _Part("patient", "Patient", [("_id", ids)])
-    yield _Part("stay", "Encounter", [about, ("status", "in-progress")])
+    yield _NamedSearch("patient", "Patient", [("_id", ids)])
+    yield _NamedSearch("stay", "Encounter", [about, ("status", "in-progress")])
     # R4 has no search by a Flag's status.
-    yield _Part("flag", "Flag", [about])
-    yield _Part("allergy", "AllergyIntolerance", [about, active])
-    yield _Part("problem", "Condition", [about, active])
+    yield _NamedSearch("flag", "Flag", [about])
+    yield _NamedSearch("allergy", "AllergyIntolerance", [about, active])
+    yield _NamedSearch("problem", "Condition", [about, active])
     if "code" in sent:
-        yield _Part("context", "Observation", [about, ("code", sent["code"])])
+        yield _NamedSearch("context", "Observation", [about, ("code", sent["code"])])
     for category in ("vital-signs", "laboratory"):
         if since := sent.get(f"{category}-from"):
             criteria = [about, ("category", category), ("date", f"ge{since}")]
-            yield _Part(category, "Observation", criteria)
+            yield _NamedSearch(category, "Observation", criteria)
 
 
-def _search(connection: Connection, call: OperationCall, part: _Part) -> list[Version]:
+def _find_matches(
+    connection: Connection, call: OperationCall, search: _NamedSearch
+) -> list[Version]:
     """Return what a search finds, page by page; nothing of a type that the token does not cover."""
     context, found = call.context, list[Version]()
-    criteria: Pairs = [*part.criteria, ("_count", str(_PAGE_SIZE))]
+    criteria: Pairs = [*search.criteria, ("_count", str(_PAGE_SIZE))]
     cursor: str | None = ""
     while cursor is not None and len(found) < _MOST_RECORDS:
         pairs = [*criteria, ("_cursor", cursor)] if cursor else criteria
         try:
             page = search_on(
-                connection, context.gateway.store, context.access, part.resource_type, pairs
+                connection, context.gateway.store, context.access, search.resource_type, pairs
             )
         except Forbidden:
             break
@@ -192,7 +192,7 @@ def _search(connection: Connection, call: OperationCall, part: _Part) -> list[Ve
     return found
 
 
-def _record(
+def _record_list(
     call: OperationCall, sent: Mapping[str, str], patients: Sequence[str], rows: list[RowValues]
 ) -> str:
     """Put the list on record, or only that it was shown again; return what `shown` is to be."""
@@ -220,13 +220,13 @@ def _record(
     return seal_cursor(key, scope, [now_ms, str(built[0][_ID]), disclosed.digest])
 
 
-def _open_shown(key: bytes, scope: Sequence[object], shown: str) -> _Earlier | None:
+def _open_shown(key: bytes, scope: Sequence[object], shown: str) -> _RecordedList | None:
     """Return what `shown` says; None if it is not of this person and list: then all is recorded."""
     try:
         at_ms, event, digest = open_cursor(key, scope, shown)
     except Invalid:
         return None
-    return _Earlier(int(str(at_ms)), str(event), str(digest))
+    return _RecordedList(int(str(at_ms)), str(event), str(digest))
 
 
 def _drop_repeated(versions: Iterable[Version]) -> list[Version]:
@@ -239,8 +239,9 @@ def _parse(version: Version) -> dict[str, Any]:
 
 
 def _patient_of(record: Mapping[str, Any]) -> str:
-    reference = str(record.get("subject", {}).get("reference", ""))
-    return reference.removeprefix("Patient/") if reference.startswith("Patient/") else ""
+    """Return the id of the patient a record is about, empty where it names none."""
+    target = local_target(str(record.get("subject", {}).get("reference", "")))
+    return target.id if target is not None and target.type == "Patient" else ""
 
 
 def _bed_of(stay: Mapping[str, Any]) -> str:
