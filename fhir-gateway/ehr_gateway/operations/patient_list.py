@@ -16,6 +16,7 @@ import orjson
 from fastapi.responses import Response
 
 from ehr_fhir.dates import datetime_interval
+from ehr_fhir.encounters import find_current_place
 from ehr_fhir.errors import Forbidden, Invalid
 from ehr_fhir.identifier_systems import MARK_SYSTEM
 from ehr_fhir.references import local_target
@@ -137,7 +138,7 @@ def _find_patients(
 ) -> list[str]:
     """Return the ids of a list's patients in their order."""
     if which == "marked":
-        patients = [_patient_of(_parse(mark)) for mark in marks]
+        patients = [_patient_of(orjson.loads(mark.body)) for mark in marks]
     elif which == "opened":
         patients = [record.patient for record in find_opened_records(connection, call.context)]
     else:
@@ -147,8 +148,9 @@ def _find_patients(
             ("class", _HOSPITAL_CLASSES),
             ("service-provider", f"Organization/{organization}"),
         ]))  # fmt: skip
-        beds = sorted((_bed_of(stay), _patient_of(stay)) for stay in map(_parse, stays))
-        patients = [patient for _, patient in beds]
+        encounters = [orjson.loads(stay.body) for stay in stays]
+        by_bed = sorted((find_current_place(stay), _patient_of(stay)) for stay in encounters)
+        patients = [patient for _, patient in by_bed]
     return list(filter(None, dict.fromkeys(patients)))[:_MOST_PATIENTS]
 
 
@@ -233,22 +235,7 @@ def _drop_repeated(versions: Iterable[Version]) -> list[Version]:
     return list({version.position: version for version in versions}.values())
 
 
-def _parse(version: Version) -> dict[str, Any]:
-    content: dict[str, Any] = orjson.loads(version.body)
-    return content
-
-
 def _patient_of(record: Mapping[str, Any]) -> str:
     """Return the id of the patient a record is about, empty where it names none."""
     target = local_target(str(record.get("subject", {}).get("reference", "")))
     return target.id if target is not None and target.type == "Patient" else ""
-
-
-def _bed_of(stay: Mapping[str, Any]) -> str:
-    """Return the display of the newest place of a stay that is in use, to sort by."""
-    places = [
-        str(place.get("location", {}).get("display", ""))
-        for place in stay.get("location", ())
-        if place.get("status", "active") == "active"
-    ]
-    return places[-1] if places else ""

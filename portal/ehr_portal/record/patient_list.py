@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ehr_fhir.encounters import find_current_place
 from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.allergies import worst_severity
@@ -128,18 +129,13 @@ def _build_rows(
     ]
 
 
-def bed_of(stay: Resource) -> Phrase | Text:
+def bed_of(stay: Resource) -> Text:
     """Return where a patient lies, by the stay's newest place that is in use.
 
     >>> bed_of({"location": [{"status": "active", "location": {"display": "Ward, bed 4"}}]}).text
     'Ward, bed 4'
     """
-    places = [
-        place.get("location", {}).get("display", "")
-        for place in stay.get("location", ())
-        if place.get("status", "active") == "active"
-    ]
-    return text_of_record(str(places[-1])) if places else NO_TEXT
+    return text_of_record(find_current_place(stay))
 
 
 def is_dangerous(allergy: Resource) -> bool:
