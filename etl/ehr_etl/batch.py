@@ -12,17 +12,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from ehr_etl.change_feed.entries import FeedLine
+from ehr_etl.change_feed.entries import EVERYBODY, FeedLine
 from ehr_etl.data_quality.rules import QualityRules
-from ehr_etl.gold.library import list_view_names
-from ehr_etl.gold.tables import drop_gold_table, gold_table_name, update_gold_table
-from ehr_etl.lake import TABLES, Lake
+from ehr_etl.gold.tables import drop_table_on_failure, gold_table_name, update_gold_table
+from ehr_etl.lake import BUCKET, TABLES, Lake
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import (
     Buckets,
@@ -31,28 +29,19 @@ from ehr_etl.tables.bucketed import (
     delete_keys_and_add,
     iterate_buckets,
 )
-from ehr_etl.tables.decisions import PatientDecision, next_change_ms
+from ehr_etl.tables.decisions import PatientDecision, build_decision_row, list_patients
 from ehr_etl.tables.deid import RecordScrubber, deid_key_text
+from ehr_etl.tables.places import (
+    build_place_rows,
+    is_place_of_patient,
+    patient_place,
+    record_key,
+)
 from ehr_etl.tables.silver import ResourceState, SilverReport, check_batch
-from ehr_fhir.errors import EhrError
-from ehr_privacy.consent import record_from_json
 
-__all__ = ["Batch", "BatchWriter", "patients_of", "record_key"]
+__all__ = ["Batch", "BatchWriter"]
 
 Row = dict[str, Any]
-
-
-def record_key(resource_type: str | None, resource_id: str | None) -> str:
-    """Return the key of a record within the lake."""
-    return f"{resource_type}/{resource_id}"
-
-
-def patients_of(row: Mapping[str, Any]) -> frozenset[str]:
-    """Return the patients of a row of silver; nobody where its facts are not known."""
-    if row["facts"] is None:
-        return frozenset()
-    facts = orjson.loads(row["facts"])
-    return record_from_json(facts, row["type"], row["id"], row["author"]).patients
 
 
 @dataclass(frozen=True)
@@ -86,9 +75,8 @@ class BatchWriter:
 
     def apply(self, batch: Batch) -> None:
         """Apply one batch."""
-        states = self._take_lines(batch)
+        states, places = self._take_lines(batch)
         changed = self._changed_decisions(batch, states)
-        places = self._old_places(states)
         rows = self._new_rows(states)
         self._write_quarantine(batch, states)
         self._write_history(states)
@@ -101,7 +89,10 @@ class BatchWriter:
 
     # What the lines say.
 
-    def _take_lines(self, batch: Batch) -> dict[str, ResourceState]:
+    def _take_lines(
+        self, batch: Batch
+    ) -> tuple[Mapping[str, ResourceState], Mapping[str, set[int]]]:
+        """Return what the lines make of the records they name, and where the old rows are."""
         reasons: Mapping[int, list[str]] = {}
         if any(line.kind == "version" and line.resource for _, line in batch.lines):
             reasons = check_batch(self.start_spark(), batch.lines, self.rules)
@@ -112,7 +103,8 @@ class BatchWriter:
             for _, line in batch.lines
             if line.kind in ("version", "facts")
         }
-        states = self._read_states(keys | waiting)
+        places = self._read_places(keys | waiting)
+        states = self._read_states(keys | waiting, places)
         for sequence, line in batch.lines:
             if line.kind == "version":
                 broken = [] if line.position in released else reasons.get(sequence, [])
@@ -128,11 +120,14 @@ class BatchWriter:
             for position in released:
                 state.release(position)
             state.settle()
-        return states
+        return states, places
 
-    def _read_states(self, keys: Collection[str]) -> dict[str, ResourceState]:
+    def _read_states(
+        self, keys: Collection[str], places: Mapping[str, set[int]]
+    ) -> dict[str, ResourceState]:
         states: defaultdict[str, ResourceState] = defaultdict(ResourceState)
-        for row in self._read_rows("silver", self._places_of(keys), keys, _record_keys):
+        silver_buckets = {place for found in places.values() for place in found}
+        for row in self._read_rows("silver", silver_buckets, keys, _record_keys):
             del row["bucket"]
             states[record_key(row["type"], row["id"])].current = row
         buckets = {self.layout.place(key) for key in keys}
@@ -140,7 +135,7 @@ class BatchWriter:
             key = row.pop("key")
             del row["bucket"]
             states[key].waiting = row
-        return defaultdict(ResourceState, states)
+        return states
 
     def _released_keys(self, positions: Collection[int]) -> set[str]:
         """Return the records whose version at one of some positions waits in quarantine."""
@@ -182,18 +177,12 @@ class BatchWriter:
 
     # Where rows are.
 
-    def _places_of(self, keys: Collection[str]) -> set[int]:
-        return {place for found in self._places_by_key(keys).values() for place in found}
-
-    def _places_by_key(self, keys: Collection[str]) -> dict[str, set[int]]:
+    def _read_places(self, keys: Collection[str]) -> dict[str, set[int]]:
         places: defaultdict[str, set[int]] = defaultdict(set)
         buckets = {self.layout.place(key) for key in keys}
         for row in self._read_rows("places", buckets, keys, _key_column):
             places[row["key"]].add(row["place"])
         return places
-
-    def _old_places(self, states: Mapping[str, ResourceState]) -> dict[str, set[int]]:
-        return self._places_by_key(list(states))
 
     def _new_rows(self, states: Mapping[str, ResourceState]) -> dict[str, Row]:
         """Return the rows of silver of the states, each with its bucket."""
@@ -201,7 +190,7 @@ class BatchWriter:
         for key, state in states.items():
             if state.current is not None:
                 row = state.current
-                bucket = self.layout.record_place(patients_of(row), row["type"], row["id"])
+                bucket = self.layout.record_place(list_patients(row), row["type"], row["id"])
                 rows[key] = {"bucket": bucket, **row}
         return rows
 
@@ -212,24 +201,25 @@ class BatchWriter:
         if not patients:
             return {}
         buckets = {self.layout.place(f"Patient/{patient}") for patient in patients}
-        prefixes = {f"also:{patient}@" for patient in patients}
-        also = {self.layout.place(f"also:{patient}") for patient in patients}
-        for table in iterate_buckets(self.lake, "places", also):
-            for row in table.to_pylist():
-                if row["key"].partition("@")[0] + "@" in prefixes:
-                    buckets.add(row["place"])
+        others = {patient_place(self.layout, patient) for patient in patients}
+        for table in iterate_buckets(self.lake, "places", others):
+            buckets |= {
+                row["place"] for row in table.to_pylist() if is_place_of_patient(row, patients)
+            }
         found = {}
         for table in iterate_buckets(self.lake, "silver", buckets):
             for row in table.to_pylist():
                 key = record_key(row["type"], row["id"])
-                if key not in states and not patients_of(row).isdisjoint(patients):
+                if key not in states and not list_patients(row).isdisjoint(patients):
                     found[key] = row
         return found
 
     # Decisions.
 
     def _read_decisions(self, rows: Iterable[Row]) -> dict[str, PatientDecision]:
-        return self._read_decisions_of({"*", *(p for row in rows for p in patients_of(row))})
+        return self._read_decisions_of(
+            {EVERYBODY, *(p for row in rows for p in list_patients(row))}
+        )
 
     def _read_decisions_of(self, patients: Collection[str]) -> dict[str, PatientDecision]:
         buckets = {self.layout.place(f"Patient/{patient}") for patient in patients}
@@ -242,20 +232,11 @@ class BatchWriter:
         removed = defaultdict(set)
         rows = []
         for patient, decision in changed.items():
-            bucket = self.layout.place(f"Patient/{patient}")
-            removed[bucket].add(patient)
-            if decision == PatientDecision():
-                # As of somebody of whom nothing was ever told.
-                continue
-            rows.append(
-                {
-                    "bucket": bucket,
-                    "patient": patient,
-                    "rules": decision.rules,
-                    "gone": decision.gone,
-                    "changes_ms": next_change_ms(decision.rows, self.now_ms),
-                }
-            )
+            row = build_decision_row(self.layout, patient, decision, self.now_ms)
+            removed[row[BUCKET]].add(patient)
+            # Of somebody of whom nothing was ever told there is no row.
+            if decision != PatientDecision():
+                rows.append(row)
         self._replace("decisions", removed, rows, _patient_column)
 
     # Writes.
@@ -355,34 +336,18 @@ class BatchWriter:
     def _update_gold(
         self, spark: SparkSession | None, view: ViewDefinition, removed: Buckets, records: pa.Table
     ) -> None:
-        name = gold_table_name(view.name)
-        try:
-            is_changed = update_gold_table(spark, self.lake, view, removed, records)
-        except EhrError:
-            if view.name in list_view_names():
-                raise
-            # A user's own view that does not bear the data must not hold up who leaves.
-            drop_gold_table(self.lake, view.name)
-            self.dropped.add(name)
-            return
-        if is_changed:
-            self.written.add(name)
+        with drop_table_on_failure(self.lake, view, self.dropped):
+            if update_gold_table(spark, self.lake, view, removed, records):
+                self.written.add(gold_table_name(view.name))
 
     def _write_places(self, rows: Mapping[str, Row]) -> None:
         removed = defaultdict(set)
-        added = []
-        for key, row in rows.items():
-            bucket = self.layout.place(key)
-            removed[bucket].add(key)
-            added.append({"bucket": bucket, "key": key, "place": row["bucket"]})
-            for patient in patients_of(row):
-                if self.layout.place(f"Patient/{patient}") != row["bucket"]:
-                    also = self.layout.place(f"also:{patient}")
-                    name = f"also:{patient}@{row['bucket']}"
-                    removed[also].add(name)
-                    added.append({"bucket": also, "key": name, "place": row["bucket"]})
-        unique = {row["key"]: row for row in added}
-        self._replace("places", removed, list(unique.values()), _key_column)
+        added = {}
+        for row in rows.values():
+            for place_row in build_place_rows(self.layout, row):
+                removed[place_row[BUCKET]].add(place_row["key"])
+                added[place_row["key"]] = place_row
+        self._replace("places", removed, list(added.values()), _key_column)
 
     @staticmethod
     def _all_places(key: str, places: Mapping[str, set[int]], rows: Mapping[str, Row]) -> set[int]:

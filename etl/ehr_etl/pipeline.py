@@ -28,7 +28,7 @@ from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.tables import (
     build_gold_table,
     create_gold_table,
-    drop_gold_table,
+    drop_table_on_failure,
     gold_table_name,
     list_gold_views,
     view_digest,
@@ -45,7 +45,7 @@ from ehr_etl.tables.decisions import ClosedRecords
 from ehr_etl.tables.deid import deid_digest
 from ehr_etl.tables.quarantine import pending_releases, released_positions, summarize_silver
 from ehr_etl.tables.silver import SilverReport
-from ehr_fhir.errors import Conflict, EhrError, NotFound
+from ehr_fhir.errors import Conflict, NotFound
 
 __all__ = ["STEPS", "LakeReport", "LakeWriter", "Progress", "TableRows", "run_once"]
 
@@ -203,11 +203,6 @@ class LakeWriter:
         if self._lock is not None:
             self._lock.close()
 
-    @property
-    def progress(self) -> Progress:
-        """Return up to where every table is brought."""
-        return self._progress
-
     def take_in(self, feed: FeedSource) -> int:
         """Append what is new in the feed to bronze; return how many lines that is."""
         first = self.cursor.sequence
@@ -310,10 +305,8 @@ class LakeWriter:
         stale = {
             name for name, digest in wanted.items() if self._progress.digests.get(name) != digest
         }
-        is_much = pending > _REBUILD_LINES and (
-            pending > _REBUILD_PART * count_rows(self.lake, "silver")
-        )
         rows = count_rows(self.lake, "silver")
+        is_much = pending > _REBUILD_LINES and pending > _REBUILD_PART * rows
         is_crowded = rows > _CROWDED * ROWS_PER_BUCKET * self._progress.buckets
         if is_much or is_crowded or not self._progress.buckets:
             stale.add("silver")
@@ -363,24 +356,14 @@ class LakeWriter:
                 rebuild_deid(self._start_spark(), self.lake, self._layout(), self._key, now_ms)
             else:
                 view = views[name.removeprefix("gold/")]
-                if not self._build_gold(view):
-                    change.dropped.add(name)
+                with drop_table_on_failure(self.lake, view, change.dropped):
+                    build_gold_table(self._start_spark(), self.lake, view)
+                if name in change.dropped:
                     continue
             change.written.add(name)
             change.rebuilt.append(name)
             digests = {**self._progress.digests, name: wanted[name]}
             self._save(replace(self._progress, digests=digests))
-
-    def _build_gold(self, view: ViewDefinition) -> bool:
-        """Build a gold table; return False, and drop it, where a user's own view fails."""
-        try:
-            build_gold_table(self._start_spark(), self.lake, view)
-        except EhrError:
-            if view.name in list_view_names():
-                raise
-            drop_gold_table(self.lake, view.name)
-            return False
-        return True
 
     def _apply_batches(
         self,

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import orjson
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.lake import BUCKET, TABLES, Lake, read_table
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.tables.bucketed import Layout
-from ehr_etl.tables.decisions import PatientDecision, next_change_ms
+from ehr_etl.tables.decisions import PatientDecision, build_decision_row, list_patients
 from ehr_etl.tables.deid import scrub_all
+from ehr_etl.tables.places import build_place_rows
 from ehr_etl.tables.silver import SilverReport, check_lines, parse_lines
-from ehr_privacy.consent import record_from_json
 
 __all__ = ["SILVER_TABLES", "rebuild_deid", "rebuild_silver"]
 
@@ -89,13 +89,12 @@ def rebuild_silver(
             check_lines(lines, rules)
             .join(released.selectExpr("position", "true AS is_released").distinct(), "position",
                   "left")
-            .selectExpr(
-                "*",
-                "CASE WHEN is_released AND kind = 'version' THEN CAST(array() AS ARRAY<STRING>)"
-                " ELSE reasons END AS final_reasons",
+            .withColumn(
+                "reasons",
+                F.expr("CASE WHEN is_released AND kind = 'version'"
+                       " THEN CAST(array() AS ARRAY<STRING>) ELSE reasons END"),
             )
-            .drop("reasons", "is_released")
-            .withColumnRenamed("final_reasons", "reasons")
+            .drop("is_released")
             .persist()
         )  # fmt: skip
         try:
@@ -170,35 +169,25 @@ def _with_bucket(
 
 
 def _record_place(layout: Layout, row: dict[str, Any]) -> int:
-    return layout.record_place(_patients(row), row["type"], row["id"])
+    return layout.record_place(list_patients(row), row["type"], row["id"])
 
 
 def _key_place(layout: Layout, row: dict[str, Any]) -> int:
     return layout.place(row["key"])
 
 
-def _patients(row: dict[str, Any]) -> frozenset[str]:
-    if row["facts"] is None:
-        return frozenset()
-    return record_from_json(
-        orjson.loads(row["facts"]), row["type"], row["id"], row["author"]
-    ).patients
-
-
 def _decision_rows(layout: Layout, now_ms: int) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
     def make_rows(batches: Batches) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            rows = [
-                {
-                    **row,
-                    BUCKET: layout.place(f"Patient/{row['patient']}"),
-                    "changes_ms": next_change_ms(
-                        PatientDecision(row["rules"], row["gone"]).rows, now_ms
-                    ),
-                }
+            decisions = {
+                row["patient"]: PatientDecision(row["rules"], row["gone"])
                 for row in batch.to_pylist()
+            }
+            told = [
+                build_decision_row(layout, patient, decision, now_ms)
+                for patient, decision in decisions.items()
+                if decision != PatientDecision()
             ]
-            told = [row for row in rows if row["rules"] != "[]" or row["gone"]]
             yield pa.RecordBatch.from_pylist(told, schema=TABLES["decisions"].schema)
 
     return make_rows
@@ -207,15 +196,11 @@ def _decision_rows(layout: Layout, now_ms: int) -> Callable[[Batches], Iterator[
 def _place_rows(layout: Layout) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
     def make_rows(batches: Batches) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            rows = []
-            for row in batch.to_pylist():
-                key, place = f"{row['type']}/{row['id']}", row[BUCKET]
-                rows.append({BUCKET: layout.place(key), "key": key, "place": place})
-                for patient in _patients(row):
-                    if layout.place(f"Patient/{patient}") != place:
-                        also = layout.place(f"also:{patient}")
-                        rows.append({BUCKET: also, "key": f"also:{patient}@{place}",
-                                     "place": place})  # fmt: skip
+            rows = [
+                place_row
+                for row in batch.to_pylist()
+                for place_row in build_place_rows(layout, row)
+            ]
             yield pa.RecordBatch.from_pylist(rows, schema=TABLES["places"].schema)
 
     return make_rows

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import orjson
 import pyarrow as pa
@@ -23,13 +24,13 @@ from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
 from ehr_etl.tables.bucketed import Buckets, delete_keys_and_add, table_properties
 from ehr_etl.tables.deid import DEID_COLUMNS
-from ehr_fhir.errors import Invalid
+from ehr_fhir.errors import EhrError, Invalid
 
 __all__ = [
     "SOURCES",
     "build_gold_table",
     "create_gold_table",
-    "drop_gold_table",
+    "drop_table_on_failure",
     "gold_table_name",
     "list_gold_views",
     "run_identified_views",
@@ -78,10 +79,21 @@ def list_gold_views(lake: Lake) -> dict[str, ViewDefinition]:
     return views
 
 
-def drop_gold_table(lake: Lake, view_name: str) -> None:
-    """Delete the table of a user's view, and its definition."""
-    (lake.views_folder / f"{view_name}.json").unlink(missing_ok=True)
-    shutil.rmtree(lake.table_path(gold_table_name(view_name)), ignore_errors=True)
+@contextmanager
+def drop_table_on_failure(lake: Lake, view: ViewDefinition, dropped: set[str]) -> Iterator[None]:
+    """Delete a user's view, table and definition, that does not bear the data.
+
+    It must not hold up who leaves the lake. Its table's name is added to `dropped`. A view of the
+    lake's own raises its error.
+    """
+    try:
+        yield
+    except EhrError:
+        if view.name in list_view_names():
+            raise
+        (lake.views_folder / f"{view.name}.json").unlink(missing_ok=True)
+        shutil.rmtree(lake.table_path(gold_table_name(view.name)), ignore_errors=True)
+        dropped.add(gold_table_name(view.name))
 
 
 def view_digest(view: ViewDefinition, deid: str) -> str:

@@ -17,7 +17,6 @@ from deltalake import DeltaTable
 
 from ehr_etl.change_feed.entries import read_place
 from ehr_etl.change_feed.epoch import FeedEpoch, load_epoch, rebuild_hint, save_epoch
-from ehr_etl.change_feed.ndjson import split_lines
 from ehr_etl.data_quality.measure_reports import is_own_report
 from ehr_etl.lake import TABLES, Lake
 from ehr_etl.tables.bucketed import append_rows
@@ -122,7 +121,7 @@ def _select_new_lines(page: bytes, cursor: FeedCursor) -> tuple[list[_Line], Fee
     An unreadable line is kept for the quarantine. It has no place, so it counts as new when the
     readable line before it (at the start of a page: the one after it) is new.
     """
-    lines = [_Line(*read_place(line), line) for line in split_lines(page)]
+    lines = [_Line(*read_place(line), line) for line in page.split(b"\n") if line.strip()]
     readable = [line for line in lines if (line.position, line.decision) != (None, None)]
     if lines and not readable:
         # Without one place the page has no place in the order.

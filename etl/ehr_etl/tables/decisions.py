@@ -14,9 +14,18 @@ from typing import Any
 import orjson
 
 from ehr_etl.change_feed.entries import EVERYBODY
+from ehr_etl.lake import BUCKET
+from ehr_etl.tables.bucketed import Layout
 from ehr_privacy.consent import Record, RuleRow, Rules, decide_research, record_from_json
 
-__all__ = ["ClosedRecords", "PatientDecision", "decide_record", "next_change_ms"]
+__all__ = [
+    "ClosedRecords",
+    "PatientDecision",
+    "build_decision_row",
+    "decide_record",
+    "list_patients",
+    "next_change_ms",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,25 @@ class ClosedRecords:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
+def build_decision_row(
+    layout: Layout, patient: str, decision: PatientDecision, now_ms: int
+) -> dict[str, Any]:
+    """Return the row of `decisions` for a patient."""
+    return {
+        BUCKET: layout.place(f"Patient/{patient}"),
+        "patient": patient,
+        "rules": decision.rules,
+        "gone": decision.gone,
+        "changes_ms": next_change_ms(decision.rows, now_ms),
+    }
+
+
+def list_patients(row: Mapping[str, Any]) -> frozenset[str]:
+    """Return the patients of a row of silver; nobody where its facts are not known."""
+    record = _read_record(row)
+    return frozenset() if record is None else record.patients
+
+
 def decide_record(
     row: Mapping[str, Any],
     decisions: Mapping[str, PatientDecision],
@@ -60,10 +88,10 @@ def decide_record(
         # The newer version may close what the older one left open.
         closed.count("newer-version-in-quarantine")
         return None
-    if row["facts"] is None:
+    record = _read_record(row)
+    if record is None:
         closed.count("facts-in-doubt")
         return None
-    record = record_from_json(orjson.loads(row["facts"]), row["type"], row["id"], row["author"])
     about = [*sorted(record.patients), EVERYBODY]
     known = {patient: decisions[patient] for patient in about if patient in decisions}
     doubtful = {patient for patient, decision in known.items() if decision.rules is None}
@@ -93,3 +121,10 @@ def next_change_ms(rules: Iterable[RuleRow], now_ms: int) -> int | None:
     instants = (row.values[name] for row in rules for name in ("since", "until"))
     later = [value for value in instants if isinstance(value, int) and value > now_ms]
     return min(later, default=None)
+
+
+def _read_record(row: Mapping[str, Any]) -> Record | None:
+    """Return the facts of a row of silver, None where they are not known."""
+    if row["facts"] is None:
+        return None
+    return record_from_json(orjson.loads(row["facts"]), row["type"], row["id"], row["author"])

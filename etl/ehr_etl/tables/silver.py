@@ -1,8 +1,8 @@
 """Silver: the newest good version of each resource; a newer one that breaks a rule is quarantined.
 
 What a line does to the state of its resource is one pure function (`ResourceState.take`), so that
-the tables do not depend on how the lines were cut into batches. `rebuild_sql` says the same of all
-lines at once.
+the tables do not depend on how the lines were cut into batches. `ehr_etl.rebuild` says the same of
+all lines at once.
 """
 
 from __future__ import annotations
@@ -100,15 +100,15 @@ class ResourceState:
             if self.waiting is None or row["version"] >= self.waiting["version"]:
                 self.waiting = {**row, "reasons": list(reasons)}
             return
-        self.pass_version(row)
+        self._pass_version(row)
 
     def release(self, position: int) -> None:
         """Take the waiting version as good, as a steward decided; nothing if it waits no more."""
         if self.waiting is not None and self.waiting["position"] == position:
             row, self.waiting = self.waiting, None
-            self.pass_version({name: row[name] for name in _VERSION_COLUMNS})
+            self._pass_version({name: row[name] for name in _VERSION_COLUMNS})
 
-    def pass_version(self, row: Row) -> None:
+    def _pass_version(self, row: Row) -> None:
         """Take a good version."""
         self.passed.append(row)
         if self.current is None or row["version"] >= self.current["version"]:
