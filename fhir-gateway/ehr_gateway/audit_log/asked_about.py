@@ -8,6 +8,7 @@ number includes is, too: one by one up to `MAX_COUNTED_ROWS`, above that by one 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 import orjson
 
@@ -24,7 +25,7 @@ from ehr_gateway.search.named_patients import find_named_patients
 from ehr_gateway.store.decision_changes import DecisionChange
 from ehr_gateway.store.store import Store
 
-__all__ = ["MAX_COUNTED_ROWS", "build_feed_rows", "build_request_rows"]
+__all__ = ["MAX_COUNTED_ROWS", "build_feed_rows", "defer_request_rows"]
 
 # More people in one number are on record as one entry (decided in the rule model).
 MAX_COUNTED_ROWS = 200
@@ -38,7 +39,26 @@ _OUTCOME = CONTENT_COLUMNS.index("outcome")
 _REASON = CONTENT_COLUMNS.index("reason")
 
 
-def build_request_rows(
+def defer_request_rows(
+    entries: Sequence[AuditEntry],
+    inquiry: Inquiry,
+    audit_context: AuditContext,
+    store: Store,
+    base: str,
+) -> AuditEntry:
+    """Return the entry that builds all rows of a request when it is put on record."""
+    return partial(
+        _build_request_rows,
+        entries=entries,
+        recorded=frozenset(inquiry.recorded),
+        inquiry=inquiry,
+        audit_context=audit_context,
+        store=store,
+        base=base,
+    )
+
+
+def _build_request_rows(
     connection: Connection,
     *,
     entries: Sequence[AuditEntry],

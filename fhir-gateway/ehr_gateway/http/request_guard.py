@@ -12,12 +12,11 @@ import re
 import time
 import traceback
 from collections.abc import Sequence
-from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_fhir.errors import EhrError, Fault, NotFound
-from ehr_gateway.audit_log.asked_about import build_request_rows
+from ehr_gateway.audit_log.asked_about import defer_request_rows
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.deadline import DEFAULT_PATIENCE_SECONDS, Deadline, deadline_of
 from ehr_gateway.http.authentication import current_audit_context
@@ -128,17 +127,8 @@ def _take_audit_entries(scope: Scope) -> Sequence[AuditEntry]:
     audit_context = current_audit_context(state)
     assert audit_context is not None  # noqa: S101
     gateway = scope["app"].state.gateway
-    return [
-        partial(
-            build_request_rows,
-            entries=entries,
-            recorded=frozenset(inquiry.recorded),
-            inquiry=inquiry,
-            audit_context=audit_context,
-            store=gateway.store,
-            base=gateway.settings.fhir_base,
-        )
-    ]
+    base = gateway.settings.fhir_base
+    return [defer_request_rows(entries, inquiry, audit_context, gateway.store, base)]
 
 
 def _log_fault(request_id: str, error: Exception) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -16,7 +15,7 @@ from fastapi.responses import Response
 
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.asked_about import build_request_rows
+from ehr_gateway.audit_log.asked_about import defer_request_rows
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.error_responses import attempted_resource
 from ehr_gateway.http.query_string import describe_query
@@ -106,16 +105,9 @@ class BatchRequests:
             for entry in entries:
                 self._context.add_audit_entry(entry)
             return
+        base = gateway.settings.fhir_base
         self._context.add_audit_entry(
-            partial(
-                build_request_rows,
-                entries=entries,
-                recorded=frozenset(inquiry.recorded),
-                inquiry=inquiry,
-                audit_context=audit_context,
-                store=gateway.store,
-                base=gateway.settings.fhir_base,
-            )
+            defer_request_rows(entries, inquiry, audit_context, gateway.store, base)
         )
 
 
