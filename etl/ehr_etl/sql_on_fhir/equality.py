@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import temporal_order
+from ehr_etl.sql_on_fhir.elements import navigate
 from ehr_etl.sql_on_fhir.expressions import (
     Choose,
     Constant,
@@ -155,9 +156,6 @@ def _item(value: Value, expression: Expression) -> Value:
 
 
 def _part(value: Value, name: str) -> Value:
-    # Paths compare values, and quantities are compared by their elements.
-    from ehr_etl.sql_on_fhir.paths import navigate
-
     if value.tree is not None:
         return navigate(value, name)
     # A quantity written out, as `quantity_literal` makes it.

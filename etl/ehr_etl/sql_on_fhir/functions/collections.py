@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import equality
+from ehr_etl.sql_on_fhir.elements import choice_elements
 from ehr_etl.sql_on_fhir.expressions import (
     Cast,
     Choose,
@@ -18,14 +19,8 @@ from ehr_etl.sql_on_fhir.expressions import (
     operation,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, argument
-from ehr_etl.sql_on_fhir.paths import (
-    Scope,
-    choice_elements,
-    common_type,
-    compile_condition,
-    compile_path,
-    join_values,
-)
+from ehr_etl.sql_on_fhir.operators import common_type, join_values
+from ehr_etl.sql_on_fhir.paths import Scope, compile_condition, compile_path
 from ehr_etl.sql_on_fhir.types import BOOLEAN, INTEGER, sql_type
 from ehr_etl.sql_on_fhir.values import (
     Value,

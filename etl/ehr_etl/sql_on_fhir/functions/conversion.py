@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ehr_etl.sql_on_fhir import decimals, temporal_order
+from ehr_etl.sql_on_fhir.elements import cast_single, is_type_of, of_type
 from ehr_etl.sql_on_fhir.expressions import (
     Cast,
     Choose,
@@ -16,7 +17,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     text,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature
-from ehr_etl.sql_on_fhir.paths import Scope, cast_single, is_type_of, of_type
+from ehr_etl.sql_on_fhir.paths import Scope
 from ehr_etl.sql_on_fhir.types import BOOLEAN, NUMBERS, STRING, TEMPORAL_TYPES, sql_type
 from ehr_etl.sql_on_fhir.values import Value, constant_value, single_value
 from ehr_fhir.errors import Unprocessable

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ehr_etl.sql_on_fhir.elements import ELSEWHERE, navigate
 from ehr_etl.sql_on_fhir.expressions import (
     Choose,
     Constant,
@@ -25,7 +26,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     transform,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, fixed_text
-from ehr_etl.sql_on_fhir.paths import ELSEWHERE, Scope, navigate
+from ehr_etl.sql_on_fhir.paths import Scope
 from ehr_etl.sql_on_fhir.types import BOOLEAN
 from ehr_etl.sql_on_fhir.values import Value, filter_values, map_values
 from ehr_fhir.definitions import JsonElement

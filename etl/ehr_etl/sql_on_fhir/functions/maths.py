@@ -18,7 +18,8 @@ from ehr_etl.sql_on_fhir.expressions import (
     operation,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, fixed_number
-from ehr_etl.sql_on_fhir.paths import Scope, arithmetic, calculate
+from ehr_etl.sql_on_fhir.operators import arithmetic, calculate
+from ehr_etl.sql_on_fhir.paths import Scope
 from ehr_etl.sql_on_fhir.types import BIGINT, DECIMAL, INTEGER, NUMBERS
 from ehr_etl.sql_on_fhir.values import Value, as_list, single_value, size
 from ehr_fhir.errors import Unprocessable
