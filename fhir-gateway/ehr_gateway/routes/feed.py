@@ -82,7 +82,7 @@ async def _wait_for_change(
     store, threads = gateway_of(request).store, gateway_of(request).threads
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        position, number = await anyio.to_thread.run_sync(store.feed_end)
+        position, number = await anyio.to_thread.run_sync(store.read_feed_end)
         if position > after or (decisions is not None and number > decisions):
             return
         has_place = request.scope["state"].get("place") is not None
@@ -101,7 +101,7 @@ def _read_page(context: RequestContext, cursor: _Cursor, audit_context: AuditCon
     store = context.gateway.store
     epoch_here = store.epoch()
     epoch_here.check_position(cursor.epoch, cursor.after, cursor.decisions or 0)
-    page = store.feed(cursor.after, cursor.limit, decisions_after=cursor.decisions)
+    page = store.read_feed(cursor.after, cursor.limit, decisions_after=cursor.decisions)
     last = page.entries[-1].position if page.entries else cursor.after
     context.add_audit_entry(
         partial(

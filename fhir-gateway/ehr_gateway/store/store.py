@@ -195,7 +195,7 @@ class Store:
         """Lend the writer's connection inside one transaction; see `Database.write_transaction`."""
         return self.database.write_transaction()
 
-    def feed(self, after: int, limit: int, *, decisions_after: int | None = None) -> FeedPage:
+    def read_feed(self, after: int, limit: int, *, decisions_after: int | None = None) -> FeedPage:
         """Return up to `limit` changes after a position, oldest first; for the lake alone.
 
         When no version is left, and `decisions_after` is a number, the page also has the changed
@@ -226,7 +226,7 @@ class Store:
         )  # fmt: skip
         return FeedPage(entries, tuple(decisions))
 
-    def feed_end(self) -> tuple[int, int]:
+    def read_feed_end(self) -> tuple[int, int]:
         """Return the newest position of the feed and the newest number of a changed decision."""
         with self.read_transaction() as connection:
             row = connection.execute("SELECT max(position) FROM resource").fetchone()

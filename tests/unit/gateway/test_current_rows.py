@@ -165,7 +165,7 @@ def test_positions_rise_and_are_never_given_again(store: Store) -> None:
         for name in "bcd"
     ]
 
-    entries = list(store.feed(versions[0].position - 1, 10).entries)
+    entries = list(store.read_feed(versions[0].position - 1, 10).entries)
 
     assert [entry.position for entry in entries] == [version.position for version in versions]
     assert [content(entry.version)["name"] for entry in entries] == list("abcd")

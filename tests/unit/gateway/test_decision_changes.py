@@ -31,7 +31,7 @@ class Follower:
 
     def read(self, store: Store, limit: int) -> None:
         while True:
-            page = store.feed(self.position, limit, decisions_after=self.number)
+            page = store.read_feed(self.position, limit, decisions_after=self.number)
             for entry in page.entries:
                 key = (entry.version.type, entry.version.id)
                 self.facts[key] = record_to_json(entry.record)
@@ -194,7 +194,7 @@ def test_facts_that_a_record_inherits_are_told_without_a_version_of_it(store: St
     }  # fmt: skip
 
     put(store, stay)
-    page = store.feed(follower.position, 50, decisions_after=follower.number)
+    page = store.read_feed(follower.position, 50, decisions_after=follower.number)
 
     assert [entry.version.id for entry in page.entries] == ["stay"]
     told = {change.id: change.record for change in page.decisions}
@@ -206,8 +206,8 @@ def test_decisions_come_once_the_versions_are_read(store: Store) -> None:
     furnish(store)
     put(store, {**consent("p0", "joining"), "id": "joins"})
 
-    first = store.feed(0, 3, decisions_after=0)
-    last = store.feed(3, 50, decisions_after=0)
+    first = store.read_feed(0, 3, decisions_after=0)
+    last = store.read_feed(3, 50, decisions_after=0)
 
     assert (len(first.entries), first.decisions) == (3, ())
     assert [change.id for change in last.decisions if change.rules] == ["p0"]

@@ -282,10 +282,10 @@ def test_the_feed_gives_every_version_in_order(store: Store) -> None:
     put(store, {"resourceType": "Patient", "id": first.id})
     delete(store, platform(), "Patient", first.id)
 
-    entries = list(store.feed(0, 10).entries)
+    entries = list(store.read_feed(0, 10).entries)
 
     assert [one.version.method for one in entries] == ["POST", "PUT", "DELETE"]
-    after_first = store.feed(entries[0].position, 1).entries
+    after_first = store.read_feed(entries[0].position, 1).entries
     assert [one.position for one in after_first] == [entries[1].position]
     assert {one.author for one in entries} == {"ehr-commons"}
 
@@ -330,7 +330,7 @@ def test_many_threads_write_and_read_at_once(store: Store) -> None:
         thread.join()
 
     assert failures == []
-    assert len(store.feed(0, 1000).entries) == 80
+    assert len(store.read_feed(0, 1000).entries) == 80
 
 
 def test_revoked_sharing_hides_at_the_next_request(shared_record: Store) -> None:
