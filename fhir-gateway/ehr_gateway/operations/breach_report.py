@@ -9,12 +9,12 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import datetime_interval, format_instant
 from ehr_fhir.errors import Invalid
-from ehr_gateway.audit_log.reached_patients import ReachedPatient, find_reached_patients
+from ehr_gateway.audit_log.reached_patients import ReachedPatient
 from ehr_gateway.http.parameters import parameter
+from ehr_gateway.operations._breaches import find_breach
 from ehr_gateway.operations._suspensions import (
     ROLES_READING_SUSPENSIONS,
     require_role,
-    resolve_subject,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -50,23 +50,19 @@ def answer(call: OperationCall) -> Response:
         raise Invalid("Say from when.", expression="from")
     since = datetime_interval(sent["from"])[0]
     until = datetime_interval(sent["until"])[0] if "until" in sent else context.access.now_ms + 1
-    context.gateway.audit_batcher.flush()
-    with context.gateway.store.read_transaction() as connection:
-        # Of an account or a client that is no more, the log still tells.
-        subject = resolve_subject(connection, kind, named) or named
-        reached = find_reached_patients(connection, kind, subject, since, until)
+    breach = find_breach(context, kind, named, since, until)
     # Who is in the report finds it in their own log, as somebody who is counted does.
-    context.access.inquiry.count_patients(found.patient for found in reached)
+    context.access.inquiry.count_patients(found.patient for found in breach.reached)
     call.record()
     return call.respond(
         {"name": "kind", "valueCode": kind},
-        *([parameter("subject", subject)] if subject else []),
+        *([parameter("subject", breach.subject)] if breach.subject else []),
         {"name": "period", "valuePeriod": {
             "start": format_instant(since), "end": format_instant(until)
         }},
-        parameter("patients", len(reached)),
-        parameter("accesses", sum(found.accesses for found in reached)),
-        *({"name": "patient", "part": list(_parts(found))} for found in reached),
+        parameter("patients", len(breach.reached)),
+        parameter("accesses", sum(found.accesses for found in breach.reached)),
+        *({"name": "patient", "part": list(_parts(found))} for found in breach.reached),
     )  # fmt: skip
 
 

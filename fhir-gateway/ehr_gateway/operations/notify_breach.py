@@ -10,11 +10,12 @@ from fastapi.responses import Response
 from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import Conflict, Invalid, Unprocessable
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.reached_patients import ReachedPatient, find_reached_patients
+from ehr_gateway.audit_log.reached_patients import ReachedPatient
 from ehr_gateway.database import Connection
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.notices.outbox import Notice, list_readers, queue_notice
-from ehr_gateway.operations._suspensions import require_role, resolve_subject
+from ehr_gateway.operations._breaches import find_breach
+from ehr_gateway.operations._suspensions import require_role
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.tokens.suspensions import KINDS
@@ -49,18 +50,17 @@ def answer(call: OperationCall) -> Response:
     since, until = (datetime_interval(sent.text(name))[0] for name in ("from", "until"))
     if since >= until:
         raise Unprocessable("The period ends after it begins.", expression="until")
-    context.gateway.audit_batcher.flush()
-    with context.gateway.store.read_transaction() as connection:
-        subject = resolve_subject(connection, kind, named) or named
-        reached = find_reached_patients(connection, kind, subject, since, until)
+    breach = find_breach(context, kind, named, since, until)
+    reached = breach.reached
     if len(reached) != sent.integer("patients", 0, 10_000_000):
         raise Conflict(f"The report names {len(reached)} patients now. Look at it again.")
     # A later report of the same party from the same instant tells only whom it names anew.
-    breach = hashlib.sha256(f"{kind}|{subject}|{since}".encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{kind}|{breach.subject}|{since}".encode()).hexdigest()[:32]
     told = 0
     for start in range(0, len(reached), _BATCH):
         with context.gateway.store.write_transaction() as connection:
-            told += _tell(connection, call, breach, reached[start : start + _BATCH])
+            batch = reached[start : start + _BATCH]
+            told += _queue_notices(connection, call, f"breach:{digest}", batch)
     call.record()
     return call.respond(
         parameter("patients", len(reached)),
@@ -69,13 +69,13 @@ def answer(call: OperationCall) -> Response:
     )
 
 
-def _tell(
+def _queue_notices(
     connection: Connection, call: OperationCall, breach: str, reached: Sequence[ReachedPatient]
 ) -> int:
-    """Tell those of some patients who were not told of this breach; return how many."""
+    """Queue notices to those patients who were not told of this breach; return how many."""
     now, told = call.context.access.now_ms, 0
     for found in reached:
-        cause = f"breach:{breach}:{found.patient}"
+        cause = f"{breach}:{found.patient}"
         readers = list_readers(connection, found.patient, now)
         if connection.execute(
             "SELECT 1 FROM notice WHERE cause = ?", (f"{cause}|{readers[0]}",)

@@ -87,7 +87,7 @@ def test_each_patient_finds_in_their_log_that_they_were_told(breached: House) ->
 
 def test_what_was_cut_off_goes_on(breached: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify_breach, "_BATCH", 2)
-    tell, calls = notify_breach._tell, 0
+    tell, calls = notify_breach._queue_notices, 0
 
     def cut_off(*values: Any) -> int:
         nonlocal calls
@@ -96,7 +96,7 @@ def test_what_was_cut_off_goes_on(breached: House, monkeypatch: pytest.MonkeyPat
             raise OSError("the process ends here")
         return tell(*values)
 
-    monkeypatch.setattr(notify_breach, "_tell", cut_off)
+    monkeypatch.setattr(notify_breach, "_queue_notices", cut_off)
     assert notify(breached.login("steward")).status_code == 500
     assert sum(len(notices(breached, name)) for name in PEOPLE) == 2
 
