@@ -33,18 +33,28 @@ _UNITS = {
 }
 
 SATURATION_CODES = frozenset({"2708-6", "59408-5"})
-# By whether it is far off, and the direction: the words, and the words for a line of little room.
-_WORDS = {
-    (True, 1): (N_("Far above what is usual for adults"), N_("Very high for adults")),
-    (True, -1): (N_("Far below what is usual for adults"), N_("Very low for adults")),
-    (False, 1): (N_("Above what is usual for adults"), N_("High for adults")),
-    (False, -1): (N_("Below what is usual for adults"), N_("Low for adults")),
+# By whether the range is a target of one's own.
+_WORDS_WITHIN = {
+    False: N_("Usual for adults at rest"),
+    True: N_("Within this person's own target of 88 to 92 %"),
 }
-_TARGET_WORDS = {
-    True: (N_("Far below this person's own target of 88 to 92 %"), N_("Far below own target")),
-    False: (N_("Below this person's own target of 88 to 92 %"), N_("Below own target")),
+# By the same, whether it is far off, and the direction: the words, and the words for a line of
+# little room. Above a target is good or bad by whether oxygen is given, which the number does not
+# say.
+_WORDS_OUTSIDE = {
+    (False, True, 1): (N_("Far above what is usual for adults"), N_("Very high for adults")),
+    (False, True, -1): (N_("Far below what is usual for adults"), N_("Very low for adults")),
+    (False, False, 1): (N_("Above what is usual for adults"), N_("High for adults")),
+    (False, False, -1): (N_("Below what is usual for adults"), N_("Low for adults")),
+    (True, True, -1): (
+        N_("Far below this person's own target of 88 to 92 %"),
+        N_("Far below own target"),
+    ),
+    (True, False, -1): (
+        N_("Below this person's own target of 88 to 92 %"),
+        N_("Below own target"),
+    ),
 }
-_IN_TARGET = N_("Within this person's own target of 88 to 92 %")
 
 
 @dataclass(frozen=True)
@@ -71,26 +81,15 @@ class UsualRanges:
             return None
         (low, high), (far_low, far_high) = limits["usual"], limits["far"]
         translate = localizer_for(language).translate
-        if limits.get("target"):
-            if value > high:
-                # Good or bad by whether oxygen is given, which this number does not say.
-                return None
-            if value >= low:
-                return Flag(EXPECTED, Text(translate(_IN_TARGET), language))
-            is_far = value <= far_low
-            long, short = _TARGET_WORDS[is_far]
-            return Flag(
-                STRONG if is_far else ATTENTION,
-                Text(translate(long), language),
-                direction=-1,
-                short=Text(translate(short), language),
-            )
+        is_target = limits.get("target", False)
         if low <= value <= high:
-            word = Text(translate(N_("Usual for adults at rest")), language)
-            return Flag(EXPECTED, word)
+            return Flag(EXPECTED, Text(translate(_WORDS_WITHIN[is_target]), language))
         is_far = value <= far_low or value >= far_high
         direction = 1 if value > high else -1
-        long, short = _WORDS[is_far, direction]
+        words = _WORDS_OUTSIDE.get((is_target, is_far, direction))
+        if words is None:
+            return None
+        long, short = words
         return Flag(
             STRONG if is_far else ATTENTION,
             Text(translate(long), language),
