@@ -125,8 +125,8 @@ def store_list(connection: Connection, row: RowValues) -> RowValues:
             for patient, person in people.items()
         ],
     )
-    in_order = sorted((person.number, person.leaf, patient) for patient, person in people.items())
-    digest = list_digest((leaf, entries[patient]) for _, leaf, patient in in_order)
+    by_number = sorted(people.items(), key=lambda item: item[1].number)
+    digest = list_digest((person.leaf, entries[patient]) for patient, person in by_number)
     values[_COLUMNS["entities"]] = orjson.dumps([f"{LIST_PREFIX}{len(people)}:{digest}"]).decode()
     return tuple(values)
 
