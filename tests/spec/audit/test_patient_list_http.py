@@ -251,7 +251,7 @@ def test_a_first_list_of_an_organisation_is_a_first_access(ward: House) -> None:
     assert [tuple(row) for row in made] == [("pat-1", "first-access")]
 
 
-def verified(house: House) -> list[str]:
+def find_faults(house: House) -> list[str]:
     log: AuditLog = house.app.state.audit_log
     log.flush_and_sign()
     task = VerifyTask(house.settings.database, log.folder.path, log.signer.name,
@@ -273,12 +273,12 @@ def verified(house: House) -> list[str]:
 )
 def test_a_list_that_was_changed_is_found(ward: House, statement: str) -> None:
     ask(ward.login("doctor.a"))
-    assert verified(ward) == []
+    assert find_faults(ward) == []
 
     with ward.gateway.store.write_transaction() as connection:
         connection.execute(statement)
 
-    assert set(verified(ward)) == {"counted"}
+    assert set(find_faults(ward)) == {"counted"}
 
 
 def test_an_erased_patient_is_nameless_in_every_list(ward: House) -> None:
@@ -293,7 +293,7 @@ def test_an_erased_patient_is_nameless_in_every_list(ward: House) -> None:
 
     assert events(ward.login("auditor"), "patient=pat-3&agent=doctor.a") == []
     assert len(events(ward.login("auditor"), "patient=pat-4&agent=doctor.a")) == 1
-    assert verified(ward) == []
+    assert find_faults(ward) == []
 
 
 def test_who_asks_wrongly_is_refused(ward: House) -> None:

@@ -57,8 +57,7 @@ def test_section_item_and_trend_hold_it_against_the_persons_own_target(
         "id": "scale",
         "resourceType": "Observation",
     }
-    decided = {**decision("2", "2026-11-19T09:00:00+08:00"), **about}
-    put(portal, {**decided, "resourceType": "Observation"})
+    put(portal, {**decision("2", "2026-11-19T09:00:00+08:00"), **about})
 
     shown = browser.get(path).text
     assert WITHIN in shown
