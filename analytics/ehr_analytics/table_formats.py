@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -58,18 +59,12 @@ def _to_json(table: pa.Table) -> bytes:
 
 
 def _row(row: Mapping[str, Any]) -> bytes:
-    # A decimal is a number in JSON with all its digits, which no float holds.
-    marks: dict[str, str] = {}
+    return orjson.dumps(row, default=_encode_decimal)
 
-    def encode(value: object) -> str:
-        mark = f"\u0001{len(marks)}\u0001"
-        marks[orjson.dumps(mark).decode()] = f"{value.normalize():f}"  # type: ignore[attr-defined]
-        return mark
 
-    text = orjson.dumps(row, default=encode).decode()
-    for mark, digits in marks.items():
-        text = text.replace(mark, digits)
-    return text.encode()
+def _encode_decimal(value: Decimal) -> orjson.Fragment:
+    # A number in JSON with all its digits, which no float holds.
+    return orjson.Fragment(f"{value.normalize():f}".encode())
 
 
 def _to_parquet(table: pa.Table) -> bytes:
