@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_etl.sql_on_fhir.definition import ViewDefinition, parse_view
+from ehr_fhir import json_text
 from ehr_fhir.errors import EhrError, Fault, NotFound
 
 Row = Mapping[str, Any]  # Any: a value of any FHIR primitive, or a list of them
@@ -56,9 +57,12 @@ def read_cases(folder: Path) -> Iterator[Case]:
     if not files:
         raise NotFound(f"There are no tests in {folder}: name the folder `tests` of the suite.")
     for file in files:
-        content = file.read_text("utf-8")
-        suite = json.loads(content, parse_float=Decimal)
-        records = tuple(_records(content))
+        suite = json_text.parse(file.read_bytes())
+        # Numbers keep the digits as written: `1.0` is not `1`.
+        records = tuple(
+            (resource["resourceType"], json_text.serialize(resource).decode())
+            for resource in suite["resources"]
+        )
         for test in suite["tests"]:
             yield Case(
                 file.name,
@@ -83,15 +87,6 @@ def count_passed(report: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many tests passed, and how many there are."""
     results = [test["result"]["passed"] for file in report.values() for test in file["tests"]]
     return sum(results), len(results)
-
-
-def _records(content: str) -> Iterator[tuple[str, str]]:
-    """Yield the resources as JSON text, numbers with the digits as written: `1.0` is not `1`."""
-    # A mark on both sides of a number: JSON text has no such sign, so they come off again.
-    suite = json.loads(content, parse_float=lambda digits: f"\x01{digits}\x01")
-    for resource in suite["resources"]:
-        text = json.dumps(resource).replace('"\\u0001', "").replace('\\u0001"', "")
-        yield resource["resourceType"], text
 
 
 def _canonical(rows: Iterable[Row]) -> list[str]:
