@@ -107,6 +107,8 @@ class Dialect(ABC):
 
     templates: ClassVar[Mapping[str, str]]
     scalars: ClassVar[Mapping[str, str]]
+    # JSON text {0} with its numbers that have a point or an exponent between quotation marks.
+    quoted_numbers: ClassVar[str]
 
     def render(self, node: Expression) -> str:
         """Return an expression as SQL."""
@@ -130,9 +132,9 @@ class Dialect(ABC):
             case Items(items=items):
                 return self.items([self.render(item) for item in items])
             case Transform(items=items, item=item, index=index, body=body):
-                return self.transform(items, item, index, body)
+                return self.call_with_lambda("transform", items, item, index, body)
             case Filter(items=items, item=item, index=index, condition=condition):
-                return self.filter(items, item, index, condition)
+                return self.call_with_lambda("filter", items, item, index, condition)
             case Fold():
                 return self.fold(node)
             case Let(name=name, value=value, body=body):
@@ -195,8 +197,8 @@ class Dialect(ABC):
         )
 
     def json_text(self, column: str, tree: ElementTree) -> str:
-        """Return the JSON text to parse, from a column."""
-        return column
+        """Return the JSON text to parse; with numbers as texts if a decimal is read."""
+        return self.quoted_numbers.replace("{0}", column) if tree.reads_decimals() else column
 
     @abstractmethod
     def unfold(self, rows: str) -> str:
@@ -227,12 +229,10 @@ class Dialect(ABC):
         """Return a list."""
 
     @abstractmethod
-    def transform(self, items: Expression, item: str, index: str | None, body: Expression) -> str:
-        """Return a list with something made of each item."""
-
-    @abstractmethod
-    def filter(self, items: Expression, item: str, index: str | None, condition: Expression) -> str:
-        """Return the items that meet a condition."""
+    def call_with_lambda(
+        self, function: str, items: Expression, item: str, index: str | None, body: Expression
+    ) -> str:
+        """Return a call of `transform` or `filter` on a list, with a lambda of its items."""
 
     @abstractmethod
     def fold(self, fold: Fold) -> str:

@@ -21,7 +21,6 @@ _MARKED = (
     r"""regexp_replace({0}, '("(?:[^"\\]|\\.)*"(?:\s*:\s*)?)(-?[0-9]+[.eE][0-9.eE+-]*)?',"""
     r""" '\1' || chr(1) || '\2' || chr(2), 'g')"""
 )
-_QUOTED_NUMBERS = f"""translate(replace({_MARKED}, chr(1) || chr(2), ''), chr(1) || chr(2), '""')"""
 # Whole numbers of 128 bits, as DuckDB divides decimals by way of doubles: twice the dividend and
 # once the divisor, over twice the divisor, rounds half away from zero.
 _DIVIDEND = f"abs(CAST({{0}} * {_MILLION_MILLIONS} AS HUGEINT)) * 1000000000000"
@@ -70,6 +69,10 @@ class DuckDbDialect(Dialect):
         "nanoseconds": "(CAST({0} AS HUGEINT) * 1000000000 + {1})",
     }
 
+    quoted_numbers: ClassVar[str] = (
+        f"""translate(replace({_MARKED}, chr(1) || chr(2), ''), chr(1) || chr(2), '""')"""
+    )
+
     def __init__(self) -> None:
         # DuckDB counts from 1; a lambda's index is one less wherever it is read.
         self._indexes: set[str] = set()
@@ -84,10 +87,6 @@ class DuckDbDialect(Dialect):
     def unfold(self, rows: str) -> str:
         """Return the columns of a list of structs, a row each."""
         return f"unnest({rows}, max_depth := 2)"
-
-    def json_text(self, column: str, tree: ElementTree) -> str:
-        """Return the JSON text to parse; with numbers as texts if a decimal is read."""
-        return _QUOTED_NUMBERS.replace("{0}", column) if tree.reads_decimals() else column
 
     def reference(self, name: str) -> str:
         """Return a variable; an index counts from 0."""
@@ -118,15 +117,12 @@ class DuckDbDialect(Dialect):
         """Return a list."""
         return f"[{', '.join(items)}]"
 
-    def transform(self, items: Expression, item: str, index: str | None, body: Expression) -> str:
-        """Return a list with something made of each item."""
+    def call_with_lambda(
+        self, function: str, items: Expression, item: str, index: str | None, body: Expression
+    ) -> str:
+        """Return a call of `list_transform` or `list_filter`."""
         head = self._lambda(item, index)
-        return f"list_transform({self.render(items)}, {head} {self.render(body)})"
-
-    def filter(self, items: Expression, item: str, index: str | None, condition: Expression) -> str:
-        """Return the items that meet a condition."""
-        head = self._lambda(item, index)
-        return f"list_filter({self.render(items)}, {head} {self.render(condition)})"
+        return f"list_{function}({self.render(items)}, {head} {self.render(body)})"
 
     def fold(self, fold: Fold) -> str:
         """Return a list reduced to one value."""

@@ -22,9 +22,6 @@ _DECIMAL = "DECIMAL(38,12)"
 # would not hold a long text otherwise.
 _NUMBERS = r"""(?s)("(?:[^"\\]++|\\.)*+"(?:\s*:\s*)?)(-?[0-9]+[.eE][0-9.eE+-]*)?"""
 _MARKED = f"regexp_replace({{0}}, {sql_literal(_NUMBERS)}, concat('$1', char(1), '$2', char(2)))"
-_QUOTED_NUMBERS = (
-    f"translate(replace({_MARKED}, concat(char(1), char(2)), ''), concat(char(1), char(2)), '\"\"')"
-)
 
 
 class SparkDialect(Dialect):
@@ -64,6 +61,11 @@ class SparkDialect(Dialect):
         ),
     }
 
+    quoted_numbers: ClassVar[str] = (
+        f"translate(replace({_MARKED}, concat(char(1), char(2)), ''),"
+        " concat(char(1), char(2)), '\"\"')"
+    )
+
     def operation(self, name: str, arguments: tuple[Expression, ...]) -> str:
         """Return an operation; patterns are written as Java reads them."""
         match name, arguments:
@@ -85,10 +87,6 @@ class SparkDialect(Dialect):
             case _:
                 changed = list(arguments)
         return super().operation(name, tuple(changed))
-
-    def json_text(self, column: str, tree: ElementTree) -> str:
-        """Return the JSON text to parse; with decimals as texts if one is read."""
-        return _QUOTED_NUMBERS.replace("{0}", column) if tree.reads_decimals() else column
 
     def unfold(self, rows: str) -> str:
         """Return the columns of an array of structs, a row each."""
@@ -120,15 +118,12 @@ class SparkDialect(Dialect):
         """Return an array."""
         return f"array({', '.join(items)})"
 
-    def transform(self, items: Expression, item: str, index: str | None, body: Expression) -> str:
-        """Return an array with something made of each item."""
+    def call_with_lambda(
+        self, function: str, items: Expression, item: str, index: str | None, body: Expression
+    ) -> str:
+        """Return a call of the function of the same name in Spark."""
         variables = item if index is None else f"({item}, {index})"
-        return f"transform({self.render(items)}, {variables} -> {self.render(body)})"
-
-    def filter(self, items: Expression, item: str, index: str | None, condition: Expression) -> str:
-        """Return the items that meet a condition."""
-        variables = item if index is None else f"({item}, {index})"
-        return f"filter({self.render(items)}, {variables} -> {self.render(condition)})"
+        return f"{function}({self.render(items)}, {variables} -> {self.render(body)})"
 
     def fold(self, fold: Fold) -> str:
         """Return an array reduced to one value."""
