@@ -9,7 +9,6 @@ from ehr_etl.sql_on_fhir.expressions import (
     Choose,
     Constant,
     Expression,
-    Fail,
     FieldOf,
     Filter,
     Items,
@@ -31,9 +30,7 @@ from ehr_etl.sql_on_fhir.values import (
     exists,
     filter_values,
     single_value,
-    size,
 )
-from ehr_etl.view_faults import NOT_A_SINGLE_VALUE
 from ehr_fhir import definitions
 from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Unprocessable
@@ -71,9 +68,17 @@ def navigate(base: Value, name: str) -> Value:
     return _step(base, element)
 
 
-def choice_elements(value: Value) -> list[Value]:
+def _choice_elements(value: Value) -> list[Value]:
     """Return the typed elements of a `value[x]`."""
     return [_step(replace(value, choice=None), element) for element in _choices(value)]
+
+
+def choice_exists(value: Value) -> Expression:
+    """Return whether a `value[x]` has a value of any type; never NULL."""
+    first, *others = (exists(element) for element in _choice_elements(value))
+    for other in others:
+        first = operation("or", first, other)
+    return first
 
 
 def of_type(value: Value, type_specifier: TypeSpecifier) -> Value:
@@ -108,19 +113,15 @@ def cast_single(value: Value, type_specifier: TypeSpecifier) -> Value:
         return kept
     if kept.is_primitive:
         return Value(single_value(kept), kept.type)
-    return replace(kept, expression=_only_item(kept.expression), many=False)
+    return replace(kept, expression=single_value(kept), many=False)
 
 
 def is_type_of(value: Value, type_specifier: TypeSpecifier) -> Value:
     """Say whether one value is of a type (`is`, N1 §6.3); empty for none."""
     if value.choice is not None:
-        present = [exists(element) for element in choice_elements(value)]
-        anything = present[0]
-        for other in present[1:]:
-            anything = operation("or", anything, other)
         matching = of_type(value, type_specifier)
         answer = Constant(False, BOOLEAN) if matching.is_empty else exists(matching)
-        return Value(Choose(anything, answer), "boolean")
+        return Value(Choose(choice_exists(value), answer), "boolean")
     if value.type == "Resource":
         found = exists(_resource_of_type(value, type_specifier.name))
         return Value(Choose(exists(value), found), "boolean")
@@ -149,8 +150,7 @@ def _step(base: Value, element: JsonElement) -> Value:
 
 def _is_contained(item: Value) -> Expression:
     assert item.tree is not None  # noqa: S101 - what resolve() gives is parsed
-    mark = item.tree.add_child(JsonElement(ELSEWHERE, ELSEWHERE, "boolean", False, False))
-    assert mark.type == "boolean"  # noqa: S101
+    item.tree.add_child(JsonElement(ELSEWHERE, ELSEWHERE, "boolean", False, False))
     return operation("not", operation("is_present", FieldOf(item.expression, ELSEWHERE)))
 
 
@@ -168,7 +168,7 @@ def _resource_of_type(value: Value, name: str) -> Value:
         return operation("coalesce", same, Constant(False, BOOLEAN))
 
     variable = new_variable()
-    parsed = operation("compact", transform(as_texts(value), lambda item: ParseJson(item, tree)))
+    parsed = operation("compact", transform(_as_texts(value), lambda item: ParseJson(item, tree)))
     kept = Filter(parsed, variable, None, of_kind(Reference(variable)))
     typed = Value(kept, name, True, tree, resolved=value.resolved)
     if value.many:
@@ -176,19 +176,11 @@ def _resource_of_type(value: Value, name: str) -> Value:
     return replace(typed, expression=operation("get", kept, number(0)), many=False)
 
 
-def as_texts(value: Value) -> Expression:
+def _as_texts(value: Value) -> Expression:
     """Return resources as a list of JSON texts."""
     if value.many:
         return value.expression
     return operation("compact", Items((value.expression,)))
-
-
-def _only_item(items: Expression) -> Expression:
-    return Choose(
-        operation("gt", size(items), number(1)),
-        Fail(NOT_A_SINGLE_VALUE),
-        operation("get", items, number(0)),
-    )
 
 
 def _choices(value: Value) -> list[JsonElement]:

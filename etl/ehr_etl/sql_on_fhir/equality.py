@@ -22,6 +22,7 @@ from ehr_etl.sql_on_fhir.expressions import (
 )
 from ehr_etl.sql_on_fhir.types import (
     BOOLEAN,
+    DATE_TYPES,
     NUMBERS,
     QUANTITY_TYPES,
     TEMPORAL_TYPES,
@@ -189,7 +190,7 @@ _KINDS = (
     ("boolean", frozenset({"boolean"})),
     ("number", NUMBERS),
     ("time", frozenset({"time"})),
-    ("date", TEMPORAL_TYPES - {"time"}),
+    ("date", DATE_TYPES),
     ("quantity", QUANTITY_TYPES),
     ("text", TEXT_TYPES - TEMPORAL_TYPES),
 )

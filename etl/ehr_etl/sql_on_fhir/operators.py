@@ -18,6 +18,7 @@ from ehr_etl.sql_on_fhir.expressions import (
 from ehr_etl.sql_on_fhir.types import (
     BIGINT,
     BOOLEAN,
+    DATE_TYPES,
     DECIMAL,
     NUMBERS,
     TEXT_TYPES,
@@ -122,7 +123,7 @@ def common_type(left: Value, right: Value) -> str:
     """Return the type of a collection that has values of both."""
     if left.type == right.type:
         return left.type
-    if {left.type, right.type} <= {"date", "dateTime", "instant"}:
+    if {left.type, right.type} <= DATE_TYPES:
         return "dateTime"
     same = (left.type in TEXT_TYPES) == (right.type in TEXT_TYPES)
     if same and left.type in TEXT_TYPES and "time" not in (left.type, right.type):

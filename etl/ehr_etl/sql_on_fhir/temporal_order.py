@@ -77,7 +77,7 @@ def _order_spans(left: Expression, right: Expression) -> Expression:
         return FieldOf(span, name)
 
     def widened(span: Expression, other: Expression, name: str, width: int) -> Expression:
-        unlike = operation("and", _not(field(span, "zoned")), field(other, "zoned"))
+        unlike = operation("and", operation("not", field(span, "zoned")), field(other, "zoned"))
         moved = operation("add", field(span, name), Constant(width, HUGE))
         return Choose(unlike, moved, field(span, name))
 
@@ -153,7 +153,7 @@ def _date_span(value: Expression) -> _Span:
     more_days = Choose(operation("gt", length, number(7)), number(1), number(0))
     start_seconds = _times(operation("days", day, number(0)), _DAY)
     end_seconds = _times(operation("add", operation("days", day, months), more_days), _DAY)
-    clock = _clock_seconds(value, _CLOCK, 1)
+    clock = _clock_seconds(value, _CLOCK)
     offset = _offset_seconds(operation("extract_pattern", value, text(_CLOCK), number(5)))
     at = operation("subtract", operation("add", start_seconds, clock), offset)
     instant = operation("nanoseconds", at, _fraction(value, _CLOCK))
@@ -190,7 +190,7 @@ def _date_span(value: Expression) -> _Span:
 
 
 def _time_span(value: Expression) -> _Span:
-    seconds = _clock_seconds(value, _TIME, 1)
+    seconds = _clock_seconds(value, _TIME)
     start = operation("nanoseconds", Cast(seconds, BIGINT), _fraction(value, _TIME))
     known = operation("matches", value, text(_TIME))
     has_seconds = operation("gt", operation("length", value), number(5))
@@ -203,17 +203,13 @@ def _time_span(value: Expression) -> _Span:
     )
 
 
-def _clock_seconds(value: Expression, pattern: str, first_group: int) -> Expression:
+def _clock_seconds(value: Expression, pattern: str) -> Expression:
     def part(group: int) -> Expression:
         found = operation("extract_pattern", value, text(pattern), number(group))
         return operation("coalesce", Cast(found, INTEGER, lenient=True), number(0))
 
-    hours, minutes = part(first_group), part(first_group + 1)
-    return operation(
-        "add",
-        operation("add", _times(hours, 3600), _times(minutes, 60)),
-        part(first_group + 2),
-    )
+    hours, minutes, seconds = part(1), part(2), part(3)
+    return operation("add", operation("add", _times(hours, 3600), _times(minutes, 60)), seconds)
 
 
 def _offset_seconds(zone: Expression) -> Expression:
@@ -236,10 +232,6 @@ def _fraction(value: Expression, pattern: str) -> Expression:
 
 def _times(value: Expression, factor: int) -> Expression:
     return operation("multiply", Cast(value, BIGINT), Constant(factor, BIGINT))
-
-
-def _not(value: Expression) -> Expression:
-    return operation("not", value)
 
 
 def _date_boundary(date: Expression, *, high: bool) -> Expression:

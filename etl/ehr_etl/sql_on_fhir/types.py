@@ -14,7 +14,7 @@ from ehr_fhir.fhirpath import PRIMITIVES as R4_PRIMITIVES
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A type of single values: boolean, integer, bigint, decimal, count or string."""
+    """A type of single values: boolean, integer, bigint, decimal, huge or string."""
 
     name: str
 

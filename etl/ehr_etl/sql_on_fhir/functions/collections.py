@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import equality
-from ehr_etl.sql_on_fhir.elements import choice_elements
+from ehr_etl.sql_on_fhir.elements import choice_exists
 from ehr_etl.sql_on_fhir.expressions import (
     Cast,
     Choose,
@@ -21,7 +21,7 @@ from ehr_etl.sql_on_fhir.expressions import (
 from ehr_etl.sql_on_fhir.functions.signature import Signature, argument
 from ehr_etl.sql_on_fhir.operators import common_type, join_values
 from ehr_etl.sql_on_fhir.paths import Scope, compile_condition, compile_path
-from ehr_etl.sql_on_fhir.types import BOOLEAN, INTEGER, sql_type
+from ehr_etl.sql_on_fhir.types import BOOLEAN, INTEGER, NUMBERS, sql_type
 from ehr_etl.sql_on_fhir.values import (
     Value,
     as_list,
@@ -62,10 +62,7 @@ def _exists(base: Value, call: Call, scope: Scope) -> Value:
             raise Unprocessable(
                 f"The path filters {base.choice}: say of which type by ofType() first."
             )
-        first, *rest = (exists(element) for element in choice_elements(base))
-        for other in rest:
-            first = operation("or", first, other)
-        return Value(first, "boolean")
+        return Value(choice_exists(base), "boolean")
     kept = _where(base, call, scope) if call.arguments else base
     return Value(exists(kept), "boolean")
 
@@ -216,9 +213,8 @@ def _iif(base: Value, call: Call, scope: Scope) -> Value:
 def _type_of_either(yes: Value, no: Value) -> str:
     if not (yes.is_primitive and no.is_primitive):
         raise Unprocessable("The results of iif() are not primitives: name an element of each.")
-    if {yes.type, no.type} <= {"integer", "positiveInt", "unsignedInt", "integer64", "decimal"}:
-        if "decimal" in (yes.type, no.type):
-            return "decimal"
+    if {yes.type, no.type} <= NUMBERS and "decimal" in (yes.type, no.type):
+        return "decimal"
     return common_type(yes, no)
 
 

@@ -57,8 +57,7 @@ def _reference_key(base: Value, call: Call, scope: Scope) -> Value:
             kind = name
         case _:
             raise Unprocessable("getReferenceKey() takes the name of a resource type.")
-    if base.type != "Reference" or base.choice is not None:
-        raise Unprocessable("getReferenceKey() is called on what is not a Reference.")
+    _require_reference(base, call)
     pattern = text(_reference_pattern(kind))
 
     def key(reference: Expression) -> Expression:
@@ -69,8 +68,7 @@ def _reference_key(base: Value, call: Call, scope: Scope) -> Value:
 
 
 def _resolve(base: Value, call: Call, scope: Scope) -> Value:
-    if base.type != "Reference" or base.choice is not None:
-        raise Unprocessable("resolve() is called on what is not a Reference.")
+    _require_reference(base, call)
     contained = navigate(scope.root, "contained")
     assert contained.tree is not None  # noqa: S101 - an element of the root is parsed
     # The key by which a reference names a contained resource; parsed as any resource's.
@@ -91,6 +89,11 @@ def _resolve(base: Value, call: Call, scope: Scope) -> Value:
     else:
         found = let(references.expression, find)
     return Value(found, "Resource", references.many, contained.tree, resolved=True)
+
+
+def _require_reference(base: Value, call: Call) -> None:
+    if base.type != "Reference" or base.choice is not None:
+        raise Unprocessable(f"{call.name}() is called on what is not a Reference.")
 
 
 def _elsewhere(reference: Expression) -> Expression:
