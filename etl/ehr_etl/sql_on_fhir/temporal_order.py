@@ -255,8 +255,8 @@ def _instant_boundary(instant: Expression, *, high: bool) -> Expression:
 
     zone = operation("coalesce", _not_blank(part(5)), text("-12:00" if high else "+14:00"))
     seconds = operation("coalesce", _not_blank(part(3)), text("59" if high else "00"))
-    date = operation("substring", instant, number(1), number(17))
-    head = operation("concat", operation("substring", date, number(1), number(16)), text(":"))
+    minute = operation("substring", instant, number(1), number(16))
+    head = operation("concat", minute, text(":"))
     whole = operation("concat", operation("concat", head, seconds), text("."))
     fraction = _milliseconds(part(4), high=high)
     exact = operation("concat", operation("concat", whole, fraction), zone)
