@@ -163,14 +163,16 @@ def write_view(settings: Settings, file: Path) -> None:
     Its definition is kept: every later run brings the table up to date.
     """
     from ehr_etl.gold.delta_views import save_definition, write_view_table
-    from ehr_etl.gold.library import read_definition, read_view_file
+    from ehr_etl.gold.library import read_definition
+    from ehr_etl.sql_on_fhir import parse_view
 
-    definition = read_view_file(file)
+    definition = read_definition(file)
+    view = parse_view(definition)
     lake = open_lake(settings)
-    rows = write_view_table(lake, definition)
-    # Only once it was seen to bear the records.
-    save_definition(lake, read_definition(file))
-    typer.echo(f"{lake.table_path(f'gold/{definition.name}')}: {rows:,} rows.")
+    rows = write_view_table(lake, view)
+    # Only after the view has run over the records without an error.
+    save_definition(lake, definition)
+    typer.echo(f"{lake.table_path(f'gold/{view.name}')}: {rows:,} rows.")
 
 
 def write_dictionary(settings: Settings) -> None:
