@@ -8,7 +8,7 @@ import pytest
 
 from ehr_etl.gold.view_engines import run_records_on_duckdb, run_records_on_spark
 from ehr_etl.sql_on_fhir import parse_view
-from tests.lib.view_paths import observations, path_views
+from tests.lib.view_paths import iterate_path_views, list_records
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 
-@pytest.mark.parametrize("view", [view for _, view in path_views(16)])
+@pytest.mark.parametrize("view", [view for _, view in iterate_path_views(16)])
 def test_both_engines_give_the_same_rows(spark: SparkSession, view: dict[str, Any]) -> None:
     definition = parse_view(view)
 
-    on_spark = run_records_on_spark(spark)(definition, observations())
-    on_duckdb = run_records_on_duckdb(definition, observations())
+    on_spark = run_records_on_spark(spark)(definition, list_records())
+    on_duckdb = run_records_on_duckdb(definition, list_records())
 
     assert on_spark == on_duckdb

@@ -159,12 +159,12 @@ PATHS: tuple[str, ...] = (
 )
 
 
-def observations() -> list[tuple[str, str]]:
+def list_records() -> list[tuple[str, str]]:
     """Return the records as a view's source has them: type and JSON text."""
     return [("Observation", text) for text in _OBSERVATIONS]
 
 
-def path_views(size: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def iterate_path_views(size: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Yield views with so many of the paths as columns, and these paths."""
     for start in range(0, len(PATHS), size):
         paths = PATHS[start : start + size]
@@ -176,7 +176,7 @@ def path_views(size: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
         yield paths, {"resource": "Observation", "name": "paths", "select": [{"column": columns}]}
 
 
-def resources() -> list[dict[str, Any]]:
+def parse_resources() -> list[dict[str, Any]]:
     """Return the records as the engine reads them, decimals with the digits as written."""
     from decimal import Decimal
 

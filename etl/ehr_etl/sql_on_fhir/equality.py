@@ -102,13 +102,13 @@ def is_member(item: Value, collection: Value) -> Expression:
     if _kind(item) != _kind(collection):
         return Choose(exists(item), Constant(False, BOOLEAN))
 
-    def found(sought: Expression) -> Expression:
+    def contains_item(sought: Expression) -> Expression:
         name = new_variable()
         same = _equal_items(_item(collection, Reference(name)), _item(item, sought))
         matching = Filter(as_list(collection), name, None, same)
         return Choose(operation("is_present", sought), operation("gt", size(matching), number(0)))
 
-    return let(single_value(item), found)
+    return let(single_value(item), contains_item)
 
 
 def _equal_lists(left: Value, right: Value, first: Expression, second: Expression) -> Expression:

@@ -36,9 +36,9 @@ class ElementTree:
 
     def struct(self) -> StructType:
         """Return the type of what lies below."""
-        return StructType(tuple((name, below.parsed()) for name, below in self.children.items()))
+        return StructType(tuple((name, below.json_type()) for name, below in self.children.items()))
 
-    def parsed(self) -> SqlType:
+    def json_type(self) -> SqlType:
         """Return the type to parse; a type of which nothing is read stays JSON text."""
         # Decimals are read with the digits as written: `1.0` is not `1` for lowBoundary().
         whole = STRING if self.type == "decimal" else sql_type(self.type)

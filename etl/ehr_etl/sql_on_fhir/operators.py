@@ -97,10 +97,10 @@ def calculate(name: str, left: Expression, right: Expression, *, whole: bool) ->
     fits = "quotient_fits" if name == "divide" else f"{_FITS[name]}_fits_{suffix}"
     exact = name if name in ("add", "subtract") or whole else f"{name}_decimal"
 
-    def guarded(first: Expression, second: Expression) -> Expression:
+    def calculate_if_fits(first: Expression, second: Expression) -> Expression:
         return Choose(operation(fits, first, second), operation(exact, first, second))
 
-    return let(left, lambda first: let(right, lambda second: guarded(first, second)))
+    return let(left, lambda first: let(right, lambda second: calculate_if_fits(first, second)))
 
 
 def join_values(left: Value, right: Value) -> Value:

@@ -64,19 +64,19 @@ def order(left: Value, right: Value) -> Expression:
 
 def boundary(value: Value, *, high: bool) -> Expression:
     """Return the text of the first or last date or time that a value may mean."""
-    given = single_value(value)
+    single = single_value(value)
     if value.type == "time":
-        return let(given, lambda time: _time_boundary(time, high=high))
+        return let(single, lambda time: _time_boundary(time, high=high))
     if value.type == "date":
-        return let(given, lambda date: _date_boundary(date, high=high))
-    return let(given, lambda instant: _instant_boundary(instant, high=high))
+        return let(single, lambda date: _date_boundary(date, high=high))
+    return let(single, lambda instant: _instant_boundary(instant, high=high))
 
 
 def _order_spans(left: Expression, right: Expression) -> Expression:
     def field(span: Expression, name: str) -> Expression:
         return FieldOf(span, name)
 
-    def widened(span: Expression, other: Expression, name: str, width: int) -> Expression:
+    def widen_by_zone(span: Expression, other: Expression, name: str, width: int) -> Expression:
         unlike = operation("and", operation("not", field(span, "zoned")), field(other, "zoned"))
         moved = operation("add", field(span, name), Constant(width, HUGE))
         return Choose(unlike, moved, field(span, name))
@@ -87,13 +87,13 @@ def _order_spans(left: Expression, right: Expression) -> Expression:
     start_order = _compare(field(left, "start"), field(right, "start"))
     before = operation(
         "lt",
-        widened(left, right, "end", _WESTERNMOST),
-        widened(right, left, "start", -_EASTERNMOST),
+        widen_by_zone(left, right, "end", _WESTERNMOST),
+        widen_by_zone(right, left, "start", -_EASTERNMOST),
     )
     after = operation(
         "gt",
-        widened(left, right, "start", -_EASTERNMOST),
-        widened(right, left, "end", _WESTERNMOST),
+        widen_by_zone(left, right, "start", -_EASTERNMOST),
+        widen_by_zone(right, left, "end", _WESTERNMOST),
     )
     apart = Choose(before, number(-1), Choose(after, number(1), null(INTEGER)))
     return Choose(
@@ -114,10 +114,10 @@ def _compare(left: Expression, right: Expression) -> Expression:
 def _span(value: Value) -> Expression:
     if isinstance(value.expression, Constant) and isinstance(value.expression.value, str):
         return _constant_span(value.expression.value, value.type).struct()
-    given = single_value(value)
+    single = single_value(value)
     if value.type == "time":
-        return let(given, lambda time: _time_span(time).struct())
-    return let(given, lambda date: _date_span(date).struct())
+        return let(single, lambda time: _time_span(time).struct())
+    return let(single, lambda date: _date_span(date).struct())
 
 
 def _constant_span(literal: str, type_name: str) -> _Span:
@@ -151,8 +151,8 @@ def _date_span(value: Expression) -> _Span:
     )
     # A month ends before the first of the next; a day, before the next day.
     more_days = Choose(operation("gt", length, number(7)), number(1), number(0))
-    start_seconds = _times(operation("days", day, number(0)), _DAY)
-    end_seconds = _times(operation("add", operation("days", day, months), more_days), _DAY)
+    start_seconds = _multiply(operation("days", day, number(0)), _DAY)
+    end_seconds = _multiply(operation("add", operation("days", day, months), more_days), _DAY)
     clock = _clock_seconds(value, _CLOCK)
     offset = _offset_seconds(operation("extract_pattern", value, text(_CLOCK), number(5)))
     at = operation("subtract", operation("add", start_seconds, clock), offset)
@@ -209,7 +209,9 @@ def _clock_seconds(value: Expression, pattern: str) -> Expression:
         return operation("coalesce", Cast(found, INTEGER, lenient=True), number(0))
 
     hours, minutes, seconds = part(1), part(2), part(3)
-    return operation("add", operation("add", _times(hours, 3600), _times(minutes, 60)), seconds)
+    return operation(
+        "add", operation("add", _multiply(hours, 3600), _multiply(minutes, 60)), seconds
+    )
 
 
 def _offset_seconds(zone: Expression) -> Expression:
@@ -217,7 +219,7 @@ def _offset_seconds(zone: Expression) -> Expression:
         digits = operation("substring", zone, number(start), number(2))
         return operation("coalesce", Cast(digits, INTEGER, lenient=True), number(0))
 
-    seconds = operation("add", _times(part(2), 3600), _times(part(5), 60))
+    seconds = operation("add", _multiply(part(2), 3600), _multiply(part(5), 60))
     return Choose(operation("starts_with", zone, text("-")), operation("negate", seconds), seconds)
 
 
@@ -230,7 +232,7 @@ def _fraction(value: Expression, pattern: str) -> Expression:
     return operation("coalesce", Cast(padded, INTEGER, lenient=True), number(0))
 
 
-def _times(value: Expression, factor: int) -> Expression:
+def _multiply(value: Expression, factor: int) -> Expression:
     return operation("multiply", Cast(value, BIGINT), Constant(factor, BIGINT))
 
 

@@ -11,7 +11,7 @@ import pytest
 from ehr_etl.gold.view_engines import run_records_on_duckdb
 from ehr_etl.sql_on_fhir import parse_view
 from ehr_fhir import fhirpath
-from tests.lib.view_paths import PATHS, observations, path_views, resources
+from tests.lib.view_paths import PATHS, iterate_path_views, list_records, parse_resources
 
 # Where a view gives another answer than the engine, each with its reason.
 _UNITS = "quantities of unlike units are not compared: the engine would convert them"
@@ -53,8 +53,8 @@ def _round(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def answers() -> dict[str, dict[str, list[Any]]]:
     found: dict[str, dict[str, list[Any]]] = {}
-    for paths, view in path_views(1):
-        _, rows = run_records_on_duckdb(parse_view(view), observations())
+    for paths, view in iterate_path_views(1):
+        _, rows = run_records_on_duckdb(parse_view(view), list_records())
         for row in rows:
             for number, path in enumerate(paths):
                 found.setdefault(path, {})[row["id"]] = row[f"c{number}"]
@@ -63,7 +63,7 @@ def answers() -> dict[str, dict[str, list[Any]]]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_view_and_the_engine_agree(path: str, answers: dict[str, dict[str, list[Any]]]) -> None:
-    for resource in resources():
+    for resource in parse_resources():
         same = _plain(answers[path][resource["id"]]) == _plain(_engine_values(path, resource))
 
         assert same == ((path, resource["id"]) not in OTHERWISE), resource["id"]

@@ -40,7 +40,7 @@ def _to_whole(name: str) -> Signature:
     def apply(base: Value, call: Call, scope: Scope) -> Value:
         _require_number(base, call)
 
-        def rounded(value: Expression) -> Expression:
+        def to_integer(value: Expression) -> Expression:
             up, down = operation("ceiling", value), operation("floor", value)
             if name != "truncate":
                 return Cast(up if name == "ceiling" else down, INTEGER, lenient=True)
@@ -49,7 +49,7 @@ def _to_whole(name: str) -> Signature:
                 negative, Cast(up, INTEGER, lenient=True), Cast(down, INTEGER, lenient=True)
             )
 
-        return Value(let(Cast(single_value(base), DECIMAL), rounded), "integer")
+        return Value(let(Cast(single_value(base), DECIMAL), to_integer), "integer")
 
     return Signature(apply)
 

@@ -55,19 +55,19 @@ def _index_of(base: Value, call: Call, scope: Scope) -> Value:
 def _substring(base: Value, call: Call, scope: Scope) -> Value:
     start = single_value(argument(call, 0, scope))
 
-    def cut(whole: Expression) -> Expression:
+    def cut_part(whole: Expression) -> Expression:
         length = operation("length", whole)
         count: Expression = length
         if len(call.arguments) == 2:
-            asked = single_value(argument(call, 1, scope))
-            none = operation("lt", asked, number(0))
-            count = Choose(none, number(0), operation("coalesce", asked, length))
+            limit = single_value(argument(call, 1, scope))
+            none = operation("lt", limit, number(0))
+            count = Choose(none, number(0), operation("coalesce", limit, length))
         inside = operation("and", operation("ge", start, number(0)), operation("lt", start, length))
         # SQL counts characters from 1, FHIRPath from 0.
         part = operation("substring", whole, operation("add", start, number(1)), count)
         return Choose(inside, part)
 
-    return Value(let(text_of(base, call.name), cut), "string")
+    return Value(let(text_of(base, call.name), cut_part), "string")
 
 
 def _replace(base: Value, call: Call, scope: Scope) -> Value:
