@@ -9,14 +9,14 @@ from __future__ import annotations
 from ehr_etl.sql_on_fhir.expressions import (
     Cast,
     Choose,
-    Constant,
     Expression,
+    is_true,
     let,
     number,
     operation,
     text,
 )
-from ehr_etl.sql_on_fhir.types import BOOLEAN, DECIMAL, INTEGER, STRING
+from ehr_etl.sql_on_fhir.types import DECIMAL, INTEGER, STRING
 
 # JSON's number, in three parts: whole digits, digits after the point, exponent.
 _NUMBER = r"^-?([0-9]+)(?:[.]([0-9]+))?(?:[eE]([+-]?[0-9]{1,4}))?$"
@@ -26,7 +26,7 @@ _MOST_DIGITS, _MOST_PLACES = 26, 12
 
 def is_number(digits: Expression) -> Expression:
     """Return whether a text is a number of JSON; false of NULL."""
-    return operation("coalesce", _matches(digits, _NUMBER), Constant(False, BOOLEAN))
+    return is_true(_matches(digits, _NUMBER))
 
 
 def is_exact(digits: Expression) -> Expression:

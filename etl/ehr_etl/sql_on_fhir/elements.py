@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir.expressions import (
+    FALSE,
     Choose,
     Constant,
     Expression,
@@ -14,6 +15,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     Items,
     ParseJson,
     Reference,
+    is_true,
     new_variable,
     number,
     operation,
@@ -120,7 +122,7 @@ def is_type_of(value: Value, type_specifier: TypeSpecifier) -> Value:
     """Say whether one value is of a type (`is`, N1 §6.3); empty for none."""
     if value.choice is not None:
         matching = of_type(value, type_specifier)
-        answer = Constant(False, BOOLEAN) if matching.is_empty else exists(matching)
+        answer = FALSE if matching.is_empty else exists(matching)
         return Value(Choose(choice_exists(value), answer), "boolean")
     if value.type == "Resource":
         found = exists(_resource_of_type(value, type_specifier.name))
@@ -164,8 +166,7 @@ def _resource_of_type(value: Value, name: str) -> Value:
     tree.add_child(kind)
 
     def of_kind(parsed: Expression) -> Expression:
-        same = operation("eq", FieldOf(parsed, "resourceType"), text(name))
-        return operation("coalesce", same, Constant(False, BOOLEAN))
+        return is_true(operation("eq", FieldOf(parsed, "resourceType"), text(name)))
 
     variable = new_variable()
     parsed = operation("compact", transform(_as_texts(value), lambda item: ParseJson(item, tree)))

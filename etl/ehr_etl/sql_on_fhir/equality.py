@@ -7,12 +7,13 @@ from dataclasses import replace
 from ehr_etl.sql_on_fhir import temporal_order
 from ehr_etl.sql_on_fhir.elements import navigate
 from ehr_etl.sql_on_fhir.expressions import (
+    FALSE,
     Choose,
-    Constant,
     Expression,
     FieldOf,
     Filter,
     Reference,
+    is_true,
     let,
     new_variable,
     null,
@@ -52,7 +53,7 @@ def equal(left: Value, right: Value) -> Expression:
     if _kind(left) != _kind(right):
         # Of unlike kinds nothing is equal; of nothing, nothing is known.
         present = operation("and", exists(left), exists(right))
-        return Choose(present, Constant(False, BOOLEAN))
+        return Choose(present, FALSE)
     if not left.many and not right.many:
         return _equal_items(left, right)
     return let(
@@ -84,11 +85,7 @@ def distinct(value: Value) -> Value:
     value = as_number(value)
     first, first_index = new_variable(), new_variable()
     other, other_index = new_variable(), new_variable()
-    same = operation(
-        "coalesce",
-        _equal_items(_item(value, Reference(other)), _item(value, Reference(first))),
-        Constant(False, BOOLEAN),
-    )
+    same = is_true(_equal_items(_item(value, Reference(other)), _item(value, Reference(first))))
     earlier = operation("lt", Reference(other_index), Reference(first_index))
     before = Filter(value.expression, other, other_index, operation("and", earlier, same))
     kept = Filter(value.expression, first, first_index, operation("eq", size(before), number(0)))
@@ -100,7 +97,7 @@ def is_member(item: Value, collection: Value) -> Expression:
     if item.is_empty:
         return null(BOOLEAN)
     if _kind(item) != _kind(collection):
-        return Choose(exists(item), Constant(False, BOOLEAN))
+        return Choose(exists(item), FALSE)
 
     def contains_item(sought: Expression) -> Expression:
         name = new_variable()
@@ -118,7 +115,7 @@ def _equal_lists(left: Value, right: Value, first: Expression, second: Expressio
         _item(left, Reference(name)),
         _item(right, operation("get", second, Reference(index))),
     )
-    unlike = Filter(first, name, index, operation("not", operation("coalesce", pair, _FALSE)))
+    unlike = Filter(first, name, index, operation("not", is_true(pair)))
     unknown = Filter(first, name, index, operation("not", operation("is_present", pair)))
     either_empty = operation(
         "or",
@@ -131,7 +128,7 @@ def _equal_lists(left: Value, right: Value, first: Expression, second: Expressio
         null(BOOLEAN),
         Choose(
             operation("not", same_size),
-            _FALSE,
+            FALSE,
             Choose(
                 operation("gt", size(unknown), number(0)),
                 null(BOOLEAN),
@@ -183,8 +180,6 @@ def _kind(value: Value) -> str:
         " or ofType() for an element of several types."
     )
 
-
-_FALSE = Constant(False, BOOLEAN)
 
 _KINDS = (
     ("boolean", frozenset({"boolean"})),

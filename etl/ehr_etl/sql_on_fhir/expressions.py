@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 
-from ehr_etl.sql_on_fhir.types import STRING, ListType, SqlType, StructType, sql_type
+from ehr_etl.sql_on_fhir.types import BOOLEAN, STRING, ListType, SqlType, StructType, sql_type
 from ehr_fhir.definitions import JsonElement
 
 
@@ -183,6 +183,8 @@ class Fail(Expression):
     column: str = ""
 
 
+FALSE = Constant(False, BOOLEAN)
+
 _numbers = itertools.count(1)
 
 
@@ -204,6 +206,11 @@ def text(value: str) -> Constant:
 def number(value: int) -> Constant:
     """Return a constant whole number."""
     return Constant(value, sql_type("integer"))
+
+
+def is_true(condition: Expression) -> Operation:
+    """Return whether a condition is true; of NULL, false."""
+    return operation("coalesce", condition, FALSE)
 
 
 def null(type_: SqlType) -> Constant:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from ehr_etl.sql_on_fhir import equality
 from ehr_etl.sql_on_fhir.expressions import (
+    FALSE,
     Cast,
     Choose,
     Constant,
@@ -165,7 +166,7 @@ def _truth(value: Value) -> Expression:
     if value.type == "boolean":
         return single_value(value)
     present = operation("is_present", single_value(value))
-    return operation("null_if", present, Constant(False, BOOLEAN))
+    return operation("null_if", present, FALSE)
 
 
 def _number(value: Value) -> str:

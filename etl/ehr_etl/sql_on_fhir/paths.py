@@ -9,16 +9,13 @@ from ehr_etl.sql_on_fhir.definition import Constant as ViewConstant
 from ehr_etl.sql_on_fhir.elements import cast_single, is_type_of, navigate
 from ehr_etl.sql_on_fhir.expressions import (
     Choose,
-    Constant,
     Expression,
+    is_true,
     number,
     operation,
 )
 from ehr_etl.sql_on_fhir.literals import compile_literal
 from ehr_etl.sql_on_fhir.operators import apply_binary, apply_sign
-from ehr_etl.sql_on_fhir.types import (
-    BOOLEAN,
-)
 from ehr_etl.sql_on_fhir.values import (
     Value,
     constant_value,
@@ -101,7 +98,7 @@ def compile_condition(node: Node, scope: Scope) -> Expression:
     value = compile_path(node, scope)
     if value.type != "boolean":
         raise Unprocessable("A criterion of the view is not a boolean: add .exists() to its path.")
-    return operation("coalesce", single_value(value), Constant(False, BOOLEAN))
+    return is_true(single_value(value))
 
 
 def _compile_variable(name: str, scope: Scope) -> Value:

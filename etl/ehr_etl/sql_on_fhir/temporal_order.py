@@ -11,12 +11,14 @@ import datetime as dt
 from dataclasses import dataclass
 
 from ehr_etl.sql_on_fhir.expressions import (
+    FALSE,
     Cast,
     Choose,
     Constant,
     Expression,
     FieldOf,
     Struct,
+    is_true,
     let,
     null,
     number,
@@ -172,10 +174,8 @@ def _date_span(value: Expression) -> _Span:
             null(HUGE),
         ),
         Choose(has_clock, instant, last),
-        operation(
-            "coalesce",
-            operation("ne", operation("extract_pattern", value, text(_CLOCK), number(5)), text("")),
-            Constant(False, BOOLEAN),
+        is_true(
+            operation("ne", operation("extract_pattern", value, text(_CLOCK), number(5)), text(""))
         ),
         Choose(
             has_clock,
@@ -198,7 +198,7 @@ def _time_span(value: Expression) -> _Span:
     return _Span(
         Choose(known, start),
         Choose(known, Choose(has_seconds, start, minute)),
-        Constant(False, BOOLEAN),
+        FALSE,
         Choose(has_seconds, number(3), number(2)),
     )
 

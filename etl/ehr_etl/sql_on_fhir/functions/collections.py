@@ -14,6 +14,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     Expression,
     Reference,
     Transform,
+    is_true,
     new_variable,
     number,
     operation,
@@ -183,7 +184,7 @@ def _subset(*, of_argument: bool) -> Signature:
 
 
 def _has(collection: Value, item: Value, *, keep: bool) -> Expression:
-    member = operation("coalesce", equality.is_member(item, collection), Constant(False, BOOLEAN))
+    member = is_true(equality.is_member(item, collection))
     return member if keep else operation("not", member)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ehr_etl.sql_on_fhir import decimals, temporal_order
 from ehr_etl.sql_on_fhir.elements import cast_single, is_type_of, of_type
 from ehr_etl.sql_on_fhir.expressions import (
+    FALSE,
     Cast,
     Choose,
     Constant,
@@ -78,9 +79,7 @@ def _to_boolean(base: Value, call: Call, scope: Scope) -> Value:
 
         yes = is_of(r"^(?i)(?:true|t|yes|y|1|1\.0)$")
         no = is_of(r"^(?i)(?:false|f|no|n|0|0\.0)$")
-        return Choose(
-            yes, Constant(True, BOOLEAN), Choose(no, Constant(False, BOOLEAN), null(BOOLEAN))
-        )
+        return Choose(yes, Constant(True, BOOLEAN), Choose(no, FALSE, null(BOOLEAN)))
 
     return Value(let(written, read), "boolean")
 

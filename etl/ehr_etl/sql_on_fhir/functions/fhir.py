@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from ehr_etl.sql_on_fhir.elements import ELSEWHERE, navigate
 from ehr_etl.sql_on_fhir.expressions import (
     Choose,
-    Constant,
     Expression,
     FieldOf,
     Filter,
     ParseJson,
     Reference,
+    is_true,
     let,
     new_variable,
     number,
@@ -27,7 +27,6 @@ from ehr_etl.sql_on_fhir.expressions import (
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, fixed_text
 from ehr_etl.sql_on_fhir.paths import Scope
-from ehr_etl.sql_on_fhir.types import BOOLEAN
 from ehr_etl.sql_on_fhir.values import Value, filter_values, map_values
 from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Unprocessable
@@ -79,7 +78,7 @@ def _resolve(base: Value, call: Call, scope: Scope) -> Value:
         here = operation("starts_with", reference, text("#"))
         item = new_variable()
         key = operation("concat", text("#"), FieldOf(ParseJson(Reference(item), probe), "id"))
-        same = operation("coalesce", operation("eq", key, reference), Constant(False, BOOLEAN))
+        same = is_true(operation("eq", key, reference))
         matches = operation("get", Filter(contained.expression, item, None, same), number(0))
         return Choose(here, matches, _elsewhere(reference))
 
