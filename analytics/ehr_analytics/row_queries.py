@@ -25,9 +25,8 @@ from deltalake.exceptions import TableNotFoundError
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.register import Register
-from ehr_etl.gold.library import list_view_names, load_view
+from ehr_analytics.rekeying import select_rekeyed_columns
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
-from ehr_etl.sql_on_fhir.keys import key_columns
 from ehr_fhir.errors import Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
@@ -131,30 +130,16 @@ def _load_view(
     names = ", ".join(f'"{column}"' for column in columns)
     rows: Any = QueryBuilder().register("gold", table)  # Any: delta-rs ships no types
     connection.register(_SOURCE, rows.execute(f"SELECT {names} FROM gold"))  # noqa: S608
-    keys = list_key_columns(view)
+    rekeyed = select_rekeyed_columns(view, columns)
     # The key is a parameter: a view's text, which a query could read, would hold it.
     selected = ", ".join(
-        f'sha256(concat($key, "{column}")) AS "{column}"' if is_key(column, keys) else f'"{column}"'
+        f'sha256(concat($key, "{column}")) AS "{column}"' if column in rekeyed else f'"{column}"'
         for column in columns
     )
-    uses_key = any(is_key(column, keys) for column in columns)
     sql = f'CREATE TABLE "{view}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
-    connection.execute(sql, {"key": key} if uses_key else None)
+    connection.execute(sql, {"key": key} if rekeyed else None)
     connection.unregister(_SOURCE)
     return int(table.version())
-
-
-def list_key_columns(view: str) -> frozenset[str]:
-    """Return the columns of a view of the lake that hold keys, by its definition."""
-    return key_columns(load_view(view)) if view in list_view_names() else frozenset()
-
-
-def is_key(column: str, keys: frozenset[str]) -> bool:
-    """Say whether a column is re-keyed: by what it holds, or by a name that says so.
-
-    A name alone decides for a user's own view, whose definition is not here.
-    """
-    return column in keys or column == "id" or column.endswith(("_id", "_key", "_reference"))
 
 
 def _bind(sql: str, values: Parameters) -> tuple[str, str]:

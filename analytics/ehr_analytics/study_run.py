@@ -27,7 +27,7 @@ from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.counting import Row, count_measures
 from ehr_analytics.register import Register
-from ehr_analytics.row_queries import is_key, list_key_columns
+from ehr_analytics.rekeying import select_rekeyed_columns
 from ehr_analytics.study import Study
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
@@ -123,18 +123,19 @@ def _open_views(
         missing = sorted(set(approved_columns) - set(frame.columns))
         if missing:
             raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
-        keys = list_key_columns(view)
+        rekeyed = select_rekeyed_columns(view, approved_columns)
         frame.select(
-            *(_rekey_column(column, key, keys) for column in approved_columns)
+            *(
+                _rekey_column(column, key) if column in rekeyed else F.col(column)
+                for column in approved_columns
+            )
         ).createOrReplaceTempView(view)
     return versions
 
 
-def _rekey_column(column: str, key: str, keys: frozenset[str]) -> Column:
+def _rekey_column(column: str, key: str) -> Column:
     """Hash identifiers under the project's key, so that rows of two projects cannot be joined."""
-    if is_key(column, keys):
-        return F.sha2(F.concat(F.lit(key), F.col(column)), 256).alias(column)
-    return F.col(column)
+    return F.sha2(F.concat(F.lit(key), F.col(column)), 256).alias(column)
 
 
 def _store_run(
