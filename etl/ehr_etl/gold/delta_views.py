@@ -37,10 +37,15 @@ def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     if view.name.lower() in list_view_names():
         raise Conflict(f"{view.name} is a table of the lake's own: give your view another name.")
     rows = run_deid_view(lake, view)
-    path = lake.table_path(f"gold/{view.name}")
+    overwrite_table(lake, f"gold/{view.name}", rows)
+    return int(rows.num_rows)
+
+
+def overwrite_table(lake: Lake, name: str, rows: pa.Table) -> None:
+    """Write rows as the whole of a table, with their schema, in one commit."""
+    path = lake.table_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
-    return int(rows.num_rows)
 
 
 def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-from deltalake import write_deltalake
 
+from ehr_etl.gold.delta_views import overwrite_table
 from ehr_etl.gold.library import iterate_definitions
 from ehr_etl.lake import Lake
 from ehr_etl.sql_on_fhir import compile_view, parse_view
@@ -47,10 +47,7 @@ def list_entries(definitions: Sequence[Definition] | None = None) -> list[Dictio
 def write_dictionary(lake: Lake) -> int:
     """Write the dictionary as a table of the lake; return its number of rows."""
     entries = list_entries()
-    path = lake.table_path(TABLE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = pa.Table.from_pylist([asdict(entry) for entry in entries])
-    write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
+    overwrite_table(lake, TABLE, pa.Table.from_pylist([asdict(entry) for entry in entries]))
     return len(entries)
 
 
