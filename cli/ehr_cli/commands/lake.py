@@ -81,7 +81,7 @@ def follow_lake(settings: Settings, feed: str | None) -> None:
 
 
 class _Follower:
-    """Brings the tables up whenever the feed has something; checks and upkeep now and then."""
+    """Updates the tables on every change of the feed; checks quality and maintains in intervals."""
 
     def __init__(self, settings: Settings, writer: LakeWriter, base_url: str) -> None:
         self._settings, self._writer, self._base_url = settings, writer, base_url
@@ -89,7 +89,7 @@ class _Follower:
         self._checked_at = self._maintained_at = float("-inf")
 
     def follow_once(self) -> None:
-        """Apply what is new, see to the tables, and wait for the next change."""
+        """Apply new changes, run the upkeep that is due, and wait for the next change."""
         from ehr_etl.change_feed.gateway_feed import HttpFeed
 
         with httpx.Client(base_url=self._base_url, timeout=120) as client:
@@ -100,19 +100,19 @@ class _Follower:
                 change = self._writer.bring_up(_now_ms())
                 if change.written:
                     typer.echo(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
-                    self._keep_unchecked(change)
-                self._see_to_tables()
+                    self._add_unchecked(change)
+                self._run_due_upkeep()
                 cursor = self._writer.cursor
                 seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(_now_ms()))
                 feed.wait_for_change(cursor.position, cursor.decision, seconds)
 
-    def _keep_unchecked(self, change: TableChange) -> None:
+    def _add_unchecked(self, change: TableChange) -> None:
         if self._unchecked is None:
             self._unchecked = change
         else:
             self._unchecked.written |= change.written
 
-    def _see_to_tables(self) -> None:
+    def _run_due_upkeep(self) -> None:
         now = time.monotonic()
         if self._unchecked is not None and now - self._checked_at >= CHECK_SECONDS:
             quality = self._writer.check_quality(self._unchecked)
@@ -124,7 +124,7 @@ class _Follower:
 
 
 def rebuild_table(settings: Settings, table: str) -> None:
-    """Make a table of the lake anew, and what is made of it."""
+    """Rebuild a table of the lake, and the tables that are made of it."""
     from ehr_etl.pipeline import LakeWriter
 
     with LakeWriter(
