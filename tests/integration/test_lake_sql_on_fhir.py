@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ehr_etl.gold.view_engines import run_records_on_spark
+from ehr_etl.gold.view_engines import create_spark_engine
 from ehr_etl.sql_on_fhir.official_suite import Case, read_cases
 
 if TYPE_CHECKING:
@@ -26,4 +26,4 @@ def _cases() -> list[Any]:
 
 @pytest.mark.parametrize("case", _cases())
 def test_official_suite(spark: SparkSession, case: Case) -> None:
-    assert case.passes(run_records_on_spark(spark))
+    assert case.passes(create_spark_engine(spark))

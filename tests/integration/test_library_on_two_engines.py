@@ -15,7 +15,7 @@ from ehr_etl.gold.library import (
     load_library_view,
     load_view,
 )
-from ehr_etl.gold.view_engines import run_records_on_duckdb, run_records_on_spark
+from ehr_etl.gold.view_engines import create_spark_engine, run_records_on_duckdb
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -43,7 +43,7 @@ def test_both_engines_give_the_same_rows(
     for name, view in VIEWS.items():
         records = _records(shared_data / "synthea-r4-bulk-47", view.resource, most)
 
-        on_spark = run_records_on_spark(spark)(view, records)
+        on_spark = create_spark_engine(spark)(view, records)
         on_duckdb = run_records_on_duckdb(view, records)
 
         assert sorted(map(str, on_spark[1])) == sorted(map(str, on_duckdb[1])), name

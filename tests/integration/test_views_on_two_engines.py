@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ehr_etl.gold.view_engines import run_records_on_duckdb, run_records_on_spark
+from ehr_etl.gold.view_engines import create_spark_engine, run_records_on_duckdb
 from ehr_etl.sql_on_fhir import parse_view
 from tests.lib.view_paths import iterate_path_views, list_records
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.spark
 def test_both_engines_give_the_same_rows(spark: SparkSession, view: dict[str, Any]) -> None:
     definition = parse_view(view)
 
-    on_spark = run_records_on_spark(spark)(definition, list_records())
+    on_spark = create_spark_engine(spark)(definition, list_records())
     on_duckdb = run_records_on_duckdb(definition, list_records())
 
     assert on_spark == on_duckdb

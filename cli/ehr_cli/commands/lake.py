@@ -186,12 +186,12 @@ def write_dictionary(settings: Settings) -> None:
 
 def report_conformance(suite: Path, file: Path, engine: str, settings: Settings) -> bool:
     """Run SQL on FHIR's official tests; write the report and say whether all passed."""
-    from ehr_etl.gold.view_engines import run_records_on_duckdb, run_records_on_spark
+    from ehr_etl.gold.view_engines import create_spark_engine, run_records_on_duckdb
     from ehr_etl.sql_on_fhir.official_suite import build_report, count_passed, read_cases
 
     cases = list(read_cases(suite))
     if engine == "spark":
-        report = build_report(cases, run_records_on_spark(start_spark(settings)))
+        report = build_report(cases, create_spark_engine(start_spark(settings)))
     else:
         report = build_report(cases, run_records_on_duckdb)
     file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")

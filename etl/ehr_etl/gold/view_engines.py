@@ -25,8 +25,8 @@ def run_records_on_duckdb(view: ViewDefinition, records: Records) -> Answer:
     return table.column_names, table.to_pylist()
 
 
-def run_records_on_spark(spark: SparkSession) -> Engine:
-    """Return Spark as an engine."""
+def create_spark_engine(spark: SparkSession) -> Engine:
+    """Return an engine that runs views on Spark."""
     from ehr_etl.spark.java_errors import translate_java_errors
 
     def run(view: ViewDefinition, records: Records) -> Answer:

@@ -138,19 +138,19 @@ def _require_different_names(columns: Sequence[OutputColumn]) -> None:
 def _select_rows(select: Select, scope: Scope) -> _Rows:
     """Return the rows of one select for the focus of the scope."""
     if select.repeat:
-        return _repeated(select, scope)
+        return _repeat_rows(select, scope)
     path = select.for_each or select.for_each_or_null
     if path is None:
-        return _product(select, scope)
+        return _cross_rows(select, scope)
     focus = as_number(compile_path(path, scope))
     if focus.many:
         item, index = new_variable(), new_variable()
         inner_focus = replace(focus, expression=Reference(item), many=False)
-        inner = _product(select, scope.with_focus(inner_focus, Reference(index)))
+        inner = _cross_rows(select, scope.with_focus(inner_focus, Reference(index)))
         each = Transform(focus.expression, item, index, inner.expression)
         rows: Expression = operation("flatten", each)
     else:
-        inner = _product(select, scope.with_focus(focus, number(0)))
+        inner = _cross_rows(select, scope.with_focus(focus, number(0)))
         rows = Choose(exists(focus), inner.expression)
     if select.for_each is not None:
         some = operation("coalesce", rows, _no_rows(inner.columns))
@@ -159,11 +159,11 @@ def _select_rows(select: Select, scope: Scope) -> _Rows:
     return _Rows(Choose(exists(focus), rows, nothing), inner.columns)
 
 
-def _product(select: Select, scope: Scope) -> _Rows:
+def _cross_rows(select: Select, scope: Scope) -> _Rows:
     """Return the cross product of a select's columns, its selects and its union."""
     parts = [_select_rows(inner, scope) for inner in select.selects]
     if select.unions:
-        parts.append(_union(select.unions, scope))
+        parts.append(_union_rows(select.unions, scope))
     own = [_column(column, scope) for column in select.columns]
     fields = [(column.name, value) for column, value in own]
     columns = [column for column, _ in own]
@@ -177,7 +177,7 @@ def _product(select: Select, scope: Scope) -> _Rows:
     return _Rows(rows, tuple(columns))
 
 
-def _union(branches: tuple[Select, ...], scope: Scope) -> _Rows:
+def _union_rows(branches: tuple[Select, ...], scope: Scope) -> _Rows:
     first, *others = (_select_rows(branch, scope) for branch in branches)
     rows = first.expression
     for other in others:
@@ -194,12 +194,12 @@ def _shape(columns: Sequence[OutputColumn]) -> list[tuple[str, SqlType]]:
     return [(column.name, column.type) for column in columns]
 
 
-def _repeated(select: Select, scope: Scope) -> _Rows:
+def _repeat_rows(select: Select, scope: Scope) -> _Rows:
     limits = SHALLOW_REPEAT_DEPTH if scope.shallow else MAX_REPEAT_DEPTH
     depth = limits.get(len(select.repeat), 4)
-    rows = _descend(select, scope, depth)
-    indexed = {column.name for column in select.columns if _is_row_index(column.path)}
-    if not indexed:
+    rows = _descend_rows(select, scope, depth)
+    index_columns = {column.name for column in select.columns if _is_row_index(column.path)}
+    if not index_columns:
         return rows
     # The rows are numbered over the whole traversal, so only when it is complete.
     row, index = new_variable(), new_variable()
@@ -207,7 +207,7 @@ def _repeated(select: Select, scope: Scope) -> _Rows:
         (
             column.name,
             Cast(Reference(index), column.type)
-            if column.name in indexed
+            if column.name in index_columns
             else FieldOf(Reference(row), column.name),
         )
         for column in rows.columns
@@ -215,8 +215,8 @@ def _repeated(select: Select, scope: Scope) -> _Rows:
     return _Rows(Transform(rows.expression, row, index, Struct(fields)), rows.columns)
 
 
-def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
-    foci = _foci(select.repeat, scope)
+def _descend_rows(select: Select, scope: Scope, depth: int) -> _Rows:
+    foci = _compile_foci(select.repeat, scope)
     if not foci:
         # The type has none of these elements: nothing to descend into, whatever the resource.
         declared = tuple(
@@ -225,14 +225,14 @@ def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
         )
         return _Rows(_no_rows(declared), declared)
     any_item = replace(foci[0], expression=Reference(new_variable()), many=False)
-    columns = _product(select, scope.with_focus(any_item)).columns
+    columns = _cross_rows(select, scope.with_focus(any_item)).columns
     nothing = _no_rows(columns)
     parts = []
     for focus in foci:
         if depth == 0:
             part: Expression = Choose(exists(focus), Fail(REPEAT_TOO_DEEP))
         else:
-            part = operation("flatten", _level(select, scope, focus, depth))
+            part = operation("flatten", _level_rows(select, scope, focus, depth))
         parts.append(operation("coalesce", part, nothing))
     rows = parts[0]
     for other in parts[1:]:
@@ -240,19 +240,19 @@ def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
     return _Rows(rows, columns)
 
 
-def _level(select: Select, scope: Scope, focus: Value, depth: int) -> Expression:
+def _level_rows(select: Select, scope: Scope, focus: Value, depth: int) -> Expression:
     """Return, for each item of one level, its rows and those below it."""
 
     def rows_of(item: Expression) -> Expression:
         inner = scope.with_focus(replace(focus, expression=item, many=False))
-        below = _descend(select, inner, depth - 1).expression
-        return operation("concat_lists", _product(select, inner).expression, below)
+        below = _descend_rows(select, inner, depth - 1).expression
+        return operation("concat_lists", _cross_rows(select, inner).expression, below)
 
     items = focus.expression if focus.many else as_list(focus)
     return transform(items, rows_of)
 
 
-def _foci(paths: tuple[Node, ...], scope: Scope) -> list[Value]:
+def _compile_foci(paths: tuple[Node, ...], scope: Scope) -> list[Value]:
     """Compile the paths that the focus has; `answer.item` is empty where there is no answer."""
     found = []
     for path in paths:
@@ -293,9 +293,12 @@ def _no_rows(columns: Sequence[OutputColumn]) -> Expression:
 
 def _null_row(select: Select, columns: Sequence[OutputColumn]) -> Expression:
     # The one row of an empty collection is its first.
-    indexed = {column.name for column in select.columns if _is_row_index(column.path)}
+    index_columns = {column.name for column in select.columns if _is_row_index(column.path)}
     fields = (
-        (column.name, Cast(number(0), column.type) if column.name in indexed else null(column.type))
+        (
+            column.name,
+            Cast(number(0), column.type) if column.name in index_columns else null(column.type),
+        )
         for column in columns
     )
     return Struct(tuple(fields))

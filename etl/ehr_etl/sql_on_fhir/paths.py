@@ -115,7 +115,7 @@ def _compile_variable(name: str, scope: Scope) -> Value:
 def _select_by_index(base: Value, index: Value) -> Value:
     place = single_value(index)
     if base.many:
-        found = operation("get", base.expression, place)
-        at = Choose(operation("ge", place, number(0)), found)
-        return replace(base, expression=at, many=False)
+        item = operation("get", base.expression, place)
+        item_or_null = Choose(operation("ge", place, number(0)), item)
+        return replace(base, expression=item_or_null, many=False)
     return filter_values(base, lambda item, _: operation("eq", place, number(0)))
