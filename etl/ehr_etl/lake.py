@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BUCKET = "bucket"
 # Columns of gold tables that belong to the lake and to no view: by them rows are found again.
 GOLD_BUCKET, GOLD_KEY = "_bucket", "_key"
+# They are these columns of deid.
+GOLD_CARRIED = MappingProxyType({BUCKET: GOLD_BUCKET, "id": GOLD_KEY})
 
 _VERSION_FIELDS = [
     ("position", pa.int64()),

@@ -374,16 +374,15 @@ class LakeWriter:
         due: set[str],
         now_ms: int,
     ) -> None:
-        present = {
-            name: view for name, view in views.items() if self.lake.has_table(gold_table_name(name))
-        }
+        # What is stale is made anew afterwards; a user's new table may not have the lake's columns.
+        current = {name: view for name, view in views.items() if gold_table_name(name) not in stale}
         writer = BatchWriter(
             lake=self.lake,
             layout=self._layout(),
             key=self._key,
             now_ms=now_ms,
             rules=load_quality_rules(),
-            views=present,
+            views=current,
             start_spark=self._start_spark,
             silver=change.silver,
             written=change.written,

@@ -335,8 +335,9 @@ def test_a_term_that_ends_closes_without_a_change_in_the_feed(
     assert read_small_table(lake, "gold/condition_flat").num_rows == 1
 
 
+@pytest.mark.parametrize("before_the_change", ["a run", "nothing", "a run and the view again"])
 def test_a_users_own_table_loses_whoever_leaves(
-    run: Run, spark: SparkSession, tmp_path: Path
+    run: Run, tmp_path: Path, before_the_change: str
 ) -> None:
     lake = Lake(tmp_path)
     run(lake, first_feed())
@@ -344,7 +345,10 @@ def test_a_users_own_table_loses_whoever_leaves(
             "select": [{"column": [{"name": "sex", "path": "gender"}]}]}  # fmt: skip
     # As `ehr lake view` does.
     write_view_table(lake, save_definition(lake, view))
-    run(lake, Pages([]))
+    if before_the_change != "nothing":
+        run(lake, Pages([]))
+    if before_the_change == "a run and the view again":
+        write_view_table(lake, save_definition(lake, view))
     before = read_small_table(lake, "gold/sexes").to_pylist()
 
     run(lake, changes_after_first_feed())

@@ -10,9 +10,10 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from ehr_etl.gold.library import list_view_names
-from ehr_etl.lake import Lake
+from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, Lake
 from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, run_view
+from ehr_etl.tables.bucketed import table_properties
 from ehr_fhir.errors import Conflict, NotFound
 
 
@@ -28,16 +29,28 @@ def open_records(lake: Lake, table: str, resource_type: str) -> Any:  # Any: an 
     # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
     reader = QueryBuilder().register("records", DeltaTable(str(lake.table_path(table))))
     # The type is one of R4's names, which the view's definition was checked for.
-    sql = f"SELECT type, resource FROM records WHERE type = '{resource_type}'"  # noqa: S608
+    columns = ", ".join(("type", "resource", *GOLD_CARRIED))
+    sql = f"SELECT {columns} FROM records WHERE type = '{resource_type}'"  # noqa: S608
     return reader.execute(sql)
 
 
 def write_view_table(lake: Lake, view: ViewDefinition) -> int:
-    """Write a view over deid to its gold table in one commit; return its number of rows."""
+    """Write a view over deid to its gold table in one commit; return its number of rows.
+
+    The table has the columns by which the lake takes out whoever leaves.
+    """
     if view.name.lower() in list_view_names():
         raise Conflict(f"{view.name} is a table of the lake's own: give your view another name.")
-    rows = run_deid_view(lake, view)
-    overwrite_table(lake, f"gold/{view.name}", rows)
+    rows = run_view(view, lambda: open_records(lake, "deid", view.resource), carried=GOLD_CARRIED)
+    name = f"gold/{view.name}"
+    if not lake.has_table(name):
+        DeltaTable.create(
+            str(lake.table_path(name)),
+            rows.schema,
+            partition_by=GOLD_BUCKET,
+            configuration=table_properties(name),
+        )
+    overwrite_table(lake, name, rows)
     return int(rows.num_rows)
 
 

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from ehr_etl.gold.library import list_view_names, load_view
-from ehr_etl.lake import BUCKET, GOLD_BUCKET, GOLD_KEY, Lake, read_table
+from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, GOLD_KEY, Lake, read_table
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
 from ehr_etl.tables.bucketed import Buckets, delete_keys_and_add, table_properties
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 SOURCES = ("deid", "silver")
-_CARRIED = {BUCKET: GOLD_BUCKET, "id": GOLD_KEY}
 
 
 def run_view(
@@ -108,7 +107,7 @@ def build_gold_table(spark: SparkSession, lake: Lake, view: ViewDefinition) -> N
     compiled = compile_view(view)
     with translate_java_errors(f"building {name}"):
         read_table(spark, lake, "deid").createOrReplaceTempView("view_source_keyed")
-        rows = spark.sql(compiled.sql("view_source_keyed", _CARRIED))
+        rows = spark.sql(compiled.sql("view_source_keyed", GOLD_CARRIED))
         _create_table(lake, name, rows)
         rows.repartition(2, GOLD_BUCKET).write.format("delta").mode("overwrite").option(
             "overwriteSchema", "true"
@@ -120,7 +119,9 @@ def create_gold_table(spark: SparkSession, lake: Lake, view: ViewDefinition) -> 
     name = gold_table_name(view.name)
     with translate_java_errors(f"creating {name}"):
         spark.createDataFrame([], DEID_COLUMNS).createOrReplaceTempView("view_source_empty")
-        _create_table(lake, name, spark.sql(compile_view(view).sql("view_source_empty", _CARRIED)))
+        _create_table(
+            lake, name, spark.sql(compile_view(view).sql("view_source_empty", GOLD_CARRIED))
+        )
 
 
 def _create_table(lake: Lake, name: str, rows: DataFrame) -> None:
@@ -152,7 +153,7 @@ def update_gold_table(
     else:
         with translate_java_errors(f"updating {name}"):
             spark.createDataFrame(records).createOrReplaceTempView("view_source_changed")
-            rows = spark.sql(compile_view(view).sql("view_source_changed", _CARRIED)).toArrow()
+            rows = spark.sql(compile_view(view).sql("view_source_changed", GOLD_CARRIED)).toArrow()
     return delete_keys_and_add(
         lake, name, removed, rows, lambda found: found.column(GOLD_KEY), column=GOLD_BUCKET
     )
