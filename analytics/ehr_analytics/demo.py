@@ -14,7 +14,7 @@ from ehr_analytics import airlock, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
-from ehr_etl.lake import Lake, count_rows
+from ehr_etl.lake import Lake, count_rows, gold_table_name
 from ehr_fhir.errors import Fault
 
 DATA_ITEMS = (
@@ -79,7 +79,7 @@ def run_approved_study(
         folder=released.folder,
         files=released.files,
         tables=dict(run.tables),
-        rows=sum(count_rows(Lake(data / "lake"), f"gold/{view}") for view in run.tables),
+        rows=sum(count_rows(Lake(data / "lake"), gold_table_name(view)) for view in run.tables),
         cells=released.cells,
         cells_hidden=released.cells_hidden,
         seconds=time.monotonic() - started,

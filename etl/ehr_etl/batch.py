@@ -19,8 +19,8 @@ from pyspark.sql import SparkSession
 
 from ehr_etl.change_feed.entries import EVERYBODY, FeedLine
 from ehr_etl.data_quality.rules import QualityRules
-from ehr_etl.gold.tables import drop_table_on_failure, gold_table_name, update_gold_table
-from ehr_etl.lake import BUCKET, TABLES, Lake
+from ehr_etl.gold.tables import drop_table_on_failure, update_gold_table
+from ehr_etl.lake import BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import (
     Buckets,

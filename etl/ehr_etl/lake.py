@@ -172,6 +172,15 @@ class Lake:
         return (self.table_path(name) / "_delta_log").is_dir()
 
 
+def gold_table_name(view_name: str) -> str:
+    """Return the name in the lake of a view's table.
+
+    >>> gold_table_name("condition_flat")
+    'gold/condition_flat'
+    """
+    return f"gold/{view_name}"
+
+
 def read_table(spark: SparkSession, lake: Lake, name: str) -> DataFrame:
     """Read a table of the lake with Spark."""
     return spark.read.format("delta").load(str(lake.table_path(name)))

@@ -29,11 +29,10 @@ from ehr_etl.gold.tables import (
     build_gold_table,
     create_gold_table,
     drop_table_on_failure,
-    gold_table_name,
     list_gold_views,
     view_digest,
 )
-from ehr_etl.lake import TABLES, Lake, count_rows
+from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
 from ehr_etl.maintenance import maintain_table, table_version
 from ehr_etl.progress import Progress, load_progress, save_progress
 from ehr_etl.rebuild import SILVER_TABLES, rebuild_deid, rebuild_silver

@@ -7,8 +7,8 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from ehr_etl.gold.tables import gold_table_name, list_gold_views
-from ehr_etl.lake import TABLES, Lake, count_rows
+from ehr_etl.gold.tables import list_gold_views
+from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
 from ehr_etl.progress import load_progress
 from ehr_etl.tables.bronze import stored_cursor
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from ehr_etl import pipeline
 from ehr_etl.batch import BatchWriter
 from ehr_etl.gold.library import list_view_names
-from ehr_etl.gold.tables import gold_table_name
-from ehr_etl.lake import Lake, read_small_table
+from ehr_etl.lake import Lake, gold_table_name, read_small_table
 from ehr_etl.pipeline import LakeWriter
 from ehr_etl.tables.quarantine import list_held_versions, release_version
 from tests.lib.feed_lines import consent

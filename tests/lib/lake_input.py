@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_etl.gold.library import list_view_names
-from ehr_etl.gold.tables import gold_table_name
-from ehr_etl.lake import Lake, read_small_table
+from ehr_etl.lake import Lake, gold_table_name, read_small_table
 from tests.lib.feed_lines import consent, decision_lines, feed_line
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -164,6 +164,7 @@ def write_view(settings: Settings, file: Path) -> None:
     """
     from ehr_etl.gold.delta_views import save_definition, write_view_table
     from ehr_etl.gold.library import read_definition
+    from ehr_etl.lake import gold_table_name
     from ehr_etl.sql_on_fhir import parse_view
 
     definition = read_definition(file)
@@ -172,7 +173,7 @@ def write_view(settings: Settings, file: Path) -> None:
     rows = write_view_table(lake, view)
     # Only after the view has run over the records without an error.
     save_definition(lake, definition)
-    typer.echo(f"{lake.table_path(f'gold/{view.name}')}: {rows:,} rows.")
+    typer.echo(f"{lake.table_path(gold_table_name(view.name))}: {rows:,} rows.")
 
 
 def write_dictionary(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
-from ehr_etl.lake import Lake, read_small_table
+from ehr_etl.lake import Lake, gold_table_name, read_small_table
 from ehr_fhir.errors import Fault
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def preload_great_expectations() -> threading.Thread:
 def check_gold_tables(lake: Lake, views: Sequence[str]) -> tuple[TableQuality, ...]:
     """Check the gold table of each view against its suite."""
     return tuple(
-        check_table(view, read_small_table(lake, f"gold/{view}").to_pandas(), load_suite(view))
+        check_table(
+            view, read_small_table(lake, gold_table_name(view)).to_pandas(), load_suite(view)
+        )
         for view in views
     )
 

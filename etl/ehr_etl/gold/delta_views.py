@@ -10,7 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from ehr_etl.gold.library import list_view_names
-from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, Lake
+from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, run_view
 from ehr_etl.tables.bucketed import table_properties
@@ -42,7 +42,7 @@ def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     if view.name.lower() in list_view_names():
         raise Conflict(f"{view.name} is a table of the lake's own: give your view another name.")
     rows = run_view(view, lambda: open_records(lake, "deid", view.resource), carried=GOLD_CARRIED)
-    name = f"gold/{view.name}"
+    name = gold_table_name(view.name)
     if not lake.has_table(name):
         DeltaTable.create(
             str(lake.table_path(name)),

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from ehr_etl.gold.library import list_view_names, load_view
-from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, GOLD_KEY, Lake, read_table
+from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, GOLD_KEY, Lake, gold_table_name, read_table
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
 from ehr_etl.tables.bucketed import Buckets, delete_keys_and_add, table_properties
@@ -31,7 +31,6 @@ __all__ = [
     "build_gold_table",
     "create_gold_table",
     "drop_table_on_failure",
-    "gold_table_name",
     "list_gold_views",
     "run_identified_views",
     "run_view",
@@ -157,12 +156,3 @@ def update_gold_table(
     return delete_keys_and_add(
         lake, name, removed, rows, lambda found: found.column(GOLD_KEY), column=GOLD_BUCKET
     )
-
-
-def gold_table_name(view_name: str) -> str:
-    """Return the name in the lake of a view's table.
-
-    >>> gold_table_name("condition_flat")
-    'gold/condition_flat'
-    """
-    return f"gold/{view_name}"
