@@ -12,26 +12,9 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, run_view
+from ehr_etl.sql_on_fhir.duckdb_run import run_view
 from ehr_etl.tables.bucketed import table_properties
 from ehr_fhir.errors import Conflict, NotFound
-
-
-def run_deid_view(lake: Lake, view: ViewDefinition, limits: QueryLimits | None = None) -> pa.Table:
-    """Return the table of a view over the de-identified records."""
-    return run_view(view, lambda: open_records(lake, "deid", view.resource), limits)
-
-
-def open_records(lake: Lake, table: str, resource_type: str) -> Any:  # Any: an Arrow stream
-    """Return a table's records of one type as a stream."""
-    if not lake.has_table(table):
-        raise NotFound("The lake is empty: run `ehr lake run` first.")
-    # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
-    reader = QueryBuilder().register("records", DeltaTable(str(lake.table_path(table))))
-    # The type is one of R4's names, which the view's definition was checked for.
-    columns = ", ".join(("type", "resource", *GOLD_CARRIED))
-    sql = f"SELECT {columns} FROM records WHERE type = '{resource_type}'"  # noqa: S608
-    return reader.execute(sql)
 
 
 def write_view_table(lake: Lake, view: ViewDefinition) -> int:
@@ -41,7 +24,7 @@ def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     """
     if view.name.lower() in list_view_names():
         raise Conflict(f"{view.name} is a table of the lake's own: give your view another name.")
-    rows = run_view(view, lambda: open_records(lake, "deid", view.resource), carried=GOLD_CARRIED)
+    rows = run_view(view, lambda: _open_records(lake, view.resource), carried=GOLD_CARRIED)
     name = gold_table_name(view.name)
     if not lake.has_table(name):
         DeltaTable.create(
@@ -69,3 +52,14 @@ def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition
     partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     partial.replace(lake.views_folder / f"{view.name}.json")
     return view
+
+
+def _open_records(lake: Lake, resource_type: str) -> Any:  # Any: an Arrow stream
+    """Return the de-identified records of one type as a stream."""
+    if not lake.has_table("deid"):
+        raise NotFound("The lake is empty: run `ehr lake run` first.")
+    # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
+    reader = QueryBuilder().register("records", DeltaTable(str(lake.table_path("deid"))))
+    columns = ", ".join(("type", "resource", *GOLD_CARRIED))
+    # The type is one of R4's names, which the view's definition was checked for.
+    return reader.execute(f"SELECT {columns} FROM records WHERE type = '{resource_type}'")  # noqa: S608

@@ -147,8 +147,15 @@ def test_a_view_becomes_a_table_of_the_lake(tmp_path: Path) -> None:
     kind, text = _weight("72.5")
     write_deltalake(
         str(lake.table_path("deid")),
-        pa.table({"type": [kind, "Patient"], "resource": [text, "{}"]}),
-        partition_by=["type"],
+        pa.table(
+            {
+                "bucket": pa.array([0, 0], pa.int32()),
+                "type": [kind, "Patient"],
+                "id": ["one", "two"],
+                "resource": [text, "{}"],
+            }
+        ),
+        partition_by=["bucket"],
     )
 
     assert write_view_table(lake, parse_view(_view(VALUE))) == 1
