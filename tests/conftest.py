@@ -8,6 +8,7 @@ import pytest
 
 from tests.lib.demo import demo
 from tests.lib.gateway import database, furnished, house, houses, move_in
+from tests.lib.kafka_broker import kafka_broker
 from tests.lib.old_store import old_dump, old_store, old_store_copy
 from tests.lib.postgresql import postgresql
 from tests.lib.spark import spark
@@ -21,6 +22,7 @@ __all__ = [
     "furnished",
     "house",
     "houses",
+    "kafka_broker",
     "move_in",
     "old_dump",
     "old_store",

@@ -46,10 +46,15 @@ def up(
     new: Annotated[
         bool, typer.Option("--new", help="Make the data folder if there is none.")
     ] = False,
+    with_lake: Annotated[
+        bool, typer.Option("--all", help="Keep the lake up to date as well.")
+    ] = False,
 ) -> None:
     """Serve the gateway and the portal; print one line when ready.
 
     Example: ehr up --data var/mine --port 8090
+
+    Example: ehr up --all --data var/mine
     """
     from ehr_cli import data_folder, settings
     from ehr_cli.server import serve
@@ -60,7 +65,8 @@ def up(
     if new and not chosen.data.exists():
         chosen.data.mkdir(mode=0o700, parents=True)
     data_folder.require_data_folder(chosen.data)
-    serve.serve(chosen, on_ready=typer.echo)
+    companion = "ehr_cli.commands.lake_follower" if with_lake else None
+    serve.serve(chosen, on_ready=typer.echo, companion_module=companion)
 
 
 @app.command()
@@ -229,6 +235,23 @@ def lake_follow(
     from ehr_cli.commands import lake
 
     lake.follow_lake(settings.load_settings().override(data=data), feed)
+
+
+@lake_app.command("publish")
+def lake_publish(
+    topic: Annotated[str, typer.Argument(help="kafka://HOST:PORT/TOPIC.", metavar="TOPIC")],
+    data: Data = None,
+    feed: Annotated[str | None, typer.Option(help="The gateway's address.", metavar="URL")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop at the end of the feed.")] = False,
+) -> None:
+    """Write the gateway's change feed to a Kafka topic, for lakes that read it from there.
+
+    Example: ehr lake publish kafka://127.0.0.1:9092/ehr-feed
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
+
+    lake.publish_feed(settings.load_settings().override(data=data), topic, feed, once=once)
 
 
 @lake_app.command("status")

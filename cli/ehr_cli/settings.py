@@ -68,6 +68,8 @@ class Settings:
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     lake_retention_hours: int = 1
+    lake_feed: str = ""
+    lake_tables: str = ""
     debug: bool = False
 
     @property

@@ -14,30 +14,34 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
-from pyspark.sql import SparkSession
 
-from ehr_etl.change_feed.entries import EVERYBODY, FeedLine
+from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.gold.tables import drop_table_on_failure, update_gold_table
 from ehr_etl.lake import BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import (
-    Buckets,
     Layout,
     append_rows,
     delete_keys_and_add,
     iterate_buckets,
 )
-from ehr_etl.tables.decisions import PatientDecision, build_decision_row, list_patients
+from ehr_etl.tables.decisions import (
+    PatientDecision,
+    build_decision_row,
+    list_patients,
+    read_decisions,
+    read_decisions_of,
+)
 from ehr_etl.tables.deid import RecordScrubber, deid_key_text
+from ehr_etl.tables.lines import check_versions
 from ehr_etl.tables.places import (
     build_place_rows,
     is_place_of_patient,
     patient_place,
     record_key,
 )
-from ehr_etl.tables.silver import ResourceState, SilverReport, check_batch
+from ehr_etl.tables.silver import ResourceState, SilverReport
 
 __all__ = ["Batch", "BatchWriter"]
 
@@ -63,7 +67,6 @@ class BatchWriter:
     now_ms: int
     rules: QualityRules
     views: Mapping[str, ViewDefinition]
-    start_spark: Callable[[], SparkSession]
     silver: SilverReport = field(default_factory=SilverReport)
     # Tables that were written.
     written: set[str] = field(default_factory=set)
@@ -82,7 +85,8 @@ class BatchWriter:
         self._write_history(states)
         self._write_silver(states, places, rows)
         redone = {**self._rows_of_patients(set(changed), states), **rows}
-        known = {**self._read_decisions(redone.values()), **changed}
+        concerned = {patient for row in redone.values() for patient in list_patients(row)}
+        known = {**read_decisions(self.lake, self.layout, concerned), **changed}
         self._write_deid_and_gold(states, places, redone, known)
         self._write_decisions(changed)
         self._write_places(rows)
@@ -93,9 +97,7 @@ class BatchWriter:
         self, batch: Batch
     ) -> tuple[Mapping[str, ResourceState], Mapping[str, set[int]]]:
         """Return what the lines make of the records they name, and where the old rows are."""
-        reasons: Mapping[int, list[str]] = {}
-        if any(line.kind == "version" and line.resource for _, line in batch.lines):
-            reasons = check_batch(self.start_spark(), batch.lines, self.rules)
+        reasons = check_versions([line for _, line in batch.lines], self.rules)
         released = {*batch.released}
         waiting = self._released_keys(released)
         keys = {
@@ -105,9 +107,9 @@ class BatchWriter:
         }
         places = self._read_places(keys | waiting)
         states = self._read_states(keys | waiting, places)
-        for sequence, line in batch.lines:
+        for number, (_, line) in enumerate(batch.lines):
             if line.kind == "version":
-                broken = [] if line.position in released else reasons.get(sequence, [])
+                broken = [] if line.position in released else reasons.get(number, [])
                 self.silver.count(broken)
             elif line.kind == "facts":
                 broken = []
@@ -157,7 +159,7 @@ class BatchWriter:
             if state.current is not None and state.current["type"] == "Patient"
         }
         concerned = {*told, *gone, *batch.due_patients}
-        before = self._read_decisions_of(concerned)
+        before = read_decisions_of(self.lake, self.layout, concerned)
         changed = {}
         for patient in concerned:
             old = before.get(patient, PatientDecision())
@@ -215,18 +217,6 @@ class BatchWriter:
         return found
 
     # Decisions.
-
-    def _read_decisions(self, rows: Iterable[Row]) -> dict[str, PatientDecision]:
-        return self._read_decisions_of(
-            {EVERYBODY, *(p for row in rows for p in list_patients(row))}
-        )
-
-    def _read_decisions_of(self, patients: Collection[str]) -> dict[str, PatientDecision]:
-        buckets = {self.layout.place(f"Patient/{patient}") for patient in patients}
-        return {
-            row["patient"]: PatientDecision(row["rules"], row["gone"])
-            for row in self._read_rows("decisions", buckets, patients, _patient_column)
-        }
 
     def _write_decisions(self, changed: Mapping[str, PatientDecision]) -> None:
         removed = defaultdict(set)
@@ -329,16 +319,9 @@ class BatchWriter:
         for view in present:
             of_type = removed_by_type.get(view.resource)
             if of_type:
-                chosen = records.filter(pc.equal(records.column("type"), view.resource))
-                spark = self.start_spark() if chosen.num_rows else None
-                self._update_gold(spark, view, of_type, chosen)
-
-    def _update_gold(
-        self, spark: SparkSession | None, view: ViewDefinition, removed: Buckets, records: pa.Table
-    ) -> None:
-        with drop_table_on_failure(self.lake, view, self.dropped):
-            if update_gold_table(spark, self.lake, view, removed, records):
-                self.written.add(gold_table_name(view.name))
+                with drop_table_on_failure(self.lake, view, self.dropped):
+                    if update_gold_table(self.lake, view, of_type, records):
+                        self.written.add(gold_table_name(view.name))
 
     def _write_places(self, rows: Mapping[str, Row]) -> None:
         removed = defaultdict(set)
@@ -369,7 +352,7 @@ class BatchWriter:
         return is_changed
 
     def _dataset(self, name: str) -> Any:
-        return DeltaTable(str(self.lake.table_path(name))).to_pyarrow_dataset()
+        return self.lake.open_table(name).to_pyarrow_dataset()
 
     def _read_rows(
         self,

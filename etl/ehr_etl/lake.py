@@ -1,12 +1,16 @@
-"""Registry of the lake's tables (path, columns, layout), and reading them."""
+"""Registry of the lake's tables (path, columns, layout), and reading them.
+
+The tables are in a folder or in an object store (S3 or another that delta-rs knows), and are
+reached by delta-rs alone. The few small files of the one writer are in a folder of its machine.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -19,6 +23,16 @@ BUCKET = "bucket"
 GOLD_BUCKET, GOLD_KEY = "_bucket", "_key"
 # They are these columns of deid.
 GOLD_CARRIED = MappingProxyType({BUCKET: GOLD_BUCKET, "id": GOLD_KEY})
+
+# Checkpoints keep the log short to read, and what is older than the time is deleted: at a change a
+# second the log of a day would be larger than a small lake. Who has a version open needs no log.
+LOG_PROPERTIES: Mapping[str, str] = MappingProxyType(
+    {
+        "delta.checkpointInterval": "50",
+        "delta.logRetentionDuration": "interval 10 minutes",
+        "delta.enableExpiredLogCleanup": "true",
+    }
+)
 
 _VERSION_FIELDS = [
     ("position", pa.int64()),
@@ -134,9 +148,13 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Lake:
-    """The folder of the lake."""
+    """The folder of the lake, and where its tables are if not in that folder."""
 
     root: Path
+    # Such as `s3://bucket/lake`.
+    tables_url: str = ""
+    # What delta-rs needs to reach it, such as AWS_ENDPOINT_URL; secrets are not shown.
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def feed_epoch(self) -> Path:
@@ -147,6 +165,11 @@ class Lake:
     def progress_file(self) -> Path:
         """Return the file that tells up to which line every table is brought."""
         return self.root / "progress.json"
+
+    @property
+    def old_files_file(self) -> Path:
+        """Return the file that tells since when files of the tables are old."""
+        return self.root / "old-files.json"
 
     @property
     def lock_file(self) -> Path:
@@ -167,9 +190,44 @@ class Lake:
         """Return the path of a table, `gold/patient_demographics` or `silver`."""
         return self.root / name
 
+    def table_url(self, name: str) -> str:
+        """Return where delta-rs finds a table: a path, or an address in an object store."""
+        return f"{self.tables_url}/{name}" if self.tables_url else str(self.table_path(name))
+
     def has_table(self, name: str) -> bool:
         """Say whether a table was created."""
+        if self.tables_url:
+            return DeltaTable.is_deltatable(self.table_url(name), dict(self.storage_options))
         return (self.table_path(name) / "_delta_log").is_dir()
+
+    def open_table(self, name: str) -> DeltaTable:
+        """Open the newest version of a table."""
+        return DeltaTable(self.table_url(name), storage_options=dict(self.storage_options))
+
+    def list_files(self, name: str) -> list[Any]:  # Any: pyarrow ships no types
+        """Return what the storage says of each file of a table, old ones and the log too."""
+        import pyarrow.fs
+
+        filesystem, root = self.open_storage()
+        selector = pyarrow.fs.FileSelector(f"{root}{name}", recursive=True, allow_not_found=True)
+        return [info for info in filesystem.get_file_info(selector) if info.is_file]
+
+    def delete_table(self, name: str) -> None:
+        """Delete a table with all its files."""
+        if self.has_table(name):
+            filesystem, root = self.open_storage()
+            filesystem.delete_dir(f"{root}{name}")
+
+    def open_storage(self) -> tuple[Any, str]:  # Any: pyarrow ships no types
+        """Return the file system that the tables are in, and the beginning of every path in it."""
+        import pyarrow.fs
+
+        if not self.tables_url:
+            return pyarrow.fs.LocalFileSystem(), f"{self.root}/"
+        from deltalake.fs import DeltaStorageHandler
+
+        handler = DeltaStorageHandler(self.tables_url, dict(self.storage_options))
+        return pyarrow.fs.PyFileSystem(handler), ""
 
 
 def gold_table_name(view_name: str) -> str:
@@ -183,17 +241,17 @@ def gold_table_name(view_name: str) -> str:
 
 def read_table(spark: SparkSession, lake: Lake, name: str) -> DataFrame:
     """Read a table of the lake with Spark."""
-    return spark.read.format("delta").load(str(lake.table_path(name)))
+    return spark.read.format("delta").load(lake.table_url(name))
 
 
 def read_small_table(lake: Lake, name: str) -> pa.Table:
     """Read a small table without Spark: of a gold table the columns of its view alone."""
-    table = pa.table(DeltaTable(str(lake.table_path(name))).to_pyarrow_table())
+    table = pa.table(lake.open_table(name).to_pyarrow_table())
     own = [column for column in (GOLD_BUCKET, GOLD_KEY) if column in table.column_names]
     return table.drop_columns(own) if own else table
 
 
 def count_rows(lake: Lake, name: str) -> int:
     """Return how many rows a table has, from Delta's log alone."""
-    actions = pa.table(DeltaTable(str(lake.table_path(name))).get_add_actions(flatten=True))
+    actions = pa.table(lake.open_table(name).get_add_actions(flatten=True))
     return int(sum(actions.column("num_records").to_pylist())) if actions.num_rows else 0

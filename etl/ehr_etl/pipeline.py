@@ -7,17 +7,13 @@ can only make work come twice, and doing it twice changes nothing.
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
-from pyspark.sql import SparkSession
 
 from ehr_etl.batch import Batch, BatchWriter
 from ehr_etl.change_feed.entries import EVERYBODY, FeedLine, parse_line
@@ -26,17 +22,23 @@ from ehr_etl.data_quality.results import TableQuality, read_quality_results, wri
 from ehr_etl.data_quality.rules import load_quality_rules, rules_digest
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.tables import (
-    build_gold_table,
     create_gold_table,
     drop_table_on_failure,
     list_gold_views,
     view_digest,
 )
+from ehr_etl.jobs import LocalRunner, Runner, RunParts
 from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
-from ehr_etl.maintenance import maintain_table, table_version
+from ehr_etl.maintenance import (
+    load_old_files,
+    maintain_table,
+    save_old_files,
+    table_version,
+)
 from ehr_etl.progress import Progress, load_progress, save_progress
-from ehr_etl.rebuild import SILVER_TABLES, rebuild_deid, rebuild_silver
-from ehr_etl.spark.java_errors import translate_java_errors
+from ehr_etl.rebuild.research import rebuild_research
+from ehr_etl.rebuild.scratch import clear_scratch
+from ehr_etl.rebuild.silver import SILVER_TABLES, rebuild_silver
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bronze import FeedCursor, FeedSource, read_lines, stored_cursor, take_in_feed
 from ehr_etl.tables.bucketed import Layout, create_tables
@@ -44,6 +46,7 @@ from ehr_etl.tables.decisions import ClosedRecords
 from ehr_etl.tables.deid import deid_digest
 from ehr_etl.tables.quarantine import pending_releases, released_positions, summarize_silver
 from ehr_etl.tables.silver import SilverReport
+from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
 
 __all__ = ["STEPS", "LakeReport", "LakeWriter", "Progress", "TableRows", "run_once"]
@@ -104,26 +107,29 @@ class LakeReport:
 
 
 def run_once(
-    spark: SparkSession,
     lake: Lake,
     feed: FeedSource,
     *,
     deid_key: bytes,
     now_ms: int,
+    runner: Runner | None = None,
+    retention_hours: int | None = None,
     on_progress: ShowProgress = lambda step, sentence: None,
 ) -> LakeReport:
-    """Take in what is new in the feed and bring every table up to it."""
+    """Take in what is new in the feed and bring every table up to it.
+
+    With a time of retention, old files are deleted then.
+    """
     seconds: dict[str, float] = {}
 
     @contextmanager
     def step(name: str, sentence: str) -> Iterator[None]:
         on_progress(name, sentence)
         started = time.perf_counter()
-        with translate_java_errors(f"running the lake's step {name}"):
-            yield
+        yield
         seconds[name] = round(time.perf_counter() - started, 2)
 
-    with LakeWriter(lake, deid_key, lambda: spark) as writer:
+    with LakeWriter(lake, deid_key, runner) as writer:
         before = writer.count_rows()
         with step("feed", "Reading the gateway's change feed."):
             first = writer.cursor.sequence
@@ -133,6 +139,8 @@ def run_once(
             change = writer.bring_up(now_ms)
         with step("quality", "Checking the tables for research."):
             quality = writer.check_quality(change)
+        if retention_hours is not None:
+            writer.maintain(retention_hours, now_ms)
         tables = tuple(
             TableRows(name, before.get(name, 0), count)
             for name, count in writer.count_rows().items()
@@ -164,27 +172,22 @@ class TableChange:
 
 
 class LakeWriter:
-    """The one writer of a lake; another one, in whatever process, is refused."""
+    """The one writer of a lake; another one, in whatever process, is refused.
 
-    def __init__(
-        self, lake: Lake, deid_key: bytes, start_spark: Callable[[], SparkSession]
-    ) -> None:
-        self.lake, self._key, self._start_spark = lake, deid_key, start_spark
+    `runner` makes tables anew: by default on the processors of this machine.
+    """
+
+    def __init__(self, lake: Lake, deid_key: bytes, runner: Runner | None = None) -> None:
+        self.lake, self._key, self._runner = lake, deid_key, runner or LocalRunner()
         self.cursor = FeedCursor()
         self._progress = Progress()
-        self._lock: IO[str] | None = None
+        self._lock = ExitStack()
         # When the first term of a decision begins or ends; None before it was looked up.
         self._due_ms: int | None = None
 
     def __enter__(self) -> LakeWriter:
-        self.lake.root.mkdir(parents=True, exist_ok=True)
-        self._lock = self.lake.lock_file.open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise Conflict("Another process is writing this lake.") from error
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(hold_writer_lock(self.lake))
             if self.lake.has_table("silver") and not self.lake.has_table("places"):
                 raise Conflict(
                     "The lake was made by an older version of eHR Commons. Remove the folder "
@@ -193,14 +196,12 @@ class LakeWriter:
             create_tables(self.lake)
             self._progress = load_progress(self.lake)
             self.cursor = stored_cursor(self.lake)
-        except BaseException:
-            self._lock.close()
-            raise
+            # Held from here on until the writer is closed.
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     def take_in(self, feed: FeedSource) -> int:
         """Append what is new in the feed to bronze; return how many lines that is."""
@@ -217,15 +218,16 @@ class LakeWriter:
         if not self._progress.buckets and pending <= _REBUILD_LINES:
             self._begin_empty(views, pending)
         stale = self._stale_tables(views, pending)
-        if "silver" in stale:
-            self._rebuild_silver(change, now_ms)
-        else:
-            due = self._due_patients(now_ms)
-            if pending or waiting_releases or due:
-                self._apply_batches(change, views, stale, waiting_releases, due, now_ms)
-                # Doubt about everybody closes all that is there.
-                stale = self._stale_tables(views, pending=0)
-        self._rebuild_research(change, views, stale, now_ms)
+        with self._runner.open(self.cursor.sequence) as run:
+            if "silver" in stale:
+                self._rebuild_silver(run, change, now_ms)
+            else:
+                due = self._due_patients(now_ms)
+                if pending or waiting_releases or due:
+                    self._apply_batches(change, views, stale, waiting_releases, due, now_ms)
+                    # Doubt about everybody closes all that is there.
+                    stale = self._stale_tables(views, pending=0)
+            self._rebuild_research(run, change, views, stale, now_ms)
         return change
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
@@ -256,21 +258,30 @@ class LakeWriter:
         write_quality_results(self.lake, quality)
         return quality
 
-    def maintain(self, retention_hours: int) -> tuple[str, ...]:
+    def maintain(self, retention_hours: int, now_ms: int) -> tuple[str, ...]:
         """Compact tables that grow by small files, and delete old files; return which tables.
 
-        A table that is as it was at the last upkeep is left alone.
+        A table that is as it was at the last upkeep, with no old file, is left alone.
         """
+        clear_scratch(self.lake)
         names = [*TABLES, *map(gold_table_name, list_gold_views(self.lake))]
-        maintained = dict(self._progress.maintained)
-        for name in names:
-            if self.lake.has_table(name) and table_version(self.lake, name) != maintained.get(name):
-                maintained[name] = maintain_table(self.lake, name, retention_hours)
-        changed = tuple(
-            name for name in names if maintained.get(name) != self._progress.maintained.get(name)
-        )
-        self._save(replace(self._progress, maintained=maintained))
-        return changed
+        before, old = self._progress.maintained, load_old_files(self.lake)
+        maintained, left, changed = {}, {}, []
+        for name in filter(self.lake.has_table, names):
+            if old.get(name) or table_version(self.lake, name) != before.get(name):
+                left[name] = maintain_table(
+                    self.lake,
+                    name,
+                    old.get(name, {}),
+                    retention_hours=retention_hours,
+                    now_ms=now_ms,
+                )
+                changed.append(name)
+            maintained[name] = table_version(self.lake, name)
+        if changed:
+            save_old_files(self.lake, {name: files for name, files in left.items() if files})
+            self._save(replace(self._progress, maintained=maintained))
+        return tuple(changed)
 
     def seconds_until_due(self, now_ms: int) -> float:
         """Return in how many seconds the next term of a decision begins or ends."""
@@ -315,22 +326,17 @@ class LakeWriter:
     def _begin_empty(self, views: Mapping[str, ViewDefinition], pending: int) -> None:
         """Begin a small lake: tables without rows are made by whatever rules."""
         for view in views.values():
-            create_gold_table(self._start_spark(), self.lake, view)
+            create_gold_table(self.lake, view)
         buckets = max(_FEWEST_BUCKETS, pending // ROWS_PER_BUCKET)
         self._save(replace(self._progress, buckets=buckets, digests=self._digests(views)))
 
-    def _rebuild_silver(self, change: TableChange, now_ms: int) -> None:
+    def _rebuild_silver(self, run: RunParts, change: TableChange, now_ms: int) -> None:
         lines = self.cursor.sequence
         buckets = max(_FEWEST_BUCKETS, lines // ROWS_PER_BUCKET)
         # From here on, until it is done, no table counts as made by any rules.
         self._save(Progress(buckets=buckets))
         change.silver = rebuild_silver(
-            self._start_spark(),
-            self.lake,
-            self._layout(),
-            load_quality_rules(),
-            up_to=lines,
-            now_ms=now_ms,
+            run, self._runner.slots, self.lake, self._layout(), up_to=lines, now_ms=now_ms
         )
         change.written |= set(SILVER_TABLES)
         change.rebuilt.append("silver")
@@ -340,6 +346,7 @@ class LakeWriter:
 
     def _rebuild_research(
         self,
+        run: RunParts,
         change: TableChange,
         views: Mapping[str, ViewDefinition],
         stale: set[str],
@@ -347,21 +354,27 @@ class LakeWriter:
     ) -> None:
         """Make deid and gold tables anew, where another one of their inputs is."""
         wanted = self._digests(views)
-        names = [
-            name for name in wanted if name in stale and name not in {"silver", *change.dropped}
-        ]
-        for name in names:
-            if name == "deid":
-                rebuild_deid(self._start_spark(), self.lake, self._layout(), self._key, now_ms)
-            else:
-                view = views[name.removeprefix("gold/")]
-                with drop_table_on_failure(self.lake, view, change.dropped):
-                    build_gold_table(self._start_spark(), self.lake, view)
-                if name in change.dropped:
-                    continue
-            change.written.add(name)
-            change.rebuilt.append(name)
-            digests = {**self._progress.digests, name: wanted[name]}
+        names = stale - {"silver", *change.dropped}
+        if not names:
+            return
+        by_table = {gold_table_name(name): view for name, view in views.items()}
+        for made in rebuild_research(
+            run,
+            self._runner.slots,
+            self.lake,
+            self._layout(),
+            key=self._key if "deid" in names else None,
+            views=[view for name, view in by_table.items() if name in names],
+            now_ms=now_ms,
+        ):
+            change.closed.add(made.closed)
+            if made.error is not None:
+                with drop_table_on_failure(self.lake, by_table[made.name], change.dropped):
+                    raise made.error
+                continue
+            change.written.add(made.name)
+            change.rebuilt.append(made.name)
+            digests = {**self._progress.digests, made.name: wanted[made.name]}
             self._save(replace(self._progress, digests=digests))
 
     def _apply_batches(
@@ -382,7 +395,6 @@ class LakeWriter:
             now_ms=now_ms,
             rules=load_quality_rules(),
             views=current,
-            start_spark=self._start_spark,
             silver=change.silver,
             written=change.written,
             dropped=change.dropped,
@@ -404,7 +416,7 @@ class LakeWriter:
         """Return the patients with a rule whose term began or ended since it was looked at."""
         if self._due_ms is not None and now_ms < self._due_ms:
             return set()
-        table = DeltaTable(str(self.lake.table_path("decisions"))).to_pyarrow_dataset()
+        table = self.lake.open_table("decisions").to_pyarrow_dataset()
         rows = table.to_table(
             columns=["patient", "changes_ms"], filter=pc.field("changes_ms").is_valid()
         )

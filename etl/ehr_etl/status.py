@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deltalake import DeltaTable
-
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
 from ehr_etl.progress import load_progress
@@ -54,10 +52,9 @@ def read_status(lake: Lake) -> LakeStatus:
 
 
 def _read_table(lake: Lake, name: str) -> TableStatus:
-    folder = lake.table_path(name)
-    table = DeltaTable(str(folder))
+    table = lake.open_table(name)
     actions: Any = table.get_add_actions(flatten=True)
     sizes = actions.column("size_bytes").to_pylist() if actions.num_rows else []
-    on_disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    on_disk = sum(info.size or 0 for info in lake.list_files(name))
     return TableStatus(name, table.version(), count_rows(lake, name), len(sizes), sum(sizes),
                        on_disk)  # fmt: skip

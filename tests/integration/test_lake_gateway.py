@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,21 +13,18 @@ from ehr_etl.status import read_status
 from tests.lib.gateway import House, consent, must
 from tests.lib.lake_input import KEY, resources
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_an_opt_out_over_http_is_gone_after_the_next_batch(
-    furnished: House, spark: SparkSession, tmp_path: Path
+    furnished: House, tmp_path: Path
 ) -> None:
     lake = Lake(tmp_path / "lake")
     token = furnished.system("ehr-commons", "ehr/feed.read").headers["Authorization"][7:]
     feed = HttpFeed(furnished.client, token, limit=4)
     now = furnished.clock()
 
-    with LakeWriter(lake, KEY, lambda: spark) as writer:
+    with LakeWriter(lake, KEY) as writer:
         writer.take_in(feed)
         writer.bring_up(now)
         joined = resources(lake, "deid", "Observation")

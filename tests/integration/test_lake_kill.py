@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ehr_etl.lake import Lake
-from ehr_etl.pipeline import run_once
-from tests.lib.lake_input import KEY, NOW_MS, TABLES, first_feed, rows
+from ehr_etl.pipeline import LakeWriter, run_once
+from tests.lib.feed_lines import consent
+from tests.lib.lake_gateway import FakeStore
+from tests.lib.lake_input import (
+    KEY,
+    NOW_MS,
+    TABLES,
+    Pages,
+    condition,
+    encounter,
+    first_feed,
+    hospital,
+    rows,
+)
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.timeout(3000)]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +39,6 @@ from pathlib import Path
 from ehr_etl import batch, pipeline
 from ehr_etl.lake import Lake
 from ehr_etl.tables import bronze
-from ehr_etl.spark.session import spark_session
 from tests.lib.lake_input import KEY, NOW_MS, first_feed
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
@@ -51,21 +61,129 @@ elif moment == "gold":
     batch.update_gold_table = die
 else:
     batch.delete_keys_and_add = after(batch.delete_keys_and_add)
-spark = spark_session(folder / "work")
-pipeline.run_once(spark, Lake(folder / "lake"), first_feed(), deid_key=KEY, now_ms=NOW_MS)
+pipeline.run_once(Lake(folder / "lake"), first_feed(), deid_key=KEY, now_ms=NOW_MS)
 """
 
 
-def test_a_killed_run_is_taken_up_where_it_was(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_run_is_taken_up_where_it_was(tmp_path: Path) -> None:
     whole, killed = Lake(tmp_path / "whole"), Lake(tmp_path / "killed" / "lake")
-    run_once(spark, whole, first_feed(), deid_key=KEY, now_ms=NOW_MS)
+    run_once(whole, first_feed(), deid_key=KEY, now_ms=NOW_MS)
 
     for moment in ("bronze", "quarantine", "silver", "deid", "gold", "decisions", "places"):
         ran = subprocess.run(
             [sys.executable, "-c", KILLED, str(tmp_path / "killed"), moment], cwd=ROOT, check=False
         )
         assert ran.returncode == -signal.SIGKILL, moment
-    run_once(spark, killed, first_feed(), deid_key=KEY, now_ms=NOW_MS)
+    run_once(killed, first_feed(), deid_key=KEY, now_ms=NOW_MS)
 
     for table in TABLES:
         assert rows(killed, table) == rows(whole, table), table
+
+
+# Takes in one page after the other from where the lake is, makes tables anew and cleans up.
+WRITER = """
+import json, random, sys
+from pathlib import Path
+from ehr_etl.lake import Lake
+from ehr_etl.pipeline import LakeWriter
+from tests.lib.lake_input import KEY, NOW_MS, Pages
+
+pages = [page.encode() for page in json.loads(Path(sys.argv[2]).read_text())]
+with LakeWriter(Lake(Path(sys.argv[1])), KEY) as writer:
+    writer.maintain(0, NOW_MS)
+    print("ready", flush=True)
+    while True:
+        for number in range(len(pages)):
+            if writer.take_in(Pages(pages[: number + 1])):
+                writer.bring_up(NOW_MS)
+        writer.rebuild(random.choice(("silver", "deid", "gold/condition_flat")), NOW_MS)
+        writer.maintain(0, NOW_MS)
+"""
+
+
+def feed_of_many_changes(seed: int, steps: int) -> list[bytes]:
+    """Return pages of changes of every kind, each page as the gateway would send it."""
+    chance = random.Random(seed)
+    store = FakeStore()
+    pages: list[bytes] = []
+    for record in hospital():
+        store.put(record)
+    after = decisions = 0
+    for step in range(steps):
+        pages.append(b"".join(store.pages(after, decisions)))
+        after, decisions = len(store.versions), store.number
+        for _ in range(chance.randint(1, 4)):
+            who = chance.choice(("one", "two", "three"))
+            kind = chance.randrange(6)
+            if kind == 0:
+                store.put(
+                    condition(f"cond-{who}", f"p-{who}", f"enc-{who}", note=[{"text": str(step)}])
+                )
+            elif kind == 1:
+                store.put(consent(f"p-{who}", "research", permit=bool(step % 2)))
+            elif kind == 2:
+                store.delete(encounter(f"enc-{who}", f"p-{who}"))
+            elif kind == 3:
+                store.put(
+                    encounter(
+                        f"enc-{who}",
+                        f"p-{who}",
+                        period={"start": "2026-03-04", "end": f"2026-03-0{1 + step % 9}"},
+                    )
+                )
+            elif kind == 4:
+                store.add_label(("Condition", f"cond-{who}"), "HIV")
+            else:
+                store.put(
+                    {
+                        **consent(f"p-{who}", "joining"),
+                        "status": chance.choice(("active", "inactive")),
+                    }
+                )
+    return [page for page in pages if page]
+
+
+def check_kills(folder: Path, kills: int, seed: int) -> None:
+    pages = feed_of_many_changes(seed, steps=kills + 2)
+    feed = folder / "pages.json"
+    feed.write_text(json.dumps([page.decode() for page in pages]))
+    whole, killed = Lake(folder / "whole"), Lake(folder / "killed")
+    with LakeWriter(whole, KEY) as writer:
+        writer.take_in(Pages(pages))
+        writer.bring_up(NOW_MS)
+    chance = random.Random(seed)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(killed.root), str(feed)],
+            cwd=ROOT, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(chance.uniform(0, 1.5))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+    with LakeWriter(killed, KEY) as writer:
+        writer.take_in(Pages(pages))
+        writer.bring_up(NOW_MS)
+    for table in TABLES:
+        assert rows_without_bucket(killed, table) == rows_without_bucket(whole, table), table
+
+
+def rows_without_bucket(lake: Lake, table: str) -> list[str]:
+    return sorted(
+        json.dumps({name: value for name, value in json.loads(row).items() if name != "bucket"},
+                   sort_keys=True)
+        for row in rows(lake, table)
+    )  # fmt: skip
+
+
+def test_three_kills_at_any_instant_leave_the_tables_of_an_undisturbed_run(tmp_path: Path) -> None:
+    check_kills(tmp_path, kills=3, seed=1)
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_any_instant_leave_the_tables_of_an_undisturbed_run(tmp_path: Path) -> None:
+    check_kills(tmp_path, kills=50, seed=2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ehr_cli.commands.lake import describe_closed
 from ehr_etl import pipeline
 from ehr_etl.batch import BatchWriter
 from ehr_etl.data_quality.measure_reports import build_measure_reports
@@ -41,15 +42,15 @@ from tests.lib.lake_input import (
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 Run = Callable[..., LakeReport]
 
 
 @pytest.fixture(scope="module")
-def run(spark: SparkSession) -> Run:
+def run() -> Run:
     def once(lake: Lake, feed: FeedSource, **more: Any) -> LakeReport:
-        return run_once(spark, lake, feed, deid_key=KEY, now_ms=NOW_MS, **more)
+        return run_once(lake, feed, deid_key=KEY, now_ms=NOW_MS, **more)
 
     return once
 
@@ -197,9 +198,7 @@ def changes_after_first_feed() -> Pages:
     return Pages([*first.content, b"\n".join(lines) + b"\n"])
 
 
-def test_changes_follow_through_to_every_table(
-    run: Run, spark: SparkSession, tmp_path: Path
-) -> None:
+def test_changes_follow_through_to_every_table(run: Run, tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     run(lake, first_feed())
 
@@ -276,6 +275,30 @@ def test_what_is_not_understood_of_a_patients_rules_keeps_them_out(
     assert len(resources(lake, "deid", "Patient")) == 2
 
 
+def test_a_run_says_why_records_are_out_and_how_many(run: Run, tmp_path: Path) -> None:
+    records = [one for one in hospital() if one["resourceType"] != "Consent"]
+    lines = [feed_line(number, one) for number, one in enumerate(records, 1)]
+
+    report = run(Lake(tmp_path), Pages([b"\n".join(lines)]))
+
+    assert report.closed.reasons == {"not-joined": 8}
+    assert describe_closed(report) == [
+        "Of the records looked at, 8 are out: 8 whose patient has not joined.",
+        "Nothing may be used for research: nobody has joined, or everybody opted out.",
+    ]
+
+
+def test_a_rebuild_says_so_too(run: Run, tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    by_batches = run(lake, first_feed()).closed
+
+    with LakeWriter(lake, KEY) as writer:
+        rebuilt = writer.rebuild("silver", NOW_MS).closed
+
+    assert by_batches.reasons["not-joined"] == 2
+    assert rebuilt.reasons == by_batches.reasons
+
+
 def test_a_line_about_decisions_that_cannot_be_read_keeps_everybody_out(
     run: Run, tmp_path: Path
 ) -> None:
@@ -318,17 +341,15 @@ def test_a_patient_who_is_deleted_takes_their_records_along(run: Run, tmp_path: 
     assert len(resources(lake, "deid", "Condition")) == 2
 
 
-def test_a_term_that_ends_closes_without_a_change_in_the_feed(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_a_term_that_ends_closes_without_a_change_in_the_feed(tmp_path: Path) -> None:
     lake, first = Lake(tmp_path), first_feed()
     until: Any = {"period": {"start": "2026-01-01", "end": "2026-12-01"}}
     lines = decision_lines([*hospital(), consent("p-one", "joining", **until)], start=3)
     feed = Pages([*first.content, b"\n".join(lines)])
-    run_once(spark, lake, feed, deid_key=KEY, now_ms=NOW_MS)
+    run_once(lake, feed, deid_key=KEY, now_ms=NOW_MS)
     people = resources(lake, "deid", "Patient")
 
-    run_once(spark, lake, Pages([]), deid_key=KEY, now_ms=NOW_MS + 30 * 24 * 3600 * 1000)
+    run_once(lake, Pages([]), deid_key=KEY, now_ms=NOW_MS + 30 * 24 * 3600 * 1000)
 
     assert len(people) == 2
     assert resources(lake, "deid", "Patient") == [pseudonym(KEY, "Patient/p-two")]
@@ -374,7 +395,7 @@ def test_a_second_writer_is_refused(run: Run, tmp_path: Path) -> None:
     run(lake, first_feed())
 
     with (
-        LakeWriter(lake, KEY, lambda: pytest.fail("no Spark is needed")),
+        LakeWriter(lake, KEY),
         pytest.raises(Conflict, match="Another process"),
     ):
         run(lake, first_feed())
@@ -411,6 +432,7 @@ def test_facts_that_others_tell_close_and_open_records(run: Run, tmp_path: Path)
     assert resources(lake, "deid", "Condition") == [conditions[0]]
 
 
+@pytest.mark.spark
 def test_views_over_silver_keep_identities(
     spark: SparkSession, undisturbed: tuple[Lake, LakeReport]
 ) -> None:
@@ -423,6 +445,7 @@ def test_views_over_silver_keep_identities(
     assert "p-one" in {row["patient_id"] for row in frames["encounter_flat"].collect()}
 
 
+@pytest.mark.spark
 def test_a_view_file_runs_over_deid(
     spark: SparkSession, undisturbed: tuple[Lake, LakeReport], tmp_path: Path
 ) -> None:

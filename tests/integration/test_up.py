@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ehr_etl.lake import Lake
 from ehr_fhir import errors
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from tests.lib.ports import free_port
@@ -136,6 +140,82 @@ def test_several_workers_serve_one_address(tmp_path: Path) -> None:
 
     assert line.startswith("eHR Commons is ready")
     assert answers == [200] * 6
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_with_all_the_lake_follows_and_ends_with_the_server(tmp_path: Path, workers: str) -> None:
+    data = tmp_path / "data"
+    with up(data, "--all", "--workers", workers) as (base_url, line):
+        token = issue_local_token(data, client="x", scope="system/*.cruds")
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {"resourceType": "Patient", "id": "p1", "gender": "female"}
+        stored = httpx.put(f"{base_url}/fhir/Patient/p1", json=body, headers=headers)
+        found = wait_for_patient(data, "p1")
+        followers = children_named("lake_follower", data)
+
+    assert line.startswith("eHR Commons is ready")
+    assert (stored.status_code, found) == (201, True)
+    assert len(followers) == 1
+    assert children_named("lake_follower", data) == []
+
+
+def test_a_follower_that_is_killed_is_started_again_and_ends_with_a_killed_server(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    port = free_port()
+    with (tmp_path / "errors").open("w") as errors:
+        process = subprocess.Popen(
+            command(data, port, "--all"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        (first,) = wait_for_children("lake_follower", data)
+        os.kill(first, signal.SIGKILL)
+        (second,) = wait_for_children("lake_follower", data, but=first)
+        process.kill()
+        process.communicate(timeout=30)
+
+    assert second != first
+    deadline = time.monotonic() + 10
+    while children_named("lake_follower", data) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert children_named("lake_follower", data) == []
+
+
+def children_named(module: str, data: Path) -> list[int]:
+    """Return the processes of a module that work on a data folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command_line = (folder / "cmdline").read_bytes()
+            environment = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if module.encode() in command_line and f"EHR_DATA={data}".encode() in environment:
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for_children(module: str, data: Path, but: int = 0) -> list[int]:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if found := [pid for pid in children_named(module, data) if pid != but]:
+            return found
+        time.sleep(0.1)
+    return []
+
+
+def wait_for_patient(data: Path, patient: str) -> bool:
+    lake = Lake(data / "lake")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if lake.has_table("silver"):
+            table = lake.open_table("silver").to_pyarrow_table(columns=["id"])
+            if patient in table.column("id").to_pylist():
+                return True
+        time.sleep(0.1)
+    return False
 
 
 def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from ehr_etl.change_feed.epoch import FeedEpoch
+from ehr_fhir.errors import Conflict
 from ehr_privacy.consent import record_facts, record_to_json
 from tests.lib.feed_lines import decision_lines, feed_line
 
@@ -24,6 +27,9 @@ class FakeStore:
     number: int = 0
     # Whether every page is sent again, from the beginning.
     is_repeating: bool = False
+    # The present epoch, and of earlier ones the last position and decision that are still there.
+    epoch: int = 0
+    past: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def put(self, resource: Mapping[str, Any], method: str = "PUT") -> int:
         """Write a version; return its position."""
@@ -48,6 +54,35 @@ class FakeStore:
         if key in self.newest:
             self.labels.setdefault(key, set()).add(label)
             self._mark("facts", *key)
+
+    def back_up(self) -> FakeStore:
+        """Return a copy of the store as it is."""
+        return deepcopy(self)
+
+    def restore(self, backup: FakeStore) -> None:
+        """Put the store back to a copy; what was read since is no part of its past."""
+        last = (len(backup.versions), backup.number)
+        past = {**self.past, self.epoch: (len(self.versions), self.number)}
+        self.past = {
+            epoch: (min(position, last[0]), min(number, last[1]))
+            for epoch, (position, number) in past.items()
+        }
+        self.epoch += 1
+        copied = deepcopy(backup)
+        self.versions, self.newest = copied.versions, copied.newest
+        self.labels, self.marks, self.number = copied.labels, copied.marks, copied.number
+
+    def open_epoch(self, after: int, decisions: int, epoch: str) -> FeedEpoch:
+        """Return the present epoch; Conflict when a place is not of the store's past."""
+        here = (len(self.versions), self.number)
+        positions, numbers = here if epoch in ("", str(self.epoch)) else self.past[int(epoch)]
+        if after > positions or decisions > numbers:
+            raise Conflict("The gateway's store does not have all that was read from it before.")
+        return FeedEpoch("store", str(self.epoch))
+
+    def at_epoch(self, epoch: str) -> FakeStore:
+        """Return the same source."""
+        return self
 
     def pages(self, after: int, decisions: int) -> Iterator[bytes]:
         """Yield the feed after a place."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,22 +16,39 @@ import typer
 
 from ehr_cli.settings import Settings
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import NotFound, Unauthorized, Unavailable
+from ehr_fhir.errors import Conflict, NotFound, Unauthorized, Unavailable, Unprocessable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from ehr_etl.change_feed.gateway_feed import HttpFeed
+    from ehr_etl.change_feed.kafka_feed import KafkaFeed
     from ehr_etl.data_quality.results import TableQuality
+    from ehr_etl.jobs import Runner
     from ehr_etl.pipeline import LakeReport, LakeWriter, TableChange
+    from ehr_etl.sql_on_fhir import ViewDefinition
 
 # How long the gateway may hold back an answer without changes; it takes up to 60. Chosen.
 WAIT_SECONDS = 25.0
 # How long to wait for a gateway that does not answer. Chosen.
 RETRY_SECONDS = 5
+# Why a record may not be used for research, by the reason that the decision gives.
+_CLOSED = {
+    "not-joined": "whose patient has not joined",
+    "opted-out": "whose patient opted out of research",
+    "restricted": "that are closed to everyone",
+    "patient-deleted": "whose patient is deleted",
+    "role": "of a kind that is never used, such as Consent",
+    "no-patient": "about no patient",
+    "facts-in-doubt": "whose facts are not understood",
+    "rules-in-doubt": "whose patient's rules are not understood",
+    "newer-version-in-quarantine": "of which a newer version waits in quarantine",
+}
 # Between two runs of the quality gate, and of upkeep, while following. Chosen: the gate reads whole
-# gold tables (3 s of processor time and more).
+# gold tables (3 s of processor time and more); upkeep takes some tenths of a second, and what is
+# old grows by up to 0.2 MB with each change.
 CHECK_SECONDS = 600
-MAINTENANCE_SECONDS = 900
+MAINTENANCE_SECONDS = 60
 
 
 def start_spark(settings: Settings) -> SparkSession:
@@ -41,19 +59,79 @@ def start_spark(settings: Settings) -> SparkSession:
     return spark_session(settings.data / "spark", chosen)
 
 
+def open_writer(settings: Settings) -> LakeWriter:
+    """Return the lake's one writer, not opened yet."""
+    from ehr_etl.pipeline import LakeWriter
+
+    return LakeWriter(open_lake(settings), read_deid_key(settings.data), choose_runner(settings))
+
+
+def choose_runner(settings: Settings) -> Runner:
+    """Return what rebuilds tables: this machine's processors, or a Spark cluster if one is set."""
+    from ehr_etl.jobs import LocalRunner
+
+    if settings.spark_master.partition("[")[0] == "local":
+        return LocalRunner()
+    from ehr_etl.spark.cluster import SparkRunner
+
+    return SparkRunner(lambda: start_spark(settings))
+
+
 def open_lake(settings: Settings) -> Lake:
-    """Return the lake of a data folder."""
-    return Lake(settings.lake)
+    """Return the lake of a data folder; its tables may be in an object store."""
+    # delta-rs reads the store's own variables, such as AWS_ACCESS_KEY_ID, by itself.
+    return Lake(settings.lake, settings.lake_tables)
+
+
+@contextmanager
+def open_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed | KafkaFeed]:
+    """Open the feed of the gateway, or the Kafka topic that is set."""
+    if settings.lake_feed:
+        from ehr_etl.change_feed.kafka_feed import KafkaFeed, TopicAddress
+
+        with closing(KafkaFeed(TopicAddress.parse(settings.lake_feed))) as feed:
+            yield feed
+        return
+    with open_http_feed(settings, base_url) as http_feed:
+        yield http_feed
+
+
+@contextmanager
+def open_http_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed]:
+    """Open the feed of the gateway with a new token."""
+    from ehr_etl.change_feed.gateway_feed import HttpFeed
+
+    with httpx.Client(base_url=base_url, timeout=120) as client:
+        yield HttpFeed(client, fetch_program_token(client, settings.data, "lake"))
+
+
+def publish_feed(settings: Settings, topic: str, feed: str | None, *, once: bool) -> None:
+    """Write the gateway's feed to a Kafka topic, until stopped or as far as it goes now."""
+    from ehr_etl.change_feed.kafka_feed import TopicAddress
+    from ehr_etl.change_feed.kafka_feed import publish_feed as publish
+
+    address = TopicAddress.parse(topic)
+    while True:
+        try:
+            with open_http_feed(settings, feed or settings.base_url) as source:
+                renewed = time.monotonic() + settings.token_seconds / 2
+                while time.monotonic() < renewed:
+                    pages = publish(source, address, wait_seconds=0 if once else WAIT_SECONDS)
+                    if pages:
+                        typer.echo(f"{pages:,} pages written to {address.topic}.")
+                    if once:
+                        return
+        except Unavailable as error:
+            if once:
+                raise
+            typer.echo(f"{error} Asking again.", err=True)
+            time.sleep(RETRY_SECONDS)
 
 
 def run_lake(settings: Settings, feed: str | None) -> None:
     """Bring the lake up to date, and send the results of the quality gate back."""
     base_url = feed or settings.base_url
-    # A first token before Spark starts: its start takes seconds, and no gateway may answer.
-    with httpx.Client(base_url=base_url, timeout=120) as client:
-        fetch_program_token(client, settings.data, "lake")
-    spark = start_spark(settings)
-    report = run_pipeline(settings, spark, base_url, lambda text: typer.echo(text, err=True))
+    report = run_pipeline(settings, base_url, lambda text: typer.echo(text, err=True))
     typer.echo(f"{report.landed:,} changes read; {summarize_rows(report)}.")
     for sentence in describe_closed(report):
         typer.echo(sentence, err=True)
@@ -63,15 +141,13 @@ def run_lake(settings: Settings, feed: str | None) -> None:
         send_quality(settings, base_url, report.quality)
 
 
-def follow_lake(settings: Settings, feed: str | None) -> None:
-    """Follow the gateway's feed until stopped, in one process with one Spark session."""
-    from ehr_etl.pipeline import LakeWriter
-
+def follow_lake(
+    settings: Settings, feed: str | None, on_change: Callable[[str], None] = typer.echo
+) -> None:
+    """Follow the gateway's feed until stopped, in one process."""
     base_url = feed or settings.base_url
-    with LakeWriter(
-        open_lake(settings), read_deid_key(settings.data), lambda: start_spark(settings)
-    ) as writer:
-        follower = _Follower(settings, writer, base_url)
+    with open_writer(settings) as writer:
+        follower = _Follower(settings, writer, base_url, on_change)
         while True:
             try:
                 follower.follow_once()
@@ -83,23 +159,27 @@ def follow_lake(settings: Settings, feed: str | None) -> None:
 class _Follower:
     """Updates the tables on every change of the feed; checks quality and maintains in intervals."""
 
-    def __init__(self, settings: Settings, writer: LakeWriter, base_url: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        writer: LakeWriter,
+        base_url: str,
+        on_change: Callable[[str], None],
+    ) -> None:
         self._settings, self._writer, self._base_url = settings, writer, base_url
+        self._on_change = on_change
         self._unchecked: TableChange | None = None
         self._checked_at = self._maintained_at = float("-inf")
 
     def follow_once(self) -> None:
         """Apply new changes, run the upkeep that is due, and wait for the next change."""
-        from ehr_etl.change_feed.gateway_feed import HttpFeed
-
-        with httpx.Client(base_url=self._base_url, timeout=120) as client:
-            feed = HttpFeed(client, fetch_program_token(client, self._settings.data, "lake"))
+        with open_feed(self._settings, self._base_url) as feed:
             renewed = time.monotonic() + self._settings.token_seconds / 2
             while time.monotonic() < renewed:
                 lines = self._writer.take_in(feed)
                 change = self._writer.bring_up(_now_ms())
                 if change.written:
-                    typer.echo(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
+                    self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
                     self._add_unchecked(change)
                 self._run_due_upkeep()
                 cursor = self._writer.cursor
@@ -119,17 +199,13 @@ class _Follower:
             self._unchecked, self._checked_at = None, now
             send_quality(self._settings, self._base_url, quality)
         if now - self._maintained_at >= MAINTENANCE_SECONDS:
-            self._writer.maintain(self._settings.lake_retention_hours)
+            self._writer.maintain(self._settings.lake_retention_hours, _now_ms())
             self._maintained_at = now
 
 
 def rebuild_table(settings: Settings, table: str) -> None:
     """Rebuild a table of the lake, and the tables that are made of it."""
-    from ehr_etl.pipeline import LakeWriter
-
-    with LakeWriter(
-        open_lake(settings), read_deid_key(settings.data), lambda: start_spark(settings)
-    ) as writer:
+    with open_writer(settings) as writer:
         change = writer.rebuild(table, _now_ms())
     typer.echo(f"Made anew: {', '.join(change.rebuilt)}.")
 
@@ -162,18 +238,47 @@ def write_view(settings: Settings, file: Path) -> None:
 
     Its definition is kept: every later run brings the table up to date.
     """
-    from ehr_etl.gold.delta_views import save_definition, write_view_table
+    from ehr_etl.gold.delta_views import require_own_name, save_definition, write_view_table
     from ehr_etl.gold.library import read_definition
-    from ehr_etl.lake import gold_table_name
+    from ehr_etl.lake import count_rows, gold_table_name
     from ehr_etl.sql_on_fhir import parse_view
+    from ehr_etl.writer_lock import hold_writer_lock
 
     definition = read_definition(file)
     view = parse_view(definition)
     lake = open_lake(settings)
-    rows = write_view_table(lake, view)
-    # Only after the view has run over the records without an error.
-    save_definition(lake, definition)
-    typer.echo(f"{lake.table_path(gold_table_name(view.name))}: {rows:,} rows.")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_writer_lock(lake))
+        except Conflict:
+            require_own_name(view)
+            save_definition(lake, definition)
+            _wait_for_view(settings, view)
+            rows = count_rows(lake, gold_table_name(view.name))
+        else:
+            rows = write_view_table(lake, view)
+            # Only after the view has run over the records without an error.
+            save_definition(lake, definition)
+    typer.echo(f"{lake.table_url(gold_table_name(view.name))}: {rows:,} rows.")
+
+
+def _wait_for_view(settings: Settings, view: ViewDefinition) -> None:
+    """Wait until the process that writes the lake has made the table of a view."""
+    from ehr_etl.gold.tables import list_gold_views, view_digest
+    from ehr_etl.lake import gold_table_name
+    from ehr_etl.progress import load_progress
+    from ehr_etl.tables.deid import deid_digest
+
+    lake, name = open_lake(settings), gold_table_name(view.name)
+    wanted = view_digest(view, deid_digest(read_deid_key(settings.data)))
+    typer.echo("Another process writes this lake: waiting for it to make the table.", err=True)
+    deadline = time.monotonic() + 4 * WAIT_SECONDS
+    while load_progress(lake).digests.get(name) != wanted:
+        if view.name not in list_gold_views(lake):
+            raise Unprocessable("A value of a record cannot be held by the type of its column.")
+        if time.monotonic() > deadline:
+            raise Unavailable("The process that writes the lake did not make the table in time.")
+        time.sleep(0.2)
 
 
 def write_dictionary(settings: Settings) -> None:
@@ -223,21 +328,18 @@ def print_quality(settings: Settings) -> None:
     print_table(("Table", "Expectation", "Result", "Rows", "Not as expected"), rows)
 
 
-def run_pipeline(
-    settings: Settings, spark: SparkSession, base_url: str, say: Callable[[str], None]
-) -> LakeReport:
+def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) -> LakeReport:
     """Run the pipeline once over the gateway's feed."""
-    from ehr_etl.change_feed.gateway_feed import HttpFeed
     from ehr_etl.pipeline import run_once
 
-    with httpx.Client(base_url=base_url, timeout=120) as client:
-        feed = HttpFeed(client, fetch_program_token(client, settings.data, "lake"))
+    with open_feed(settings, base_url) as feed:
         return run_once(
-            spark,
             open_lake(settings),
             feed,
             deid_key=read_deid_key(settings.data),
             now_ms=_now_ms(),
+            runner=choose_runner(settings),
+            retention_hours=settings.lake_retention_hours,
             on_progress=lambda step, sentence: say(sentence),
         )
 
@@ -256,12 +358,15 @@ def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuali
 def describe_closed(report: LakeReport) -> list[str]:
     """Return sentences on what research may not use, where somebody has to look at it."""
     sentences = []
+    if closed := report.closed.reasons:
+        counts = ", ".join(
+            f"{number:,} {_CLOSED.get(reason, reason)}" for reason, number in sorted(closed.items())
+        )
+        sentences.append(f"Of the records looked at, {sum(closed.values()):,} are out: {counts}.")
     if doubtful := len(report.closed.patients_in_doubt):
         sentences.append(
             f"The rules of {doubtful:,} patients are not understood: they are out of research."
         )
-    if unclear := report.closed.reasons.get("newer-version-in-quarantine"):
-        sentences.append(f"{unclear:,} records are out until a newer version of them is clear.")
     sentences += [f"{name} could not be brought up to date: it is gone." for name in report.dropped]
     if report.rows_in("silver") and not report.rows_in("deid"):
         sentences.append(

@@ -69,9 +69,7 @@ def write_consents(tour: Tour) -> StepResult:
 
 def update_lake(tour: Tour) -> StepResult:
     """Bring the lake up to date from the gateway's feed."""
-    report = lake_commands.run_pipeline(
-        tour.settings, tour.spark, tour.base_url, tour.print_progress
-    )
+    report = lake_commands.run_pipeline(tour.settings, tour.base_url, tour.print_progress)
     tour.lake_report = report
     return StepResult(
         f"{report.landed:,} changes of the feed", lake_commands.summarize_rows(report)

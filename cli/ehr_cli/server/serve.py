@@ -6,11 +6,13 @@ gateway, only without a socket between them.
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,10 +23,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.research_queries import ProjectQueries
+from ehr_cli.server.companion import Companion
 from ehr_cli.server.http_server import create_server
 from ehr_cli.server.port import is_port_free
 from ehr_cli.server.workers import serve_with_workers
-from ehr_cli.settings import Settings
+from ehr_cli.settings import Settings, to_environment
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.app import create_gateway
 from ehr_gateway.http.metrics import clear_counts
@@ -110,8 +113,13 @@ def in_process_client(gateway: Any, settings: Settings) -> httpx.AsyncClient:
     )
 
 
-def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Serve until interrupted; say one line when requests are answered."""
+def serve(
+    settings: Settings, on_ready: Callable[[str], None], companion_module: str | None = None
+) -> None:
+    """Serve until interrupted; say one line when requests are answered.
+
+    A companion is a module that runs in a process of its own, from when requests are answered.
+    """
     if not is_port_free(settings.host, settings.port):
         raise Unavailable(
             f"Another program has port {settings.port} of {settings.host}. Choose one with --port."
@@ -120,15 +128,33 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     clear_leftovers(settings.data)
     # Before there are workers: each goes on with the counts it finds.
     clear_counts(gateway_settings(settings).metrics_folder)
-    announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
-    if settings.workers == 1:
-        announcer.start()
-        create_server(create_platform(settings), settings).run()
-        return
-    address = settings.host, settings.port
-    serve_with_workers(
-        settings.workers, address, partial(_serve_in_worker, settings), announcer.start
+    companion = Companion(companion_module, to_environment(settings)) if companion_module else None
+    announcer = threading.Thread(
+        target=_announce, args=(settings, on_ready, companion), daemon=True
     )
+    with _ended_with_server(companion):
+        if settings.workers == 1:
+            announcer.start()
+            create_server(create_platform(settings), settings).run()
+            return
+        address = settings.host, settings.port
+        serve_with_workers(
+            settings.workers, address, partial(_serve_in_worker, settings), announcer.start
+        )
+
+
+@contextmanager
+def _ended_with_server(companion: Companion | None) -> Iterator[None]:
+    """End a companion when the server has ended, by a signal too."""
+    if companion is None:
+        yield
+        return
+    # The server ends itself by the signal once more: that shall not pass the lines below.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        companion.stop()
 
 
 def _serve_in_worker(settings: Settings, bound: socket.socket, on_beat: Callable[[], None]) -> None:
@@ -148,6 +174,10 @@ def wait_until_ready(base_url: str, seconds: float = 60) -> bool:
     return False
 
 
-def _announce(settings: Settings, on_ready: Callable[[str], None]) -> None:
+def _announce(
+    settings: Settings, on_ready: Callable[[str], None], companion: Companion | None
+) -> None:
     if wait_until_ready(f"http://{settings.host}:{settings.port}"):
+        if companion is not None:
+            companion.start()
         on_ready(f"eHR Commons is ready at {settings.base_url} (FHIR at {settings.base_url}/fhir).")

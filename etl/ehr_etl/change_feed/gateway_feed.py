@@ -35,14 +35,19 @@ class HttpFeed:
 
     def pages(self, after: int, decisions: int) -> Iterator[bytes]:
         """Yield the gateway's pages until it has nothing new."""
+        for content, _ in self.placed_pages(after, decisions):
+            yield content
+
+    def placed_pages(self, after: int, decisions: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+        """Yield pages, each with the position and number of a decision to ask after next."""
         while True:
             response = self._get(after, decisions)
             if not response.content.strip():
                 return
-            yield response.content
             place = (after, decisions)
             after = int(response.headers["X-Feed-Next"])
             decisions = int(response.headers["X-Feed-Decisions"])
+            yield response.content, (after, decisions)
             if after < place[0] or decisions < place[1] or (after, decisions) == place:
                 raise Fault("The gateway's feed did not move on: its X-Feed-Next is not greater.")
 

@@ -1,12 +1,15 @@
-"""The one-pass quality rules: a data file, turned into one SQL expression that names the faults."""
+"""The one-pass quality rules: a data file, turned into one DuckDB query that names the faults."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 from ehr_fhir.errors import Fault
 
@@ -22,14 +25,23 @@ class QualityRule:
 
 @dataclass(frozen=True)
 class QualityRules:
-    """The rules, and the elements (a Spark schema) that their expressions read as `r`."""
+    """The rules, and the elements (name to type, nested) that their expressions read as `r`."""
 
-    elements: str
+    elements: Mapping[str, Any]
     rules: tuple[QualityRule, ...]
 
-    def reasons_sql(self) -> str:
-        """Return SQL for the names of the rules a row breaks: ARRAY<STRING>."""
-        return f"array_compact(array({', '.join(_rule_sql(rule) for rule in self.rules)}))"
+    def broken_sql(self, source: str) -> str:
+        """Return the query for number and reasons of the rows of a source that break a rule.
+
+        The source has the columns number, type, id, version, last_updated and resource (JSON).
+        """
+        shape = json.dumps(self.elements).replace("'", "''")
+        names = ", ".join(map(_rule_sql, self.rules))
+        return (
+            f"SELECT number, list_filter([{names}], lambda name: name IS NOT NULL) AS reasons FROM"  # noqa: S608
+            f" (SELECT *, CASE WHEN json_valid(resource) THEN json_transform(resource, '{shape}')"
+            f" END AS r FROM {source}) WHERE len(reasons) > 0"
+        )
 
 
 def load_quality_rules(text: str | None = None) -> QualityRules:
@@ -41,7 +53,7 @@ def load_quality_rules(text: str | None = None) -> QualityRules:
             QualityRule(row["name"], tuple(row["types"]), row["sql"].strip())
             for row in content["rule"]
         )
-        elements = " ".join(content["elements"].split())
+        elements = content["elements"]
     except KeyError as error:
         raise Fault(f"data_quality/rules.toml lacks {error}.") from error
     if len({rule.name for rule in rules}) != len(rules):

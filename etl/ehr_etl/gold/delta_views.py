@@ -7,41 +7,48 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder, write_deltalake
+from deltalake import QueryBuilder, write_deltalake
 
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
 from ehr_etl.sql_on_fhir.duckdb_run import run_view
-from ehr_etl.tables.bucketed import table_properties
+from ehr_etl.tables.bucketed import create_table
 from ehr_fhir.errors import Conflict, NotFound
 
 
 def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     """Write a view over deid to its gold table in one commit; return its number of rows.
 
-    The table has the columns by which the lake takes out whoever leaves.
+    The table has the columns by which the lake takes out whoever leaves. The caller holds the
+    writer's lock: whoever leaves deid in between would come back with the rows.
     """
-    if view.name.lower() in list_view_names():
-        raise Conflict(f"{view.name} is a table of the lake's own: give your view another name.")
+    require_own_name(view)
     rows = run_view(view, lambda: _open_records(lake, view.resource), carried=GOLD_CARRIED)
     name = gold_table_name(view.name)
     if not lake.has_table(name):
-        DeltaTable.create(
-            str(lake.table_path(name)),
-            rows.schema,
-            partition_by=GOLD_BUCKET,
-            configuration=table_properties(name),
-        )
+        create_table(lake, name, rows.schema, GOLD_BUCKET)
     overwrite_table(lake, name, rows)
     return int(rows.num_rows)
 
 
+def require_own_name(view: ViewDefinition) -> None:
+    """Raise Conflict where a view has the name of one of the lake's own tables."""
+    if view.name.lower() in list_view_names():
+        raise Conflict(f"{view.name} is a table of the lake's own: give your view another name.")
+
+
 def overwrite_table(lake: Lake, name: str, rows: pa.Table) -> None:
     """Write rows as the whole of a table, with their schema, in one commit."""
-    path = lake.table_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
+    if not lake.tables_url:
+        lake.table_path(name).parent.mkdir(parents=True, exist_ok=True)
+    write_deltalake(
+        lake.table_url(name),
+        rows,
+        mode="overwrite",
+        schema_mode="overwrite",
+        storage_options=dict(lake.storage_options),
+    )
 
 
 def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition:
@@ -59,7 +66,7 @@ def _open_records(lake: Lake, resource_type: str) -> Any:  # Any: an Arrow strea
     if not lake.has_table("deid"):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
     # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
-    reader = QueryBuilder().register("records", DeltaTable(str(lake.table_path("deid"))))
+    reader = QueryBuilder().register("records", lake.open_table("deid"))
     columns = ", ".join(("type", "resource", *GOLD_CARRIED))
     # The type is one of R4's names, which the view's definition was checked for.
     return reader.execute(f"SELECT {columns} FROM records WHERE type = '{resource_type}'")  # noqa: S608

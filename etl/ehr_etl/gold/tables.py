@@ -8,29 +8,41 @@ without it nobody could take out whoever leaves.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import orjson
 import pyarrow as pa
-from deltalake import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
+import pyarrow.compute as pc
 
 from ehr_etl.gold.library import list_view_names, load_view
-from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, GOLD_KEY, Lake, gold_table_name, read_table
-from ehr_etl.spark.java_errors import translate_java_errors
+from ehr_etl.lake import (
+    GOLD_BUCKET,
+    GOLD_CARRIED,
+    GOLD_KEY,
+    TABLES,
+    Lake,
+    gold_table_name,
+    read_table,
+)
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
-from ehr_etl.tables.bucketed import Buckets, delete_keys_and_add, table_properties
-from ehr_etl.tables.deid import DEID_COLUMNS
+from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
+from ehr_etl.sql_on_fhir.duckdb_run import run_view as run_view_on_duckdb
+from ehr_etl.tables.bucketed import Buckets, create_table, delete_keys_and_add
 from ehr_fhir.errors import EhrError, Invalid
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 __all__ = [
     "SOURCES",
-    "build_gold_table",
     "create_gold_table",
     "drop_table_on_failure",
+    "gold_rows",
+    "gold_schema",
     "list_gold_views",
     "run_identified_views",
     "run_view",
@@ -39,6 +51,8 @@ __all__ = [
 ]
 
 SOURCES = ("deid", "silver")
+# One thread: a rebuild runs on several processes.
+_LIMITS = QueryLimits(memory_mb=4096, threads=1)
 
 
 def run_view(
@@ -50,6 +64,8 @@ def run_view(
     """
     if source not in SOURCES:
         raise Invalid(f"A view reads {' or '.join(SOURCES)}, not {source!r}.")
+    from ehr_etl.spark.java_errors import translate_java_errors
+
     compiled = compile_view(view)
     with translate_java_errors(f"reading {source}"):
         records = read_table(spark, lake, source)
@@ -90,7 +106,7 @@ def drop_table_on_failure(lake: Lake, view: ViewDefinition, dropped: set[str]) -
         if view.name in list_view_names():
             raise
         (lake.views_folder / f"{view.name}.json").unlink(missing_ok=True)
-        shutil.rmtree(lake.table_path(gold_table_name(view.name)), ignore_errors=True)
+        lake.delete_table(gold_table_name(view.name))
         dropped.add(gold_table_name(view.name))
 
 
@@ -99,60 +115,54 @@ def view_digest(view: ViewDefinition, deid: str) -> str:
     return hashlib.sha256(f"{deid}\n{view!r}".encode()).hexdigest()[:32]
 
 
-def build_gold_table(spark: SparkSession, lake: Lake, view: ViewDefinition) -> None:
-    """Write a view over deid to its gold table in one commit; readers see the old or the new."""
-    name = gold_table_name(view.name)
-    path = str(lake.table_path(name))
-    compiled = compile_view(view)
-    with translate_java_errors(f"building {name}"):
-        read_table(spark, lake, "deid").createOrReplaceTempView("view_source_keyed")
-        rows = spark.sql(compiled.sql("view_source_keyed", GOLD_CARRIED))
-        _create_table(lake, name, rows)
-        rows.repartition(2, GOLD_BUCKET).write.format("delta").mode("overwrite").option(
-            "overwriteSchema", "true"
-        ).partitionBy(GOLD_BUCKET).save(path)
+def gold_rows(view: ViewDefinition, records: pa.Table) -> pa.Table:
+    """Return the rows of a gold table that are made of some rows of deid."""
+    of_type = records.filter(pc.equal(records.column("type"), view.resource))
+    if not of_type.num_rows:
+        return gold_schema(view).empty_table()
+    return run_view_on_duckdb(view, lambda: of_type, _LIMITS, GOLD_CARRIED).cast(gold_schema(view))
 
 
-def create_gold_table(spark: SparkSession, lake: Lake, view: ViewDefinition) -> None:
+def gold_schema(view: ViewDefinition) -> pa.Schema:
+    """Return the columns of a gold table: those of the view, and by which the lake finds a row."""
+    return _find_schema(_Definition(view, repr(view)))
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """A view and its text, by which it is told from others."""
+
+    view: ViewDefinition = field(compare=False)
+    text: str
+
+
+# Chosen: more views than a lake has.
+@lru_cache(256)
+def _find_schema(definition: _Definition) -> pa.Schema:
+    nothing = TABLES["deid"].schema.empty_table()
+    return run_view_on_duckdb(definition.view, lambda: nothing, _LIMITS, GOLD_CARRIED).schema
+
+
+def create_gold_table(lake: Lake, view: ViewDefinition) -> None:
     """Create the gold table of a view, empty, unless it is there."""
     name = gold_table_name(view.name)
-    with translate_java_errors(f"creating {name}"):
-        spark.createDataFrame([], DEID_COLUMNS).createOrReplaceTempView("view_source_empty")
-        _create_table(
-            lake, name, spark.sql(compile_view(view).sql("view_source_empty", GOLD_CARRIED))
-        )
-
-
-def _create_table(lake: Lake, name: str, rows: DataFrame) -> None:
     if not lake.has_table(name):
-        DeltaTable.create(
-            str(lake.table_path(name)),
-            to_arrow_schema(rows.schema),
-            partition_by=GOLD_BUCKET,
-            configuration=table_properties(name),
-        )
+        create_table(lake, name, gold_schema(view), GOLD_BUCKET)
 
 
 def update_gold_table(
-    spark: SparkSession | None,
-    lake: Lake,
-    view: ViewDefinition,
-    removed: Buckets,
-    records: pa.Table,
+    lake: Lake, view: ViewDefinition, removed: Buckets, records: pa.Table
 ) -> bool:
     """Replace the rows of some records of deid; return whether anything was written.
 
-    `records` are the rows of deid as they are now, of the view's type; without any no Spark is
-    needed.
+    `records` are the rows of deid as they are now.
     """
     name = gold_table_name(view.name)
-    if spark is None or records.num_rows == 0:
-        table = DeltaTable(str(lake.table_path(name)))
-        rows = pa.table(table.to_pyarrow_dataset().schema.empty_table())
-    else:
-        with translate_java_errors(f"updating {name}"):
-            spark.createDataFrame(records).createOrReplaceTempView("view_source_changed")
-            rows = spark.sql(compile_view(view).sql("view_source_changed", GOLD_CARRIED)).toArrow()
     return delete_keys_and_add(
-        lake, name, removed, rows, lambda found: found.column(GOLD_KEY), column=GOLD_BUCKET
+        lake,
+        name,
+        removed,
+        gold_rows(view, records),
+        lambda found: found.column(GOLD_KEY),
+        column=GOLD_BUCKET,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,24 +53,36 @@ def fetch_jars(
     if jars := cached_jars(cache):
         return jars
     on_progress(f"Fetching Delta's jars ({maven_coordinate()}) from Maven, about 14 MB, once.")
-    folder = _cache_folder(cache)
+    _fetch(maven_coordinate(), SHIPPED_BY_SPARK, _cache_folder(cache))
+    return cached_jars(cache)
+
+
+def fetch_packages(coordinate: str, cache: Path | None = None) -> list[Path]:
+    """Fetch any package of Maven with all it needs into the cache unless it is there."""
+    folder = _folder_of(coordinate, cache)
+    if not folder.exists():
+        _fetch(coordinate, (), folder)
+    return sorted((folder / "jars").glob("*.jar"))
+
+
+def _fetch(coordinate: str, excluded: Sequence[str], folder: Path) -> None:
     scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _resolve_with_ivy(scratch)
-        if not list((scratch / "jars").glob("io.delta_delta-spark*.jar")):
-            raise Unavailable(_failure_message())
+        _resolve_with_ivy(scratch, coordinate, excluded)
+        group, artifact, _ = coordinate.split(":")
+        if not list((scratch / "jars").glob(f"{group}_{artifact}*.jar")):
+            raise Unavailable(_failure_message(coordinate))
         # Renamed when whole: a folder that is there is complete.
         if not folder.exists():
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return cached_jars(cache)
 
 
-def _resolve_with_ivy(folder: Path) -> None:
-    """Let Spark's own Ivy resolve the coordinate into `folder`, without starting a session."""
+def _resolve_with_ivy(folder: Path, coordinate: str, excluded: Sequence[str]) -> None:
+    """Let Spark's own Ivy resolve a coordinate into `folder`, without starting a session."""
     from pyspark import SparkConf
     from pyspark.java_gateway import launch_gateway
 
@@ -78,8 +90,9 @@ def _resolve_with_ivy(folder: Path) -> None:
 
     os.environ["JAVA_HOME"] = str(find_java_home())
     conf = SparkConf(loadDefaults=False)
-    conf.set("spark.jars.ivy", str(folder)).set("spark.jars.packages", maven_coordinate())
-    conf.set("spark.jars.excludes", ",".join(SHIPPED_BY_SPARK))
+    conf.set("spark.jars.ivy", str(folder)).set("spark.jars.packages", coordinate)
+    if excluded:
+        conf.set("spark.jars.excludes", ",".join(excluded))
     with (folder / "ivy.log").open("wb") as log:
         try:
             # PySpark leaves this one function untyped.
@@ -87,23 +100,27 @@ def _resolve_with_ivy(folder: Path) -> None:
             gateway = launch(conf, popen_kwargs={"stderr": log, "stdout": log})
         # PySpark raises its own kinds for a JVM that ended early; all mean the same here.
         except Exception as error:
-            raise Unavailable(_failure_message()) from error
+            raise Unavailable(_failure_message(coordinate)) from error
         gateway.shutdown()
         # The JVM ends when its standard input closes.
         gateway.proc.stdin.close()
         gateway.proc.wait(60)
 
 
-def _failure_message() -> str:
+def _failure_message(coordinate: str) -> str:
     return (
-        f"Delta's jars ({maven_coordinate()}) could not be fetched from Maven Central: check the "
+        f"Jars ({coordinate}) could not be fetched from Maven Central: check the "
         "network and run `make setup` again."
     )
 
 
 def _cache_folder(cache: Path | None) -> Path:
+    return _folder_of(maven_coordinate(), cache)
+
+
+def _folder_of(coordinate: str, cache: Path | None) -> Path:
     base = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "ehr-commons" / maven_coordinate().split(":", 1)[1].replace(":", "-")
+    return base / "ehr-commons" / coordinate.split(":", 1)[1].replace(":", "-")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyspark import SparkConf, SparkContext
@@ -23,6 +24,10 @@ __all__ = ["SparkSettings", "silence_query_loggers", "spark_session"]
 
 # PySpark's own loggers print the whole message of a failed query, which can quote values.
 _QUERY_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
+# Executors elsewhere find the driver by its name in the network.
+_THIS_MACHINE = MappingProxyType(
+    {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+)
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,17 @@ def spark_session(
     work.mkdir(parents=True, exist_ok=True)
     os.environ["JAVA_HOME"] = str(find_java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    if _is_on_this_machine(settings.master):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     delta_jars = jars.fetch_jars(on_progress, settings.jar_cache)
     with as_file(files(__package__) / "log4j2.properties") as log_settings:
         conf = SparkConf(loadDefaults=False)
         conf.setAll(list(_spark_options(settings, work, delta_jars, log_settings).items()))
         return _start_session(conf, work)
+
+
+def _is_on_this_machine(master: str) -> bool:
+    return master.startswith(("local", "spark://127.0.0.1"))
 
 
 def _start_session(conf: SparkConf, work: Path) -> SparkSession:
@@ -93,8 +103,7 @@ def _spark_options(
         "spark.app.name": "ehr-commons",
         "spark.master": settings.master,
         "spark.driver.memory": settings.memory,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
+        **(_THIS_MACHINE if _is_on_this_machine(settings.master) else {}),
         "spark.driver.extraJavaOptions": (
             f"-Dlog4j2.configurationFile={log_settings.as_uri()} {settings.java_options}"
         ),

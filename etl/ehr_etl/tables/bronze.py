@@ -13,7 +13,6 @@ from typing import Protocol, runtime_checkable
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from ehr_etl.change_feed.entries import read_place
 from ehr_etl.change_feed.epoch import FeedEpoch, load_epoch, rebuild_hint, save_epoch
@@ -60,7 +59,7 @@ class FeedCursor:
 
 def stored_cursor(lake: Lake) -> FeedCursor:
     """Return how far the feed is read, as bronze's own log tells."""
-    table = DeltaTable(str(lake.table_path("bronze")))
+    table = lake.open_table("bronze")
     return FeedCursor(
         *(table.transaction_version(name) or 0 for name in ("position", "decision", "sequence"))
     )
@@ -81,7 +80,7 @@ def read_lines(lake: Lake, after: int, up_to: int) -> Iterator[tuple[int, str]]:
     """Yield the lines after a sequence number up to another, in order."""
     if up_to <= after:
         return
-    table = DeltaTable(str(lake.table_path("bronze"))).to_pyarrow_dataset()
+    table = lake.open_table("bronze").to_pyarrow_dataset()
     condition = (pc.field("sequence") > after) & (pc.field("sequence") <= up_to)
     rows = table.to_table(columns=["sequence", "line"], filter=condition).sort_by("sequence")
     yield from zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True)

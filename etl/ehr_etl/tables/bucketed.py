@@ -10,7 +10,6 @@ files. Buckets are made with a secret: from a bucket's number nobody learns whos
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 
-from ehr_etl.lake import BUCKET, TABLES, Lake
+from ehr_etl.lake import BUCKET, LOG_PROPERTIES, TABLES, Lake
 
 __all__ = [
     "Buckets",
     "Layout",
     "append_rows",
+    "create_table",
     "create_tables",
     "delete_keys_and_add",
     "iterate_buckets",
@@ -36,12 +36,6 @@ __all__ = [
 # Buckets read and written in one commit: some dozens of MB of rows at once. Chosen.
 _BUCKETS_PER_COMMIT = 64
 _WRITER = WriterProperties(compression="ZSTD")
-# Old files are deleted by the lake's own upkeep, checkpoints keep the log short to read.
-_PROPERTIES: Mapping[str, str] = {
-    "delta.checkpointInterval": "50",
-    "delta.logRetentionDuration": "interval 1 days",
-    "delta.enableExpiredLogCleanup": "true",
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Layout:
 
     def place(self, text: str) -> int:
         """Return the bucket of a text, such as `Patient/p1`."""
-        digest = hmac.new(self.secret, b"bucket " + text.encode(), hashlib.sha256).digest()
+        digest = hmac.digest(self.secret, b"bucket " + text.encode(), "sha256")
         return int.from_bytes(digest[:8], "big") % self.buckets
 
     def record_place(self, patients: Collection[str], resource_type: str, resource_id: str) -> int:
@@ -73,19 +67,25 @@ def table_properties(name: str, more: Mapping[str, str] | None = None) -> dict[s
         if spec and spec.statistics
         else {"delta.dataSkippingNumIndexedCols": "0"}
     )
-    return {**_PROPERTIES, **statistics, **(more or {})}
+    return {**LOG_PROPERTIES, **statistics, **(more or {})}
 
 
 def create_tables(lake: Lake) -> None:
     """Create the registered tables that are not there yet, empty."""
     for name, spec in TABLES.items():
         if not lake.has_table(name):
-            DeltaTable.create(
-                str(lake.table_path(name)),
-                spec.schema,
-                partition_by=spec.partitioned_by,
-                configuration=table_properties(name),
-            )
+            create_table(lake, name, spec.schema, spec.partitioned_by)
+
+
+def create_table(lake: Lake, name: str, schema: pa.Schema, column: str | None) -> None:
+    """Create a table, empty, in buckets by a column or without."""
+    DeltaTable.create(
+        lake.table_url(name),
+        schema,
+        partition_by=column,
+        configuration=table_properties(name),
+        storage_options=dict(lake.storage_options),
+    )
 
 
 def append_rows(
@@ -94,7 +94,7 @@ def append_rows(
     """Append rows in one commit, and with them how far something is taken in."""
     transactions = [Transaction(app, number) for app, number in (progress or {}).items()]
     write_deltalake(
-        str(lake.table_path(name)),
+        lake.open_table(name),
         rows,
         mode="append",
         writer_properties=_WRITER,
@@ -115,7 +115,7 @@ def iterate_buckets(
     remaining = sorted(set(buckets))
     if not remaining:
         return
-    table = DeltaTable(str(lake.table_path(name)))
+    table = lake.open_table(name)
     for start in range(0, len(remaining), _BUCKETS_PER_COMMIT):
         yield read_buckets(table, remaining[start : start + _BUCKETS_PER_COMMIT], column=column)
 
@@ -138,7 +138,7 @@ def delete_keys_and_add(
     buckets = sorted(added_buckets | set(removed))
     if not buckets:
         return False
-    table = DeltaTable(str(lake.table_path(name)))
+    table = lake.open_table(name)
     is_changed = False
     for start in range(0, len(buckets), _BUCKETS_PER_COMMIT):
         chosen = buckets[start : start + _BUCKETS_PER_COMMIT]

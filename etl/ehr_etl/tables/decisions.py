@@ -6,16 +6,18 @@ here. Whoever's rules are not understood is in doubt, and in doubt nothing goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import EVERYBODY
-from ehr_etl.lake import BUCKET
-from ehr_etl.tables.bucketed import Layout
+from ehr_etl.lake import BUCKET, Lake
+from ehr_etl.tables.bucketed import Layout, iterate_buckets
 from ehr_privacy.consent import Record, RuleRow, Rules, decide_research, record_from_json
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "decide_record",
     "list_patients",
     "next_change_ms",
+    "read_decisions",
+    "read_decisions_of",
 ]
 
 
@@ -54,6 +58,32 @@ class ClosedRecords:
     def count(self, reason: str) -> None:
         """Count one closed record."""
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+    def add(self, other: ClosedRecords) -> None:
+        """Add what was counted of other records."""
+        for reason, number in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+        self.patients_in_doubt |= other.patients_in_doubt
+
+
+def read_decisions(
+    lake: Lake, layout: Layout, patients: Collection[str]
+) -> dict[str, PatientDecision]:
+    """Return what is decided about some patients, and about everybody."""
+    return read_decisions_of(lake, layout, {EVERYBODY, *patients})
+
+
+def read_decisions_of(
+    lake: Lake, layout: Layout, patients: Collection[str]
+) -> dict[str, PatientDecision]:
+    """Return what is decided about some patients."""
+    buckets = {layout.place(f"Patient/{patient}") for patient in patients}
+    wanted = pa.array(sorted(patients), pa.string())
+    return {
+        row["patient"]: PatientDecision(row["rules"], row["gone"])
+        for table in iterate_buckets(lake, "decisions", buckets)
+        for row in table.filter(pc.is_in(table.column("patient"), wanted)).to_pylist()
+    }
 
 
 def build_decision_row(

@@ -7,23 +7,17 @@ decisions. It is called for the records that changed, and by a rebuild for all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version as package_version
 from importlib.resources import files
 from typing import Any
 
 import orjson
-import pyarrow as pa
-from pyspark.sql import DataFrame
 
-from ehr_etl.lake import TABLES
 from ehr_etl.tables.decisions import ClosedRecords, PatientDecision, decide_record
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
 
-__all__ = ["DEID_COLUMNS", "RecordScrubber", "deid_digest", "deid_key_text", "scrub_all"]
-
-DEID_COLUMNS = "bucket INT, type STRING, id STRING, patient STRING, resource STRING"
-Batches = Iterable[pa.RecordBatch]
+__all__ = ["RecordScrubber", "deid_digest", "deid_key_text"]
 
 
 class RecordScrubber:
@@ -71,44 +65,3 @@ def deid_digest(key: bytes) -> str:
     # Not the key itself: the digest is kept beside the table.
     digest.update(pseudonym(key, "deid-digest").encode())
     return digest.hexdigest()[:32]
-
-
-def scrub_all(silver: DataFrame, decisions: DataFrame, key: bytes, now_ms: int) -> DataFrame:
-    """Make the whole table from silver and decisions: the columns of deid."""
-    present = silver.where("NOT deleted AND NOT held AND facts IS NOT NULL").selectExpr(
-        "bucket", "type", "id", "author", "deleted", "held", "facts", "resource",
-        "from_json(facts, 'patients ARRAY<STRING>').patients AS patients",
-    )  # fmt: skip
-    everybody = decisions.where("patient = '*'").limit(1).count()
-    exploded = present.selectExpr("type", "id", "explode(patients) AS patient")
-    exploded.createOrReplaceTempView("record_patient_pairs")
-    decisions.select("patient", "rules", "gone").createOrReplaceTempView("patient_decision")
-    grouped = silver.sparkSession.sql(
-        "SELECT p.type, p.id, collect_list(struct(d.patient, d.rules, d.gone)) AS decisions"
-        " FROM record_patient_pairs p JOIN patient_decision d ON d.patient = p.patient"
-        " GROUP BY p.type, p.id"
-    )
-    joined = present.join(grouped, ["type", "id"], "left").drop("patients")
-    return joined.mapInArrow(_make_scrubber(key, now_ms, bool(everybody)), DEID_COLUMNS)
-
-
-def _make_scrubber(
-    key: bytes, now_ms: int, is_everybody_in_doubt: bool
-) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
-    def scrub_batches(batches: Batches) -> Iterator[pa.RecordBatch]:
-        scrubber = RecordScrubber(key, now_ms)
-        for batch in batches:
-            rows = []
-            for row in batch.to_pylist():
-                decisions = {
-                    found["patient"]: PatientDecision(found["rules"], found["gone"])
-                    for found in row["decisions"] or ()
-                }
-                if is_everybody_in_doubt:
-                    decisions["*"] = PatientDecision(None)
-                rows.append(scrubber.scrub(row, decisions))
-            yield pa.RecordBatch.from_pylist(
-                [row for row in rows if row is not None], schema=TABLES["deid"].schema
-            )
-
-    return scrub_batches

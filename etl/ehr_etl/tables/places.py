@@ -6,14 +6,20 @@ records stand that are about a patient as well.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ehr_etl.lake import BUCKET
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import list_patients
 
-__all__ = ["build_place_rows", "is_place_of_patient", "patient_place", "record_key"]
+__all__ = [
+    "build_patient_places",
+    "build_place_rows",
+    "is_place_of_patient",
+    "patient_place",
+    "record_key",
+]
 
 Row = dict[str, Any]
 
@@ -26,12 +32,21 @@ def record_key(resource_type: str | None, resource_id: str | None) -> str:
 def build_place_rows(layout: Layout, row: Mapping[str, Any]) -> list[Row]:
     """Return the rows of `places` for a row of silver, which has its bucket."""
     key, place = record_key(row["type"], row["id"]), row[BUCKET]
-    rows = [{BUCKET: layout.place(key), "key": key, "place": place}]
-    for patient in list_patients(row):
-        if layout.place(f"Patient/{patient}") != place:
-            name = f"{_patient_key(patient)}@{place}"
-            rows.append({BUCKET: patient_place(layout, patient), "key": name, "place": place})
-    return rows
+    own = {BUCKET: layout.place(key), "key": key, "place": place}
+    return [own, *build_patient_places(layout, list_patients(row), place)]
+
+
+def build_patient_places(layout: Layout, patients: Iterable[str], place: int) -> list[Row]:
+    """Return the rows for those patients of a record whose own bucket is another than its."""
+    return [
+        {
+            BUCKET: patient_place(layout, patient),
+            "key": f"{_patient_key(patient)}@{place}",
+            "place": place,
+        }
+        for patient in patients
+        if layout.place(f"Patient/{patient}") != place
+    ]
 
 
 def patient_place(layout: Layout, patient: str) -> int:

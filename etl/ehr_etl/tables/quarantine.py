@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.data_quality.rules import load_quality_rules
@@ -35,9 +34,7 @@ def list_held_versions(lake: Lake) -> list[HeldVersion]:
     if not lake.has_table("quarantine"):
         return []
     # By column: the content of the records is not read.
-    table = DeltaTable(str(lake.table_path("quarantine"))).to_pyarrow_table(
-        columns=list(_LISTED_COLUMNS)
-    )
+    table = lake.open_table("quarantine").to_pyarrow_table(columns=list(_LISTED_COLUMNS))
     held = [
         HeldVersion(
             **{name: row[name] for name in _LISTED_COLUMNS[:5]}, reasons=tuple(row["reasons"])
@@ -71,7 +68,7 @@ def release_version(lake: Lake, position: int) -> None:
 
 def released_positions(lake: Lake) -> list[int]:
     """Return the feed positions that stewards released."""
-    table = DeltaTable(str(lake.table_path("steward_decisions"))).to_pyarrow_dataset()
+    table = lake.open_table("steward_decisions").to_pyarrow_dataset()
     rows = table.to_table().to_pylist()
     return sorted(row["position"] for row in rows if row["decision"] == "release")
 

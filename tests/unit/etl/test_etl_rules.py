@@ -22,7 +22,7 @@ def test_the_quality_rules_load_and_name_each_rule_once() -> None:
     rules = load_quality_rules()
 
     assert len(rules.rules) >= 12
-    assert "effective-not-after-receipt" in rules.reasons_sql()
+    assert "effective-not-after-receipt" in rules.broken_sql("version")
 
 
 def test_no_quality_rule_depends_on_the_clock() -> None:
@@ -36,12 +36,12 @@ def test_two_rules_of_one_name_are_refused() -> None:
     rule = '[[rule]]\nname = "a"\ntypes = []\nsql = "true"\n'
 
     with pytest.raises(Fault, match="two rules alike"):
-        load_quality_rules(f'elements = "status STRING"\n{rule}{rule}')
+        load_quality_rules(f'[elements]\nstatus = "VARCHAR"\n{rule}{rule}')
 
 
 def test_a_rule_without_sql_is_refused() -> None:
     with pytest.raises(Fault, match="sql"):
-        load_quality_rules('elements = "status STRING"\n[[rule]]\nname = "a"\ntypes = []\n')
+        load_quality_rules('[elements]\nstatus = "VARCHAR"\n[[rule]]\nname = "a"\ntypes = []\n')
 
 
 def test_a_parameter_cannot_end_the_literal_it_stands_in() -> None:

@@ -1,0 +1,219 @@
+"""Silver, its history, quarantine, decisions and places, made anew from all lines of bronze.
+
+Three steps, each one function of a part, on however many processes (`ehr_etl.jobs`):
+
+1. The lines of a stretch of bronze are parsed and checked, and sent to the part of their record.
+2. Where all lines of a record or patient are together, the newest good version is found.
+3. Rows of silver, sent to the part of their bucket, are written.
+
+What results is what batches of changes give (`batch`), row by row; a test holds the two against
+each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake.transaction import AddAction
+
+from ehr_etl.data_quality.rules import load_quality_rules
+from ehr_etl.jobs import RunParts, cut_into_parts
+from ehr_etl.lake import BUCKET, TABLES, Lake
+from ehr_etl.rebuild.scratch import clear_scratch, read_part, send_to_parts
+from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
+from ehr_etl.tables.bronze import read_lines
+from ehr_etl.tables.bucketed import Layout
+from ehr_etl.tables.files import replace_table, write_bucket_files, write_file
+from ehr_etl.tables.lines import LINE_SCHEMA, parse_lines
+from ehr_etl.tables.quarantine import released_positions
+from ehr_etl.tables.silver import SilverReport
+
+__all__ = ["SILVER_TABLES", "rebuild_silver"]
+
+# What is made from bronze and the stewards' decisions, together; `places` last.
+SILVER_TABLES = ("silver", "silver_history", "quarantine", "decisions", "places")
+
+# Lines parsed at once, and buckets of one part: some dozens of MB each. Chosen.
+_STRETCH_LINES = 10_000
+_PART_BUCKETS = 16
+# A part's lines may be many where a patient has very many: as much memory as it needs, one thread.
+_LIMITS = QueryLimits(memory_mb=4096, threads=1)
+
+_VERSION = "position, type, id, version, last_updated, author, deleted"
+# The newest good version (`g`), with the facts told last of just that version, and whether a newer
+# one waits; the version that waits (`w`).
+_NEWEST = (
+    "SELECT * FROM line WHERE kind = 'version' AND len(reasons) {sign} 0 QUALIFY"
+    " row_number() OVER (PARTITION BY type, id ORDER BY version DESC, sequence DESC) = 1"
+)
+_FACTS = (
+    "SELECT type, id, version, facts, place, also FROM line WHERE kind IN ('version', 'facts')"
+    " QUALIFY row_number() OVER (PARTITION BY type, id, version ORDER BY sequence DESC) = 1"
+)
+_WITH = (
+    f"WITH good AS ({_NEWEST.format(sign='=')}), bad AS ({_NEWEST.format(sign='>')}),"
+    f" told AS ({_FACTS}) "
+)
+_SILVER = (
+    f"{_WITH} SELECT coalesce(f.place, g.own_bucket) AS bucket,"  # noqa: S608 - no input in it
+    f" {', '.join(f'g.{name}' for name in _VERSION.split(', '))},"
+    " coalesce(w.version > g.version, false) AS held, f.facts, g.resource,"
+    " g.own_bucket, f.also"
+    " FROM good g LEFT JOIN bad w ON w.type = g.type AND w.id = g.id"
+    " LEFT JOIN told f ON f.type = g.type AND f.id = g.id AND f.version = g.version"
+)
+_QUARANTINE = (
+    f"{_WITH} SELECT w.own_bucket AS bucket, concat(w.type, '/', w.id) AS key,"  # noqa: S608
+    f" {', '.join(f'w.{name}' for name in _VERSION.split(', '))},"
+    " f.facts, w.reasons, w.resource"
+    " FROM bad w LEFT JOIN good g ON w.type = g.type AND w.id = g.id"
+    " LEFT JOIN told f ON f.type = w.type AND f.id = w.id AND f.version = w.version"
+    " WHERE g.id IS NULL OR w.version > g.version"
+    " UNION ALL SELECT first(own_bucket), key, first(position), NULL, NULL, NULL, NULL, NULL,"
+    " false, NULL, first(reasons), first(resource) FROM line WHERE kind = 'fault' GROUP BY key"
+)
+_DECISIONS = (
+    f"{_WITH} SELECT coalesce(t.own_bucket, p.own_bucket) AS bucket,"  # noqa: S608
+    " coalesce(t.id, p.id) AS patient,"
+    " CASE WHEN t.id IS NULL THEN '[]' ELSE t.rules END AS rules,"
+    " p.id IS NOT NULL AS gone, t.changes_ms FROM"
+    " (SELECT * FROM line WHERE kind = 'rules' QUALIFY"
+    " row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1) t FULL OUTER JOIN"
+    " (SELECT * FROM good WHERE type = 'Patient' AND deleted) p ON p.id = t.id"
+    # Of somebody of whom nothing was ever told there is no row.
+    " WHERE p.id IS NOT NULL OR t.rules IS NULL OR t.rules <> '[]'"
+)
+_HISTORY = f"SELECT {_VERSION}, resource FROM line WHERE kind = 'version' AND len(reasons) = 0"  # noqa: S608
+_COUNTS = (
+    "SELECT reasons, count(*) AS number FROM line WHERE kind IN ('version', 'fault')"
+    " GROUP BY reasons"
+)
+# What step 2 sends to step 3: rows of silver, and rows of places of other patients.
+_PLACES = TABLES["places"].schema
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every part of a rebuild needs to know."""
+
+    lake: Lake
+    layout: Layout
+    parts: tuple[tuple[int, ...], ...]
+    released: frozenset[int]
+    now_ms: int
+
+    def part_of(self, buckets: pa.ChunkedArray) -> pa.Array:
+        """Return the part that each bucket is in; parts are stretches of the same length."""
+        return pc.divide(buckets.combine_chunks(), pa.scalar(len(self.parts[0]), pa.int32()))
+
+
+@dataclass
+class _Written:
+    """The files that a part wrote, by table, and what it counted."""
+
+    files: dict[str, list[AddAction]] = field(default_factory=dict)
+    counts: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
+
+
+def rebuild_silver(
+    run: RunParts, slots: int, lake: Lake, layout: Layout, *, up_to: int, now_ms: int
+) -> SilverReport:
+    """Make silver, its history, quarantine, decisions and places from all lines up to one."""
+    clear_scratch(lake)
+    parts = cut_into_parts(layout.buckets, slots, _PART_BUCKETS)
+    job = _Job(lake, layout, tuple(parts), frozenset(released_positions(lake)), now_ms)
+    # No longer than a slot's share, so that all have work.
+    stretch = max(1000, min(_STRETCH_LINES, -(-up_to // slots)))
+    stretches = [(after, min(after + stretch, up_to)) for after in range(0, up_to, stretch)]
+    numbers = range(len(parts))
+    for _ in run(partial(_sort_lines, job), stretches):
+        pass
+    files: defaultdict[str, list[AddAction]] = defaultdict(list)
+    report = SilverReport()
+    for work in (_settle_records, _write_silver):
+        for written in run(partial(work, job), numbers):
+            for name, actions in written.files.items():
+                files[name] += actions
+            for reasons, number in written.counts:
+                report.count(reasons, number)
+    for name in SILVER_TABLES:
+        spec = TABLES[name]
+        replace_table(lake, name, spec.schema, files[name], spec.partitioned_by)
+    clear_scratch(lake)
+    return report
+
+
+def _sort_lines(job: _Job, stretch: tuple[int, int]) -> None:
+    """Parse and check the lines of a stretch, and send each to the part of its record."""
+    after, up_to = stretch
+    numbered = list(read_lines(job.lake, after, up_to))
+    if numbered:
+        rows = parse_lines(numbered, job.layout, load_quality_rules(), job.released, job.now_ms)
+        send_to_parts(job.lake, "lines", rows, job.part_of(rows.column("own_bucket")))
+
+
+def _settle_records(job: _Job, number: int) -> _Written:
+    """Find the newest good version of each record of a part, and what waits or is decided."""
+    lines = read_part(job.lake, "lines", number, LINE_SCHEMA)
+    found: dict[str, pa.Table] = {}
+    with open_duckdb(_LIMITS) as connection:
+        connection.register("line", lines)
+        for name, sql in (
+            ("silver", _SILVER), ("quarantine", _QUARANTINE), ("decisions", _DECISIONS),
+            ("silver_history", _HISTORY), ("counts", _COUNTS),
+        ):  # fmt: skip
+            found[name] = fetch(connection, sql, _LIMITS)
+    silver = found["silver"]
+    places = pa.Table.from_arrays(
+        [
+            silver.column("own_bucket"),
+            pc.binary_join_element_wise(silver.column("type"), silver.column("id"), "/"),
+            silver.column("bucket"),
+        ],
+        names=_PLACES.names,
+    ).cast(_PLACES)
+    _send(job, "silver", silver.select(TABLES["silver"].schema.names))
+    others = pc.list_flatten(silver.column("also").combine_chunks())
+    _send(job, "places", pa.Table.from_struct_array(others) if len(others) else None)
+    lake = job.lake
+    history = _typed("silver_history", found["silver_history"]).sort_by("position")
+    return _Written(
+        files={
+            "places": write_bucket_files(lake, "places", places),
+            "silver_history": write_file(lake, "silver_history", history),
+            **{
+                name: write_bucket_files(lake, name, _typed(name, found[name]))
+                for name in ("quarantine", "decisions")
+            },
+        },
+        counts=[(tuple(row["reasons"]), int(row["number"])) for row in found["counts"].to_pylist()],
+    )
+
+
+def _send(job: _Job, name: str, rows: pa.Table | None) -> None:
+    if rows is not None and rows.num_rows:
+        typed = _typed(name, rows)
+        send_to_parts(job.lake, name, typed, job.part_of(typed.column(BUCKET)))
+
+
+def _write_silver(job: _Job, number: int) -> _Written:
+    """Write the rows of silver, and of places of other patients, that are in a part."""
+    silver = read_part(job.lake, "silver", number, TABLES["silver"].schema)
+    places = read_part(job.lake, "places", number, _PLACES)
+    # Several records tell the same of a patient.
+    distinct = places.group_by(_PLACES.names).aggregate([]).select(_PLACES.names)
+    files: Mapping[str, list[AddAction]] = {
+        "silver": write_bucket_files(job.lake, "silver", silver),
+        "places": write_bucket_files(job.lake, "places", distinct),
+    }
+    return _Written(dict(files))
+
+
+def _typed(name: str, rows: pa.Table) -> pa.Table:
+    schema = TABLES[name].schema
+    return rows.select(schema.names).cast(schema)

@@ -1,0 +1,100 @@
+"""Files of a Delta table written in parallel by many processes, and switched by one commit.
+
+Whoever makes a part of a table writes its Parquet files beside the old ones, where no reader sees
+them, and returns what Delta's log needs to know of them. One commit puts all of them in the place
+of the files that were there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import Schema
+from deltalake.transaction import AddAction
+
+from ehr_etl.lake import BUCKET, TABLES, Lake
+
+__all__ = ["replace_table", "write_bucket_files", "write_file"]
+
+
+def write_bucket_files(
+    lake: Lake, name: str, rows: pa.Table, *, column: str = BUCKET
+) -> list[AddAction]:
+    """Write rows to files of a table, one for each bucket; return what the commit needs."""
+    actions = []
+    rows = rows.sort_by(column)
+    numbers = rows.column(column).to_pylist()
+    start = 0
+    while start < len(numbers):
+        end = start
+        while end < len(numbers) and numbers[end] == numbers[start]:
+            end += 1
+        part = rows.slice(start, end - start).drop_columns([column])
+        folder = f"{column}={numbers[start]}"
+        values = {column: str(numbers[start])}
+        actions.append(_write(lake, name, part, folder, values))
+        start = end
+    return actions
+
+
+def write_file(lake: Lake, name: str, rows: pa.Table) -> list[AddAction]:
+    """Write rows to one file of a table without buckets; return what the commit needs."""
+    return [_write(lake, name, rows, "", {})] if rows.num_rows else []
+
+
+def replace_table(
+    lake: Lake, name: str, schema: pa.Schema, actions: Iterable[AddAction], column: str | None
+) -> None:
+    """Put files in the place of all that a table has, with their schema, in one commit."""
+    lake.open_table(name).create_write_transaction(
+        list(actions),
+        mode="overwrite",
+        schema=Schema.from_arrow(schema),
+        partition_by=None if column is None else [column],
+    )
+
+
+def _write(lake: Lake, name: str, rows: pa.Table, folder: str, values: dict[str, str]) -> AddAction:
+    path = f"{folder}/{uuid.uuid4()}.parquet".lstrip("/")
+    filesystem, root = lake.open_storage()
+    filesystem.create_dir(f"{root}{name}/{folder}".rstrip("/"), recursive=True)
+    # Statistics of columns that the log may not have are kept out of the files' footers too.
+    statistics = [field for field in _statistics_of(name) if field in rows.column_names]
+    with filesystem.open_output_stream(f"{root}{name}/{path}") as out:
+        pq.write_table(rows, out, compression="zstd", write_statistics=statistics or False)
+        size = out.tell()
+    return AddAction(
+        path=path,
+        size=size,
+        partition_values=values,
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=True,
+        stats=json.dumps(_summarize(rows, statistics)),
+    )
+
+
+def _statistics_of(name: str) -> Sequence[str]:
+    spec = TABLES.get(name)
+    return spec.statistics if spec else ()
+
+
+def _summarize(rows: pa.Table, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the statistics of a file in Delta's form, of those columns alone."""
+    found: dict[str, Any] = {"numRecords": rows.num_rows}
+    if not columns:
+        return found
+    ends = {name: pc.min_max(rows.column(name)).as_py() for name in columns}
+    known = {name: end for name, end in ends.items() if end["min"] is not None}
+    return {
+        **found,
+        "minValues": {name: end["min"] for name, end in known.items()},
+        "maxValues": {name: end["max"] for name, end in known.items()},
+        "nullCount": {name: rows.column(name).null_count for name in columns},
+    }
