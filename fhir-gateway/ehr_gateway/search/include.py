@@ -14,6 +14,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, encode_list, in_list
 from ehr_gateway.search.plan import join_from
 from ehr_gateway.search.statements import SearchLimits
+from ehr_gateway.store.disclosure import Disclosure, reader_parameters
 from ehr_gateway.store.store import Version
 
 __all__ = ["find_included"]
@@ -86,16 +87,23 @@ def _follow_includes(
     if not selects:
         return []
     visible, unseen = access.search_predicate, f"NOT (r.pk {in_list(connection.dialect, 'seen')})"
+    requester = access.requester
     # The text holds numbers of ours and names of R4's types only. DISTINCT, so that consent is
     # checked once for each resource.
     rows = connection.execute(
         f"WITH targets AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) t)"  # noqa: S608
-        f" SELECT r.* FROM {join_from(connection.dialect, 'targets')}"
+        f" SELECT r.*{Disclosure.columns(connection.dialect)}"
+        f" FROM {join_from(connection.dialect, 'targets')}"
         f" WHERE {unseen} AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :limit",
-        {**visible.params, **lists, "limit": limit + 1},
+        {
+            **visible.params,
+            **lists,
+            **reader_parameters(requester.person, requester.organization, access.now_ms),
+            "limit": limit + 1,
+        },
     )
-    return [Version.from_row(row) for row in rows]
+    return [Version.from_row(row, has_disclosure=True) for row in rows]
 
 
 def _include_select(include: Include, params: str, from_here: str) -> str:

@@ -18,7 +18,7 @@ from ehr_gateway.search.plan import SearchPlan, join_from
 from ehr_gateway.store.disclosure import Disclosure
 from ehr_privacy.consent import BY_ROW
 
-__all__ = ["is_ordered_scan", "page_statement", "position_columns"]
+__all__ = ["is_ordered_scan", "page_statement", "position_columns", "sorts_all"]
 
 # (ascending, descending) column by index table: of several values the lowest counts in ascending
 # order, the highest in descending order (R4 §3.1.1.5.1).
@@ -31,6 +31,12 @@ _SORT_COLUMNS = {
     "token": ("code",) * 2,
     "uri": ("value",) * 2,
 }
+# Of all matches, in the statement that has just found them: how many, and the patients they are of
+# with commas between them. Asked by itself, consent would judge each match a second time.
+_TOTAL = (
+    ", (SELECT COUNT(*) FROM m) AS total, (SELECT group_concat(DISTINCT p.patient) FROM m counted"
+    " JOIN record_patient p ON p.pk = counted.pk) AS patients"
+)
 _INDEXED_ORDERS = {"_id": "r.id", "_lastUpdated": "r.last_updated"}
 
 
@@ -42,16 +48,23 @@ def page_statement(
     after: Position | None,
     *,
     inclusive: bool = False,
+    with_total: bool = False,
 ) -> tuple[str, dict[str, object]]:
     """Return the statement of one page and its parameters.
 
     Its rows have the pk, the columns of the position and, if consent is checked last, the version.
-    With `inclusive` the page starts at the position instead of after it.
+    With `inclusive` the page starts at the position instead of after it. With `with_total` each row
+    of a search that `sorts_all` has the number of all matches, too, and their patients.
     """
     plan = replace(plan, params={**plan.params, "limit": limit})
     if is_ordered_scan(query):
         return _order_by_columns(plan, query, after, "=" if inclusive else "")
-    return _order_by_values(plan, query, parameter_ids, after)
+    return _order_by_values(plan, query, parameter_ids, after, with_total=with_total)
+
+
+def sorts_all(plan: SearchPlan, query: SearchQuery) -> bool:
+    """Say whether a page is made of all matches that are visible, so that it can count them."""
+    return not is_ordered_scan(query) and not plan.checks_consent_last
 
 
 def is_ordered_scan(query: SearchQuery) -> bool:
@@ -99,6 +112,8 @@ def _order_by_values(
     query: SearchQuery,
     parameter_ids: Mapping[tuple[str, str], int],
     after: Position | None,
+    *,
+    with_total: bool,
 ) -> tuple[str, dict[str, object]]:
     """Look up each match's sort values once, then sort."""
     params = dict(plan.params)
@@ -115,7 +130,8 @@ def _order_by_values(
         f"m AS MATERIALIZED (SELECT r.pk, {', '.join(values)} FROM {plan.source}"  # noqa: S608
         f" WHERE {condition})"
     )
-    matches, by = f"SELECT * FROM m{keyset}", ", ".join([*order, identity])  # noqa: S608
+    selected = f"*{_TOTAL}" if with_total and sorts_all(plan, query) else "*"
+    matches, by = f"SELECT {selected} FROM m{keyset}", ", ".join([*order, identity])  # noqa: S608
     if plan.checks_consent_last:
         return plan.with_clause(valued_table) + _check_consent_in_order(
             plan, matches, [*names, identity], by

@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Forbidden, Issue
 from ehr_fhir.search.compartment_filters import compartment_filter
+from ehr_fhir.search.query import SearchQuery
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.criteria import parse_criteria, require_search_scope
-from ehr_gateway.search.cursor import open_cursor, seal_cursor
+from ehr_gateway.search.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.search.include import find_included
 from ehr_gateway.search.named_patients import MAX_BEARERS
 from ehr_gateway.search.scope_check import require_search_scopes
-from ehr_gateway.search.statements import SearchExecutor, SearchLimits
+from ehr_gateway.search.statements import Match, SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store, Version
 
 __all__ = ["SearchPage", "explain_search", "find_matching_ids", "search", "search_on"]
@@ -85,13 +86,7 @@ def search_on(
     executor = SearchExecutor(connection, registry, access, limits)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    # One more than the page holds tells whether there is a next page.
-    matches = [] if query.is_count_only else executor.find_matches(query, query.count + 1, after)
-    total = None
-    if query.is_count_only or query.total != "none":
-        # A first page that is the last one is the count, and discloses all whom that would name.
-        is_whole = not query.is_count_only and after is None and len(matches) <= query.count
-        total = len(matches) if is_whole else executor.count_matches(query)
+    matches, total = _find_page(executor, query, after)
     if resource_type == "Patient" and len(matches) > MAX_BEARERS:
         # Known without a look-up: so many people are named by it that it names nobody.
         access.inquiry.drop_names(resource_type, query.filters)
@@ -112,6 +107,23 @@ def search_on(
         issues=(*query.issues, *issues),
         subset=query.subset,
     )
+
+
+def _find_page(
+    executor: SearchExecutor, query: SearchQuery, after: Position | None
+) -> tuple[list[Match], int | None]:
+    """Return the matches of a page and one more if there is a next one; the total if asked for."""
+    if query.is_count_only:
+        return [], executor.count_matches(query)
+    wants_total = query.total != "none"
+    matches, counted = executor.find_page(query, query.count + 1, after, with_total=wants_total)
+    if not wants_total:
+        return matches, None
+    if after is None and len(matches) <= query.count:
+        # A first page that is the last one is the count, and discloses all whom that would name.
+        return matches, len(matches)
+    total = executor.count_matches(query) if counted is None else executor.tell_total(counted)
+    return matches, total
 
 
 def explain_search(

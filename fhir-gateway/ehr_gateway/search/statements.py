@@ -14,7 +14,12 @@ from ehr_fhir.search.query import SearchQuery, parse_search
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, encode_list, in_list
 from ehr_gateway.search.cursor import Position
-from ehr_gateway.search.order import is_ordered_scan, page_statement, position_columns
+from ehr_gateway.search.order import (
+    is_ordered_scan,
+    page_statement,
+    position_columns,
+    sorts_all,
+)
 from ehr_gateway.search.plan import MAX_ROWS, SearchPlan, plan_search
 from ehr_gateway.search.sql import FilterCompiler
 from ehr_gateway.search.value_sets import expand_codes
@@ -61,6 +66,14 @@ class Match:
 
 
 @dataclass(frozen=True)
+class CountedMatches:
+    """How many matches there are in all, and the patients whose records are among them."""
+
+    number: int
+    patients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SearchExecutor:
     """Runs searches on one connection for one requester."""
 
@@ -88,6 +101,19 @@ class SearchExecutor:
             plan = plan.fallback
         return self._run_page(plan, query, limit, after, inclusive=inclusive)
 
+    def find_page(
+        self, query: SearchQuery, limit: int, after: Position | None, *, with_total: bool
+    ) -> tuple[list[Match], CountedMatches | None]:
+        """Return up to `limit` matches after a position, with the total if one statement has both.
+
+        The total is None where it was not asked for, or is to be counted by itself.
+        """
+        if with_total and not is_ordered_scan(query):
+            plan = self._plan(query, None)
+            if sorts_all(plan, query):
+                return self._run_counted_page(plan, query, limit, after)
+        return self.find_matches(query, limit, after), None
+
     def load_versions(self, matches: Sequence[Match]) -> list[Version]:
         """Return the versions of some matches, in their order."""
         versions = {match.pk: match.version for match in matches if match.version is not None}
@@ -112,8 +138,14 @@ class SearchExecutor:
         total, *patients = self.connection.execute(
             f"{plan.with_clause(matched)}{_COUNT_WITH_PATIENTS}", plan.params
         )
-        self.access.inquiry.count_patients(row["patient"] for row in patients)
-        return int(total["n"])
+        return self.tell_total(
+            CountedMatches(int(total["n"]), tuple(row["patient"] for row in patients))
+        )
+
+    def tell_total(self, counted: CountedMatches) -> int:
+        """Return a total, and note in the inquiry whose records it includes."""
+        self.access.inquiry.count_patients(counted.patients)
+        return counted.number
 
     def explain(self, query: SearchQuery) -> list[str]:
         """Return the database's plan of the first page, line by line, without values."""
@@ -200,6 +232,21 @@ class SearchExecutor:
             )
             for row in self.connection.execute(statement, params)
         ]
+
+    def _run_counted_page(
+        self, plan: SearchPlan, query: SearchQuery, limit: int, after: Position | None
+    ) -> tuple[list[Match], CountedMatches | None]:
+        statement, params = page_statement(
+            plan, query, self.registry.ids, limit, after, with_total=True
+        )
+        rows = self.connection.execute(statement, params).fetchall()
+        if not rows:
+            # After the last match there is no row to tell the total.
+            return [], None
+        columns = position_columns(query)
+        matches = [Match(row["pk"], tuple(row[column] for column in columns)) for row in rows]
+        patients = sorted((rows[0]["patients"] or "").split(",")) if rows[0]["patients"] else []
+        return matches, CountedMatches(rows[0]["total"], tuple(patients))
 
     def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:
         """Return the filters of a query, with the patient's own compartment for a patient."""

@@ -34,6 +34,7 @@ from ehr_gateway.interactions.bundle.entries import (
     run_for_entry,
 )
 from ehr_gateway.interactions.bundle.reads import ReadTarget, is_not_modified
+from ehr_gateway.interactions.bundle.snapshot import Snapshot
 from ehr_gateway.interactions.history import HistoryPage, history_on, parse_history_query
 from ehr_gateway.interactions.vread import vread_on
 from ehr_gateway.search.across_types import search_types_on
@@ -160,22 +161,47 @@ def process_bundle(
             raise
         return BundleResult("transaction-response", results, disclosed_versions(results))
     if content.get("type") == "batch":
-        answers = tuple(_process_alone(store, access, entry, audit, options) for entry in entries)
+        answers = _process_batch(store, access, entries, audit, options)
         return BundleResult("batch-response", answers, disclosed_versions(answers))
     raise Invalid("Bundle.type must be batch or transaction.", expression="Bundle.type")
 
 
-def _process_alone(
+def _process_batch(
     store: Store,
     access: Access,
-    entry: Entry | EhrError,
+    entries: Sequence[Entry | EhrError],
     audit: AuditHook | None,
     options: ReadOptions,
+) -> tuple[EntryResult, ...]:
+    """Process each entry as a request of its own; reads see one state of the store.
+
+    The order of a batch means nothing (R4 §3.1.0.11.2). Where it only reads, operations come last:
+    each has a transaction of its own, for which the reads' one is ended.
+    """
+    order = list(range(len(entries)))
+    if all(isinstance(entry, EhrError) or entry.method in READS for entry in entries):
+        order.sort(key=lambda index: _is_operation(entries[index]))
+    results: dict[int, EntryResult] = {}
+    with Snapshot(store) as snapshot:
+        for index in order:
+            entry = entries[index]
+            if isinstance(entry, EhrError):
+                results[index] = _error_result(entry)
+            elif entry.method in READS:
+                results[index] = _read_alone(snapshot, store, access, entry, options)
+            else:
+                snapshot.end()
+                results[index] = _write_alone(store, access, entry, audit)
+    return tuple(results[index] for index in range(len(entries)))
+
+
+def _is_operation(entry: Entry | EhrError) -> bool:
+    return not isinstance(entry, EhrError) and entry.is_operation
+
+
+def _write_alone(
+    store: Store, access: Access, entry: Entry, audit: AuditHook | None
 ) -> EntryResult:
-    if isinstance(entry, EhrError):
-        return _error_result(entry)
-    if entry.method in READS:
-        return _read_alone(store, access, entry, options)
     try:
         (ready,) = prepare_entries(store, access, [entry])
         with open_transaction(store, access, audit) as transaction:
@@ -187,7 +213,9 @@ def _process_alone(
         return _error_result(error)
 
 
-def _read_alone(store: Store, access: Access, entry: Entry, options: ReadOptions) -> EntryResult:
+def _read_alone(
+    snapshot: Snapshot, store: Store, access: Access, entry: Entry, options: ReadOptions
+) -> EntryResult:
     """Read what an entry of a batch names, as a request of its own does."""
     requests = options.requests
     if requests is not None:
@@ -196,8 +224,9 @@ def _read_alone(store: Store, access: Access, entry: Entry, options: ReadOptions
         if entry.is_operation:
             if requests is None:
                 raise absent_operation(entry.path)
+            snapshot.end()
             return EntryResult("200 OK", answer=requests.invoke(entry))
-        with store.read_transaction() as connection:
+        with snapshot.lend() as connection:
             return _read(connection, store, access, entry, options)
     except EhrError as error:
         access.inquiry.withdraw_answer()
@@ -373,7 +402,7 @@ def _read(
     if target.version is not None:
         version = vread_on(connection, access, target.type, target.id, target.version)
     else:
-        version = read_on(connection, access, target.type, target.id)
+        version = read_on(connection, access, target.type, target.id, to_disclose=True)
     if is_not_modified(target, version.version, version.last_updated_ms):
         return EntryResult("304 Not Modified", version, without_body=True)
     return EntryResult("200 OK", version, without_body=without_body)
