@@ -19,6 +19,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }
+_FOR_GOOD, _FOR_AN_HOUR = "public, max-age=31536000, immutable", "public, max-age=3600"
 # As much of the digest as tells two versions of a file apart. Chosen.
 _DIGEST_LENGTH = 12
 
@@ -26,8 +27,17 @@ _DIGEST_LENGTH = 12
 @cache
 def static_path(prefix: str, name: str) -> str:
     """Return the address of a file under the prefix at which it is served."""
-    digest = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:_DIGEST_LENGTH]
-    return f"{prefix}/{name}?v={digest}"
+    return f"{prefix}/{name}?v={_digest(name)}"
+
+
+def cache_control(name: str, version: str) -> str:
+    """Return how long a browser may keep a file that it asked for with `?v=`.
+
+    With the digest of what is served it never asks again (RFC 8246); any other, of a page from
+    before or after an upgrade, for an hour.
+    """
+    is_same = media_type(name) is not None and version == _digest(name)
+    return _FOR_GOOD if is_same else _FOR_AN_HOUR
 
 
 def media_type(name: str) -> str | None:
@@ -64,6 +74,11 @@ def read_themes() -> dict[str, dict[str, str]]:
 def token_names() -> list[str]:
     """Return the names of the colour tokens."""
     return list(read_themes()["light"])
+
+
+@cache
+def _digest(name: str) -> str:
+    return hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:_DIGEST_LENGTH]
 
 
 # A colour token and its value: opaque, or of the shadow with a share of black.

@@ -15,7 +15,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ehr_design.static_files import FOLDER
+from ehr_design.static_files import FOLDER, cache_control
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
 from ehr_portal.i18n import N_
 from ehr_portal.pages import load_navigation, load_router
@@ -23,6 +23,7 @@ from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.headers import HEADERS
 from ehr_portal.web.live_rows import LiveStreams
+from ehr_portal.web.provider_directory import ProviderDirectory
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.roles import AnyRequest
 from ehr_portal.web.sessions import SessionStore, SessionsUnwritable
@@ -51,7 +52,8 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     )  # fmt: skip
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
     streams = LiveStreams(settings.live_pace, settings.probe_changes)
-    app.state.portal = Portal(gateway, settings, sessions, load_navigation(), streams)
+    directory = ProviderDirectory(settings.clock)
+    app.state.portal = Portal(gateway, settings, sessions, load_navigation(), streams, directory)
     app.state.designations = DesignationCache(settings.clock)
     app.include_router(
         load_router(), dependencies=[Depends(_use_designations), Depends(load_unread_notices)]
@@ -95,8 +97,13 @@ async def _add_headers(
         response.headers.setdefault(name, value)
     if response.headers.get("content-type") == "image/svg+xml":
         response.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
-    is_asset = http_request.url.path.startswith("/static/") and response.status_code == 200
-    response.headers["Cache-Control"] = "public, max-age=3600" if is_asset else "no-store"
+    folder, _, name = http_request.url.path.rpartition("/")
+    # Not modified is an answer about the file, too: it would take it from the browser.
+    if folder == "/static" and response.status_code in (200, 304):
+        version = http_request.query_params.get("v", "")
+        response.headers["Cache-Control"] = cache_control(name, version)
+    else:
+        response.headers["Cache-Control"] = "no-store"
     return response
 
 

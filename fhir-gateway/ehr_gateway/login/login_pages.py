@@ -40,7 +40,11 @@ async def serve_static(request: Request, name: str) -> Response:
         content = resources.files("ehr_gateway").joinpath("html/static", name).read_bytes()
     else:
         content = (static_files.FOLDER / name).read_bytes()
-    headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    version = request.query_params.get("v", "")
+    headers = {
+        "Cache-Control": static_files.cache_control(name, version),
+        "X-Content-Type-Options": "nosniff",
+    }
     # The same for everybody, so it may be compressed; the pages themselves may not.
     return await compress_response(
         request, Response(content, media_type=media_type, headers=headers)

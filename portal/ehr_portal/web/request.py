@@ -21,11 +21,13 @@ from ehr_design.display_settings import (
 from ehr_fhir.errors import Unauthorized
 from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
+from ehr_portal.record.providers import Provider
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.headers import SCRIPT_POLICY
 from ehr_portal.web.help_topics import HelpTopic, find_help
 from ehr_portal.web.live_rows import LiveStreams
 from ehr_portal.web.navigation import Navigation
+from ehr_portal.web.provider_directory import ProviderDirectory
 from ehr_portal.web.sessions import Session, SessionStore, User
 from ehr_portal.web.shortcuts import SHORTCUTS, Shortcut, read_shortcut_mode
 from ehr_portal.web.templates import template_environment
@@ -49,6 +51,7 @@ class Portal:
     sessions: SessionStore
     navigation: Navigation
     live_streams: LiveStreams
+    directory: ProviderDirectory
 
     @property
     def session_cookie(self) -> str:
@@ -155,6 +158,13 @@ class PortalRequest:
             # What is read side by side leaves together, from wherever in the page it is asked.
             self._gateway = GatewayClient(self.portal.client, token, self.client_address)
         return self._gateway
+
+    async def load_providers(self) -> dict[str, Provider]:
+        """Return the organisations whose names stand beside records, by id; a minute old at most.
+
+        Raises what the gateway answers instead of them.
+        """
+        return await self.portal.directory.load(self.gateway)
 
     @property
     def client_address(self) -> str:

@@ -37,8 +37,24 @@ def test_the_style_sheet_is_compressed_for_browsers_that_take_it() -> None:
             "If-None-Match": answer.headers["etag"],
             "Accept-Encoding": "gzip" if answer is packed else "identity",
         }
-        assert browser.get("/static/ehr.css", headers=again).status_code == 304
+        kept = browser.get("/static/ehr.css", headers=again)
+        assert kept.status_code == 304
+        assert kept.headers["cache-control"] == "public, max-age=3600"
     assert "content-encoding" not in browser.get("/static/icon.svg").headers
+
+
+def test_a_file_is_kept_for_good_at_the_address_of_its_content_alone() -> None:
+    house = PortalHouse()
+    page = house.log_in("doctor").get("/patients").text
+    addresses = set(re.findall(r'(?:href|src)="(/static/[^"#]+)', page))
+
+    assert len(addresses) >= 4
+    for address in addresses:
+        kept = house.browser.get(address).headers["cache-control"]
+        assert kept == "public, max-age=31536000, immutable", address
+        for other in (address.partition("?")[0], address[:-1], f"{address[:-1]}0x"):
+            assert house.browser.get(other).headers["cache-control"] == "public, max-age=3600"
+    assert house.browser.get("/static/none.css?v=1").headers["cache-control"] == "no-store"
 
 
 def test_no_page_is_compressed() -> None:

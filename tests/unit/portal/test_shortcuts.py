@@ -75,5 +75,6 @@ def test_the_script_is_served_as_one_and_may_be_kept() -> None:
     answer = house.browser.get(address[0])
 
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
-    assert answer.headers["cache-control"] == "public, max-age=3600"
+    # Its address changes with its content.
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert re.fullmatch(r"/static/ehr\.js\?v=[0-9a-f]{12}", address[0])
