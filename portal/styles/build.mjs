@@ -4,9 +4,13 @@
 // its colours in Sass, where a custom property is no colour. So `token("text")` gives Sass a colour
 // of its own for each token, and after the compilation each of them is replaced by `var(--ehr-text)`.
 // What Sass mixed from one of them would be a colour of no theme: the build fails and names it.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+//
+// Of nhsuk-frontend's components, the variants that no template names are left out: half of a sheet
+// that every phone has to fetch and read before it paints.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import postcss from "postcss";
 import * as sass from "sass";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -31,6 +35,43 @@ function hexOf(blue, share = 1) {
   return `#${channels.map((channel) => channel.toString(16).padStart(2, "0")).join("")}`;
 }
 
+// Where classes are named: the templates of the portal and of the log-in pages, and their modules.
+const SOURCES = ["ehr_portal", "ehr_design", "../fhir-gateway/ehr_gateway"];
+
+function readClasses() {
+  const names = new Set();
+  const beginnings = [];
+  for (const source of SOURCES) {
+    const folder = join(root, source);
+    for (const file of readdirSync(folder, { recursive: true })) {
+      if (!/\.(html|py|js)$/.test(file)) continue;
+      const text = readFileSync(join(folder, file), "utf8");
+      for (const [name] of text.matchAll(/nhsuk-[\w-]*\w/g)) names.add(name);
+      // Of a name that is put together in a template, what begins so stays.
+      for (const [, start] of text.matchAll(/(nhsuk-[\w-]*-)\{\{/g)) beginnings.push(start);
+    }
+  }
+  return (name) => names.has(name) || beginnings.some((start) => name.startsWith(start));
+}
+
+function withoutUnusedClasses(css) {
+  const isUsed = readClasses();
+  const sheet = postcss.parse(css);
+  sheet.walkRules((rule) => {
+    rule.selectors = rule.selectors.filter((selector) =>
+      // What a selector excludes need not be there.
+      [...selector.replace(/:not\([^)]*\)/g, "").matchAll(/\.(nhsuk-[\w-]+)/g)].every(([, name]) =>
+        isUsed(name),
+      ),
+    );
+    if (rule.selector === "") rule.remove();
+  });
+  sheet.walkAtRules((rule) => {
+    if (rule.nodes?.length === 0) rule.remove();
+  });
+  return sheet.toString();
+}
+
 function buildSheet(name) {
   const { css } = sass.compile(join(root, "styles", `${name}.scss`), {
     style: "compressed",
@@ -38,7 +79,7 @@ function buildSheet(name) {
     quietDeps: true,
     functions: { "token($name)": ([name]) => colourOf(name.assertString("name").text) },
   });
-  let sheet = css.replace(/^\uFEFF/, "");
+  let sheet = withoutUnusedClasses(css.replace(/^\uFEFF/, ""));
   sheet = sheet.replaceAll("rgba(0,0,0,0)", "transparent");
   // Pictures of nhsuk-frontend's own address, which nobody serves.
   sheet = sheet.replace(/url\("\/assets\/[^)]*\)/g, "none");
