@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 # The searches and pages of a log that links may lead back to; the oldest is forgotten first.
 # Chosen: more than a person opens side by side, and no burden on the session's row.
 MAX_HANDLES = 60
+# A page that changes nothing in its session writes at most so often that it was there: each write
+# is a turn in the file that all processes share. Chosen: of half an hour without a page, which ends
+# a session, it is nothing.
+_SEEN_SECONDS = 30
 
 
 class SessionsUnwritable(Unavailable):
@@ -83,6 +87,8 @@ class Session:
     unread_asked: float = 0.0
     # Whom a carer may act for: id, Latin name, Chinese name. For the switch of every page.
     people: list[list[str]] = field(default_factory=list)
+    # When the store saw it before this page, and what it holds of it.
+    stored: tuple[float, str] = field(default=(0.0, ""), repr=False)
     # What the gateway said of each list of patients that this clinician was shown last: sent with
     # the next question for it (`record/patient_list.py`).
     shown_lists: dict[str, str] = field(default_factory=dict)
@@ -140,6 +146,9 @@ class SessionStore:
                 lock = stack.enter_context(Path(f"{path}-turn").open("ab"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
             self._db.execute("PRAGMA journal_mode = WAL")
+            # A page does not wait for the disk to have its session (`_write_durably` does): a power
+            # cut takes no more than what the last pages left there.
+            self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS session"
@@ -151,7 +160,7 @@ class SessionStore:
         now = self._clock()
         self._delete_expired(now)
         session = Session(secrets.token_urlsafe(32), now, now, secrets.token_hex(32), user)
-        self._write(
+        self._write_durably(
             "INSERT INTO session VALUES (?, ?, ?, ?)",
             (_hash_id(session.id), now, now, _session_body(session)),
         )
@@ -165,8 +174,8 @@ class SessionStore:
         ).fetchone()
         if row is None or key in self._ended:
             return None
-        created, last_seen, body = row
-        last_seen, body = self._unwritten.get(key, (last_seen, body))
+        created, *stored = row
+        last_seen, body = self._unwritten.get(key, stored)
         now = self._clock()
         if now - last_seen > self._idle or now - created > self._absolute:
             with suppress(SessionsUnwritable):
@@ -186,6 +195,7 @@ class SessionStore:
             unread_asked=data.get("unread_asked", 0.0),
             people=data.get("people", []),
             shown_lists=data.get("shown_lists", {}),
+            stored=tuple(stored),
         )
 
     def save(self, session: Session) -> None:
@@ -194,6 +204,9 @@ class SessionStore:
         A page is not refused for what it would change in the session: that is written later.
         """
         key, body = _hash_id(session.id), _session_body(session)
+        stored_seen, stored_body = session.stored
+        if body == stored_body and session.last_seen - stored_seen < _SEEN_SECONDS:
+            return
         try:
             self._write(
                 "UPDATE session SET seen = ?, body = ? WHERE key = ?",
@@ -212,8 +225,16 @@ class SessionStore:
         key = _hash_id(session_id)
         self._unwritten.pop(key, None)
         self._ended.add(key)
-        self._write("DELETE FROM session WHERE key = ?", (key,))
+        self._write_durably("DELETE FROM session WHERE key = ?", (key,))
         self._ended.discard(key)
+
+    def _write_durably(self, statement: str, values: tuple[object, ...]) -> None:
+        """Write what holds after a power cut, too: that a session began or ended."""
+        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            self._write(statement, values)
+        finally:
+            self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         try:
