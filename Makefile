@@ -117,8 +117,8 @@ bench-audit: setup ## how fast the audit log is verified (ten million events tak
 bench-overload: setup postgresql ## more requests and connections than can be served, on both databases
 	@$(BIN)/python -m tests.perf.bench_overload
 
-bench-people: setup .venv/.bench ## many people at the portal at once, by k6 (PEOPLE=200 SECONDS=20)
-	@$(BIN)/python -m tests.perf.bench_people $(or $(PEOPLE),200) $(SECONDS)
+bench-people: setup .venv/.bench ## many people at the portal at once, by k6 (PEOPLE=200 SECONDS=20 WORKERS=2)
+	@$(BIN)/python -m tests.perf.bench_people $(or $(PEOPLE),200) $(SECONDS) $(WORKERS)
 
 bench-paint: setup browser ## bytes on the wire and largest contentful paint of each page's first visit
 	@$(BIN)/python -m tests.perf.bench_paint

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import httpx
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.settings import Settings
+from ehr_gateway.accounts.accounts import Account, add_account
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.store.store import Store
@@ -71,11 +72,24 @@ def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterato
 
 
 @contextmanager
-def demonstration(folder: Path, resources: Iterable[Resource], workers: int) -> Iterator[Server]:
-    """Serve resources, and the log-ins of the sample, with `ehr up`: gateway and portal."""
+def demonstration(
+    folder: Path,
+    resources: Iterable[Resource],
+    workers: int,
+    *,
+    accounts: Iterable[Account] = (),
+    password: str = "",
+) -> Iterator[Server]:
+    """Serve resources, and the log-ins of the sample, with `ehr up`: gateway and portal.
+
+    `accounts` are added to those of the sample, all with one password.
+    """
     settings = Settings(data=folder / "data", port=free_port())
     prepare_data_folder(settings)
     fill(settings, resources)
+    with closing(Store(gateway_settings(settings).database)) as store:
+        for account in accounts:
+            add_account(store, account, password)
     command = [
         *(sys.executable, "-m", "ehr_cli.main", "up", "--data", str(settings.data)),
         *("--port", str(settings.port), "--workers", str(workers)),
