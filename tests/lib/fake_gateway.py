@@ -14,6 +14,8 @@ from urllib.parse import parse_qs
 
 import httpx
 
+from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.record.rows import event_period
 from tests.lib.visits_of_events import group_into_visits, visit_parameters
 
 Resource = dict[str, Any]
@@ -232,6 +234,8 @@ class FakeGateway:
 
     def _search(self, kind: str, params: httpx.QueryParams) -> Resource:
         found = [r for (t, _), r in self.resources.items() if t == kind and _matches(r, params)]
+        if params.get("_sort", "").startswith("-") and "date" in params["_sort"].lower():
+            found.sort(key=lambda r: fhir_timestamp(event_period(r)[0]), reverse=True)
         start, count = int(params.get("_start", 0)), int(params.get("_count", 50))
         bundle: Resource = {
             "resourceType": "Bundle",
@@ -241,6 +245,8 @@ class FakeGateway:
             ],
             "link": [],
         }
+        if params.get("_total") == "accurate":
+            bundle["total"] = len(found)
         if "_include" in params:
             # Every resource of the types that the parameters can lead to.
             types = {
@@ -277,10 +283,17 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
     if any("." in name for name in params):
         # Chains are the real gateway's.
         return False
-    if "code" in params:
-        codings = resource.get("code", {}).get("coding", ())
-        codes = {f"{c.get('system', '')}|{c.get('code', '')}" for c in codings}
-        if codes.isdisjoint(params["code"].split(",")):
+    codings = resource.get("code", {}).get("coding", ())
+    codes = {f"{c.get('system', '')}|{c.get('code', '')}" for c in codings}
+    if "code" in params and codes.isdisjoint(params["code"].split(",")):
+        return False
+    if "code:not" in params and not codes.isdisjoint(params["code:not"].split(",")):
+        return False
+    state = {c.get("code") for c in resource.get("clinicalStatus", {}).get("coding", ())}
+    if not state.isdisjoint(params.get("clinical-status:not", "").split(",")):
+        return False
+    if "lifecycle-status" in params:
+        if resource.get("lifecycleStatus") not in params["lifecycle-status"].split(","):
             return False
     if "category:missing" in params and resource.get("category"):
         return False
@@ -290,11 +303,12 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
         seen |= {e.get("actor", {}).get("reference") for e in resource.get("participant", ())}
         if f"Patient/{params['patient']}" not in {about.get("reference"), *seen}:
             return False
-    if "category" in params:
-        kinds = resource.get("category", ())
-        codes = {c["code"] for k in kinds for c in k.get("coding", ())}
-        if codes.isdisjoint(params["category"].split(",")):
-            return False
+    kinds = [kind for kind in resource.get("category", ()) if isinstance(kind, dict)]
+    categories = {c["code"] for kind in kinds for c in kind.get("coding", ())}
+    if "category" in params and categories.isdisjoint(params["category"].split(",")):
+        return False
+    if not categories.isdisjoint(params.get("category:not", "").split(",")):
+        return False
     if "identifier" in params:
         system, _, value = params["identifier"].rpartition("|")
         return any(

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.appointments import build_appointments
-from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE, fetch_providers
+from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
 from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
@@ -25,7 +25,7 @@ async def show_appointments(request: PatientRequest) -> Response:
     }
     found, providers = await asyncio.gather(
         request.gateway.search_all("Appointment", params, limit=MAX_SECTION_ROWS),
-        fetch_providers(request.gateway),
+        request.load_providers(),
     )
     coming, past = build_appointments(found.matches, found.included, request.language, request.now)
     return request.render(

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.care_plans import build_care_plans
-from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE, fetch_providers
+from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
 from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
@@ -27,7 +27,7 @@ async def show_care_plans(request: PatientRequest) -> Response:
     plans, goals, providers = await asyncio.gather(
         request.gateway.search_all("CarePlan", of_plans, limit=MAX_SECTION_ROWS),
         request.gateway.search_all("Goal", of_goals, limit=MAX_SECTION_ROWS),
-        fetch_providers(request.gateway),
+        request.load_providers(),
     )
     built, other_goals = build_care_plans(
         plans.matches, goals.matches, plans.included, request.language, request.now

@@ -28,7 +28,6 @@ from ehr_portal.record.medicine_texts import finding_sentence
 from ehr_portal.record.new_entries import WRITTEN_TYPES
 from ehr_portal.record.news2 import ACVPU_TEXTS, PARAMETER_TITLES, RISK_TEXTS
 from ehr_portal.record.overview import fetch_overview
-from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.rows import RecordRow
 from ehr_portal.record.sections import DOMAIN_TITLES, SECTIONS
 from ehr_portal.record.trend_words import earlier_value, latest_change
@@ -50,7 +49,7 @@ async def show_record(request: ClinicianRequest, patient: str) -> Response:
     """Show on one screen what matters of a patient's record; where nothing is visible, say so."""
     overview, providers, withheld_marker, held_results = await asyncio.gather(
         fetch_overview(request.gateway, patient, request.language, request.now),
-        fetch_providers(request.gateway),
+        request.load_providers(),
         fetch_withheld_marker(request.gateway, patient),
         fetch_held_results(request.gateway, patient),
     )
@@ -125,7 +124,7 @@ async def show_item(
     """Show one item of the record, and whether the clinician may hold it back or mark it."""
     item, providers, held_results = await asyncio.gather(
         fetch_item(request, resource_type, resource_id, patient, f"/patients/{patient}"),
-        fetch_providers(request.gateway),
+        request.load_providers(),
         fetch_held_results(request.gateway, patient),
     )
     reference = f"{resource_type}/{resource_id}"
@@ -162,7 +161,7 @@ async def show_section(
     request: ClinicianRequest,
     patient: str,
     key: str,
-    start: Annotated[int, Query(ge=0, alias="from")] = 0,
+    older: Annotated[str, Query()] = "",
 ) -> Response:
     """Show one section."""
-    return await render_section(request, patient, key, f"/patients/{patient}", start)
+    return await render_section(request, patient, key, f"/patients/{patient}", older)

@@ -15,7 +15,7 @@ from ehr_portal.record.comparison import (
     choose_trends,
     compare_trends,
 )
-from ehr_portal.record.record import SearchesOfOnePage, build_section, fetch_providers
+from ehr_portal.record.record import SearchesOfOnePage, build_section
 from ehr_portal.record.sections import SECTION_BY_KEY
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -40,7 +40,7 @@ async def show_comparison(
             )
         ),
         fetch_head(searches, request, base),
-        fetch_providers(request.gateway),
+        request.load_providers(),
     )
     if person is None and not any(content.size for content in contents):
         return request.render("nothing_shared.html", status=404, patient=patient)

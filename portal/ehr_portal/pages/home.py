@@ -13,7 +13,6 @@ from ehr_portal.i18n import N_
 from ehr_portal.pages.home_tiles import MAX_LINES, fetch_home, fetch_new_entries
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.dosage import dosage_lines
-from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.rows import RecordRow
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import PatientRequest
@@ -44,7 +43,7 @@ async def show_home(request: PatientRequest) -> Response:
 async def show_new_entries(request: PatientRequest) -> Response:
     """Show what entered the record since the last visit."""
     new, providers = await asyncio.gather(
-        fetch_new_entries(request, _MAX_NEW), fetch_providers(request.gateway)
+        fetch_new_entries(request, _MAX_NEW), request.load_providers()
     )
     return request.render(
         "new_entries.html", **record_template_values(request, "/record", providers), new=new

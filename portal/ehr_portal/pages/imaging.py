@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.imaging import IMAGING_CATEGORIES, build_examinations
-from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE, fetch_providers
+from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
 from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
@@ -29,7 +29,7 @@ async def show_examinations(request: PatientRequest) -> Response:
     reports, studies, providers = await asyncio.gather(
         request.gateway.search_all("DiagnosticReport", of_reports, limit=MAX_SECTION_ROWS),
         request.gateway.search_all("ImagingStudy", of_studies, limit=MAX_SECTION_ROWS),
-        fetch_providers(request.gateway),
+        request.load_providers(),
     )
     return request.render(
         "imaging.html",

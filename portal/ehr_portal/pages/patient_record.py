@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
-from ehr_portal.gateway.operations import fetch_held_results
 from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import (
     fetch_item,
@@ -17,7 +16,7 @@ from ehr_portal.pages.record_views import (
     render_section,
     send_attachment,
 )
-from ehr_portal.record.record import fetch_consents, fetch_providers
+from ehr_portal.record.record import fetch_consents
 from ehr_portal.sharing.restrictions import active_restrictions
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import PatientRequest
@@ -33,8 +32,7 @@ NAVIGATION = (
 @router.get("/record")
 async def show_record(request: PatientRequest) -> Response:
     """Show the whole record."""
-    held_results = await fetch_held_results(request.gateway, request.patient)
-    return await render_record(request, request.patient, "/record", held_results=held_results)
+    return await render_record(request, request.patient, "/record")
 
 
 @router.get("/record/item/{resource_type}/{resource_id}")
@@ -42,7 +40,7 @@ async def show_item(request: PatientRequest, resource_type: str, resource_id: st
     """Show one item of the record and who may see it."""
     item, providers, consents = await asyncio.gather(
         fetch_item(request, resource_type, resource_id, request.patient, "/record"),
-        fetch_providers(request.gateway),
+        request.load_providers(),
         fetch_consents(request.gateway, request.patient),
     )
     reference = f"{resource_type}/{resource_id}"
@@ -74,10 +72,12 @@ async def show_attachment(
 
 @router.get("/record/{key}")
 async def show_section(
-    request: PatientRequest, key: str, start: Annotated[int, Query(ge=0, alias="from")] = 0
+    request: PatientRequest,
+    key: str,
+    older: Annotated[str, Query()] = "",
 ) -> Response:
     """Show one section."""
-    return await render_section(request, request.patient, key, "/record", start)
+    return await render_section(request, request.patient, key, "/record", older)
 
 
 def _can_restrict(user: User) -> bool:

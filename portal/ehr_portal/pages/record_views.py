@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from ehr_portal.gateway.operations import (
     MultiPartParameter,
     WithheldMarker,
     fetch_corrections,
+    fetch_held_results,
     fetch_withheld_marker,
 )
 from ehr_portal.i18n import N_
@@ -39,14 +40,14 @@ from ehr_portal.record.linked_records import fetch_linked_records, fetch_related
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
     SearchesOfOnePage,
-    SectionContent,
     add_scale_decisions,
     build_section,
-    fetch_providers,
     fetch_record,
     usual_ranges,
 )
 from ehr_portal.record.rows import RecordRow, build_row
+from ehr_portal.record.section_content import SectionContent
+from ehr_portal.record.section_pages import OlderPage, fetch_section_page, parse_older_page
 from ehr_portal.record.sections import (
     DOMAIN_TITLES,
     FURTHER_SECTIONS,
@@ -55,9 +56,6 @@ from ehr_portal.record.sections import (
 )
 from ehr_portal.record.trends import Trend
 from ehr_portal.web.request import PortalRequest
-
-# Rows of a section on one page. Chosen: a long page is easier to search than many short ones.
-ROWS_PER_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -94,20 +92,15 @@ class Item:
     statements: tuple[MultiPartParameter, ...] = ()
 
 
-async def render_record(
-    request: PortalRequest,
-    patient: str,
-    base: str,
-    *,
-    held_results: Sequence[MultiPartParameter] = (),
-) -> Response:
+async def render_record(request: PortalRequest, patient: str, base: str) -> Response:
     """Render a patient's own record; where nothing is visible, one neutral sentence.
 
     `base` is the path of the record's pages.
     """
-    record, providers = await asyncio.gather(
+    record, providers, held_results = await asyncio.gather(
         fetch_record(request.gateway, patient, request.language, request.now),
-        fetch_providers(request.gateway),
+        request.load_providers(),
+        fetch_held_results(request.gateway, patient),
     )
     if record.is_empty:
         return request.render("nothing_shared.html", status=404, patient=patient)
@@ -123,17 +116,23 @@ async def render_record(
 
 
 async def render_section(
-    request: PortalRequest, patient: str, key: str, base: str, start: int
+    request: PortalRequest, patient: str, key: str, base: str, older: str
 ) -> Response:
-    """Render one section with its rows from `start` on."""
+    """Render a page of one section: the newest, or what the handle of the page before stands for.
+
+    No date of a record stands in an address.
+    """
     if key not in SECTION_BY_KEY:
         raise NotFound("There is no such section.")
+    path = f"{base}/{key}"
+    here = _resolve_older(request, path, older)
     searches = SearchesOfOnePage(request.gateway, patient)
-    content, providers, person = await asyncio.gather(
-        build_section(searches, SECTION_BY_KEY[key], request.language, request.now),
-        fetch_providers(request.gateway),
+    page, providers, person = await asyncio.gather(
+        fetch_section_page(searches, SECTION_BY_KEY[key], request.language, request.now, here),
+        request.load_providers(),
         fetch_head(searches, request, base),
     )
+    content = page.content
     if person is None and not content.size:
         return request.render("nothing_shared.html", status=404, patient=patient)
     return request.render(
@@ -142,9 +141,17 @@ async def render_section(
         content=content,
         person=person,
         withheld_marker=person.withheld_marker if person else WithheldMarker(),
-        start=start,
-        rows_per_page=ROWS_PER_PAGE,
+        is_first_page=here is None,
+        path=path,
+        older=request.session.issue_handle(f"{path} {page.older}") if page.older else "",
     )
+
+
+def _resolve_older(request: PortalRequest, path: str, handle: str) -> OlderPage | None:
+    """Return where the older records are that a handle of this path stands for, if it is one."""
+    value = request.session.resolve_handle(handle) or ""
+    place, _, older = value.partition(" ")
+    return parse_older_page(older) if place == path else None
 
 
 async def fetch_item(

@@ -14,7 +14,7 @@ from ehr_portal.gateway.client import SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.providers import Provider
-from ehr_portal.record.record import fetch_providers, none_if_forbidden
+from ehr_portal.record.record import none_if_forbidden
 from ehr_portal.record.record_search import (
     RecordSearch,
     build_searches,
@@ -53,7 +53,7 @@ async def show_search(request: PatientRequest, words: Annotated[str, Query()] = 
     if not wanted:
         return _render(request, typed or "", None, {}, has_more=False)
     (found, has_more), providers = await asyncio.gather(
-        _search(request, build_searches(wanted)), fetch_providers(request.gateway)
+        _search(request, build_searches(wanted)), request.load_providers()
     )
     return _render(request, typed or "", _group(request, found), providers, has_more=has_more)
 

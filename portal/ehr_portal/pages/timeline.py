@@ -11,7 +11,6 @@ from fastapi.responses import Response
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.operations import fetch_withheld_marker
 from ehr_portal.pages.record_views import fetch_page_head, record_template_values
-from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.timeline import (
     OLDEST_YEAR,
     TimelineFilter,
@@ -57,7 +56,7 @@ async def render_timeline(
             request.gateway, patient, request.language, request.now, wanted, older_than or ""
         ),
         fetch_page_head(request, patient, base),
-        fetch_providers(request.gateway),
+        request.load_providers(),
     )
     withheld_marker = person.withheld_marker if person else None
     if base != "/record" and person is None:

@@ -22,7 +22,6 @@ from ehr_portal.record.record import (
     MAX_SECTION_ROWS,
     PAGE_SIZE,
     add_scale_decisions,
-    fetch_providers,
 )
 from ehr_portal.record.trends import group_into_trends
 from ehr_portal.record.usual_ranges import UsualRanges
@@ -84,7 +83,7 @@ async def _render_trend(
     found, person, providers = await asyncio.gather(
         request.gateway.search_all("Observation", params, limit=MAX_SECTION_ROWS),
         fetch_page_head(request, patient, base),
-        fetch_providers(request.gateway),
+        request.load_providers(),
     )
     usual = UsualRanges(person.birth_date) if person and person.birth_date else None
     usual = await add_scale_decisions(request.gateway, patient, usual, [observation])

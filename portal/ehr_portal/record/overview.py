@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ehr_portal.gateway.client import GatewayClient, Resource
-from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.display import NO_TEXT, Phrase, Text
 from ehr_portal.record.medicine_rules import MedicineCheck, check_medicines
 from ehr_portal.record.news2_observations import (
@@ -22,25 +21,18 @@ from ehr_portal.record.news2_observations import (
     list_scale_decisions,
 )
 from ehr_portal.record.record import (
+    NewestResults,
     SearchesOfOnePage,
-    SectionContent,
     build_section,
+    fetch_newest_results,
     usual_ranges,
 )
 from ehr_portal.record.risk_scores import RiskScore, current_risk_scores
-from ehr_portal.record.sections import SECTION_BY_KEY, Search, Section
-from ehr_portal.record.trends import RECENT_CRITICAL, group_into_trends
+from ehr_portal.record.section_content import SectionContent
+from ehr_portal.record.sections import MEDICINES_IN_USE, SECTION_BY_KEY, Search, Section
 
-# Results that are read to find the newest of each test. Chosen: some days of an intensive ward's
-# blood tests and rounds.
-_RESULTS_READ = 60
-# Further pages are read until RECENT_CRITICAL is covered, up to so many results. Chosen.
-_MAX_RESULTS_READ = 600
 _VISITS_READ = 8
 _DOCUMENTS_READ = 6
-# The states in which an order or statement may be in effect.
-_IN_USE = "active,on-hold,unknown"
-_STATED_IN_USE = "active,on-hold,unknown,intended"
 
 
 def _with_searches(key: str, *searches: Search, preview_size: int | None) -> Section:
@@ -51,15 +43,12 @@ def _with_searches(key: str, *searches: Search, preview_size: int | None) -> Sec
 
 ALERTS = SECTION_BY_KEY["alerts"]
 ALLERGIES = SECTION_BY_KEY["allergies"]
-PROBLEMS = replace(SECTION_BY_KEY["problems"], preview_size=9)
+PROBLEMS = replace(SECTION_BY_KEY["problems"].first_page, preview_size=9)
 MEDICINES = _with_searches(
     "medicines",
-    # A second order of the same medicine is a line of its own: it may be a mistake.
-    Search("MedicationRequest", {"status": _IN_USE, "_include": "MedicationRequest:medication"}),
-    Search(
-        "MedicationStatement",
-        {"status": _STATED_IN_USE, "_include": "MedicationStatement:medication"},
-    ),
+    # All of them, for the check. A second order of the same medicine is a line of its own: it may
+    # be a mistake.
+    *(Search(search.resource_type, search.params) for search in MEDICINES_IN_USE),
     preview_size=9,
 )
 VITALS = replace(SECTION_BY_KEY["measurements"], preview_size=9)
@@ -140,24 +129,14 @@ async def fetch_overview(
     alerts, allergies, medicines, problems, visits, reports, documents = sections
     laboratory, vital_signs, context = observations
     news2 = assess_news2(
-        [*vital_signs.matches, *context.matches],
+        [*vital_signs.matches, *context],
         str((patient_resource or {}).get("birthDate", "")),
         now,
         [row.resource for row in problems.current],
     )
     usual = usual_ranges(patient_resource)
     if usual is not None:
-        usual = replace(usual, scale_decisions=list_scale_decisions(context.matches))
-
-    def content_of(section: Section, found: _Observations) -> SectionContent:
-        return SectionContent(
-            section,
-            trends=tuple(group_into_trends(found.matches, language, now, usual)),
-            is_unavailable=found.is_unavailable,
-            is_incomplete=found.is_incomplete,
-            total=found.total,
-            now=now,
-        )
+        usual = replace(usual, scale_decisions=list_scale_decisions(context))
 
     return Overview(
         patient=patient_resource,
@@ -166,8 +145,8 @@ async def fetch_overview(
         problems=problems,
         medicines=medicines,
         medicine_check=await _check_orders(searches, allergies, now),
-        vitals=content_of(VITALS, vital_signs),
-        results=content_of(RESULTS, laboratory),
+        vitals=vital_signs.content(VITALS, language, now, usual),
+        results=laboratory.content(RESULTS, language, now, usual),
         news2=news2,
         visits=visits,
         reports=reports,
@@ -176,53 +155,16 @@ async def fetch_overview(
     )
 
 
-@dataclass(frozen=True)
-class _Observations:
-    """Observations of one search."""
-
-    matches: Sequence[Resource]
-    is_unavailable: bool = False
-    total: int | None = None
-    is_incomplete: bool = False
-
-
 async def _fetch_observations(
     searches: SearchesOfOnePage, now: datetime
-) -> tuple[_Observations, _Observations, _Observations]:
+) -> tuple[NewestResults, NewestResults, Sequence[Resource]]:
     """Return laboratory results, vital signs, and what NEWS2 has to know besides."""
     laboratory, vital_signs, context = await asyncio.gather(
-        _fetch_newest(searches, {"category": "laboratory"}, now),
-        _fetch_newest(searches, {"category": "vital-signs"}, now),
+        fetch_newest_results(searches, {"category": "laboratory"}, now),
+        fetch_newest_results(searches, {"category": "vital-signs"}, now),
         searches.results(Search("Observation", {"code": CONTEXT_CODES}, newest=10)),
     )
-    return laboratory, vital_signs, _Observations(context.matches if context else ())
-
-
-async def _fetch_newest(
-    searches: SearchesOfOnePage, params: dict[str, str], now: datetime
-) -> _Observations:
-    """Return the newest results, at least those among which a critical one stands first."""
-    found = await searches.results(
-        Search("Observation", params, newest=_RESULTS_READ, has_total=True)
-    )
-    if found is None:
-        return _Observations((), is_unavailable=True)
-    recent = (now - RECENT_CRITICAL).timestamp()
-    is_cut = found.next_link is not None and _oldest(found.matches) > recent
-    if is_cut:
-        more = await searches.results(Search("Observation", params, newest=_MAX_RESULTS_READ))
-        # The first search has counted.
-        found = replace(more, total=found.total) if more else found
-    return _Observations(
-        found.matches,
-        total=found.total,
-        is_incomplete=found.next_link is not None and _oldest(found.matches) > recent,
-    )
-
-
-def _oldest(observations: Sequence[Resource]) -> float:
-    times = [fhir_timestamp(str(o.get("effectiveDateTime", ""))) for o in observations]
-    return min((time for time in times if time), default=0.0)
+    return laboratory, vital_signs, context.matches if context else ()
 
 
 async def _check_orders(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -20,121 +19,23 @@ from ehr_portal.record.news2_observations import (
 )
 from ehr_portal.record.providers import Provider, parse_provider
 from ehr_portal.record.rows import RecordRow, build_row
+from ehr_portal.record.section_content import SectionContent
 from ehr_portal.record.sections import FIRST_PAGE, LEFT_COLUMN, Search, Section
-from ehr_portal.record.trends import Trend, group_into_trends
+from ehr_portal.record.timeline_sources import newest_first
+from ehr_portal.record.trends import RECENT_CRITICAL, group_into_trends
 from ehr_portal.record.usual_ranges import SATURATION_CODES, UsualRanges
 
 # A long life has thousands of results; past this the oldest are left out. Chosen: four pages of
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
 MAX_SECTION_ROWS = 2000
 PAGE_SIZE = "500"
-# Rows of the past on the first page. Chosen: enough to say that there is a past.
-MAX_PAST_ROWS = 3
+# Results that are read to find the newest of each test. Chosen: some days of an intensive ward's
+# blood tests and rounds.
+_RESULTS_READ = 60
+# Further ones are read until RECENT_CRITICAL is covered, up to so many results. Chosen.
+_MAX_RESULTS_READ = 600
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class SectionContent:
-    """One section with what was found in it: rows, newest first, or else trends."""
-
-    section: Section
-    rows: tuple[RecordRow, ...] = ()
-    trends: tuple[Trend, ...] = ()
-    # Statements such as "no known allergies", apart from what is known.
-    none_known: tuple[RecordRow, ...] = ()
-    # The reader's token does not cover these records: nobody can say whether there are any.
-    is_unavailable: bool = False
-    # There are more than were fetched.
-    is_incomplete: bool = False
-    # How many there are in all, of a section of which only the newest are fetched.
-    total: int | None = None
-    now: datetime | None = None
-
-    @property
-    def current(self) -> tuple[RecordRow, ...]:
-        """Return what holds now, of a section that tells that apart; else all."""
-        if not self.section.splits_past:
-            return self.rows
-        return tuple(row for row in self.rows if row.is_current)
-
-    @property
-    def past(self) -> tuple[RecordRow, ...]:
-        """Return what holds no longer, of a section that tells that apart."""
-        if not self.section.splits_past:
-            return ()
-        return tuple(row for row in self.rows if not row.is_current)
-
-    @property
-    def preview(self) -> list[tuple[RecordRow, int]]:
-        """Return the first page's rows, each with how many rows have its title."""
-        return self._first_rows(self.current, self.section.preview_size)
-
-    @property
-    def past_preview(self) -> list[tuple[RecordRow, int]]:
-        """Return what the first page shows of the past, after all that holds now."""
-        size = self.section.preview_size
-        if size is not None:
-            size = min(MAX_PAST_ROWS, max(0, size - len(self.preview)))
-        return self._first_rows(self.past, size)
-
-    @property
-    def trend_preview(self) -> tuple[Trend, ...]:
-        """Return the first page's trends; what is critical now is never cut."""
-        critical = sum(trend.is_critical_now(self.now) for trend in self.trends)
-        size = self.section.preview_size
-        return self.trends if size is None else self.trends[: max(size, critical)]
-
-    @property
-    def size(self) -> int:
-        """Return how many lines the section has in all."""
-        return len(self.trends) if self.section.has_trends else len(self.rows)
-
-    @property
-    def whole_size(self) -> int:
-        """Return how many there are, also of those that were not fetched."""
-        return self.size if self.total is None else self.total
-
-    @property
-    def has_older_results(self) -> bool:
-        """Return whether there are more results than its trends are made of."""
-        return self.whole_size > sum(len(trend.points) for trend in self.trends)
-
-    @property
-    def is_cut(self) -> bool:
-        """Return whether the first page shows less than there is."""
-        shown = len(self.preview) + len(self.past_preview)
-        return bool(self.size and self.section.has_trends) or self.size > shown
-
-    @property
-    def is_contradicted(self) -> bool:
-        """Return whether somebody stated that there is none, and there is."""
-        return bool(self.none_known and self.current)
-
-    def is_withheld(self, domains: Sequence[str]) -> bool:
-        """Return whether something of the withheld data domains would stand here."""
-        return not set(domains).isdisjoint(self.section.domains)
-
-    def _first_rows(
-        self, rows: tuple[RecordRow, ...], size: int | None
-    ) -> list[tuple[RecordRow, int]]:
-        if not self.section.groups_titles:
-            return [(row, 1) for row in rows[:size]]
-        kinds = [self._kind_of(row) for row in rows]
-        counts = Counter(kinds)
-        newest = {kind: row for kind, row in zip(reversed(kinds), reversed(rows), strict=True)}
-        first = [
-            (row, counts[kind])
-            for kind, row in zip(kinds, rows, strict=True)
-            if newest[kind] is row
-        ]
-        return first[:size]
-
-    def _kind_of(self, row: RecordRow) -> str:
-        """Return what rows have to share to be one line: of what holds now, all that they say."""
-        if self.section.splits_past and row.is_current:
-            return "|".join(str(text) for text in (row.title, *row.details))
-        return str(row.title)
 
 
 @dataclass(frozen=True)
@@ -195,12 +96,23 @@ class SearchesOfOnePage:
             self._tasks[key] = asyncio.create_task(self._search(search))
         return await self._tasks[key]
 
+    async def fetch_page(self, link: str) -> SearchResults:
+        """Return the page that a next link of an earlier search leads to."""
+        return await self._gateway.fetch_page(link)
+
+    def use_page(self, search: Search, link: str) -> None:
+        """Let a search find the page that a next link leads to; without a link, nothing."""
+        page = none_if_forbidden(self._gateway.fetch_page(link) if link else _find_nothing())
+        self._tasks[repr(search)] = asyncio.create_task(page)
+
     async def _search(self, search: Search) -> SearchResults | None:
         params = {search.patient_param: self._patient, "_count": PAGE_SIZE, **search.params}
         limit = MAX_SECTION_ROWS
         if search.newest is not None:
             limit = search.newest
-            params |= {"_count": str(limit), "_sort": "-date"}
+            params["_count"] = str(limit)
+            if order := newest_first(search.resource_type):
+                params["_sort"] = order
         if search.has_total:
             params["_total"] = "accurate"
         return await none_if_forbidden(
@@ -208,15 +120,24 @@ class SearchesOfOnePage:
         )
 
 
+async def _find_nothing() -> SearchResults:
+    return SearchResults((), {}, None, None)
+
+
 async def fetch_record(
     gateway: GatewayClient, patient: str, language: str, now: datetime | None = None
 ) -> Record:
-    """Fetch every section of a patient's record."""
+    """Fetch what the first page shows of a patient's record."""
     searches = SearchesOfOnePage(gateway, patient)
     patient_resource, sections = await asyncio.gather(
         searches.patient(),
         asyncio.gather(
-            *(build_section(searches, section, language, now) for section in FIRST_PAGE)
+            *(
+                (build_newest_trends if section.has_trends else build_section)(
+                    searches, section, language, now
+                )
+                for section in FIRST_PAGE
+            )
         ),
     )
     return Record(patient_resource, tuple(sections))
@@ -245,21 +166,35 @@ def _measures_saturation(observation: Resource) -> bool:
 
 
 async def build_section(
-    searches: SearchesOfOnePage, section: Section, language: str, now: datetime | None
+    searches: SearchesOfOnePage,
+    section: Section,
+    language: str,
+    now: datetime | None,
+    *,
+    is_older: bool = False,
 ) -> SectionContent:
-    """Return one section with what the page's searches find of it."""
+    """Return one section with what the page's searches find of it.
+
+    `is_older`: a page that follows another, on which what holds now stood.
+    """
     answers = await asyncio.gather(*(searches.results(search) for search in section.searches))
     found = [results for results in answers if results is not None]
     # By type and id: one resource may be found by two searches.
     matches = {(r["resourceType"], r["id"]): r for results in found for r in results.matches}
+    of_now = [
+        results
+        for search, results in zip(section.searches, answers, strict=True)
+        if search.is_of_now
+    ]
     content = SectionContent(
         section,
         is_unavailable=len(found) < len(answers),
+        has_all_current=bool(of_now)
+        and all(results is not None and results.next_link is None for results in of_now),
         is_incomplete=any(
             results is not None and results.next_link and search.newest is None
             for search, results in zip(section.searches, answers, strict=True)
         ),
-        total=sum(results.total or 0 for results in found) if _has_total(section) else None,
         now=now,
     )
     if section.has_trends:
@@ -270,19 +205,94 @@ async def build_section(
     rows = [build_row(resource, included, language, now) for resource in matches.values()]
     if section.social is not None:
         rows = [row for row in rows if row.is_social is section.social]
-    if section.social:
+    if is_older:
+        rows = [row for row in rows if not row.is_current]
+    elif section.social:
         rows = _newest_findings_hold(rows)
     none_known = [row for row in rows if row.is_none_known]
     others = [row for row in rows if not row.is_none_known] if none_known else rows
+    total = _count_all(section.searches, answers)
     return replace(
         content,
         rows=tuple(sort_rows(others)),
+        total=None if total is None else total - len(none_known),
         none_known=tuple(row for row in none_known if not row.is_in_error),
     )
 
 
-def _has_total(section: Section) -> bool:
-    return any(search.has_total for search in section.searches)
+async def build_newest_trends(
+    searches: SearchesOfOnePage, section: Section, language: str, now: datetime | None
+) -> SectionContent:
+    """Return a section of trends with its newest results, among which is each critical one."""
+    (search,) = section.searches
+    found = await fetch_newest_results(searches, search.params, now)
+    usual = await searches.usual_ranges(found.matches)
+    return found.content(section, language, now, usual)
+
+
+@dataclass(frozen=True)
+class NewestResults:
+    """The newest Observations of a search."""
+
+    matches: Sequence[Resource]
+    is_unavailable: bool = False
+    total: int | None = None
+    is_incomplete: bool = False
+    # Where the gateway has older ones.
+    next_link: str | None = None
+
+    def content(
+        self, section: Section, language: str, now: datetime | None, usual: UsualRanges | None
+    ) -> SectionContent:
+        """Return the section with the trends of the results."""
+        return SectionContent(
+            section,
+            trends=tuple(group_into_trends(self.matches, language, now, usual)),
+            is_unavailable=self.is_unavailable,
+            is_incomplete=self.is_incomplete,
+            total=self.total,
+            now=now,
+        )
+
+
+async def fetch_newest_results(
+    searches: SearchesOfOnePage,
+    params: Mapping[str, str],
+    now: datetime | None,
+    number: int = _RESULTS_READ,
+) -> NewestResults:
+    """Return the newest results, at least those among which a critical one stands first."""
+    found = await searches.results(Search("Observation", params, newest=number, has_total=True))
+    if found is None:
+        return NewestResults((), is_unavailable=True)
+    recent = (now - RECENT_CRITICAL).timestamp() if now else 0.0
+    is_cut = found.next_link is not None and _oldest(found.matches) > recent
+    if is_cut and now is not None:
+        more = await searches.results(Search("Observation", params, newest=_MAX_RESULTS_READ))
+        # The first search has counted.
+        found = replace(more, total=found.total) if more else found
+    return NewestResults(
+        found.matches,
+        total=found.total,
+        is_incomplete=found.next_link is not None and _oldest(found.matches) > recent,
+        next_link=found.next_link,
+    )
+
+
+def _oldest(observations: Sequence[Resource]) -> float:
+    times = [fhir_timestamp(str(o.get("effectiveDateTime", ""))) for o in observations]
+    return min((time for time in times if time), default=0.0)
+
+
+def _count_all(searches: Sequence[Search], answers: Sequence[SearchResults | None]) -> int | None:
+    """Return how many records the counting searches have in all; None where that is not known."""
+    totals = [
+        results.total
+        for search, results in zip(searches, answers, strict=True)
+        if search.has_total and results is not None
+    ]
+    known = [total for total in totals if total is not None]
+    return sum(known) if known and len(known) == len(totals) else None
 
 
 def _newest_findings_hold(rows: Iterable[RecordRow]) -> list[RecordRow]:

@@ -1,14 +1,24 @@
 """The sections of a record: the one list of what a record page shows, and in what order.
 
 A section is one FHIR search or a few; `title` and `empty_text` are translated where they are shown.
+Pages show a part of a section and ask for no more: the newest records, and what holds now among the
+older ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ehr_portal.i18n import N_
+from ehr_portal.record.special_codes import SOCIAL_CATEGORIES, list_social_codes
+
+# Records that the first page reads of a section. Chosen: twice what it shows of the longest, as
+# several may have the same title and are one line.
+_PREVIEW_READ = 12
+# Of what holds now. Chosen: more medicines or problems at one time are rare, and then the newest
+# are read.
+_CURRENT_READ = 100
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Search:
     newest: int | None = None
     # Whether the page says how many there are in all, beside the newest.
     has_total: bool = False
+    # Whether it finds all of a section that holds now.
+    is_of_now: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,9 +64,52 @@ class Section:
     is_optional: bool = False
     # Has a page of its own and only a link on the record's first page, which fetches nothing of it.
     is_further: bool = False
+    # What holds now, however old it is: it stands before the newest records.
+    current_searches: tuple[Search, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether every page shows all of the section."""
+        return self.preview_size is None
+
+    @property
+    def first_page(self) -> Section:
+        """Return the section as the record's first page fetches it: the newest, and how many."""
+        return self.newest(_PREVIEW_READ, has_total=True)
+
+    def newest(self, number: int, *, has_total: bool = False) -> Section:
+        """Return the section with searches for so many newest records and for what holds now."""
+        if self.is_whole or self.has_trends:
+            return self
+        searches = (replace(search, newest=number, has_total=has_total) for search in self.searches)
+        return replace(self, searches=(*searches, *self.current_searches))
 
 
-_CONDITIONS = Search("Condition")
+def _of_now(resource_type: str, **params: str) -> Search:
+    """Return the search for what holds now, however old it is."""
+    return Search(resource_type, params, newest=_CURRENT_READ, is_of_now=True)
+
+
+# As `RecordRow.is_social` tells circumstances of life from illnesses, in the words of a search:
+# by category, or else by code.
+_SOCIAL_CATEGORY = ",".join(sorted(SOCIAL_CATEGORIES))
+_SOCIAL_CODES = ",".join(list_social_codes())
+_ILLNESS = {"category:not": _SOCIAL_CATEGORY, "code:not": _SOCIAL_CODES}
+# Also a Condition whose state nobody noted.
+_CONDITIONS_NOW = _of_now("Condition", **{"clinical-status:not": "inactive,remission,resolved"})
+# The states in which an order or statement may be in effect.
+MEDICINES_IN_USE = (
+    _of_now(
+        "MedicationRequest",
+        status="active,on-hold,unknown",
+        _include="MedicationRequest:medication",
+    ),
+    _of_now(
+        "MedicationStatement",
+        status="active,on-hold,unknown,intended",
+        _include="MedicationStatement:medication",
+    ),
+)
 
 SECTIONS = (
     Section(
@@ -81,13 +136,14 @@ SECTIONS = (
     ),
     Section(
         "problems",
-        (_CONDITIONS,),
+        (Search("Condition", _ILLNESS),),
         ("diagnosis",),
         N_("Health problems"),
         N_("No health problems are recorded."),
         preview_size=6,
         splits_past=True,
         social=False,
+        current_searches=(_CONDITIONS_NOW,),
     ),
     Section(
         "medicines",
@@ -100,6 +156,7 @@ SECTIONS = (
         N_("No medicines are recorded."),
         preview_size=6,
         splits_past=True,
+        current_searches=MEDICINES_IN_USE,
     ),
     Section(
         "immunisations",
@@ -111,7 +168,11 @@ SECTIONS = (
     ),
     Section(
         "social",
-        (_CONDITIONS, Search("Observation", {"category": "social-history"})),
+        (
+            Search("Condition", {"category": _SOCIAL_CATEGORY}),
+            Search("Condition", {"category:not": _SOCIAL_CATEGORY, "code": _SOCIAL_CODES}),
+            Search("Observation", {"category": "social-history"}),
+        ),
         ("observation", "diagnosis"),
         N_("Life and surroundings"),
         N_("Nothing about life and surroundings is recorded."),
@@ -119,6 +180,7 @@ SECTIONS = (
         splits_past=True,
         social=True,
         is_optional=True,
+        current_searches=(_CONDITIONS_NOW,),
     ),
     Section(
         "results",
@@ -148,6 +210,8 @@ SECTIONS = (
         groups_titles=False,
         splits_past=True,
         is_optional=True,
+        # What is only proposed may have no date.
+        current_searches=(_of_now("Appointment", status="proposed,pending,waitlist"),),
     ),
     Section(
         "visits",
@@ -157,6 +221,7 @@ SECTIONS = (
         N_("No visits are recorded."),
         preview_size=4,
         groups_titles=False,
+        current_searches=(_of_now("Encounter", status="planned,arrived,in-progress"),),
     ),
     Section(
         "reports",
@@ -181,6 +246,7 @@ SECTIONS = (
         N_("Procedures"),
         N_("No procedures are recorded."),
         preview_size=3,
+        current_searches=(_of_now("Procedure", status="in-progress,on-hold"),),
     ),
     Section(
         "documents",
@@ -199,6 +265,10 @@ SECTIONS = (
         preview_size=3,
         splits_past=True,
         is_optional=True,
+        current_searches=(
+            _of_now("CarePlan", status="active,on-hold,unknown"),
+            _of_now("Goal", **{"lifecycle-status": "proposed,planned,accepted,active,on-hold"}),
+        ),
     ),
     Section(
         "referrals",
@@ -208,6 +278,7 @@ SECTIONS = (
         N_("No referrals are recorded."),
         splits_past=True,
         is_further=True,
+        current_searches=(_of_now("ServiceRequest", status="active,on-hold,unknown"),),
     ),
     Section(
         "family",
@@ -274,7 +345,7 @@ SECTIONS = (
 # On a wide screen what a clinician must know stands left; what happened, newest first, right.
 LEFT_COLUMN = ("alerts", "allergies", "problems", "medicines", "immunisations", "plans", "social")
 # Fetched for the record's first page.
-FIRST_PAGE = tuple(section for section in SECTIONS if not section.is_further)
+FIRST_PAGE = tuple(section.first_page for section in SECTIONS if not section.is_further)
 FURTHER_SECTIONS = tuple(section for section in SECTIONS if section.is_further)
 SECTION_BY_KEY = {section.key: section for section in SECTIONS}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ehr_portal.gateway.client import Resource
 
-_SOCIAL_CATEGORIES = frozenset({"social-history", "sdoh"})
+SOCIAL_CATEGORIES = frozenset({"social-history", "sdoh"})
 
 
 def states_none_or_unknown(concept: Resource) -> bool:
@@ -31,9 +31,18 @@ def is_social(resource: Resource) -> bool:
         if isinstance(category, dict)
         for coding in category.get("coding", ())
     }
-    return bool(categories & _SOCIAL_CATEGORIES) or _has_code(
+    return bool(categories & SOCIAL_CATEGORIES) or _has_code(
         resource.get("code", {}), _load_table("social")
     )
+
+
+def list_social_codes() -> list[str]:
+    """Return the codes of circumstances of life as a search names them: system and code.
+
+    >>> "http://snomed.info/sct|160903007" in list_social_codes()
+    True
+    """
+    return sorted("|".join(code) for code in _load_table("social"))
 
 
 def states_pregnancy(resource: Resource) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from ehr_portal.gateway.client import Resource
@@ -103,6 +104,18 @@ SOURCES = (
     TimelineSource("DetectedIssue", "more", "identified", "identified"),
     TimelineSource("List", "more", "date", "date"),
 )  # fmt: skip
+
+
+@cache
+def newest_first(resource_type: str) -> str:
+    """Return the `_sort` by which a type's newest records come first; empty if it has no date.
+
+    >>> newest_first("Condition")
+    '-onset-date,-recorded-date'
+    """
+    names = {s.date_param: None for s in SOURCES if s.resource_type == resource_type}
+    # What is on no timeline, a risk score, has the usual parameter.
+    return ",".join(f"-{name}" for name in names or ("date",) if name)
 
 
 def date_bounds(source: TimelineSource, resource: Resource) -> tuple[str, str]:

@@ -24,6 +24,8 @@ def template_environment(tag: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
+        # The files of an installation do not change under it: no look at each for each page.
+        auto_reload=False,
     )
     add_design(environment, "/static")
     localizer = localizer_for(tag)

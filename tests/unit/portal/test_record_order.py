@@ -252,7 +252,7 @@ def test_more_than_was_fetched_is_told(portal: PortalHouse) -> None:
 
     shown = section(portal.log_in("patient").get("/record").text, "procedures")
 
-    assert "There are more than are shown here." in shown
+    assert "See all 2600" in shown
 
 
 def none_known(house: PortalHouse) -> PortalHouse:
