@@ -22,7 +22,8 @@ class AccessLimits:
     code_minutes: int = 10
     # The longest time for which a result is kept from the patient.
     hold_days: int = 28
-    # The shortest reason that says something; Chinese says much in few characters.
+    # The shortest reason that says something, in Latin letters; of Chinese about a third as many
+    # characters say as much (`http/operation_parameters.py`).
     reason_length: int = 10
     # Requests for access of one person of one organisation in an hour, emergencies in a day.
     requests_an_hour: int = 20

@@ -5,9 +5,11 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import httpx
 import pytest
 
 from ehr_fhir.own_entries import OWN_ENTRY_KINDS, OwnEntryKind, build_own_entry
+from ehr_portal.record.own_entries import same_entry_criteria
 from tests.lib.gateway import House, must, observation, restriction
 from tests.spec.access.steps import carer
 
@@ -41,6 +43,29 @@ def test_a_patient_writes_corrects_and_takes_back_each_kind(
     # The program that sent it, and no organisation.
     assert taken_back["meta"]["source"] == "https://ehr-commons.hk/client/test"
     assert patient.delete(f"Observation/{stored['id']}").status_code == 403
+
+
+@each_kind
+def test_the_same_measurement_is_created_once(furnished: House, kind: OwnEntryKind) -> None:
+    patient = furnished.login("p.pat-1")
+
+    def send(measured: dict[str, Any]) -> Any:
+        criteria = str(httpx.QueryParams(same_entry_criteria(measured)))
+        return must(patient.post("Observation", measured, headers={"If-None-Exist": criteria}))
+
+    first = send(entry(kind))
+    again = send(entry(kind))
+    lower = build_own_entry(kind, "pat-1", [part.least + 20 for part in kind.parts][::-1], DAY)
+    if kind is PRESSURE:
+        lower["component"][0]["valueQuantity"]["value"] = 121
+    other, later = send(lower), send(entry(kind, effectiveDateTime="2026-11-21T08:01:00+08:00"))
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["id"] == first.json()["id"]
+    assert (other.status_code, later.status_code) == (201, 201)
+    # What was marked as a mistake is measured anew.
+    must(patient.put(first.json() | {"status": "entered-in-error"}))
+    assert send(entry(kind)).status_code == 201
 
 
 @each_kind

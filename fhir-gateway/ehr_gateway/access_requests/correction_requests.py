@@ -9,7 +9,7 @@ words are kept in the table of requests alone, never in an address, a log or a n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
@@ -46,6 +46,8 @@ ANSWER_MS = 40 * 86_400_000
 OUTCOMES = ("accepted", "refused")
 # Chosen: more than anybody asks for at once, and no flood for a hospital.
 _MOST_WAITING = 30
+# Of those that are accepted, the newest that are looked through for what is not done yet. Chosen.
+_MOST_ACCEPTED = 1000
 NO_REQUEST = "There is no such request."
 # Whose content its patient does not correct in this way.
 _OTHER_WAYS = {
@@ -194,8 +196,10 @@ def list_patient_corrections(
     requests = select_requests(
         connection, "kind = :kind AND patient = :patient", kind=CORRECTION_KIND, patient=patient
     )
-    # A carer does not learn by a request what is closed to them.
-    return _add_change_times(connection, _filter_visible(connection, access, requests))
+    return _add_change_times(
+        connection,
+        [request for request in requests if _is_shown_to_asker(connection, access, request)],
+    )
 
 
 def list_organization_corrections(
@@ -204,18 +208,36 @@ def list_organization_corrections(
     """Return the requests to a clinician's organisation, and to a steward all, newest first."""
     requester = access.requester
     if requester.role == "steward":
-        return _add_change_times(
-            connection, select_requests(connection, "kind = :kind", kind=CORRECTION_KIND)
-        )
+        return _select_worklist(connection, "kind = :kind", kind=CORRECTION_KIND)
     if requester.role != "clinician" or not requester.organization:
         raise Forbidden("Requests are for clinicians of the organisation asked, and for stewards.")
-    requests = select_requests(
+    corrections = _select_worklist(
         connection,
         "kind = :kind AND organization = :organization",
         kind=CORRECTION_KIND,
         organization=requester.organization,
     )
-    return _add_change_times(connection, _filter_visible(connection, access, requests))
+    return [found for found in corrections if _is_visible(connection, access, found.request)]
+
+
+def _select_worklist(
+    connection: Connection, condition: str, **values: object
+) -> list[CorrectionRequest]:
+    """Return what waits, what is accepted and not done, and the newest of all, newest first.
+
+    Of what waits those are never left out that are due first.
+    """
+    waiting = select_requests(
+        connection, f"{condition} AND state = 'requested'", order="oldest", **values
+    )
+    accepted = select_requests(
+        connection, f"{condition} AND state = 'accepted'", most=_MOST_ACCEPTED, **values
+    )
+    undone = [c for c in _add_change_times(connection, accepted) if c.changed_ms is None]
+    newest = select_requests(connection, condition, **values)
+    others = _add_change_times(connection, [*waiting, *newest])
+    by_id = {correction.request.id: correction for correction in (*undone, *others)}
+    return sorted(by_id.values(), key=lambda c: (c.request.asked_ms, c.request.id), reverse=True)
 
 
 def list_record_corrections(
@@ -269,10 +291,18 @@ def _add_change_times(
     return found
 
 
-def _filter_visible(
-    connection: Connection, access: Access, requests: Sequence[AccessRequest]
-) -> list[AccessRequest]:
-    return [request for request in requests if _is_visible(connection, access, request)]
+def _is_shown_to_asker(connection: Connection, access: Access, request: AccessRequest) -> bool:
+    """Say whether the patient, or who decides for them, sees a request and its answer.
+
+    Who asked sees it whatever became of the record: "this is not mine" is accepted by moving it to
+    somebody else. A carer does not learn by another's request what is closed to them.
+    """
+    requester = access.requester
+    return (
+        requester.role == "patient"
+        or request.person == requester.person
+        or _is_visible(connection, access, request)
+    )
 
 
 def _is_visible(connection: Connection, access: Access, request: AccessRequest) -> bool:

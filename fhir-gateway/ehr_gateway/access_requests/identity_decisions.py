@@ -40,12 +40,12 @@ class IdentityProposal:
 
 
 def list_proposals(connection: Connection, context: RequestContext) -> Sequence[IdentityProposal]:
-    """Return the proposals that wait for a decision, newest first."""
+    """Return the proposals that wait for a decision, newest first; of many the oldest ones."""
     _require_steward(context)
     requests = select_requests(
-        connection, "kind = :kind AND state = 'proposed'", kind=PROPOSAL_KIND
+        connection, "kind = :kind AND state = 'proposed'", order="oldest", kind=PROPOSAL_KIND
     )
-    return [_compare(connection, request) for request in requests]
+    return [_compare(connection, request) for request in reversed(requests)]
 
 
 def decide_proposal(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ehr_gateway.database import Connection, Row
 
 __all__ = [
     "AccessRequest",
+    "Order",
     "decide_request",
     "find_request",
     "insert_request",
@@ -19,6 +20,15 @@ __all__ = [
 ]
 
 _MAX_ROWS = 200
+Order = Literal["newest", "oldest", "emergencies", "open"]
+_ORDERS: Mapping[Order, str] = {
+    "newest": "asked_ms DESC, id DESC",
+    "oldest": "asked_ms, id",
+    # Emergencies, then the others, the oldest of each first.
+    "emergencies": "CASE kind WHEN 'emergency' THEN 0 ELSE 1 END, asked_ms, id",
+    # What holds or may still be answered, then what is over, the newest of each first.
+    "open": "CASE WHEN state IN ('proposed', 'active') THEN 0 ELSE 1 END, asked_ms DESC, id DESC",
+}
 _COLUMNS = (
     "id, kind, state, consent, patient, person, display, organization, profession, reason,"
     " domains, details, hours, tries, asked_ms, expires_ms, until_ms, decided_ms, decided_by,"
@@ -83,13 +93,22 @@ def find_request(connection: Connection, identity: str, kind: str) -> AccessRequ
 
 
 def select_requests(
-    connection: Connection, condition: str, **values: object
+    connection: Connection,
+    condition: str,
+    *,
+    order: Order = "newest",
+    most: int = _MAX_ROWS,
+    **values: object,
 ) -> Sequence[AccessRequest]:
-    """Return the newest requests, at most 200, by an SQL condition. Never built of user input."""
+    """Return requests by an SQL condition, which is never built of user input.
+
+    `order` says which come first, and which are left out where there are more than `most`: of what
+    waits for somebody never those that wait longest.
+    """
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM access_request WHERE {condition}"  # noqa: S608
-        " ORDER BY asked_ms DESC, id DESC LIMIT :most",
-        {**values, "most": _MAX_ROWS},
+        f" ORDER BY {_ORDERS[order]} LIMIT :most",
+        {**values, "most": most},
     ).fetchall()
     return [AccessRequest.from_row(row) for row in rows]
 

@@ -24,12 +24,9 @@ _REVIEWED = "review IS NOT NULL"
 def list_reviews(store: Store, *, done: bool = False) -> Sequence[AccessRequest]:
     """Return accesses to review, emergencies first; with `done` the reviewed ones, newest first."""
     with store.read_transaction() as connection:
-        requests = select_requests(connection, _REVIEWED if done else UNREVIEWED)
-    return (
-        requests
-        if done
-        else sorted(requests, key=lambda request: (request.kind != "emergency", request.asked_ms))
-    )
+        if done:
+            return select_requests(connection, _REVIEWED)
+        return select_requests(connection, UNREVIEWED, order="emergencies")
 
 
 def review_access(context: RequestContext, identity: str, finding: str, note: str) -> str:

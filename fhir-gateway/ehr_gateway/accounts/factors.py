@@ -16,6 +16,7 @@ from importlib import resources
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from ehr_fhir.typed_codes import normalize_typed_code
 from ehr_gateway.accounts import totp
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection, Database
@@ -161,7 +162,7 @@ def _hash_recovery_code(key: str, login: str, code: str) -> str:
     # About 50 random bits behind a throttle. HMAC with a key that is not in the database, so that
     # whoever steals the database cannot try codes; with the name, so that equal codes of two
     # accounts have different hashes.
-    plain = "".join(code.lower().replace("-", "").split())
+    plain = normalize_typed_code(code).lower()
     return hmac.new(key.encode(), f"recovery {login} {plain}".encode(), hashlib.sha256).hexdigest()
 
 

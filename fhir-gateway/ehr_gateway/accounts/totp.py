@@ -15,6 +15,8 @@ import secrets
 import struct
 from urllib.parse import quote, urlencode
 
+from ehr_fhir.typed_codes import normalize_typed_code
+
 TIME_STEP_MS = 30_000
 # Clocks differ and people are slow: one step to either side is accepted (RFC 6238 §5.2).
 _MAX_DRIFT_STEPS = 1
@@ -39,7 +41,7 @@ def compute_code(secret: str, step: int) -> str:
 
 def find_time_step(secret: str, code: str, now_ms: int) -> int | None:
     """Return the time step that a code matches, the current one or a neighbour; None if none."""
-    digits = "".join(code.split())
+    digits = normalize_typed_code(code)
     current_step, matching_step = now_ms // TIME_STEP_MS, None
     for step in range(current_step - _MAX_DRIFT_STEPS, current_step + _MAX_DRIFT_STEPS + 1):
         # Every step is compared, so that the time taken does not tell which one matched.

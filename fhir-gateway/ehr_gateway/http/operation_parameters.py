@@ -6,7 +6,7 @@ No error repeats what was sent: a reason may hold anything.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from ehr_privacy.consent import DOMAINS
 __all__ = ["OperationParameters", "parse_parameters", "require_plain_text"]
 
 _LONGEST_TEXT = 500
+# Chosen: a text has about three letters in English for each character that it has in Chinese.
+_WEIGHT_OF_HAN = 3
 _MOST_PARAMETERS = 100
 
 
@@ -113,19 +115,32 @@ class OperationParameters:
 def require_plain_text(text: str, name: str, least: int) -> str:
     """Return text as one line; refuse control characters, what is too short or too long.
 
-    A short reason of few different characters, such as `xxxxxxxxxx`, says nothing either.
+    A short reason of few different characters, such as `xxxxxxxxxx`, says nothing either. `least`
+    is of Latin letters: a Chinese character says as much as several of them.
+
+    >>> require_plain_text("昏迷不醒", "reason", 10)
+    '昏迷不醒'
     """
     line = " ".join(text.split())
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co") for character in line):
         raise Unprocessable(
             f"The {name} holds characters that are no text.", expression="Parameters.parameter"
         )
-    if not least <= len(line) <= _LONGEST_TEXT or len(set(line)) < min(4, least):
+    says_enough = _weigh(line) >= least and _weigh(set(line)) >= min(4, least)
+    if not says_enough or len(line) > _LONGEST_TEXT:
         raise Unprocessable(
             f"Type a {name} of {least} to {_LONGEST_TEXT} characters that says something.",
             expression="Parameters.parameter",
         )
     return line
+
+
+def _weigh(characters: Iterable[str]) -> int:
+    """Return how many Latin letters some characters are worth."""
+    return sum(
+        _WEIGHT_OF_HAN if unicodedata.east_asian_width(character) == "W" else 1
+        for character in characters
+    )
 
 
 def parse_parameters(body: bytes, *names: str) -> OperationParameters:

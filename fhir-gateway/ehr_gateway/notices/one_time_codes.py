@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import secrets
 
+from ehr_fhir.typed_codes import normalize_typed_code
+
 __all__ = ["compute_code", "generate_invitation_code", "hash_invitation_code", "verify_code"]
 
 _DIGITS = 8
@@ -26,7 +28,7 @@ def compute_code(secret: str, request: str) -> str:
 
 def verify_code(secret: str, request: str, code: str) -> bool:
     """Say whether a typed code is that of a request, ignoring spaces and hyphens."""
-    digits = "".join(letter for letter in code if not letter.isspace() and letter != "-")
+    digits = normalize_typed_code(code)
     return hmac.compare_digest(compute_code(secret, request).encode(), digits.encode())
 
 
@@ -41,5 +43,4 @@ def hash_invitation_code(code: str) -> str:
     >>> hash_invitation_code("ab cd-2") == hash_invitation_code("ABCD2")
     True
     """
-    normalised = "".join(letter for letter in code.upper() if letter.isalnum())
-    return hashlib.sha256(f"invitation:{normalised}".encode()).hexdigest()
+    return hashlib.sha256(f"invitation:{normalize_typed_code(code)}".encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection, Row
 from ehr_gateway.ids import new_id
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "mark_read",
     "patient_reader",
     "queue_notice",
+    "select_notices",
 ]
 
 # More are not counted: a page says "99 or more". Chosen.
@@ -70,18 +71,47 @@ def count_unread(connection: Connection, reader: str) -> int:
     return int(row[0])
 
 
-def mark_read(connection: Connection, reader: str, newest: str, now_ms: int) -> int:
+def select_notices(connection: Connection, reader: str, before: str, most: int) -> list[Row]:
+    """Return a reader's notices, newest first; with `before` those older than that one of theirs.
+
+    By the id of another reader's notice, or of none, nothing is older.
+    """
+    older = (
+        " AND EXISTS (SELECT 1 FROM notice shown WHERE shown.id = :before"
+        " AND shown.reader = :reader AND (notice.made_ms, notice.id) < (shown.made_ms, shown.id))"
+    )
+    return connection.execute(
+        f"SELECT * FROM notice WHERE reader = :reader{older if before else ''}"  # noqa: S608
+        " ORDER BY made_ms DESC, id DESC LIMIT :most",
+        {"reader": reader, "most": most, **({"before": before} if before else {})},
+    ).fetchall()
+
+
+def mark_read(
+    connection: Connection, reader: str, newest: str, now_ms: int, oldest: str = ""
+) -> int:
     """Mark a reader's notices up to one of theirs, in the order of the list; return how many.
 
-    Nothing is marked by the id of another reader's notice.
+    With `oldest` from that one on: what a page did not show stays new. Nothing is marked by the id
+    of another reader's notice.
     """
+    from_oldest = (
+        " AND EXISTS (SELECT 1 FROM notice oldest WHERE oldest.id = :oldest"
+        " AND oldest.reader = :reader AND (notice.made_ms, notice.id)"
+        " >= (oldest.made_ms, oldest.id))"
+    )
     return len(
         connection.execute(
-            "UPDATE notice SET read_ms = :now WHERE reader = :reader AND read_ms IS NULL"
+            "UPDATE notice SET read_ms = :now WHERE reader = :reader AND read_ms IS NULL"  # noqa: S608 constant texts
             " AND EXISTS (SELECT 1 FROM notice newest WHERE newest.id = :newest"
             " AND newest.reader = :reader AND (notice.made_ms, notice.id)"
-            " <= (newest.made_ms, newest.id)) RETURNING id",
-            {"now": now_ms, "reader": reader, "newest": newest},
+            f" <= (newest.made_ms, newest.id)){from_oldest if oldest else ''} RETURNING id",
+            {
+                "now": now_ms,
+                "reader": reader,
+                "newest": newest,
+                **({"oldest": oldest} if oldest else {}),
+            },
         ).fetchall()
     )
 

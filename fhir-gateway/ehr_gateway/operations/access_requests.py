@@ -33,7 +33,8 @@ def answer(call: OperationCall) -> Response:
             values |= {"person": requester.person, "organization": requester.organization}
         else:
             require_decider(connection, context.access, patient)
-        requests = select_requests(connection, condition, **values)
+        found = select_requests(connection, condition, order="open", **values)
+    requests = sorted(found, key=lambda request: (request.asked_ms, request.id), reverse=True)
     call.record(patient if requests else None)
     return call.respond(
         *(

@@ -12,7 +12,7 @@ from ehr_gateway.database import Connection, Row
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.notices.messages import LANGUAGES, describe_notice, find_reader
-from ehr_gateway.notices.outbox import count_unread
+from ehr_gateway.notices.outbox import count_unread, select_notices
 from ehr_gateway.operations._notice_reader import notice_reader
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -23,22 +23,23 @@ OPERATION = Operation(
     levels=("system",),
     affects_state=False,
     callers="a patient, a carer",
-    parameters=(Parameter("language", "code", "`en` (when nothing is said) or another of ours"),),
+    parameters=(
+        Parameter("language", "code", "`en` (when nothing is said) or another of ours"),
+        Parameter("before", "id", "Only older ones than this notice of the reader's"),
+    ),
 )
 _MOST_NOTICES = 100
 
 
 def answer(call: OperationCall) -> Response:
     """Answer with the preferences first, then a `notice` each."""
-    context = call.context
-    reader, language = notice_reader(context), dict(call.query).get("language", "en")
+    context, asked = call.context, dict(call.query)
+    reader, language = notice_reader(context), asked.get("language", "en")
     if language not in LANGUAGES:
         raise Unprocessable(f"The language is one of {', '.join(LANGUAGES)}.")
     with context.gateway.store.read_transaction() as connection:
-        rows = connection.execute(
-            "SELECT * FROM notice WHERE reader = ? ORDER BY made_ms DESC, id DESC LIMIT ?",
-            (reader, _MOST_NOTICES),
-        ).fetchall()
+        rows = select_notices(connection, reader, asked.get("before", ""), _MOST_NOTICES + 1)
+        has_older, rows = len(rows) > _MOST_NOTICES, rows[:_MOST_NOTICES]
         notices = [_notice_parameter(connection, context, row, language) for row in rows]
         chosen = find_reader(connection, reader)
         unread = count_unread(connection, reader)
@@ -46,6 +47,7 @@ def answer(call: OperationCall) -> Response:
     return call.respond(
         parameter("each-access", chosen.each_access),
         parameter("unread", unread),
+        parameter("older", has_older),
         *([parameter("email", chosen.email)] if chosen.email else []),
         *([parameter("language", chosen.language)] if chosen.language else []),
         *notices,

@@ -17,16 +17,20 @@ OPERATION = Operation(
     levels=("system",),
     affects_state=True,
     callers="a patient, a carer",
-    parameters=(Parameter("newest", "id", "The newest notice that was shown", 1),),
+    parameters=(
+        Parameter("newest", "id", "The newest notice that was shown", 1),
+        Parameter("oldest", "id", "The oldest that was shown; all older ones when nothing is said"),
+    ),
 )
 
 
 def answer(call: OperationCall) -> Response:
     """Mark them; one that came after the newest shown stays unread."""
     context, reader = call.context, notice_reader(call.context)
-    newest = call.parse_body().text("newest")
+    sent = call.parse_body()
+    newest, oldest = sent.text("newest"), sent.optional_text("oldest") or ""
     with context.gateway.store.write_transaction() as connection:
-        mark_read(connection, reader, newest, context.access.now_ms)
+        mark_read(connection, reader, newest, context.access.now_ms, oldest)
         unread = count_unread(connection, reader)
         recorder.record_rows(connection, recorder.build_event_rows(call.audit_context, None))
     return call.respond(parameter("unread", unread))

@@ -10,6 +10,7 @@ import pytest
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from tests.lib.gateway import EHR, House, must, restriction
+from tests.lib.typing_styles import TYPING_STYLES
 from tests.spec.access.steps import carer, named, send, told
 
 OVER = {"start": "2025-01-01", "end": "2026-01-01"}
@@ -36,6 +37,17 @@ def test_a_carer_sees_the_record_from_accepting_until_the_patient_ends_it(
 
     assert session.get("Observation/lab-1").status_code == 404
     assert "person" not in named(session.get("$acting-for"))
+
+
+@pytest.mark.parametrize("style", TYPING_STYLES)
+def test_an_invitation_is_taken_up_however_a_keyboard_types_its_code(
+    furnished: House, style: str
+) -> None:
+    accounts.add_account(furnished.gateway.store, Account("carer.1", "carer", "Carer One"))
+    invited = send(furnished.login("p.pat-1"), "Patient/pat-1/$invite-carer", power="view")
+    typed = TYPING_STYLES[style](named(invited)["code"][0])
+
+    must(send(furnished.login("carer.1"), "$accept-invitation", code=typed))
 
 
 def test_domains_stay_closed_and_the_term_ends(furnished: House) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from ehr_gateway.access_requests.correction_requests import CORRECTION_KIND
+from ehr_gateway.access_requests.request_rows import AccessRequest, insert_request
 from tests.lib.gateway import House, Session, must, observation, restriction
 from tests.spec.access.steps import carer, named, send, told
 
@@ -156,3 +158,74 @@ def test_the_words_are_in_no_log_notice_or_error(
         assert words not in logged + notices + caplog.text + repeated.text
     events = must(patient.get("AuditEvent?patient=pat-1")).json()["entry"]
     assert sum(LAB in str(event["resource"]) for event in events) >= 3
+
+
+def test_the_patient_sees_the_answer_to_what_was_not_theirs(furnished: House) -> None:
+    patient, steward = furnished.login("p.pat-1"), furnished.login("steward")
+    manager = carer(furnished, "carer.1", power="both")
+    of_patient = asked(furnished)
+    of_carer = asked(furnished, "Condition/con-1", manager)
+    for request, record in ((of_patient, LAB), (of_carer, "Condition/con-1")):
+        must(answered(furnished, request, "accepted"))
+        must(send(steward, f"{record}/$move", patient="pat-2", reason="The sample was another's"))
+        assert patient.get(record).status_code == 404
+
+    said = {one["id"]: one["answer"] for one in listed(patient, "Patient/pat-1/$corrections")}
+    assert said == {of_patient: NO, of_carer: NO}
+    # Of what the patient asked, a carer who does not see the record learns nothing.
+    assert [one["id"] for one in listed(manager, "Patient/pat-1/$corrections")] == [of_carer]
+    assert listed(furnished.login("p.pat-2"), "Patient/pat-2/$corrections") == []
+
+
+def _insert(house: House, number: int, state: str, *, record: str = LAB) -> str:
+    """Put a request into the table as it was asked long ago; return its id."""
+    identity = f"c-{state}-{number}"
+    with house.gateway.store.write_transaction() as connection:
+        insert_request(
+            connection,
+            AccessRequest(
+                id=identity, kind=CORRECTION_KIND, state=state, patient="pat-1", person="p.pat-1",
+                display="Chan", organization="hospital-a", profession=None, reason=TEXT,
+                details={"record": record, "version": 1}, asked_ms=number, expires_ms=number,
+            ),
+        )  # fmt: skip
+    return identity
+
+
+def test_what_waits_longest_is_never_pushed_off_the_list(furnished: House) -> None:
+    overdue = _insert(furnished, 1, "requested")
+    undone = _insert(furnished, 2, "accepted")
+    for number in range(3, 206):
+        _insert(furnished, number, "refused")
+
+    for login in ("doctor.a", "steward"):
+        ids = {one["id"] for one in listed(furnished.login(login))}
+        assert {overdue, undone} <= ids, login
+        assert "c-refused-205" in ids, login
+
+
+@pytest.mark.parametrize("how", ["deleted", "entered-in-error"])
+@pytest.mark.parametrize("outcome", ["requested", "accepted", "refused"])
+def test_a_request_and_its_answer_outlive_the_record(
+    furnished: House, how: str, outcome: str
+) -> None:
+    patient, hospital = furnished.login("p.pat-1"), furnished.system("hospital-a")
+    request = asked(furnished)
+    if outcome != "requested":
+        must(answered(furnished, request, outcome))
+    furnished.clock.forward(seconds=60)
+    if how == "deleted":
+        must(hospital.delete(LAB))
+    else:
+        must(hospital.put(observation("lab-1", "laboratory") | {"status": "entered-in-error"}))
+
+    for session, address in (
+        (patient, "Patient/pat-1/$corrections"),
+        (furnished.login("doctor.a"), "$corrections"),
+        (furnished.login("steward"), "$corrections"),
+    ):
+        (one,) = listed(session, address)
+        assert (one["id"], one["state"], one["text"]) == (request, outcome, TEXT)
+        assert one["changed"] == "2026-11-22T08:01:00.000Z"
+    if outcome == "requested":
+        must(answered(furnished, request, "accepted"))

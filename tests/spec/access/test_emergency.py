@@ -99,7 +99,16 @@ def test_neither_a_program_nor_another_role_declares_one(furnished: House, login
     assert told(furnished) == []
 
 
-@pytest.mark.parametrize("reason", ["", "urgent", "..............", "x" * 501])
+@pytest.mark.parametrize("reason", ["昏迷不醒", "中风昏迷", "病人昏迷，血壓下降", "胸痛；休克"])
+def test_a_reason_in_chinese_says_as_much_in_fewer_characters(
+    furnished: House, doctor: Session, reason: str
+) -> None:
+    must(send(doctor, "Patient/pat-1/$declare-emergency", reason=reason))
+
+
+@pytest.mark.parametrize(
+    "reason", ["", "urgent", "..............", "x" * 501, "急", "急急急急急急", "昏" * 501]
+)
 def test_a_reason_says_something(furnished: House, doctor: Session, reason: str) -> None:
     answer = send(doctor, "Patient/pat-1/$declare-emergency", reason=reason)
 

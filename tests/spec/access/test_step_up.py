@@ -10,6 +10,7 @@ from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.notices.one_time_codes import compute_code
 from tests.lib.gateway import HKID, PIN, House, Session, must, organization, restriction
+from tests.lib.typing_styles import TYPING_STYLES
 from tests.spec.access.steps import (
     REASON,
     ask,
@@ -51,6 +52,18 @@ def test_a_pharmacist_meets_the_marker_asks_and_sees_until_the_grant_ends(
     assert "domain" not in named(pharmacist.get("Patient/pat-1/$withheld"))
     ward.clock.forward(seconds=24 * 3600)
     assert ward.login("pharmacist.b").get("ImagingStudy/ray-1").status_code == 404
+
+
+@pytest.mark.parametrize("style", TYPING_STYLES)
+def test_a_code_holds_however_a_keyboard_types_it(
+    ward: House, pharmacist: Session, style: str
+) -> None:
+    request = ask(pharmacist)
+    code = compute_code(ward.gateway.form_secret, request)
+
+    typed = TYPING_STYLES[style](code)
+
+    assert named(redeem(ward, pharmacist, request, typed))["state"] == ["active"]
 
 
 def test_the_grant_is_for_this_person_and_this_organisation_alone(

@@ -64,3 +64,33 @@ def test_more_than_can_be_said_are_not_counted(furnished: House) -> None:
         queue(furnished, f"c{number}", "Patient/pat-1")
 
     assert unread(furnished.login("p.pat-1")) == 99
+
+
+def test_what_no_page_showed_stays_new_and_can_be_reached(furnished: House) -> None:
+    patient = furnished.login("p.pat-1")
+    for number in range(230):
+        furnished.clock.forward(seconds=1)
+        queue(furnished, f"c{number}", "Patient/pat-1")
+    queue(furnished, "of-carer", "person/carer.1")
+    pages: list[list[str]] = []
+    address = "$notices"
+    while address:
+        answer = named(patient.get(address))
+        pages.append([one["id"][0] for one in answer["notice"]])
+        address = f"$notices?before={pages[-1][-1]}" if answer["older"] == [True] else ""
+
+    assert [len(page) for page in pages] == [100, 100, 30]
+    assert len({name for page in pages for name in page}) == 230
+    for page, left in zip(pages, (99, 30, 0), strict=True):
+        answer = send(patient, "$read-notices", newest=page[0], oldest=page[-1])
+        assert named(answer)["unread"] == [left]
+    with furnished.gateway.store.read_transaction() as connection:
+        (other,) = connection.execute(
+            "SELECT id FROM notice WHERE reader = 'person/carer.1'"
+        ).fetchone()
+    for name in (other, "absent"):
+        assert "notice" not in named(patient.get(f"$notices?before={name}"))
+        queue(furnished, f"new-{name}", "Patient/pat-1")
+        unread_before = unread(patient)
+        must(send(patient, "$read-notices", newest=ids(patient)[0], oldest=name))
+        assert unread(patient) == unread_before

@@ -15,6 +15,7 @@ from ehr_gateway.audit_log.append import RowValues
 from ehr_gateway.login import account_lifecycle
 from ehr_gateway.tokens.secret_hashes import verify_secret
 from tests.lib.gateway import HKID, PASSWORD, PEOPLE, PIN, House
+from tests.lib.typing_styles import TYPING_STYLES
 from tests.lib.visitor import Visitor, code_of
 
 
@@ -57,6 +58,19 @@ def test_password_and_code_log_in_and_the_token_says_how(
     with house.gateway.store.read_transaction() as connection:
         rows = connection.execute("SELECT methods FROM login_session ORDER BY created_ms")
         assert [row[0] for row in rows.fetchall()] == ["pwd", "pwd otp"]
+
+
+@pytest.mark.parametrize("style", TYPING_STYLES)
+def test_a_code_is_taken_however_a_keyboard_types_it(
+    house: House, enrolled: tuple[Visitor, str, list[str]], style: str
+) -> None:
+    visitor, secret, recovery = Visitor(house), *enrolled[1:]
+
+    for code in (visitor.totp(secret), recovery[0]):
+        visitor.ask(prompt="login")
+        visitor.password()
+        answer = visitor.send("/oauth/login/code", code=TYPING_STYLES[style](code))
+        assert answer.status_code == 303, code
 
 
 def test_one_step_of_drift_is_taken(house: House, enrolled: tuple[Visitor, str, list[str]]) -> None:
