@@ -16,11 +16,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_design.static_files import FOLDER, cache_control
-from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
+from ehr_fhir.errors import (
+    EhrError,
+    Forbidden,
+    NotFound,
+    TooCostly,
+    TooMany,
+    Unauthorized,
+    http_status,
+)
 from ehr_portal.i18n import N_
 from ehr_portal.pages import load_navigation, load_router
 from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
+from ehr_portal.web.forms import OtherPatientForm
 from ehr_portal.web.headers import HEADERS
 from ehr_portal.web.live_rows import LiveStreams
 from ehr_portal.web.provider_directory import ProviderDirectory
@@ -68,6 +77,10 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     return app
 
 
+class FormTooLarge(TooCostly):
+    """What a browser sends is larger than any form of ours."""
+
+
 class BodySizeLimit:
     """ASGI middleware that refuses what is larger than a form of ours, counted as it arrives."""
 
@@ -75,7 +88,7 @@ class BodySizeLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; raise TooCostly past the limit."""
+        """Serve one request; raise FormTooLarge past the limit."""
         size = 0
 
         async def receive_counted() -> Message:
@@ -83,7 +96,7 @@ class BodySizeLimit:
             message = await receive()
             size += len(message.get("body", b""))
             if size > _MAX_FORM_BYTES:
-                raise TooCostly("The form is too large.")
+                raise FormTooLarge("The form is too large.")
             return message
 
         await self._app(scope, receive_counted, send)
@@ -134,7 +147,7 @@ async def _render_error(http_request: Request, error: Exception) -> Response:
     request = portal_request(http_request)
     if isinstance(error, Unauthorized):
         return _end_session(request)
-    if isinstance(error, TooCostly):
+    if isinstance(error, FormTooLarge):
         # No page of ours sends so much.
         return PlainTextResponse("The form is too large.\n", 413)
     if isinstance(error, NotFound):
@@ -148,6 +161,10 @@ async def _render_error(http_request: Request, error: Exception) -> Response:
             # The browser at least keeps nothing that opens it.
             request.delete_session_cookie(response)
         return response
+    if isinstance(error, TooMany):
+        return _render_message(request, 429, _TOO_MANY)
+    if isinstance(error, OtherPatientForm):
+        return _render_message(request, 409, _OTHER_PATIENT)
     status = http_status(error) if isinstance(error, EhrError) else 500
     if status in (409, 412):
         return _render_message(request, status, _CHANGED_ELSEWHERE)
@@ -171,6 +188,17 @@ _FORBIDDEN = (
 _CHANGED_ELSEWHERE = (
     N_("This was changed a moment ago"),
     N_("The same choice was changed elsewhere. Nothing was saved: look again."),
+)
+_OTHER_PATIENT = (
+    N_("You act for another person now"),
+    N_(
+        "This page was opened while you acted for somebody else. Nothing was saved. Look at the top"
+        " for whom you act now, and do it again there."
+    ),
+)
+_TOO_MANY = (
+    N_("Too many requests at once"),
+    N_("Nothing was changed. Wait a minute, then try again."),
 )
 _NO_ROOM = (
     N_("Nobody can log in or out just now"),

@@ -195,6 +195,15 @@ def _parse_accept_language(header: str) -> list[str]:
     return [tag for _, tag in sorted(tags, key=lambda item: -item[0])]
 
 
+def local_date(moment: datetime) -> date:
+    """Return the day that a moment has in the jurisdiction, whatever its zone.
+
+    >>> local_date(datetime.fromisoformat("2026-11-27T17:00:00+00:00")).isoformat()
+    '2026-11-28'
+    """
+    return moment.astimezone(JURISDICTION.zone).date()
+
+
 def _parse_fhir_date(value: str) -> date | datetime | None:
     """Return a day, or an instant in the jurisdiction's zone; None if it is neither."""
     try:

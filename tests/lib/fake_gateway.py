@@ -140,6 +140,8 @@ class FakeGateway:
         kind, version = body["resourceType"], 1
         if kind in self.refusals:
             return httpx.Response(self.refusals[kind])
+        if kind == "Bundle":
+            return httpx.Response(200, json=self._transact(body))
         if "If-None-Exist" in request.headers:
             same = self._search(kind, httpx.QueryParams(request.headers["If-None-Exist"]))
             if same["entry"]:
@@ -154,6 +156,16 @@ class FakeGateway:
         body["meta"] = {"versionId": str(version)}
         self.resources[(kind, body["id"])] = body
         return httpx.Response(201 if version == 1 else 200, json=body)
+
+    def _transact(self, bundle: Resource) -> Resource:
+        """Create what a transaction says, unless it is there."""
+        for entry in bundle["entry"]:
+            body = dict(entry["resource"])
+            criteria = httpx.QueryParams(entry["request"]["ifNoneExist"])
+            if not self._search(body["resourceType"], criteria)["entry"]:
+                body |= {"id": f"new-{len(self.resources)}", "meta": {"versionId": "1"}}
+                self.resources[(body["resourceType"], body["id"])] = body
+        return {"resourceType": "Bundle", "type": "transaction-response"}
 
     def _search_compartment(self, patient: str, asked: httpx.QueryParams) -> Resource:
         """Answer a search of several types about a patient, the newest change first."""
@@ -310,10 +322,11 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
     if not categories.isdisjoint(params.get("category:not", "").split(",")):
         return False
     if "identifier" in params:
-        system, _, value = params["identifier"].rpartition("|")
+        names = [name.rpartition("|") for name in params["identifier"].split(",")]
         return any(
             i.get("value") == value and (not system or i.get("system") == system)
             for i in resource.get("identifier", ())
+            for system, _, value in names
         )
     if "name" in params:
         wanted = params["name"].lower()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-import httpx
 import pytest
 
 from ehr_fhir.own_entries import OWN_ENTRY_KINDS, OwnEntryKind, build_own_entry
@@ -50,8 +49,8 @@ def test_the_same_measurement_is_created_once(furnished: House, kind: OwnEntryKi
     patient = furnished.login("p.pat-1")
 
     def send(measured: dict[str, Any]) -> Any:
-        criteria = str(httpx.QueryParams(same_entry_criteria(measured)))
-        return must(patient.post("Observation", measured, headers={"If-None-Exist": criteria}))
+        headers = {"If-None-Exist": same_entry_criteria(measured)}
+        return must(patient.post("Observation", measured, headers=headers))
 
     first = send(entry(kind))
     again = send(entry(kind))

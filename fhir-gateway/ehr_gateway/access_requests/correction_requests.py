@@ -19,6 +19,7 @@ from ehr_gateway.access_requests.request_rows import (
     AccessRequest,
     find_request,
     insert_request,
+    select_in_order,
     select_requests,
 )
 from ehr_gateway.access_requests.role_checks import can_decide, can_manage, require_decider
@@ -227,14 +228,12 @@ def _select_worklist(
 
     Of what waits those are never left out that are due first.
     """
-    waiting = select_requests(
-        connection, f"{condition} AND state = 'requested'", order="oldest", **values
-    )
-    accepted = select_requests(
-        connection, f"{condition} AND state = 'accepted'", most=_MOST_ACCEPTED, **values
+    waiting = select_in_order(connection, f"{condition} AND state = 'requested'", values, "oldest")
+    accepted = select_in_order(
+        connection, f"{condition} AND state = 'accepted'", values, "newest", _MOST_ACCEPTED
     )
     undone = [c for c in _add_change_times(connection, accepted) if c.changed_ms is None]
-    newest = select_requests(connection, condition, **values)
+    newest = select_in_order(connection, condition, values, "newest")
     others = _add_change_times(connection, [*waiting, *newest])
     by_id = {correction.request.id: correction for correction in (*undone, *others)}
     return sorted(by_id.values(), key=lambda c: (c.request.asked_ms, c.request.id), reverse=True)

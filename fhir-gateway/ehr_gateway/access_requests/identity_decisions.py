@@ -14,7 +14,7 @@ from ehr_gateway.access_requests.request_rows import (
     AccessRequest,
     decide_request,
     find_request,
-    select_requests,
+    select_in_order,
 )
 from ehr_gateway.access_requests.step_transaction import StepTransaction, step_transaction
 from ehr_gateway.database import Connection
@@ -42,8 +42,8 @@ class IdentityProposal:
 def list_proposals(connection: Connection, context: RequestContext) -> Sequence[IdentityProposal]:
     """Return the proposals that wait for a decision, newest first; of many the oldest ones."""
     _require_steward(context)
-    requests = select_requests(
-        connection, "kind = :kind AND state = 'proposed'", order="oldest", kind=PROPOSAL_KIND
+    requests = select_in_order(
+        connection, "kind = :kind AND state = 'proposed'", {"kind": PROPOSAL_KIND}, "oldest"
     )
     return [_compare(connection, request) for request in reversed(requests)]
 

@@ -15,6 +15,7 @@ __all__ = [
     "decide_request",
     "find_request",
     "insert_request",
+    "select_in_order",
     "select_overdue",
     "select_requests",
 ]
@@ -93,12 +94,18 @@ def find_request(connection: Connection, identity: str, kind: str) -> AccessRequ
 
 
 def select_requests(
+    connection: Connection, condition: str, **values: object
+) -> Sequence[AccessRequest]:
+    """Return the newest requests, at most 200, by an SQL condition. Never built of user input."""
+    return select_in_order(connection, condition, values, "newest")
+
+
+def select_in_order(
     connection: Connection,
     condition: str,
-    *,
-    order: Order = "newest",
+    values: Mapping[str, object],
+    order: Order,
     most: int = _MAX_ROWS,
-    **values: object,
 ) -> Sequence[AccessRequest]:
     """Return requests by an SQL condition, which is never built of user input.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound
-from ehr_gateway.access_requests.request_rows import AccessRequest, select_requests
+from ehr_gateway.access_requests.request_rows import (
+    AccessRequest,
+    select_in_order,
+    select_requests,
+)
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.store import Store
@@ -26,7 +30,7 @@ def list_reviews(store: Store, *, done: bool = False) -> Sequence[AccessRequest]
     with store.read_transaction() as connection:
         if done:
             return select_requests(connection, _REVIEWED)
-        return select_requests(connection, UNREVIEWED, order="emergencies")
+        return select_in_order(connection, UNREVIEWED, {}, "emergencies")
 
 
 def review_access(context: RequestContext, identity: str, finding: str, note: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_gateway.access_requests.request_parameters import build_request_parts
-from ehr_gateway.access_requests.request_rows import select_requests
+from ehr_gateway.access_requests.request_rows import select_in_order
 from ehr_gateway.access_requests.role_checks import require_decider
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
@@ -33,7 +33,7 @@ def answer(call: OperationCall) -> Response:
             values |= {"person": requester.person, "organization": requester.organization}
         else:
             require_decider(connection, context.access, patient)
-        found = select_requests(connection, condition, order="open", **values)
+        found = select_in_order(connection, condition, values, "open")
     requests = sorted(found, key=lambda request: (request.asked_ms, request.id), reverse=True)
     call.record(patient if requests else None)
     return call.respond(

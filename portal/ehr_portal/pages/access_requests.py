@@ -13,7 +13,7 @@ from ehr_portal.i18n import N_
 from ehr_portal.record.record import fetch_consents, fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES
 from ehr_portal.sharing.consents import deactivate_consent, is_in_force
-from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import PatientRequest
 
@@ -53,7 +53,7 @@ async def show_requests(request: PatientRequest) -> Response:
 
 
 @router.post("/requests/answer")
-async def answer_request(request: PatientRequest, form: VerifiedForm) -> Response:
+async def answer_request(request: PatientRequest, form: PatientForm) -> Response:
     """Approve or refuse a request."""
     approves = form.get("to") == "approve"
     operation = "$approve-access" if approves else "$refuse-access"
@@ -73,7 +73,7 @@ async def answer_request(request: PatientRequest, form: VerifiedForm) -> Respons
 
 
 @router.post("/requests/end")
-async def end_access(request: PatientRequest, form: VerifiedForm) -> Response:
+async def end_access(request: PatientRequest, form: PatientForm) -> Response:
     """End a grant or an emergency at once."""
     access_requests = await fetch_access_requests(request.gateway, request.patient)
     consent_id = form.get("consent", "")

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
 from ehr_portal.gateway.operations import fetch_access_requests
-from ehr_portal.i18n import N_
+from ehr_portal.i18n import N_, local_date
 from ehr_portal.pages.preview_access import fetch_preview
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
@@ -22,7 +22,7 @@ from ehr_portal.sharing.restrictions import (
     RestrictionChoice,
     build_restriction,
 )
-from ehr_portal.web.forms import FieldError, VerifiedForm, is_day
+from ehr_portal.web.forms import FieldError, PatientForm, VerifiedForm, is_day
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
 
@@ -59,10 +59,10 @@ async def show_restriction_form(
 
 
 @router.post("/sharing/close")
-async def add_restriction(request: PatientRequest, form: VerifiedForm) -> Response:
+async def add_restriction(request: PatientRequest, form: PatientForm) -> Response:
     """Add the restriction to the patient's Consents."""
     choice = _parse_choice(form)
-    today = request.now.date().isoformat()
+    today = local_date(request.now).isoformat()
     is_preview = form.get("step") == "preview"
     # A preview seals nothing yet.
     errors = _check_choice(choice, today, understood=is_preview or bool(form.get("understood")))

@@ -9,7 +9,7 @@ from ehr_fhir.errors import Invalid, TooMany
 from ehr_portal.gateway.operations import build_parameters, fetch_carers, parse_values
 from ehr_portal.i18n import N_
 from ehr_portal.record.sections import DOMAIN_TITLES
-from ehr_portal.web.forms import FieldError, TickedDomains, VerifiedForm
+from ehr_portal.web.forms import FieldError, PatientForm, TickedDomains
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
@@ -31,7 +31,7 @@ async def show_carers(request: PatientRequest) -> Response:
 
 @router.post("/carers/invite")
 async def invite_carer(
-    request: PatientRequest, form: VerifiedForm, closed_domains: TickedDomains
+    request: PatientRequest, form: PatientForm, closed_domains: TickedDomains
 ) -> Response:
     """Make an invitation and show its code, once."""
     parameters = build_parameters(
@@ -53,7 +53,7 @@ async def invite_carer(
 
 
 @router.post("/carers/end")
-async def end_carer(request: PatientRequest, form: VerifiedForm) -> Response:
+async def end_carer(request: PatientRequest, form: PatientForm) -> Response:
     """End a carer's power, or take an invitation back."""
     await request.gateway.invoke("$end-carer", build_parameters(carer=form.get("carer", "")))
     request.flash(N_("It is ended from this moment."))

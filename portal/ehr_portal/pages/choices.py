@@ -13,7 +13,7 @@ from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
 from ehr_portal.sharing.choices import Choice, parse_choices, plan_undo
 from ehr_portal.sharing.restrictions import PROFESSION_TITLES, SECURITY_LABEL_TITLES
-from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
 
@@ -46,7 +46,7 @@ async def show_choices(request: PatientRequest) -> Response:
 
 
 @router.post("/choices/undo")
-async def undo_choice(request: PatientRequest, form: VerifiedForm) -> Response:
+async def undo_choice(request: PatientRequest, form: PatientForm) -> Response:
     """Undo one choice as it was shown: it is refused if the choice was changed meanwhile."""
     choices = await _fetch_choices(request)
     shown = (form.get("consent", ""), form.get("version", ""))

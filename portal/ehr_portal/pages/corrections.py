@@ -11,7 +11,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Conflict, Invalid, NotFound, TooMany
+from ehr_fhir.errors import Conflict, Gone, Invalid, NotFound, TooMany
+from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import (
     MultiPartParameter,
     build_parameters,
@@ -23,7 +24,7 @@ from ehr_portal.pages.record_views import fetch_person
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.rows import build_row
 from ehr_portal.record.sections import TYPE_TITLES
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, PatientForm, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest, CorrectionReaderRequest, PatientRequest
@@ -68,7 +69,7 @@ async def show_request_form(
 
 @router.post("/corrections/ask/{resource_type}/{resource_id}")
 async def ask_for_correction(
-    request: PatientRequest, resource_type: str, resource_id: RecordId, form: VerifiedForm
+    request: PatientRequest, resource_type: str, resource_id: RecordId, form: PatientForm
 ) -> Response:
     """Put the request before whoever wrote the record."""
     text = form.get("text", "").strip()
@@ -88,7 +89,7 @@ async def ask_for_correction(
 
 
 @router.post("/corrections/statement")
-async def attach_statement(request: PatientRequest, form: VerifiedForm) -> Response:
+async def attach_statement(request: PatientRequest, form: PatientForm) -> Response:
     """Attach the patient's own words to a record whose correction was refused."""
     correction, text = form.get("request", ""), form.get("text", "").strip()
     parameters = build_parameters(request=correction, text=text)
@@ -214,13 +215,14 @@ async def _render_answer_form(
         raise NotFound("There is no such request.")
     resource_type, _, resource_id = correction.record.partition("/")
     resource, person = await asyncio.gather(
-        request.gateway.read(resource_type, resource_id),
+        _read_unless_gone(request, resource_type, resource_id),
         fetch_person(request, correction.patient),
     )
     return request.render(
         "answer_correction.html",
         correction=correction,
-        row=build_row(resource, {}, request.language, request.now),
+        # A record that was deleted since the patient asked is answered all the same.
+        row=build_row(resource, {}, request.language, request.now) if resource else None,
         person=person,
         outcome=outcome,
         reason=reason,
@@ -228,3 +230,12 @@ async def _render_answer_form(
         TYPE_TITLES=TYPE_TITLES,
         errors=errors or [],
     )
+
+
+async def _read_unless_gone(
+    request: PortalRequest, resource_type: str, resource_id: str
+) -> Resource | None:
+    try:
+        return await request.gateway.read(resource_type, resource_id)
+    except Gone:
+        return None

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound, Unprocessable
 from ehr_portal.gateway.operations import build_parameters, fetch_held_results
-from ehr_portal.i18n import N_
+from ehr_portal.i18n import N_, local_date
 from ehr_portal.pages.record_views import fetch_item
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.request import PortalRequest
@@ -92,7 +92,7 @@ async def _render_form(
     held_results = await fetch_held_results(request.gateway, patient)
     if any(held.record == f"{resource_type}/{resource_id}" for held in held_results):
         return request.redirect(f"/patients/{patient}/item/{resource_type}/{resource_id}")
-    today = request.now.date()
+    today = local_date(request.now)
     return request.render(
         "hold_result.html",
         person=item.person,

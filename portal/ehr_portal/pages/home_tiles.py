@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.gateway.operations import fetch_access_requests, fetch_held_results
-from ehr_portal.i18n import day_start
+from ehr_portal.i18n import day_start, local_date
 from ehr_portal.oversight.access_history import VISIT_GAP, Visit, VisitPage, parse_visits
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
@@ -61,7 +60,7 @@ class NewEntries:
 
 @dataclass(frozen=True)
 class CurrentMedicines:
-    """The medicines that hold now, one row for each name."""
+    """The medicines that hold now, one row for each thing that is said of one."""
 
     rows: tuple[RecordRow, ...]
     is_incomplete: bool
@@ -211,10 +210,11 @@ async def _fetch_medicines(request: PortalRequest) -> CurrentMedicines:
         for results in both
         for resource in results.matches
     ]
-    by_title: dict[str, RecordRow] = {}
+    by_line: dict[str, RecordRow] = {}
     for row in sort_rows(row for row in rows if row.is_current):
-        by_title.setdefault(str(row.title), row)
-    return CurrentMedicines(tuple(by_title.values()), any(results.next_link for results in both))
+        # Two orders of one medicine that say different things are two: both have to be taken.
+        by_line.setdefault(row.line, row)
+    return CurrentMedicines(tuple(by_line.values()), any(results.next_link for results in both))
 
 
 async def _fetch_results(request: PortalRequest) -> NewestResults:
@@ -237,7 +237,7 @@ async def _fetch_results(request: PortalRequest) -> NewestResults:
 
 
 async def _fetch_appointments(request: PortalRequest) -> tuple[RecordRow, ...]:
-    today = request.now.astimezone(JURISDICTION.zone).date()
+    today = local_date(request.now)
     params = {
         "patient": request.patient,
         "date": f"ge{day_start(today)}",

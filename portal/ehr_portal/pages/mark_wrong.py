@@ -9,13 +9,19 @@ from ehr_fhir.errors import NotFound, PreconditionFailed
 from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import Item, fetch_item
 from ehr_portal.pages.writing import REFUSALS, entry_author, refusal_error
-from ehr_portal.record.new_entries import WRITTEN_TYPES, is_marked_wrong, mark_wrong
+from ehr_portal.record.form_fields import length_faults
+from ehr_portal.record.new_entries import (
+    MAX_TEXT_CHARACTERS,
+    WRITTEN_TYPES,
+    is_marked_wrong,
+    mark_wrong,
+)
 from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-_SHORTEST_REASON, _MAX_REASON = 3, 300
+_SHORTEST_REASON = 3
 
 
 @router.get("/patients/{patient}/item/{resource_type}/{resource_id}/wrong")
@@ -36,9 +42,14 @@ async def mark_item_wrong(
 ) -> Response:
     """Mark the entry; what it said stays readable, struck through."""
     item_path = f"/patients/{patient}/item/{resource_type}/{resource_id}"
-    reason = form.get("reason", "").strip()[:_MAX_REASON]
+    reason = form.get("reason", "").strip()
+    errors = [
+        FieldError(fault.field, request.translate(fault.text, **fault.values))
+        for fault in length_faults(form, ["reason"], MAX_TEXT_CHARACTERS)
+    ]
     if len(reason) < _SHORTEST_REASON:
         errors = [FieldError("reason", N_("Say in a sentence what is wrong."))]
+    if errors:
         return await _render_form(request, patient, resource_type, resource_id, reason, errors)
     item = await _fetch_own(request, patient, resource_type, resource_id)
     stored = item.row.resource

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, Unavailable
@@ -27,9 +29,11 @@ NAVIGATION = (
 
 
 @router.get("/notices")
-async def show_notices(request: NoticeReaderRequest) -> Response:
-    """Show the notices, newest first, and the form of the preferences."""
-    return await _render_notices(request)
+async def show_notices(
+    request: NoticeReaderRequest, before: Annotated[str, Query(max_length=64)] = ""
+) -> Response:
+    """Show the notices, newest first or those older than one, and the form of the preferences."""
+    return await _render_notices(request, before=before)
 
 
 @router.post("/notices")
@@ -51,16 +55,22 @@ async def save_preference(request: NoticeReaderRequest, form: VerifiedForm) -> R
 
 
 async def _render_notices(
-    request: PortalRequest, error: FieldError | None = None, *, typed_email: str | None = None
+    request: PortalRequest,
+    error: FieldError | None = None,
+    *,
+    typed_email: str | None = None,
+    before: str = "",
 ) -> Response:
-    answer = await request.gateway.invoke_by_get("$notices", language=request.language)
-    notices = parse_multi_parts(answer, "notice")
-    await _mark_read(request, notices)
-    preference = parse_values(answer)
+    older = {"before": before} if before else {}
+    answer = await request.gateway.invoke_by_get("$notices", language=request.language, **older)
+    notices, preference = parse_multi_parts(answer, "notice"), parse_values(answer)
+    await _mark_read(request, notices, "".join(preference.get("unread", [])))
     saved_email = "".join(preference.get("email", []))
     return request.render(
         "notices.html",
         notices=notices,
+        is_older=bool(before),
+        older_path=_older_path(notices) if preference.get("older") == ["true"] else "",
         email=saved_email if typed_email is None else typed_email,
         preferred_language="".join(preference.get("language", [])),
         each_access=preference.get("each-access") == ["true"],
@@ -68,15 +78,20 @@ async def _render_notices(
     )
 
 
-async def _mark_read(request: PortalRequest, notices: list[MultiPartParameter]) -> None:
-    """Mark what this page shows as read; one that comes meanwhile stays new."""
-    unread = 0
+def _older_path(notices: list[MultiPartParameter]) -> str:
+    return f"/notices?before={notices[-1].id}"
+
+
+async def _mark_read(
+    request: PortalRequest, notices: list[MultiPartParameter], unread: str
+) -> None:
+    """Mark what this page shows as read; one that comes meanwhile, or is older, stays new."""
     if any(notice.read == "false" for notice in notices):
-        parameters = build_parameters(newest=notices[0].id)
+        parameters = build_parameters(newest=notices[0].id, oldest=notices[-1].id)
         try:
             answer = await request.gateway.invoke("$read-notices", parameters)
         except Unavailable:
             # The notices can be read all the same, and are new once more the next time.
             return
-        unread = int("".join(parse_values(answer).get("unread", [])) or 0)
-    remember_unread_notices(request, unread)
+        unread = "".join(parse_values(answer).get("unread", []))
+    remember_unread_notices(request, int(unread or 0))

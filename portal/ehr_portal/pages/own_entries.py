@@ -15,16 +15,18 @@ from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.record.charts import draw_sparkline
 from ehr_portal.record.form_fields import FormFault
+from ehr_portal.record.new_entries import says_the_same
 from ehr_portal.record.own_entries import (
     KIND_TITLES,
     PART_TITLES,
     form_values,
     parse_entry_form,
+    same_entry_criteria,
 )
 from ehr_portal.record.providers import written_by_patient
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
 from ehr_portal.record.trends import group_into_trends
-from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
+from ehr_portal.web.forms import FieldError, PatientForm, read_version
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
@@ -36,6 +38,8 @@ NAVIGATION = (
         "carer", "/own-entries", N_("Own measurements"), 65, lambda user: user.decides_for_patient
     ),
 )
+# The elements of an entry that somebody types.
+_MEASURED = ("effectiveDateTime", "valueQuantity", "component", "note")
 EntryId = Annotated[str, Path(max_length=64)]
 
 
@@ -71,14 +75,14 @@ async def show_entry_form(request: PatientRequest, kind: str) -> Response:
 
 
 @router.post("/own-entries/add/{kind}")
-async def add_entry(request: PatientRequest, kind: str, form: VerifiedForm) -> Response:
+async def add_entry(request: PatientRequest, kind: str, form: PatientForm) -> Response:
     """Write an entry down."""
     entry_kind = _find_kind(kind)
     entry, faults = parse_entry_form(entry_kind, request.patient, form, request.now)
     if entry is None:
         return _render_form(request, entry_kind, form, faults)
     try:
-        await request.gateway.create(entry)
+        await _create_once(request, entry)
     except (Forbidden, Invalid):
         return _render_form(request, entry_kind, form, [_REFUSED])
     request.flash(N_("It is written down. Those you share your record with can see it."))
@@ -93,7 +97,7 @@ async def show_correction_form(request: PatientRequest, entry: EntryId) -> Respo
 
 
 @router.post("/own-entries/{entry}/correct")
-async def correct_entry(request: PatientRequest, entry: EntryId, form: VerifiedForm) -> Response:
+async def correct_entry(request: PatientRequest, entry: EntryId, form: PatientForm) -> Response:
     """Store an entry anew, as the next version."""
     stored, kind = await _read_entry(request, entry)
     corrected, faults = parse_entry_form(kind, request.patient, form, request.now)
@@ -105,7 +109,7 @@ async def correct_entry(request: PatientRequest, entry: EntryId, form: VerifiedF
 
 
 @router.post("/own-entries/{entry}/remove")
-async def remove_entry(request: PatientRequest, entry: EntryId, form: VerifiedForm) -> Response:
+async def remove_entry(request: PatientRequest, entry: EntryId, form: PatientForm) -> Response:
     """Mark an entry as entered in error: it counts no more, and its history is kept."""
     stored, _ = await _read_entry(request, entry)
     meta = {**stored["meta"], "versionId": read_version(form, stored)}
@@ -126,6 +130,17 @@ async def _read_entry(request: PortalRequest, entry_id: str) -> tuple[Resource, 
     if kind is None or not is_own or not written_by_patient(stored):
         raise NotFound("There is no such entry.")
     return stored, kind
+
+
+async def _create_once(request: PortalRequest, entry: Resource) -> None:
+    """Create an entry, unless the same one is there: a button that was pressed twice makes one."""
+    try:
+        stored = await request.gateway.create(entry, if_none_exist=same_entry_criteria(entry))
+    except PreconditionFailed:
+        # More than one, of a day without a time: each of them is another one.
+        stored = {}
+    if not says_the_same(stored, entry, _MEASURED):
+        await request.gateway.create(entry)
 
 
 async def _store_change(request: PortalRequest, entry: Resource, message: str) -> Response:

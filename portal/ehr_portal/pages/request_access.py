@@ -22,6 +22,13 @@ from ehr_portal.web.roles import ClinicianRequest
 router = APIRouter()
 HOURS_TITLES = {"24": N_("One day"), "168": N_("One week"), "720": N_("30 days")}
 _REASON_MISSING = FieldError("reason", N_("Say in a sentence why you need it."))
+_NOT_SHARED = FieldError(
+    "domain",
+    N_(
+        "The patient does not share the record with your hospital or clinic, so a request opens"
+        " nothing. The patient can turn sharing on."
+    ),
+)
 
 
 @router.get("/patients/{patient}/ask")
@@ -53,7 +60,9 @@ async def request_access(
         except TooMany:
             errors.append(FieldError("reason", N_("There were too many requests. Wait a while.")))
         except Unprocessable:
-            errors.append(_REASON_MISSING)
+            # The reason says too little, or there is no sharing that a grant could add to.
+            marker = await fetch_withheld_marker(request.gateway, patient)
+            errors.append(_REASON_MISSING if marker.shared else _NOT_SHARED)
     return await _render_form(request, patient, domains, reason=reason, hours=hours, errors=errors)
 
 

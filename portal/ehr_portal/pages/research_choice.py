@@ -10,7 +10,7 @@ from ehr_portal.i18n import N_
 from ehr_portal.record.record import fetch_consents
 from ehr_portal.sharing.consents import has_joined
 from ehr_portal.sharing.research import allow_research, has_opted_out, refuse_research
-from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
@@ -28,10 +28,15 @@ async def show_research_choice(request: PatientRequest) -> Response:
 
 
 @router.post("/research-choice")
-async def choose_research(request: PatientRequest, form: VerifiedForm) -> Response:
+async def choose_research(request: PatientRequest, form: PatientForm) -> Response:
     """Keep the record out of research, or let it be used again, as the form says."""
+    wanted = form.get("to")
+    if wanted not in ("yes", "no"):
+        # What says nothing opens nothing.
+        request.flash_problem(N_("Choose one."))
+        return request.redirect("/research-choice")
     consents = await fetch_consents(request.gateway, request.patient)
-    if form.get("to") == "no":
+    if wanted == "no":
         writes = refuse_research(consents, request.patient, request.now)
         message = N_("Your record is not used for research any more, from the next copy on.")
     else:

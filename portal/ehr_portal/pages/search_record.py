@@ -25,7 +25,7 @@ from ehr_portal.record.record_search import (
 )
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.sections import SECTIONS, Section
-from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest
 
@@ -59,7 +59,7 @@ async def show_search(request: PatientRequest, words: Annotated[str, Query()] = 
 
 
 @router.post("/search")
-async def search_record(request: PatientRequest, form: VerifiedForm) -> Response:
+async def search_record(request: PatientRequest, form: PatientForm) -> Response:
     """Keep the words in the session, so that they stand in no address."""
     typed = form.get("words", "").strip()[:_MAX_TYPED_CHARACTERS]
     if not parse_words(typed):

@@ -27,7 +27,7 @@ from ehr_portal.sharing.restrictions import (
     build_restriction,
 )
 from ehr_portal.sharing.switches import sharing_switches, start_sharing, stop_sharing
-from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import local_path
 from ehr_portal.web.roles import PatientRequest
@@ -38,6 +38,8 @@ NAVIGATION = (
     NavigationLink("carer", "/sharing", N_("Sharing"), 50, lambda user: user.decides_for_patient),
 )
 ONE_YEAR = timedelta(days=365)
+# What a switch may say: on or off, and for how long where it is not until further notice.
+SWITCHES = {("on", ""), ("on", "year"), ("off", "")}
 # The ended choices that the page shows. Chosen: the story of the last few years.
 MAX_EXPIRED = 20
 
@@ -71,22 +73,27 @@ async def show_sharing(request: PatientRequest) -> Response:
 
 
 @router.post("/sharing/organization/{organization}")
-async def turn_switch(request: PatientRequest, organization: str, form: VerifiedForm) -> Response:
+async def turn_switch(request: PatientRequest, organization: str, form: PatientForm) -> Response:
     """Turn sharing with one organisation on or off, as the form says: a repeat is harmless."""
+    wanted = form.get("to"), form.get("term", "")
+    if wanted not in SWITCHES:
+        # What says nothing opens nothing, and nothing for longer than it says.
+        request.flash_problem(N_("Choose one."))
+        return request.redirect("/sharing")
     providers, consents = await asyncio.gather(
         fetch_providers(request.gateway), fetch_consents(request.gateway, request.patient)
     )
     if organization not in providers or providers[organization].platform:
         raise NotFound("There is no such organisation.")
     provider = providers[organization]
-    if form.get("to") == "off":
+    if wanted[0] == "off":
         writes = stop_sharing(provider, consents, request.patient, request.now)
         message = N_(
             "Sharing with %(name)s is off. From this moment it no longer sees your shared record. "
             "It still sees what it wrote itself."
         )
     else:
-        until = request.now + ONE_YEAR if form.get("term") == "year" else None
+        until = request.now + ONE_YEAR if wanted[1] == "year" else None
         writes = start_sharing(provider, consents, request.patient, request.now, until)
         message = N_("Sharing with %(name)s is on. From this moment it can see your shared record.")
     for consent in writes:
@@ -97,7 +104,7 @@ async def turn_switch(request: PatientRequest, organization: str, form: Verified
 
 
 @router.post("/sharing/restrict")
-async def restrict(request: PatientRequest, form: VerifiedForm) -> Response:
+async def restrict(request: PatientRequest, form: PatientForm) -> Response:
     """Close a kind of records or a single record, for everyone or for one organisation."""
     domain, record, against = (form.get(name, "") for name in ("domain", "record", "against"))
     providers = await fetch_providers(request.gateway)
@@ -130,7 +137,7 @@ async def restrict(request: PatientRequest, form: VerifiedForm) -> Response:
 
 
 @router.post("/sharing/lift")
-async def lift_restriction(request: PatientRequest, form: VerifiedForm) -> Response:
+async def lift_restriction(request: PatientRequest, form: PatientForm) -> Response:
     """Open again what one restriction closed."""
     consent = await request.gateway.read("Consent", form.get("consent", ""))
     if consent_category(consent) != "restriction":

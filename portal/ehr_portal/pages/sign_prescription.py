@@ -40,7 +40,6 @@ class CheckedDraft:
     check: MedicineCheck
     # Those that concern the draft, the most serious first.
     findings: tuple[MedicineFinding, ...]
-    allergy_count: int
     included: dict[str, Resource]
     withheld_marker: WithheldMarker
     # The reader's token covers medicines and allergies, and all of them were fetched.
@@ -141,7 +140,6 @@ async def _check_draft(request: PortalRequest, patient: str, draft_id: str) -> C
         draft=draft,
         check=check,
         findings=tuple(findings_about(check, draft)),
-        allergy_count=len(known_allergies),
         included=included,
         withheld_marker=marker,
         is_whole=all(results is not None and not results.next_link for results in answers),

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.operations import fetch_withheld_marker
+from ehr_portal.i18n import local_date
 from ehr_portal.pages.record_views import fetch_page_head, record_template_values
 from ehr_portal.record.timeline import (
     OLDEST_YEAR,
@@ -68,7 +68,7 @@ async def render_timeline(
         **record_template_values(request, base, providers),
         page=page,
         wanted=wanted,
-        today=request.now.astimezone(JURISDICTION.zone).date().isoformat(),
+        today=local_date(request.now).isoformat(),
         path=path,
         older=request.session.issue_handle(page.older_than) if page.older_than else "",
         is_first_page=older_than is None,

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.errors import NotFound
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import N_, day_start
+from ehr_portal.i18n import N_, day_start, local_date
 from ehr_portal.pages.record_views import fetch_page_head, record_template_values
 from ehr_portal.record.record import (
     MAX_SECTION_ROWS,
@@ -78,7 +78,7 @@ async def _render_trend(
         "_count": PAGE_SIZE,
     }
     if period in _PERIODS:
-        first_day = (request.now - _PERIODS[period]).date()
+        first_day = local_date(request.now - _PERIODS[period])
         params["date"] = f"ge{day_start(first_day)}"
     found, person, providers = await asyncio.gather(
         request.gateway.search_all("Observation", params, limit=MAX_SECTION_ROWS),

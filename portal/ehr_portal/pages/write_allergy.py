@@ -10,13 +10,16 @@ from fastapi.responses import Response
 from ehr_portal.i18n import N_
 from ehr_portal.pages.writing import (
     REFUSALS,
+    FormSentBefore,
     create_once,
     entry_author,
     new_token,
     refusal_error,
     require_person,
+    sent_before_error,
     token_of,
 )
+from ehr_portal.record.form_fields import length_faults
 from ehr_portal.record.new_entries import (
     ALLERGY_CATEGORIES,
     CERTAINTIES,
@@ -31,6 +34,8 @@ from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
+# Fields of free text.
+_TEXTS = ("substance", "reaction", "note")
 _CHOICES = {
     "category": ALLERGY_CATEGORIES,
     "criticality": CRITICALITIES,
@@ -49,12 +54,17 @@ async def show_allergy_form(request: ClinicianRequest, patient: str) -> Response
 async def write_allergy(request: ClinicianRequest, patient: str, form: VerifiedForm) -> Response:
     """Keep the allergy."""
     token = token_of(form)
-    fields = {name: value.strip()[:MAX_TEXT_CHARACTERS] for name, value in form.items()}
-    errors = _find_errors(fields)
+    fields = {name: value.strip() for name, value in form.items()}
+    errors = _find_errors(fields) + [
+        FieldError(fault.field, request.translate(fault.text, **fault.values))
+        for fault in length_faults(fields, _TEXTS, MAX_TEXT_CHARACTERS)
+    ]
     if not errors:
         allergy = build_allergy(patient, entry_author(request), fields, token, request.now)
         try:
             stored = await create_once(request, allergy)
+        except FormSentBefore:
+            token, errors = new_token(), [sent_before_error("substance")]
         except REFUSALS:
             errors = [refusal_error("substance")]
         else:

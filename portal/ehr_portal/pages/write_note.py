@@ -10,11 +10,13 @@ from fastapi.responses import Response
 from ehr_portal.i18n import N_
 from ehr_portal.pages.writing import (
     REFUSALS,
+    FormSentBefore,
     create_once,
     entry_author,
     new_token,
     refusal_error,
     require_person,
+    sent_before_error,
     token_of,
 )
 from ehr_portal.record.new_entries import MAX_NOTE_CHARACTERS, NOTE_KINDS, build_note
@@ -48,6 +50,8 @@ async def write_note(request: ClinicianRequest, patient: str, form: VerifiedForm
         note = build_note(patient, entry_author(request), form, token, request.now)
         try:
             stored = await create_once(request, note)
+        except FormSentBefore:
+            token, errors = new_token(), [sent_before_error("text")]
         except REFUSALS:
             errors = [refusal_error("text")]
         else:

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.pages.writing import (
     REFUSALS,
+    FormSentBefore,
     create_once,
     entry_author,
     new_token,
     refusal_error,
     require_person,
+    sent_before_error,
     token_of,
 )
-from ehr_portal.record.new_entries import MAX_TEXT_CHARACTERS
+from ehr_portal.record.new_entries import MAX_TEXT_CHARACTERS, says_the_same
 from ehr_portal.record.new_prescriptions import (
     DOSE_UNITS,
     DURATION_UNITS,
@@ -32,6 +35,8 @@ from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
+# The elements of a prescription that are typed.
+_TYPED = ("medicationCodeableConcept", "dosageInstruction", "reasonCode")
 
 
 @router.get("/patients/{patient}/write/prescription")
@@ -44,12 +49,17 @@ async def show_prescription_form(request: ClinicianRequest, patient: str) -> Res
 async def write_draft(request: ClinicianRequest, patient: str, form: VerifiedForm) -> Response:
     """Keep the draft, and go on to its check."""
     token = token_of(form)
-    fields = {name: value.strip()[:MAX_TEXT_CHARACTERS] for name, value in form.items()}
-    errors = [FieldError(fault.field, fault.text) for fault in find_prescription_faults(fields)]
+    fields = {name: value.strip() for name, value in form.items()}
+    errors = [
+        FieldError(fault.field, request.translate(fault.text, **fault.values))
+        for fault in find_prescription_faults(fields)
+    ]
     if not errors:
         draft = build_prescription(patient, entry_author(request), fields, token, request.now)
         try:
-            stored = await create_once(request, draft)
+            stored = await _keep_draft(request, draft)
+        except FormSentBefore:
+            token, errors = new_token(), [sent_before_error("medicine")]
         except REFUSALS:
             errors = [refusal_error("medicine")]
         else:
@@ -58,6 +68,24 @@ async def write_draft(request: ClinicianRequest, patient: str, form: VerifiedFor
             place = "write/prescription" if is_draft else "item/MedicationRequest"
             return request.redirect(f"/patients/{patient}/{place}/{stored['id']}")
     return await _render_form(request, patient, form, token, errors)
+
+
+async def _keep_draft(request: PortalRequest, draft: Resource) -> Resource:
+    """Create a draft; one that the same form made before is changed to what the form says now.
+
+    Raises FormSentBefore where that one is no draft any more, and says something else.
+    """
+    try:
+        return await create_once(request, draft)
+    except FormSentBefore as sent_before:
+        stored = sent_before.stored
+        if says_the_same(stored, draft, _TYPED):
+            # Signed or thrown away since.
+            return stored
+        if stored.get("status") != "draft":
+            raise
+        meta = {**draft["meta"], "versionId": stored["meta"]["versionId"]}
+        return await request.gateway.update({**draft, "id": stored["id"], "meta": meta})
 
 
 async def _render_form(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.pages.writing import (
     REFUSALS,
+    FormSentBefore,
     entry_author,
     new_token,
     refusal_error,
     require_person,
+    sent_before_error,
     token_of,
     transaction_entry,
 )
+from ehr_portal.record.new_entries import ENTRY_SYSTEM, says_the_same
 from ehr_portal.record.new_vital_signs import (
     VITAL_SIGNS,
     build_round,
     parse_round,
+    round_identifiers,
 )
 from ehr_portal.record.news2 import ACVPU_TEXTS
 from ehr_portal.web.forms import FieldError, VerifiedForm
@@ -51,13 +56,35 @@ async def write_vital_signs(
     if measured is not None:
         observations = build_round(measured, patient, entry_author(request), token)
         try:
-            await request.gateway.transact(transaction_entry(one) for one in observations)
+            await _keep_round(request, patient, observations, token)
+        except FormSentBefore:
+            token, errors = new_token(), [sent_before_error(VITAL_SIGNS[0].field)]
         except REFUSALS:
             errors = [refusal_error(VITAL_SIGNS[0].field)]
         else:
             request.flash(N_("The vital signs are in the record."))
             return request.redirect(f"/patients/{patient}")
     return await _render_form(request, patient, form, token, errors)
+
+
+async def _keep_round(
+    request: PortalRequest, patient: str, observations: Sequence[Resource], token: str
+) -> None:
+    """Create a round in one transaction, unless the same form made it before.
+
+    Raises FormSentBefore where that one says something else: no round has values of two.
+    """
+    names = ",".join(f"{ENTRY_SYSTEM}|{name}" for name in round_identifiers(token))
+    params = {"patient": patient, "identifier": names}
+    before = await request.gateway.search("Observation", params)
+    stored = {observation["identifier"][0]["value"]: observation for observation in before.matches}
+    own = {observation["identifier"][0]["value"]: observation for observation in observations}
+    if stored and not (
+        stored.keys() == own.keys()
+        and all(says_the_same(stored[name], observation) for name, observation in own.items())
+    ):
+        raise FormSentBefore(before.matches[0])
+    await request.gateway.transact(transaction_entry(observation) for observation in observations)
 
 
 async def _render_form(

@@ -10,7 +10,7 @@ from ehr_fhir.errors import Forbidden, Invalid, NotFound, Unprocessable
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import PatientSummary, fetch_person
-from ehr_portal.record.new_entries import ENTRY_SYSTEM, EntryAuthor
+from ehr_portal.record.new_entries import ENTRY_SYSTEM, EntryAuthor, says_the_same
 from ehr_portal.web.forms import FieldError
 from ehr_portal.web.request import PortalRequest
 
@@ -19,6 +19,14 @@ REFUSALS = (Forbidden, Invalid, Unprocessable)
 # The field that holds the form's token: the same form sent again makes no second record.
 ENTRY_FIELD = "entry"
 _SHORTEST_TOKEN = 16
+
+
+class FormSentBefore(Exception):
+    """A form made an entry before, and was changed and sent again: with the way back, say."""
+
+    def __init__(self, stored: Resource) -> None:
+        super().__init__()
+        self.stored = stored
 
 
 async def require_person(request: PortalRequest, patient: str) -> PatientSummary:
@@ -49,9 +57,15 @@ def token_of(form: Mapping[str, str]) -> str:
 
 
 async def create_once(request: PortalRequest, entry: Resource) -> Resource:
-    """Create an entry, or return the one that the same form made before."""
+    """Create an entry, or return the one that the same form made before.
+
+    Raises FormSentBefore where that one says something else: the form was changed since.
+    """
     token = entry["identifier"][0]["value"]
-    return await request.gateway.create(entry, if_none_exist=f"identifier={ENTRY_SYSTEM}|{token}")
+    stored = await request.gateway.create(entry, if_none_exist=f"identifier={ENTRY_SYSTEM}|{token}")
+    if not says_the_same(stored, entry):
+        raise FormSentBefore(stored)
+    return stored
 
 
 def transaction_entry(resource: Resource) -> dict[str, Any]:
@@ -60,6 +74,18 @@ def transaction_entry(resource: Resource) -> dict[str, Any]:
     criteria = f"identifier={ENTRY_SYSTEM}|{token}"
     request = {"method": "POST", "url": resource["resourceType"], "ifNoneExist": criteria}
     return {"resource": resource, "request": request}
+
+
+def sent_before_error(field: str) -> FieldError:
+    """Return what a form says that was saved before with other content; its token is a new one."""
+    return FieldError(
+        field,
+        N_(
+            "You saved this form before, and what it said then is in the record. What you changed"
+            " is not saved yet. Save it again to add it as a second entry, and mark the first as"
+            " wrong if it was."
+        ),
+    )
 
 
 def refusal_error(field: str) -> FieldError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_portal.i18n import local_date
 
 
 def age_in_years(birth_date: str, day: str) -> int | None:
@@ -27,4 +27,4 @@ def age_in_years(birth_date: str, day: str) -> int | None:
 
 def day_of(moment: datetime) -> str:
     """Return the day of an instant in the jurisdiction's time zone."""
-    return moment.astimezone(JURISDICTION.zone).date().isoformat()
+    return local_date(moment).isoformat()

@@ -145,6 +145,20 @@ def order_dosages(order: Resource) -> tuple[Resource, ...]:
     return (*order.get("dosageInstruction", ()), *order.get("dosage", ()))
 
 
+def end_of_dosages(order: Resource) -> str:
+    """Return the last day of an order's instructions; empty where one of them has none.
+
+    >>> bounds = {"timing": {"repeat": {"boundsPeriod": {"end": "2026-11-27T08:00:00+08:00"}}}}
+    >>> end_of_dosages({"dosageInstruction": [bounds]})
+    '2026-11-27'
+    """
+    ends = [
+        str(dosage.get("timing", {}).get("repeat", {}).get("boundsPeriod", {}).get("end", ""))[:10]
+        for dosage in order_dosages(order)
+    ]
+    return max(ends) if ends and all(ends) else ""
+
+
 def dosage_lines(dosages: Sequence[Resource], language: str) -> list[Phrase | Text]:
     """Return several instructions line by line: steps by their sequence numbers, where they differ.
 

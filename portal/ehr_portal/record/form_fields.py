@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
 from ehr_portal.i18n import N_
 
-__all__ = ["FormFault", "normalize_number", "parse_decimal", "range_fault"]
+__all__ = ["FormFault", "length_faults", "normalize_number", "parse_decimal", "range_fault"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,16 @@ def range_fault(name: str, least: float, most: float) -> FormFault:
     """Return the fault of a field whose number is none, or lies outside its limits."""
     text = N_("Type a number from %(least)s to %(most)s.")
     return FormFault(name, text, {"least": f"{least:g}", "most": f"{most:g}"})
+
+
+def length_faults(form: Mapping[str, str], fields: Iterable[str], most: int) -> list[FormFault]:
+    """Return a fault for each field whose text is longer than may be kept: none is cut."""
+    text = N_("Write %(most)s characters at most.")
+    return [
+        FormFault(field, text, {"most": str(most)})
+        for field in fields
+        if len(form.get(field, "").strip()) > most
+    ]
 
 
 def normalize_number(typed: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.allergies import is_drug_allergy
+from ehr_portal.record.display import HAN
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL, STRONG
 from ehr_portal.record.medicine_findings import (
     ALLERGY,
@@ -32,6 +34,9 @@ _NO_ALLERGY = frozenset({"refuted", "entered-in-error"})
 _PAST_ALLERGY = frozenset({"inactive", "resolved"})
 # A name of fewer letters is found in too many others. Chosen.
 _MIN_NAME_LENGTH = 4
+_MIN_HAN_LENGTH = 2
+# What stands around the name of what somebody is allergic to.
+_ALLERGY_TO = re.compile(r"^allergy to | allergy$|^[對对]|(?:過敏|过敏)$")
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,20 @@ def parse_allergen(allergy: Resource) -> Allergen:
     names = [name for concept in concepts for name in concept_names(concept)]
     return Allergen(
         allergy,
-        join_recognitions(recognise(name) for name in names),
+        _recognise_all(concepts),
         frozenset(code for concept in concepts for code in concept_codes(concept)),
         frozenset(name.strip().lower() for name in names),
     )
+
+
+def _recognise_all(concepts: Iterable[Resource]) -> Recognition:
+    """Return all that several substances are recognised as: whole only if each of them is."""
+    found = [
+        join_recognitions(recognise(name) for name in names)
+        for names in map(concept_names, concepts)
+        if names
+    ]
+    return replace(join_recognitions(found), is_partial=any(each.is_partial for each in found))
 
 
 def may_hold(allergy: Resource) -> bool:
@@ -105,18 +120,26 @@ def may_hold(allergy: Resource) -> bool:
 
 
 def cannot_be_compared(allergen: Allergen) -> bool:
-    """Return whether it may be to a medicine, and to none that is known."""
+    """Return whether it may be to a medicine, and it or a part of it is none that is known."""
     categories = set(allergen.resource.get("category", ()))
     may_be_medicine = is_drug_allergy(allergen.resource) or not categories
-    return may_be_medicine and not allergen.recognition.groups
+    return may_be_medicine and allergen.recognition.is_partial
 
 
 def _shares_name(allergen_names: Iterable[str], medicine_names: Iterable[str]) -> bool:
-    """Return whether an allergy is to a name that a medicine is called by, as whole words."""
+    """Return whether an allergy is to a name that a medicine is called by, as whole words.
+
+    Chinese has no spaces between words, and says a name in two characters.
+    """
     medicines = [f" {' '.join(name.split())} " for name in medicine_names]
     for name in allergen_names:
-        words = " ".join(name.removeprefix("allergy to ").removesuffix(" allergy").split())
-        if len(words) >= _MIN_NAME_LENGTH and any(f" {words} " in text for text in medicines):
+        words = " ".join(_ALLERGY_TO.sub(" ", name).split())
+        is_chinese = bool(HAN.search(words))
+        is_long_enough = len(words) >= (_MIN_HAN_LENGTH if is_chinese else _MIN_NAME_LENGTH)
+        sought = words if is_chinese else f" {words} "
+        if words and any(
+            text.strip() == words or (is_long_enough and sought in text) for text in medicines
+        ):
             return True
     return False
 

@@ -20,6 +20,18 @@ from ehr_portal.record.dosage import order_dosages
 
 # What stands between the ingredients of a combination, as RxNorm and dm+d write it.
 _INGREDIENT_SEPARATOR = re.compile(r" [/+] ")
+# Numbers with their units, as in "500 mg/125 mg" and "100 units/mL": their stroke parts nothing.
+_UNIT = (
+    r"(?:(?:%|mg|mcg|ug|g|ml|l|meq|mmol|hr|h|iu|units?|micrograms?|milligrams?|grams?"
+    r"|actuat(?:ions?)?|doses?|puffs?|sprays?|毫克|微克|克|毫升|升|單位|单位)(?![a-z]))"
+)
+_AMOUNT = re.compile(rf"\d[\d.,]*\s*{_UNIT}?(?:\s*/\s*(?:\d[\d.,]*\s*{_UNIT}?|{_UNIT}))*")
+# What people write between two ingredients, beside what RxNorm and dm+d do.
+_LOOSE_SEPARATOR = re.compile(r"[/+,;&、，；／＋]|\b(?:and|with|plus)\b|[及和與与]")
+# In brackets stand brands and packs.
+_ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|（[^（）]*）")
+# What may be a name: a word of four letters, or two characters of Chinese.
+_NAME_LIKE = re.compile(rf"[a-z]{{4,}}|{HAN.pattern}{{2,}}")
 # Words of a medicine that acts where it is put: on skin, eye, ear, nose or in the airways.
 _LOCAL_USE = re.compile(
     r"\b(?:topical|cutaneous|cream|ointment|lotion|shampoo|ophthalmic|eye drops?|otic|ear drops?"
@@ -105,6 +117,8 @@ def recognise(text: str) -> Recognition:
     ['hydrocodone', 'paracetamol']
     >>> recognise("Warfarin 5 MG / Obscurin 1 MG").is_partial
     True
+    >>> recognise("warfarin 5 mg, obscurin").is_partial, recognise("warfarin, tablet").is_partial
+    (True, False)
     >>> recognise("Sulfonamide antibiotics").classes
     frozenset({'sulfonamide-antibiotic'})
     """
@@ -114,11 +128,22 @@ def recognise(text: str) -> Recognition:
     names = _load_names()
     for part in _INGREDIENT_SEPARATOR.split(" ".join(text.lower().split())):
         matches = _name_pattern().findall(part)
-        is_partial = is_partial or not matches
+        is_partial = is_partial or not matches or _has_unknown_part(part)
         for name in matches:
             ingredients |= names[name].ingredients
             classes |= names[name].classes
     return Recognition(frozenset(ingredients), frozenset(classes), is_partial)
+
+
+def _has_unknown_part(text: str) -> bool:
+    """Return whether a text that has a known name names something else beside it."""
+    # A known name becomes a sign that is in no text, so that a separator within it parts nothing.
+    rest = _AMOUNT.sub(" ", _ASIDE.sub(" ", _name_pattern().sub("\0", text)))
+    forms = load_rules()["form-words"]
+    return any(
+        "\0" not in part and any(name not in forms for name in _NAME_LIKE.findall(part))
+        for part in _LOOSE_SEPARATOR.split(rest)
+    )
 
 
 def join_recognitions(recognitions: Iterable[Recognition]) -> Recognition:

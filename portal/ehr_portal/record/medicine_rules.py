@@ -13,7 +13,8 @@ from datetime import datetime
 from itertools import combinations
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.record.dosage import order_dosages
+from ehr_portal.i18n import local_date
+from ehr_portal.record.dosage import end_of_dosages, order_dosages
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL, STRONG
 from ehr_portal.record.medicine_allergies import (
     cannot_be_compared,
@@ -68,6 +69,8 @@ class MedicineCheck:
     findings: tuple[MedicineFinding, ...]
     # How many orders were checked against each other.
     size: int
+    # How many allergies they were compared with: none that was ruled out or only says "none known".
+    allergy_count: int
     # Orders whose medicine, or a part of it, was not recognised: not checked by ingredient.
     unrecognised: tuple[Resource, ...]
     # Allergies, to medicines or of no stated kind, that no medicine can be compared with.
@@ -108,6 +111,7 @@ def check_medicines(
     return MedicineCheck(
         findings=findings.sort(),
         size=len(medicines),
+        allergy_count=len(allergens),
         unrecognised=tuple(m.resource for m in medicines if not m.is_recognised),
         unrecognised_allergies=tuple(
             allergen.resource for allergen in allergens if cannot_be_compared(allergen)
@@ -121,7 +125,7 @@ def _is_in_use(order: Resource, now: datetime | None = None) -> bool:
     if order.get("status", "") not in _IN_USE or order.get("doNotPerform"):
         return False
     end = _end_of_use(order)
-    return now is None or not end or end >= now.date().isoformat()[: len(end)]
+    return now is None or not end or end >= local_date(now).isoformat()[: len(end)]
 
 
 def _check_duplicate(findings: Findings, first: Medicine, second: Medicine) -> None:
@@ -205,13 +209,7 @@ def _names_in_elements(order: Resource, other: Resource) -> bool:
 
 def _end_of_use(order: Resource) -> str:
     """Return the last day that an order or statement states, empty where it has none."""
-    ends = [
-        str(dosage.get("timing", {}).get("repeat", {}).get("boundsPeriod", {}).get("end", ""))
-        for dosage in order_dosages(order)
-    ]
-    if ends and all(ends):
-        return max(ends)[:10]
-    return str(order.get("effectivePeriod", {}).get("end", ""))[:10]
+    return end_of_dosages(order) or str(order.get("effectivePeriod", {}).get("end", ""))[:10]
 
 
 def _is_as_needed(order: Resource) -> bool:

@@ -6,7 +6,7 @@ Pure: fields of a form in, a resource out. Who may write what is judged by the g
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,6 +50,8 @@ CERTAINTIES = {"confirmed": N_("Confirmed"), "unconfirmed": N_("Not confirmed")}
 WRITTEN_TYPES = frozenset(
     {"AllergyIntolerance", "DocumentReference", "MedicationRequest", "Observation"}
 )
+# What differs between two sendings of one form, at any depth: when it was sent, and by the server.
+_OF_ONE_SENDING = frozenset({"authoredOn", "creation", "date", "meta", "recordedDate", "time"})
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,30 @@ def build_allergy(
 def annotation(text: str, author: EntryAuthor, now: datetime) -> dict[str, Any]:
     """Return an Annotation by the author."""
     return {"authorReference": author.person, "time": now.isoformat(), "text": text}
+
+
+def says_the_same(stored: Resource, entry: Resource, names: Iterable[str] = ()) -> bool:
+    """Return whether a stored entry has what a form says, whenever the form was sent.
+
+    `names`: the elements that are compared; all when none is named.
+
+    >>> says_the_same({"id": "1", "code": "a", "date": "2026"}, {"code": "a", "date": "2027"})
+    True
+    >>> says_the_same({"id": "1", "code": "a", "note": "b"}, {"code": "a"})
+    False
+    """
+    compared = frozenset(names) or (stored.keys() | entry.keys()) - {"id"} - _OF_ONE_SENDING
+    return all(
+        _drop_moments(stored.get(name)) == _drop_moments(entry.get(name)) for name in compared
+    )
+
+
+def _drop_moments(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            name: _drop_moments(part) for name, part in value.items() if name not in _OF_ONE_SENDING
+        }
+    return [_drop_moments(part) for part in value] if isinstance(value, list) else value
 
 
 def is_marked_wrong(resource: Resource) -> bool:

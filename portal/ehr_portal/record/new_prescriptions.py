@@ -15,13 +15,19 @@ from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.record.form_fields import (
     FormFault,
+    length_faults,
     normalize_number,
     parse_decimal,
 )
 from ehr_portal.record.interpretations import LEVELS
 from ehr_portal.record.medicine_names import load_rules
 from ehr_portal.record.medicine_rules import MedicineCheck, MedicineFinding
-from ehr_portal.record.new_entries import EntryAuthor, annotation, new_entry
+from ehr_portal.record.new_entries import (
+    MAX_TEXT_CHARACTERS,
+    EntryAuthor,
+    annotation,
+    new_entry,
+)
 
 _UCUM = "http://unitsofmeasure.org"
 _ROUTES_SYSTEM = "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration"
@@ -66,6 +72,8 @@ FREQUENCIES: dict[str, tuple[str, dict[str, Any]]] = {
     "once": (N_("Once only"), {"count": 1}),
 }
 DURATION_UNITS = {"d": N_("days"), "wk": N_("weeks"), "mo": N_("months")}
+# Fields of free text.
+_TEXTS = ("medicine", "needed-for", "reason", "instruction")
 _MAX_AMOUNT = 100_000
 _MAX_AMOUNT_CHARACTERS = 9
 
@@ -98,14 +106,38 @@ def find_prescription_faults(form: Mapping[str, str]) -> list[FormFault]:
     for field, known in choices:
         if form.get(field, "") not in known:
             faults.append(FormFault(field, N_("Choose one.")))
-    duration = form.get("duration", "").strip()
+    duration = normalize_number(form.get("duration", ""))
     if duration and not (re.fullmatch("[0-9]{1,4}", duration) and int(duration)):
         faults.append(FormFault("duration", N_("Type a whole number.")))
+    if duration and form.get("frequency") == "once":
+        faults.append(FormFault("duration", N_("What is given once only is not given for days.")))
+    if form.get("needed-for", "").strip() and not form.get("as-needed"):
+        text = N_("Tick that it is taken only when needed, or leave this empty.")
+        faults.append(FormFault("needed-for", text))
     # What is taken when needed must have a limit, or it is taken without one.
     needs_most = bool(form.get("as-needed")) or bool(form.get("most", "").strip())
     if needs_most and parse_amount(form.get("most", "")) is None:
         faults.append(FormFault("most", N_("Type the most that may be taken in a day.")))
+    elif needs_most and not faults and _daily_amount(form) > _typed_amount(form, "most"):
+        text = N_("This is less than what the dose and how often come to in a day.")
+        faults.append(FormFault("most", text))
+    faults += length_faults(form, _TEXTS, MAX_TEXT_CHARACTERS)
     return faults
+
+
+def _typed_amount(form: Mapping[str, str], field: str) -> float:
+    return parse_amount(form.get(field, "")) or 0.0
+
+
+def _daily_amount(form: Mapping[str, str]) -> float:
+    """Return what is taken in a day at least: one dose of what is taken only when needed."""
+    repeat = FREQUENCIES[form["frequency"]][1]
+    times = 1.0
+    if repeat.get("periodUnit") == "d" and not form.get("as-needed"):
+        times = repeat["frequency"] / repeat["period"]
+    elif repeat.get("periodUnit") == "h" and not form.get("as-needed"):
+        times = 24 * repeat["frequency"] / repeat["period"]
+    return times * _typed_amount(form, "dose")
 
 
 def build_prescription(
@@ -133,10 +165,10 @@ def _build_dosage(form: Mapping[str, str]) -> dict[str, Any]:
     code, _ = DOSE_UNITS[form["unit"]]
     amount = {"unit": form["unit"], "system": _UCUM, "code": code}
     repeat = dict(FREQUENCIES[form["frequency"]][1])
-    if form.get("duration", "").strip() and form["frequency"] != "once":
+    if duration := normalize_number(form.get("duration", "")):
         unit = form.get("duration-unit", "d")
         unit = unit if unit in DURATION_UNITS else "d"
-        length = {"value": int(form["duration"]), "unit": unit, "system": _UCUM, "code": unit}
+        length = {"value": int(duration), "unit": unit, "system": _UCUM, "code": unit}
         repeat["boundsDuration"] = length
     display, _ = ROUTES[form["route"]]
     dosage: dict[str, Any] = {

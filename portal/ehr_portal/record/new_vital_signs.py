@@ -24,6 +24,8 @@ from ehr_portal.record.news2_observations import CONSCIOUSNESS_SYSTEM
 
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _UCUM = "http://unitsofmeasure.org"
+# LOINC of the panel, and of the level of consciousness.
+_PRESSURE_CODE, _CONSCIOUSNESS_CODE = "85354-9", "67775-7"
 _MAX_AGE = timedelta(days=31)
 _MAX_NUMBER_CHARACTERS = 6
 
@@ -132,12 +134,14 @@ def build_round(
             }
             for sign in pressures
         ]
-        found.append(("85354-9", "Blood pressure panel", {"component": components}))
+        found.append((_PRESSURE_CODE, "Blood pressure panel", {"component": components}))
     if measured.consciousness:
         # In English: the RCP's own words.
         display = ACVPU_TEXTS[measured.consciousness]
         concept = _concept(CONSCIOUSNESS_SYSTEM, measured.consciousness, display)
-        found.append(("67775-7", "Level of responsiveness", {"valueCodeableConcept": concept}))
+        found.append(
+            (_CONSCIOUSNESS_CODE, "Level of responsiveness", {"valueCodeableConcept": concept})
+        )
     category = _concept(f"{_TERMS}/observation-category", "vital-signs", "Vital Signs")
     return [
         new_entry(
@@ -155,6 +159,12 @@ def build_round(
         )
         for code, display, value in found
     ]
+
+
+def round_identifiers(token: str) -> list[str]:
+    """Return the identifiers that the Observations of a form may have."""
+    codes = (*(sign.code for sign in VITAL_SIGNS), _PRESSURE_CODE, _CONSCIOUSNESS_CODE)
+    return [f"{token}-{code}" for code in codes]
 
 
 def _pressure_faults(numbers: Mapping[str, float], form: Mapping[str, str]) -> list[FormFault]:

@@ -5,22 +5,35 @@ What is plausible is in `ehr_fhir.own_entries`, which the gateway checks by too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime, time
 from typing import Any
+from urllib.parse import urlencode
 
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_fhir.own_entries import MAX_NOTE_CHARACTERS, OwnEntryKind, OwnEntryPart, build_own_entry
+from ehr_fhir.own_entries import (
+    MAX_NOTE_CHARACTERS,
+    OwnEntryKind,
+    OwnEntryPart,
+    build_own_entry,
+)
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
-from ehr_portal.record.form_fields import FormFault, normalize_number, range_fault
+from ehr_portal.record.form_fields import (
+    FormFault,
+    length_faults,
+    normalize_number,
+    parse_decimal,
+)
+
+_MAX_NUMBER_CHARACTERS = 8
 
 __all__ = [
     "KIND_TITLES",
     "PART_TITLES",
     "form_values",
     "parse_entry_form",
+    "same_entry_criteria",
 ]
 
 KIND_TITLES = {
@@ -53,7 +66,7 @@ def parse_entry_form(
     for part in kind.parts:
         number = _parse_number(form.get(part.name, ""), part)
         if number is None:
-            faults.append(range_fault(part.name, part.least, part.most))
+            faults.append(_number_fault(part))
         else:
             numbers.append(number)
     if len(numbers) == 2 and numbers[0] <= numbers[1]:
@@ -66,12 +79,34 @@ def parse_entry_form(
     elif measured[0] > now:
         faults.append(FormFault("day", N_("This time is still to come.")))
     note = " ".join(form.get("note", "").split())
-    if len(note) > MAX_NOTE_CHARACTERS:
-        text = N_("Write %(most)s characters at most.")
-        faults.append(FormFault("note", text, {"most": str(MAX_NOTE_CHARACTERS)}))
+    faults += length_faults({"note": note}, ["note"], MAX_NOTE_CHARACTERS)
     if faults or measured is None:
         return None, faults
     return build_own_entry(kind, patient, numbers, measured[1], note), []
+
+
+def same_entry_criteria(entry: Resource) -> str:
+    """Return the criteria of a search for an entry of the same numbers at the same time, not void.
+
+    >>> entry = build_own_entry(OWN_ENTRY_KINDS["weight"], "p", [61.5], "2026-11-22")
+    >>> same_entry_criteria(entry).rpartition("&")[2]
+    'value-quantity=61.5%7Chttp%3A%2F%2Funitsofmeasure.org%7Ckg'
+    """
+    subject = entry["subject"]["reference"]
+    coding = entry["code"]["coding"][0]
+    criteria = [
+        ("patient", subject.removeprefix("Patient/")),
+        ("performer", subject),
+        ("code", f"{coding['system']}|{coding['code']}"),
+        ("date", entry["effectiveDateTime"]),
+        ("status", "final,corrected"),
+    ]
+    values = [("value-quantity", entry)] if "valueQuantity" in entry else []
+    values += [("component-value-quantity", part) for part in entry.get("component", ())]
+    for name, part in values:
+        quantity = part["valueQuantity"]
+        criteria.append((name, f"{quantity['value']}|{quantity['system']}|{quantity['code']}"))
+    return urlencode(criteria)
 
 
 def form_values(kind: OwnEntryKind, entry: Resource) -> dict[str, str]:
@@ -91,17 +126,23 @@ def form_values(kind: OwnEntryKind, entry: Resource) -> dict[str, str]:
     return {**values, "day": day, "time": clock, "note": note}
 
 
+def _number_fault(part: OwnEntryPart) -> FormFault:
+    if part.decimals == 0:
+        text = N_("Type a whole number from %(least)s to %(most)s.")
+        return FormFault(part.name, text, {"least": f"{part.least:g}", "most": f"{part.most:g}"})
+    text = N_("Type a number from %(least)s to %(most)s, with one decimal at most.")
+    return FormFault(part.name, text, {"least": f"{part.least:g}", "most": f"{part.most:g}"})
+
+
 def _parse_number(text: str, part: OwnEntryPart) -> float | None:
-    # With a decimal comma, too.
+    # With a decimal comma, too. More decimals than are kept are refused: none is rounded away.
     plain = normalize_number(text).replace(",", ".")
-    try:
-        number = float(plain)
-    except ValueError:
+    number = parse_decimal(plain, _MAX_NUMBER_CHARACTERS)
+    if number is None or not part.least <= number <= part.most:
         return None
-    if not math.isfinite(number) or not part.least <= number <= part.most:
+    if number != round(number, part.decimals):
         return None
-    rounded = round(number, part.decimals)
-    return int(rounded) if part.decimals == 0 else rounded
+    return int(number) if part.decimals == 0 else number
 
 
 def _parse_moment(day: str, clock: str) -> tuple[datetime, str] | None:

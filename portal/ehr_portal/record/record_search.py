@@ -7,6 +7,7 @@ holds the words are searched for as well as the words themselves (Full-text sear
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,12 +57,14 @@ class RecordSearch:
 
 
 def parse_words(typed: str) -> tuple[str, ...]:
-    """Return the words that somebody typed.
+    """Return the words that somebody typed; a Chinese keyboard may have full-width letters.
 
     >>> parse_words(' "Chest  pain", (COVID-19)')
     ('Chest', 'pain', 'COVID-19')
+    >>> parse_words("ａｓｐｉｒｉｎ　１００")
+    ('aspirin', '100')
     """
-    return tuple(_WORD.findall(typed))[:MAX_WORDS]
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", typed)))[:MAX_WORDS]
 
 
 def build_searches(words: Sequence[str]) -> list[RecordSearch]:

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.i18n import N_, local_date, localizer_for
 from ehr_portal.record.allergies import allergy_flags, is_drug_allergy
 from ehr_portal.record.code_texts import code_text
 from ehr_portal.record.describe import Describer, LinkedRecord
 from ehr_portal.record.display import Phrase, Text, compose
+from ehr_portal.record.dosage import end_of_dosages
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL, LEVELS, NEUTRAL, Flag
 from ehr_portal.record.providers import author_organization, written_by_patient
 from ehr_portal.record.results import ResultValue, whole_result
@@ -112,6 +113,12 @@ class RecordRow:
         return whole_result(self.resource, self.language) if is_observation else None
 
     @property
+    def line(self) -> str:
+        """Return all that its line says: rows of which it is the same may be one line."""
+        flags = (flag.word for flag in self.flags)
+        return "|".join(str(text) for text in (self.title, *self.details, *flags, self.status))
+
+    @property
     def is_social(self) -> bool:
         """Return whether it is a circumstance of life."""
         return self.resource_type in ("Condition", "Observation") and is_social(self.resource)
@@ -207,11 +214,12 @@ def _is_current(
         return False
     if now is None:
         return True
-    today = now.date().isoformat()
+    today = local_date(now).isoformat()
+    end = end or end_of_dosages(resource)
     if end and end[:10] < today[: len(end[:10])]:
         return False
     days = days_until_over(_concept(resource))
-    over = (now - timedelta(days=days)).date().isoformat() if days else ""
+    over = local_date(now - timedelta(days=days)).isoformat() if days else ""
     return not (over and start and start[:10] < over)
 
 

@@ -126,5 +126,5 @@ class SectionContent:
     def _kind_of(self, row: RecordRow) -> str:
         """Return what rows have to share to be one line: of what holds now, all that they say."""
         if self.section.splits_past and row.is_current:
-            return "|".join(str(text) for text in (row.title, *row.details))
+            return row.line
         return str(row.title)

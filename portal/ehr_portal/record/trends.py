@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.i18n import fhir_timestamp, local_date
 from ehr_portal.record.code_texts import code_text
 from ehr_portal.record.display import Text, concept_text, printed_unit
 from ehr_portal.record.interpretations import CRITICAL, LEVELS
@@ -123,7 +123,7 @@ class Trend:
         """Return whether the newest result is critical and no older than RECENT_CRITICAL."""
         if self.newest.result.level != CRITICAL or self.newest.is_void or now is None:
             return False
-        return self.newest.date[:10] >= (now - RECENT_CRITICAL).date().isoformat()
+        return self.newest.date[:10] >= local_date(now - RECENT_CRITICAL).isoformat()
 
 
 def group_into_trends(

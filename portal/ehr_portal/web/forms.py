@@ -10,9 +10,14 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from ehr_fhir.errors import Forbidden
+from ehr_fhir.errors import Conflict, Forbidden
 from ehr_portal.gateway.client import Resource
-from ehr_portal.web.roles import LoggedInRequest
+from ehr_portal.web.request import ACTING_FIELD
+from ehr_portal.web.roles import LoggedInRequest, PatientRequest
+
+
+class OtherPatientForm(Conflict):
+    """The form was opened while its reader acted for another patient than now."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,20 @@ async def _verify_form(request: LoggedInRequest) -> Mapping[str, str]:
     has_token = hmac.compare_digest(sent_token.encode(), expected_token.encode())
     if not has_token or (origin and origin not in own_origins):
         raise Forbidden("The form did not come from this page.")
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    # Browsers count a line's end as one character (maxlength) and send it as two.
+    return {
+        name: value.replace("\r\n", "\n") for name, value in form.items() if isinstance(value, str)
+    }
+
+
+async def _verify_patient_form(
+    request: PatientRequest, form: Annotated[Mapping[str, str], Depends(_verify_form)]
+) -> Mapping[str, str]:
+    # A carer's browser has several windows and one session: in a window that was opened for one
+    # person a form must not be sent for another, who was chosen in a second window since.
+    if request.user.role == "carer" and form.get(ACTING_FIELD) != request.patient:
+        raise OtherPatientForm("The form was opened for another person.")
+    return form
 
 
 async def _ticked_domains(request: LoggedInRequest) -> list[str]:
@@ -49,6 +67,8 @@ async def _ticked_domains(request: LoggedInRequest) -> list[str]:
 
 # The fields of a form that was sent from a page of this session.
 VerifiedForm = Annotated[Mapping[str, str], Depends(_verify_form)]
+# The same of a patient's own pages: it was opened for the patient for whom it is sent.
+PatientForm = Annotated[Mapping[str, str], Depends(_verify_patient_form)]
 # The values of the checkboxes `domain`; for a route with a VerifiedForm too.
 TickedDomains = Annotated[list[str], Depends(_ticked_domains)]
 

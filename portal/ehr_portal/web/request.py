@@ -32,6 +32,9 @@ from ehr_portal.web.sessions import Session, SessionStore, User
 from ehr_portal.web.shortcuts import SHORTCUTS, Shortcut, read_shortcut_mode
 from ehr_portal.web.templates import template_environment
 
+# The hidden field of a carer's forms: for whom they acted when the page was opened.
+ACTING_FIELD = "acting-for"
+
 
 @dataclass(frozen=True)
 class LanguageLink:
@@ -246,9 +249,13 @@ class PortalRequest:
         return RedirectResponse(path, 303)
 
     def csrf_field(self, action: str) -> Markup:
-        """Return the hidden field that a form sent to `action` must hold."""
+        """Return the hidden fields that a form sent to `action` must hold."""
         token = self.session.csrf_token(action)
-        return Markup('<input type="hidden" name="csrf" value="{}">').format(token)
+        field = Markup('<input type="hidden" name="csrf" value="{}">').format(token)
+        if self.user_or_none and self.user_or_none.acts_for_patient:
+            acting = Markup('<input type="hidden" name="{}" value="{}">')
+            field += acting.format(ACTING_FIELD, self.patient)
+        return field
 
     def set_session_cookie(self, response: Response, session: Session) -> None:
         """Give the browser the session's id."""

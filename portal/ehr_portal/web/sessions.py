@@ -14,11 +14,12 @@ import json
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from ehr_fhir.errors import Unavailable
 
@@ -87,11 +88,13 @@ class Session:
     unread_asked: float = 0.0
     # Whom a carer may act for: id, Latin name, Chinese name. For the switch of every page.
     people: list[list[str]] = field(default_factory=list)
-    # When the store saw it before this page, and what it holds of it.
-    stored: tuple[float, str] = field(default=(0.0, ""), repr=False)
+    # When the store saw it before this page.
+    stored_seen: float = 0.0
     # What the gateway said of each list of patients that this clinician was shown last: sent with
     # the next question for it (`record/patient_list.py`).
     shown_lists: dict[str, str] = field(default_factory=dict)
+    # What it held when this request loaded it: what the request did not change it does not write.
+    loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def csrf_token(self, action: str) -> str:
         """Return the token that a form sent to `action` must carry."""
@@ -162,8 +165,9 @@ class SessionStore:
         session = Session(secrets.token_urlsafe(32), now, now, secrets.token_hex(32), user)
         self._write_durably(
             "INSERT INTO session VALUES (?, ?, ?, ?)",
-            (_hash_id(session.id), now, now, _session_body(session)),
+            (_hash_id(session.id), now, now, json.dumps(_session_values(session))),
         )
+        session.loaded = _session_values(session)
         return session
 
     def load(self, session_id: str) -> Session | None:
@@ -174,8 +178,8 @@ class SessionStore:
         ).fetchone()
         if row is None or key in self._ended:
             return None
-        created, *stored = row
-        last_seen, body = self._unwritten.get(key, stored)
+        created, stored_seen, stored_body = row
+        last_seen, body = self._unwritten.get(key, (stored_seen, stored_body))
         now = self._clock()
         if now - last_seen > self._idle or now - created > self._absolute:
             with suppress(SessionsUnwritable):
@@ -195,27 +199,57 @@ class SessionStore:
             unread_asked=data.get("unread_asked", 0.0),
             people=data.get("people", []),
             shown_lists=data.get("shown_lists", {}),
-            stored=tuple(stored),
+            stored_seen=stored_seen,
+            loaded=json.loads(body),
         )
 
     def save(self, session: Session) -> None:
-        """Write the session as it is now; one that was ended meanwhile stays ended.
+        """Write what this request changed; a session that was ended meanwhile stays ended.
 
-        A page is not refused for what it would change in the session: that is written later.
+        What another request changed meanwhile stays: a slow page that began before a carer chose
+        another person must not take them back to the first. A page is not refused for what it would
+        change in the session: that is written later.
         """
-        key, body = _hash_id(session.id), _session_body(session)
-        stored_seen, stored_body = session.stored
-        if body == stored_body and session.last_seen - stored_seen < _SEEN_SECONDS:
+        key = _hash_id(session.id)
+        is_changed = session.loaded != _session_values(session) or key in self._unwritten
+        if not is_changed and session.last_seen - session.stored_seen < _SEEN_SECONDS:
             return
         try:
-            self._write(
-                "UPDATE session SET seen = ?, body = ? WHERE key = ?",
-                (session.last_seen, body, key),
-            )
+            self._write_changes(key, session, is_changed=is_changed)
         except SessionsUnwritable:
-            self._unwritten[key] = (session.last_seen, body)
+            merged = self._merge_changes(key, session)
+            if merged is not None:
+                self._unwritten[key] = (session.last_seen, json.dumps(merged))
         else:
             self._unwritten.pop(key, None)
+        session.loaded = _session_values(session)
+
+    def _write_changes(self, key: str, session: Session, *, is_changed: bool) -> None:
+        if not is_changed:
+            self._write("UPDATE session SET seen = ? WHERE key = ?", (session.last_seen, key))
+            return
+        # One writer at a time from the reading on: another process may serve the other request.
+        self._write("BEGIN IMMEDIATE", ())
+        try:
+            merged = self._merge_changes(key, session)
+            if merged is not None:
+                self._write(
+                    "UPDATE session SET seen = ?, body = ? WHERE key = ?",
+                    (session.last_seen, json.dumps(merged), key),
+                )
+            self._write("COMMIT", ())
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _merge_changes(self, key: str, session: Session) -> dict[str, Any] | None:
+        """Return what is stored with this request's changes; None of a session that was ended."""
+        row = self._db.execute("SELECT body FROM session WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        _, body = self._unwritten.get(key, (0.0, row[0]))
+        return _merge_values(json.loads(body), session.loaded, _session_values(session))
 
     def end(self, session_id: str) -> None:
         """Delete a session; its id opens nothing any more.
@@ -252,20 +286,34 @@ class SessionStore:
         )
 
 
-def _session_body(session: Session) -> str:
-    return json.dumps(
-        {
-            "csrf_key": session.csrf_key,
-            "user": asdict(session.user) if session.user else None,
-            "handles": session.handles,
-            # The name that sessions of earlier versions have in the file.
-            "notes": session.flashes,
-            "unread": session.unread,
-            "unread_asked": session.unread_asked,
-            "people": session.people,
-            "shown_lists": session.shown_lists,
-        }
-    )
+def _session_values(session: Session) -> dict[str, Any]:
+    return {
+        "csrf_key": session.csrf_key,
+        "user": asdict(session.user) if session.user else None,
+        "handles": dict(session.handles),
+        # The name that sessions of earlier versions have in the file.
+        "notes": list(session.flashes),
+        "unread": session.unread,
+        "unread_asked": session.unread_asked,
+        "people": list(session.people),
+        "shown_lists": dict(session.shown_lists),
+    }
+
+
+def _merge_values(
+    stored: Mapping[str, Any], loaded: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return stored values with what changed between `loaded` and `own`.
+
+    Messages and handles are merged one by one, so that none of two requests loses the other's.
+    """
+    merged = {**stored, **{name: own[name] for name in own if own[name] != loaded.get(name)}}
+    shown = [note for note in loaded.get("notes", ()) if note not in own["notes"]]
+    added = [note for note in own["notes"] if note not in loaded.get("notes", ())]
+    merged["notes"] = [note for note in stored.get("notes", ()) if note not in shown] + added
+    handles = {**stored.get("handles", {}), **own["handles"]}
+    merged["handles"] = dict(list(handles.items())[-MAX_HANDLES:])
+    return merged
 
 
 def _hash_id(session_id: str) -> str:

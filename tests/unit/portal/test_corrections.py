@@ -161,3 +161,30 @@ def test_the_steward_watches_and_does_not_answer(portal: PortalHouse) -> None:
     assert 'href="/corrections/to-answer/c-1"' not in shown
     assert portal.browser.get("/corrections/to-answer/c-1").status_code == 403
     assert portal.browser.get("/corrections").status_code == 403
+
+
+def test_a_request_about_a_deleted_record_is_answered_all_the_same(portal: PortalHouse) -> None:
+    portal.log_in("doctor")
+    portal.fake.operations[ALL] = listed(correction())
+    portal.fake.failures["Observation"] = 410
+    page = "/corrections/to-answer/c-1"
+
+    assert "The entry was deleted since." in portal.browser.get(page).text
+    portal.send(page, page, outcome="accepted", reason="It is deleted")
+
+    (sent,) = portal.fake.written()
+    assert [p["valueString"] for p in sent["parameter"]] == ["c-1", "accepted", "It is deleted"]
+
+
+@pytest.mark.parametrize("lines", [1, 250])
+def test_a_text_of_several_lines_is_as_long_as_the_browser_says(
+    portal: PortalHouse, lines: int
+) -> None:
+    portal.log_in("patient")
+    page = "/corrections/ask/Observation/lab-2025"
+
+    portal.send(page, page, text="a\r\n" * lines)
+
+    (asked,) = portal.fake.written()
+    (text,) = [p["valueString"] for p in asked["parameter"] if p["name"] == "text"]
+    assert text == ("a\n" * lines).strip()

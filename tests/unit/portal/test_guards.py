@@ -185,3 +185,21 @@ def test_every_page_asset_has_its_type(portal: PortalHouse) -> None:
     answer = portal.browser.get("/static/icon.svg")
 
     assert answer.headers["content-type"] == "image/svg+xml; charset=utf-8"
+
+
+@pytest.mark.parametrize("status", [410, 413, 429])
+@pytest.mark.parametrize(("who", "page"), GUARDED)
+def test_what_the_gateway_refuses_is_not_put_down_to_a_form(
+    who: str, page: str, status: int
+) -> None:
+    house = PortalHouse()
+    browser = house.log_in(who)
+    kinds = ("Patient", "Observation", "Consent", "AuditEvent", "MeasureReport", "$notices",
+             "$acting-for", "$waiting")  # fmt: skip
+    house.fake.failures = dict.fromkeys(kinds, status)
+
+    shown = browser.get(page)
+
+    assert "The form is too large" not in shown.text
+    assert shown.headers["content-type"].startswith("text/html")
+    assert shown.status_code != 500

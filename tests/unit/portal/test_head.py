@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -79,7 +80,10 @@ def test_what_is_shown_is_read_and_what_comes_meanwhile_stays_new(portal: Portal
     assert shown.count(">New<") == 1
     assert "1 new notice<" in shown
     (sent,) = portal.fake.written()
-    assert sent["parameter"] == [{"name": "newest", "valueString": "n-2"}]
+    assert sent["parameter"] == [
+        {"name": "newest", "valueString": "n-2"},
+        {"name": "oldest", "valueString": "n-1"},
+    ]
     assert "1 new notice<" in browser.get("/carers").text
 
 
@@ -122,6 +126,35 @@ def test_a_carer_switches_from_any_page(portal: PortalHouse) -> None:
 
     assert answer.status_code == 303
     assert '<option value="pat-2" selected>CHAN Child' in browser.get("/notices").text
+
+
+def test_what_was_filled_in_for_one_person_is_not_saved_for_another(portal: PortalHouse) -> None:
+    portal.fake.resources["Patient", "pat-2"] = {
+        "resourceType": "Patient",
+        "id": "pat-2",
+        "name": [{"text": "CHAN Child"}],
+    }
+    people = [person("pat-1"), person("pat-2")]
+    portal.fake.operations["$acting-for"] = {"resourceType": "Parameters", "parameter": people}
+    browser = portal.log_in("carer")
+    address = "/own-entries/add/weight"
+    in_first_window = browser.get(address).text
+    names = ("csrf", "acting-for", "day", "time")
+    form = {
+        name: re.findall(rf'name="{name}"[^>]* value="([^"]*)"', in_first_window)[-1]
+        for name in names
+    } | {"weight": "61.5"}
+    # The second window chooses the child.
+    portal.send("/people", "/people/choose", patient="pat-2")
+
+    answer = browser.post(address, data=form)
+
+    assert answer.status_code == 409
+    assert "You act for another person now" in answer.text
+    assert "CHAN Child" in answer.text
+    assert portal.fake.written() == []
+    portal.send("/people", "/people/choose", patient="pat-1")
+    assert browser.post(address, data=form).status_code == 303
 
 
 def test_a_carer_who_acts_for_nobody_is_told_on_every_page(

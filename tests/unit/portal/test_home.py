@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,73 @@ def test_of_a_first_visit_nothing_is_called_new(portal: PortalHouse) -> None:
     said = tile(portal.log_in("patient").get("/home").text, "/home/new")
 
     assert said == "New since last time No earlier visit of yours is on record."
+
+
+OTHER_ORDERS: dict[str, dict[str, Any]] = {
+    "dose": {"dosageInstruction": [{"text": "Two tablets at night"}]},
+    "forbidden": {"doNotPerform": True},
+    "on hold": {"status": "on-hold"},
+    "plan": {"intent": "plan"},
+}
+
+
+@pytest.mark.parametrize("other", OTHER_ORDERS)
+@pytest.mark.parametrize("page", ["/home", "/record", "/record/medicines"])
+def test_two_orders_that_say_different_things_are_two_lines(
+    portal: PortalHouse, other: str, page: str
+) -> None:
+    first: dict[str, Any] = {"status": "active", "intent": "order", "authoredOn": "2026-11-01",
+             "medicationCodeableConcept": {"text": "Zebrafenac 5 mg"},
+             "dosageInstruction": [{"text": "One tablet in the morning"}]}  # fmt: skip
+    portal.add_record("MedicationRequest", "first", **first)
+    portal.add_record("MedicationRequest", "second", **{**first, **OTHER_ORDERS[other]})
+
+    shown = portal.log_in("patient").get(page).text
+
+    said = tile(shown, "/record/medicines") if page == "/home" else shown
+    assert said.count("Zebrafenac") == 2
+    # The same order twice is one line of the home.
+    portal.add_record("MedicationRequest", "again", **first)
+    if page == "/home":
+        assert tile(portal.browser.get(page).text, "/record/medicines").count("Zebrafenac") == 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "is_taken"),
+    [(["2026-11-21"], False), (["2026-11-22"], True), (["2026-11-21", ""], True),
+     (["2026-10"], False), (["2026-11-20T09:00:00+08:00", "2026-11-21T09:00:00+08:00"], False)],
+)  # fmt: skip
+def test_a_course_that_is_over_is_not_taken_today(
+    portal: PortalHouse, ends: list[str], is_taken: bool
+) -> None:
+    dosages = [{"timing": {"repeat": {"boundsPeriod": {"end": end}}}} if end else {"text": "daily"}
+               for end in ends]  # fmt: skip
+    portal.add_record(
+        "MedicationRequest", "course", status="active", dosageInstruction=dosages,
+        medicationCodeableConcept={"text": "Zebracillin"},
+    )  # fmt: skip
+
+    said = tile(portal.log_in("patient").get("/home").text, "/record/medicines")
+
+    assert ("Zebracillin" in said) == is_taken
+
+
+def test_a_day_is_over_when_it_is_over_here(portal: PortalHouse) -> None:
+    """From midnight to eight in the morning it is still the day before in UTC."""
+    portal.add_record(
+        "MedicationRequest", "course", status="active",
+        dosageInstruction=[{"timing": {"repeat": {"boundsPeriod": {"end": "2026-11-22"}}}}],
+        medicationCodeableConcept={"text": "Zebracillin"},
+    )  # fmt: skip
+    portal.now += 10 * 3600  # 02:00 of the 23rd in Hong Kong
+    browser = portal.log_in("patient")
+
+    assert "Zebracillin" not in tile(browser.get("/home").text, "/record/medicines")
+    form = {"domain": "laboratory", "until": "2026-11-22", "against": "everyone"}
+    closed = portal.send("/sharing/close", "/sharing/close", **form, firmness="hidden")
+    assert closed.status_code == 422
+    assert 'id="until-error"' in closed.text or "still to come" in closed.text
+    assert portal.fake.written() == []
 
 
 def test_medicines_that_ended_are_not_taken_today(portal: PortalHouse) -> None:

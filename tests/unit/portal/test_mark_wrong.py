@@ -56,6 +56,17 @@ def test_an_own_entry_is_marked_with_the_reason(house: PortalHouse, kind: str, n
     assert "/wrong" not in shown
 
 
+def test_a_reason_is_kept_whole_or_refused(house: PortalHouse) -> None:
+    long = "The sample was another's, and the right one says " + "x" * 440
+    assert mark(house, "Observation", "lab-2025", "y" * 501).status_code == 422
+    assert house.fake.written() == []
+
+    mark(house, "Observation", "lab-2025", long)
+
+    marked = house.fake.resources["Observation", "lab-2025"]
+    assert marked["note"][0]["text"] == f"Entered in error: {long}"
+
+
 def test_a_reason_is_needed(house: PortalHouse) -> None:
     answer = mark(house, "Observation", "lab-2025", " ")
 

@@ -82,6 +82,60 @@ def test_every_known_name_is_recognised_in_a_longer_text() -> None:
             assert not recognise(text).is_partial
 
 
+SEPARATORS = ("/", " / ", "+", " + ", ",", ", ", "; ", " & ", " and ", " with ", " plus ", "、",
+              "，", "；", "及", " 和 ", "與", "与", "／", "＋")  # fmt: skip
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("unknown", ["Obscurin", "obscurin 5 mg", "某某藥", "複方某藥"])
+def test_a_part_that_is_not_known_is_told_however_it_is_joined(
+    separator: str, unknown: str
+) -> None:
+    for name, ingredient in ALL_NAMES[::7]:
+        for text in (f"{name}{separator}{unknown}", f"{name} 500 mg{separator}{unknown} tablets",
+                     f"{unknown}{separator}{name} 5 mg/mL"):  # fmt: skip
+            found_in = recognise(text)
+            assert found_in.is_partial, text
+            assert ingredient in found_in.ingredients, text
+
+
+@pytest.mark.parametrize("text", [
+    "{} 500 mg/125 mg tablets", "{} 875/125 mg", "{}, tablet, film coated", "{} 100 units/mL, pen",
+    "{}; oral", "24 HR {} 0.5 MG/ML, with food", "Allergy to {}", "{} 過敏", "{} 5 mg, twice daily",
+])  # fmt: skip
+def test_forms_and_amounts_beside_a_name_are_no_part_of_their_own(text: str) -> None:
+    for name, _ in ALL_NAMES:
+        assert not recognise(text.format(name)).is_partial, text.format(name)
+
+
+@pytest.mark.parametrize(("to", "medicine", "is_same"), [
+    ("某某", "某某 5 毫克", True), ("某某藥", "某某藥 500 mg", True), ("某某藥", "某某藥片", True),
+    ("對某某藥過敏", "某某藥 500 mg", True), ("某某药过敏", "某某药片", True),
+    ("甲", "甲乙丙", False), ("XYZ", "xyz", True), ("xyz", "Xyz 5 mg", False),
+    ("Obscurin", "obscurin 5 mg", True),
+    ("Obscurin allergy", "Obscurin", True), ("obscur", "obscurin 5 mg", False), ("", "", False),
+])  # fmt: skip
+def test_a_name_that_is_not_known_is_compared_in_chinese_too(
+    to: str, medicine: str, is_same: bool
+) -> None:
+    rules = [rule for rule, _ in found([order(medicine)], [allergy(to)])]
+
+    assert rules == (["same-code"] if is_same else [])
+
+
+def test_a_part_of_an_allergy_that_is_not_known_is_told() -> None:
+    for code, substances in (
+        ("Aspirin, obscurin", []),
+        ("aspirin", ["obscurin"]),
+        ("obscurin", ["aspirin"]),
+    ):
+        reactions = [{"substance": {"text": substance}} for substance in substances]
+        known = allergy(code, category=["medication"], reaction=reactions)
+        check = check_medicines([order("aspirin 100 mg")], [known])
+        assert [finding.kind for finding in check.findings] == ["allergy"], code
+        assert check.unrecognised_allergies == (known,), code
+
+
 @given(st.text(alphabet="bcdfghjklmnpqrstvwxz0123456789", min_size=1, max_size=20))
 def test_a_name_within_another_word_is_not_recognised(letters: str) -> None:
     assert not recognise(f"warfarin{letters}").ingredients

@@ -55,6 +55,10 @@ def test_every_kind_and_part_has_words() -> None:
         ({"systolic": "1280", "diastolic": "79"}, "from 40 to 300"),
         ({"systolic": "nan", "diastolic": "79"}, "from 40 to 300"),
         ({"systolic": "", "diastolic": "79"}, "from 40 to 300"),
+        *(
+            ({"systolic": typed, "diastolic": "79"}, "a whole number from 40 to 300")
+            for typed in ("1_28", "1e2", "+128", "128.6", "0x80", "١٢٨", "12 8", "inf")
+        ),
         ({"systolic": "79", "diastolic": "128"}, "must be higher"),
         ({"systolic": "128", "diastolic": "79", "day": "2026-11-23"}, "still to come"),
         ({"systolic": "128", "diastolic": "79", "day": "22/11/2026"}, "Choose the day"),
@@ -73,6 +77,42 @@ def test_a_slip_is_said_beside_its_field_and_nothing_is_lost(
     assert said in answer.text
     assert f'value="{fields["diastolic"]}"' in answer.text
     assert portal.fake.written() == []
+
+
+@pytest.mark.parametrize("typed", ["61.55", "6_1", "1e1", "61.", " ６１，5 "])
+def test_a_number_is_kept_as_it_was_typed_or_refused(portal: PortalHouse, typed: str) -> None:
+    portal.log_in("patient")
+    page = "/own-entries/add/weight"
+
+    answer = portal.send(page, page, **WHEN, weight=typed)
+
+    kept = [written["valueQuantity"]["value"] for written in portal.fake.written()]
+    expected = {"61.": [61.0], " ６１，5 ": [61.5]}.get(typed, [])
+    assert kept == expected
+    assert (answer.status_code == 422) == (not expected)
+    assert expected or "one decimal at most" in answer.text
+
+
+def test_a_button_pressed_twice_makes_one_entry(portal: PortalHouse) -> None:
+    portal.log_in("patient")
+    for name, fields in (("weight", {"weight": "61.5"}),
+                         ("blood-pressure", {"systolic": "128", "diastolic": "79"})):  # fmt: skip
+        page = f"/own-entries/add/{name}"
+        portal.fake.resources = {
+            key: found for key, found in portal.fake.resources.items() if key[0] != "Observation"
+        }
+        for _ in range(2):
+            assert portal.send(page, page, **WHEN, **fields).status_code == 303
+        assert _measured(portal) == 1
+        # Another value, time or note is another measurement.
+        portal.send(page, page, **WHEN, **{part: "100" for part in fields} | {"systolic": "150"})
+        portal.send(page, page, **WHEN | {"time": "08:00"}, **fields)
+        portal.send(page, page, **WHEN, **fields, note="after a walk")
+        assert _measured(portal) == 4
+
+
+def _measured(house: PortalHouse) -> int:
+    return sum(kind == "Observation" for kind, _ in house.fake.resources)
 
 
 def test_an_entry_is_corrected_as_its_next_version(portal: PortalHouse) -> None:

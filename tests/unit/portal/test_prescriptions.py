@@ -141,8 +141,9 @@ def test_the_check_says_what_it_does_not_know(house: PortalHouse) -> None:
 
     shown = house.browser.get(address).text
 
-    for words in ("This medicine is not known to the check", "Allergy not known to the check:",
-                  "Something local", "may be withheld from you"):  # fmt: skip
+    for words in ("This medicine is not known to the check",
+                  "Allergy not known to the check, or only in part:", "Something local",
+                  "may be withheld from you"):  # fmt: skip
         assert words in shown
 
 
@@ -184,3 +185,66 @@ def test_a_draft_is_thrown_away(house: PortalHouse) -> None:
 
     assert order(house)["status"] == "cancelled"
     assert house.browser.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"dose": "2", "frequency": "4d", "most": "4"}, "most"),
+        ({"dose": "2", "frequency": "6h", "most": "6"}, "most"),
+        ({"dose": "500", "unit": "mg", "as-needed": "yes", "most": "400"}, "most"),
+        ({"frequency": "once", "duration": "5"}, "duration"),
+        ({"needed-for": "pain"}, "needed-for"),
+        ({"instruction": "take it\r\n" * 100 + "NOT with milk"}, "instruction"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"medicine": "x" * 501}, "medicine"),
+        ({"as-needed": "yes", "most": "3", "needed-for": "x" * 501}, "needed-for"),
+    ],
+)
+def test_what_contradicts_itself_or_is_too_long_is_said_and_never_dropped(
+    house: PortalHouse, fields: dict[str, str], at: str
+) -> None:
+    answer = house.send(FORM, FORM, **{**FIELDS, **fields})
+
+    assert answer.status_code == 422
+    assert f'id="{at}-error"' in answer.text
+    assert house.fake.written() == []
+
+
+@pytest.mark.parametrize("fields", [
+    {"dose": "2", "frequency": "4d", "most": "8"},
+    {"dose": "2", "frequency": "1wk", "most": "2"},
+    {"frequency": "once", "duration": ""},
+    {"dose": "２", "duration": "１０", "most": "８"},
+    # Of as long as the browser lets somebody type: it counts a line's end once and sends two.
+    {"instruction": "a\r\n" * 250},
+])  # fmt: skip
+def test_what_fits_is_taken(house: PortalHouse, fields: dict[str, str]) -> None:
+    draft(house, **fields)
+
+
+def test_the_check_counts_only_allergies_that_hold(house: PortalHouse) -> None:
+    for name, elements in (
+        ("none", {"code": {"coding": [{"system": "http://snomed.info/sct", "code": "716186003"}]}}),
+        ("refuted", {"code": {"text": "codeine"},
+                     "verificationStatus": {"coding": [{"code": "refuted"}]}}),
+        ("wrong", {"code": {"text": "codeine"},
+                   "verificationStatus": {"coding": [{"code": "entered-in-error"}]}}),
+    ):  # fmt: skip
+        house.add_record("AllergyIntolerance", name, **elements)
+    address = draft(house)
+    assert "<li>0 allergies</li>" in house.browser.get(address).text
+
+    allergy_to(house, "peanut")
+    assert "<li>1 allergy</li>" in house.browser.get(address).text
+
+
+def test_what_acts_where_it_is_put_is_told_as_checked_in_part(house: PortalHouse) -> None:
+    house.add_record(
+        "MedicationRequest", "gel", status="active",
+        medicationCodeableConcept={"text": "Miconazole topical gel"},
+    )  # fmt: skip
+    shown = house.browser.get(draft(house, medicine="Warfarin 5 mg tablet")).text
+
+    assert "checked against allergies and the very same medicine alone" in shown
+    assert "Miconazole topical gel" in shown

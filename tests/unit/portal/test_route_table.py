@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
@@ -163,6 +164,58 @@ def test_a_forged_form_changes_nothing(houses: dict[str, PortalHouse], path: str
             answer = house.browser.post(address, data=data, headers=headers)
             assert answer.status_code == 403, (who, data, headers)
             assert sent_since(house, number) == [], (who, data, headers)
+
+
+# What a form says by being sent at all: an account's log-out, a draft that is thrown away.
+CONSENTS = ("share-st-b", "joining-1")
+SAYS_NOTHING_MORE = re.compile("/remove$|/discard$|/mark")
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if path not in OPEN])
+def test_a_form_that_says_nothing_chooses_nothing(path: str) -> None:
+    for who in WHO:
+        if not may_open(ENDPOINTS["POST", path], who) or SAYS_NOTHING_MORE.search(path):
+            continue
+        house = PortalHouse()
+        # A patient who shares with nobody and takes part in nothing: what opens would be seen.
+        shared, joined = (house.fake.resources["Consent", name] for name in CONSENTS)
+        shared["status"] = "inactive"
+        house.fake.resources["Consent", "research"] = json.loads(
+            json.dumps({**joined, "id": "research", "provision": {"type": "deny"}}).replace(
+                '"joining"', '"research"'
+            )
+        )
+        house.log_in(who)
+        address = path.format_map(VARIABLES)
+        token = _session(house).csrf_token(address)
+        for chosen in ("", "neither"):
+            names = ("to", "term", "choice", "outcome", "power", "mark", "list")
+            data = {"csrf": token, "acting-for": "pat-1", **dict.fromkeys(names, chosen)}
+            house.browser.post(address, data=data)
+            written = [one for one in house.fake.written() if one["resourceType"] != "Parameters"]
+            assert written == [], (who, path, chosen)
+
+
+# Of the carer in person, whoever they act for.
+OF_THE_CARER = {"/people/choose", "/people/accept", "/notices", "/logout", "/display/save"}
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if path not in OF_THE_CARER | OPEN])
+def test_a_form_opened_for_one_person_is_not_sent_for_another(path: str) -> None:
+    if not may_open(ENDPOINTS["POST", path], "carer"):
+        pytest.skip("Not of carers.")
+    house = PortalHouse()
+    house.log_in("carer")
+    address = path.format_map(VARIABLES)
+    token = _session(house).csrf_token(address)
+    for opened_for in ({"acting-for": "pat-2"}, {"acting-for": ""}, {}):
+        number = len(house.fake.asked)
+        answer = house.browser.post(address, data={"csrf": token, **opened_for})
+        assert answer.status_code == 409, (path, opened_for)
+        assert "You act for another person now" in answer.text
+        assert asked_since(house, number) == [], (path, opened_for)
+    answer = house.browser.post(address, data={"csrf": token, "acting-for": "pat-1"})
+    assert "You act for another person now" not in answer.text, path
 
 
 def _session(house: PortalHouse) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -91,3 +92,41 @@ def test_a_file_that_cannot_grow_says_that_the_disk_is_full(tmp_path: Path) -> N
     with pytest.raises(SessionsUnwritable, match="full"):
         for _ in range(100):
             store.start(USER)
+
+
+def test_of_two_requests_at_once_neither_undoes_what_the_other_changed(tmp_path: Path) -> None:
+    store, other = (open_store(tmp_path / "sessions.db") for _ in range(2))
+    session = store.start(replace(USER, role="carer"))
+    session.add_flash("done", "Shown by the slow page.")
+    store.save(session)
+    slow, quick = store.load(session.id), other.load(session.id)
+    assert slow is not None
+    assert quick is not None
+
+    # Acts for another person from now on, while a page of the first is still being made.
+    quick.user = replace(USER, role="carer", patient="pat-2")
+    handle = quick.issue_handle("words")
+    quick.add_flash("done", "Left by the quick one.")
+    other.save(quick)
+    slow.take_flashes()
+    slow_handle = slow.issue_handle("other words")
+    slow.unread = 3
+    store.save(slow)
+
+    kept = store.load(session.id)
+    assert kept is not None
+    assert kept.user is not None
+    assert kept.user.patient == "pat-2"
+    assert (kept.resolve_handle(handle), kept.resolve_handle(slow_handle)) == (
+        "words",
+        "other words",
+    )
+    assert kept.flashes == [["done", "Left by the quick one."]]
+    assert kept.unread == 3
+    # What changed nothing writes nothing, and a session that was ended stays ended.
+    late = store.load(session.id)
+    assert late is not None
+    other.end(session.id)
+    late.unread = 5
+    store.save(late)
+    assert other.load(session.id) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -149,3 +150,27 @@ def parameters(**given: Any) -> dict[str, Any]:
         for name, value in given.items()
     ]
     return {"resourceType": "Parameters", "parameter": listed}
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_what_is_not_shared_is_not_put_down_to_the_reason(
+    portal: PortalHouse, is_shared: bool
+) -> None:
+    portal.log_in("doctor")
+    page = "/patients/pat-1/ask"
+    portal.fake.operations["Patient/pat-1/$withheld"] = {
+        "parameter": [{"name": "shared", "valueBoolean": is_shared}]
+    }
+    shown = portal.browser.get(page).text
+    csrf = re.findall(rf'action="{page}".*?name="csrf" value="(\w+)"', shown, re.S)[0]
+    portal.fake.failures["Patient"] = 422
+    portal.fake.recovers = True
+
+    answer = portal.browser.post(
+        page,
+        data={"csrf": csrf, "domain": "radiology", "reason": "Checking the dose", "hours": "24"},
+    )
+
+    assert answer.status_code == 422
+    assert ('id="reason-error"' in answer.text) == is_shared
+    assert ("does not share the record" in answer.text) == (not is_shared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from datetime import UTC, datetime
@@ -103,6 +104,77 @@ def test_a_form_that_is_sent_twice_makes_one_entry(house: PortalHouse, form: str
     assert len(stored(house, kind.get(form, "MedicationRequest"))) == 1
 
 
+# Each form with one field that the way back in the browser lets somebody change.
+CHANGES = [
+    (form, field, value)
+    for form, changed in {
+        "note": {"text": "# Plan\n- no rest", "title": "Other", "kind": "11488-4"},
+        "allergy": {"substance": "naproxen", "criticality": "low", "note": "since 2020",
+                    "certainty": "unconfirmed"},
+        "vital-signs": {"pulse": "172", "respiration": "", "at": "2026-11-22T15:40"},
+        "prescription": {"dose": "2", "medicine": "Paracetamol 500 mg", "reason": "pain",
+                         "duration": ""},
+    }.items()
+    for field, value in changed.items()
+]  # fmt: skip
+WRITTEN = {"note": "DocumentReference", "allergy": "AllergyIntolerance",
+           "vital-signs": "Observation", "prescription": "MedicationRequest"}  # fmt: skip
+
+
+def contents(house: PortalHouse, form: str) -> str:
+    return json.dumps([{**one, "meta": None} for one in stored(house, WRITTEN[form])])
+
+
+@pytest.mark.parametrize(("form", "field", "value"), CHANGES)
+def test_what_is_changed_after_the_way_back_is_not_lost(
+    house: PortalHouse, form: str, field: str, value: str
+) -> None:
+    write(house, form)
+    before, number = contents(house, form), len(stored(house, WRITTEN[form]))
+
+    answer = write(house, form, **{field: value})
+
+    if form == "prescription":
+        # A draft holds for nobody yet: it becomes what the form says now.
+        [draft] = stored(house, "MedicationRequest")
+        assert answer.status_code == 303
+        assert draft["status"] == "draft"
+        asked = build_prescription(
+            "pat-1", EntryAuthor("dr-wong", "st-b", "Dr WONG"), {**PRESCRIPTION, field: value},
+            TOKEN, datetime.fromtimestamp(NOW, UTC),
+        )  # fmt: skip
+        assert {name: draft[name] for name in asked if name != "meta"} == {
+            name: asked[name] for name in asked if name != "meta"
+        }
+        return
+    # Nothing is said to be saved that is not, and nothing that was saved is changed.
+    assert answer.status_code == 422
+    assert "You saved this form before" in answer.text
+    assert contents(house, form) == before
+    if value:
+        assert html.escape(value) in answer.text
+    token = re.search(r'name="entry" value="([^"]+)"', answer.text)
+    assert token
+    assert token[1] != TOKEN
+    # Saved once more it is an entry of its own, whole.
+    assert write(house, form, **{field: value, "entry": token[1]}).status_code == 303
+    added = number - (form == "vital-signs" and not value)
+    assert len(stored(house, WRITTEN[form])) == number + added
+
+
+def test_what_was_signed_is_not_changed_by_the_way_back(house: PortalHouse) -> None:
+    write(house, "prescription")
+    [draft] = stored(house, "MedicationRequest")
+    draft["status"] = "active"
+
+    answer = write(house, "prescription", dose="2")
+
+    assert answer.status_code == 422
+    assert "You saved this form before" in answer.text
+    [signed] = stored(house, "MedicationRequest")
+    assert signed["dosageInstruction"][0]["doseAndRate"][0]["doseQuantity"]["value"] == 1
+
+
 @pytest.mark.parametrize("field", ["category", "criticality", "certainty"])
 def test_no_danger_of_an_allergy_is_chosen_beforehand(house: PortalHouse, field: str) -> None:
     shown = house.browser.get(f"{WRITE}/allergy").text
@@ -112,6 +184,18 @@ def test_no_danger_of_an_allergy_is_chosen_beforehand(house: PortalHouse, field:
 
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
+
+
+@pytest.mark.parametrize("field", ["substance", "reaction", "note"])
+def test_a_text_that_is_too_long_is_never_cut(house: PortalHouse, field: str) -> None:
+    answer = write(house, "allergy", **{field: "x" * 501})
+
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text
+    assert "x" * 501 in answer.text
+    assert house.fake.written() == []
+    # As long as the browser lets somebody type: it counts a line's end once and sends two.
+    assert write(house, "allergy", note="a\r\n" * 250).status_code == 303
 
 
 def test_a_note_is_a_document_by_its_author(house: PortalHouse) -> None:
