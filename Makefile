@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-code test-platform test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages view-library pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages view-library omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -148,6 +148,9 @@ architecture: .venv/.ready ## draw docs/images/architecture.svg anew from the im
 
 operation-pages: .venv/.ready ## make the tables of docs/reference/operations anew; begin the pages that are missing
 	@$(BIN)/python -m tests.docs.operation_pages
+
+omop-pages: .venv/.ready ## make the pages on OMOP's conformance and columns anew
+	@$(BIN)/python -m tests.docs.omop_pages
 
 view-library: .venv/.ready ## make docs/reference/view-library.md anew from the ViewDefinitions
 	@$(BIN)/python -m tests.docs.view_library_page

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from ehr_cli.command_group import CommandGroup
-from ehr_cli.commands import account, audit, authorization, backup, quarantine
+from ehr_cli.commands import account, audit, authorization, backup, omop, quarantine
 from ehr_cli.options import Data, Database, Port
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ lake_app = typer.Typer(
 )
 app.add_typer(lake_app, name="lake")
 lake_app.add_typer(quarantine.app, name="quarantine")
+lake_app.add_typer(omop.app, name="omop")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.backup_app, name="backup")
 app.add_typer(backup.restore_app, name="restore")
@@ -271,7 +272,8 @@ def lake_status(
 
 @lake_app.command("rebuild")
 def lake_rebuild(
-    table: Annotated[str, typer.Argument(help="silver, deid or gold/NAME.")], data: Data = None
+    table: Annotated[str, typer.Argument(help="silver, deid, omop or gold/NAME.")],
+    data: Data = None,
 ) -> None:
     """Make a table of the lake anew from its input, and what is made of it.
 

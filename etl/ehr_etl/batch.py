@@ -19,6 +19,7 @@ from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.gold.tables import drop_table_on_failure, update_gold_table
 from ehr_etl.lake import BUCKET, TABLES, Lake, gold_table_name
+from ehr_etl.omop.writer import OmopWriter
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import (
     Layout,
@@ -67,6 +68,8 @@ class BatchWriter:
     now_ms: int
     rules: QualityRules
     views: Mapping[str, ViewDefinition]
+    # Keeps the OMOP tables, where the lake has them.
+    omop: OmopWriter | None = None
     silver: SilverReport = field(default_factory=SilverReport)
     # Tables that were written.
     written: set[str] = field(default_factory=set)
@@ -322,6 +325,9 @@ class BatchWriter:
                 with drop_table_on_failure(self.lake, view, self.dropped):
                     if update_gold_table(self.lake, view, of_type, records):
                         self.written.add(gold_table_name(view.name))
+        if self.omop is not None:
+            self.omop.apply(removed_by_type, records)
+            self.written |= self.omop.written
 
     def _write_places(self, rows: Mapping[str, Row]) -> None:
         removed = defaultdict(set)

@@ -35,7 +35,10 @@ from ehr_etl.maintenance import (
     save_old_files,
     table_version,
 )
+from ehr_etl.omop.state import OmopState, load_state, omop_digest, save_state
+from ehr_etl.omop.writer import OmopWriter, create_omop_tables, list_omop_tables
 from ehr_etl.progress import Progress, load_progress, save_progress
+from ehr_etl.rebuild.omop import rebuild_omop
 from ehr_etl.rebuild.research import rebuild_research
 from ehr_etl.rebuild.scratch import clear_scratch
 from ehr_etl.rebuild.silver import SILVER_TABLES, rebuild_silver
@@ -65,6 +68,9 @@ _BATCH_PATIENTS = 50
 # so large a part of silver. Chosen.
 _REBUILD_LINES = 20_000
 _REBUILD_PART = 0.25
+
+# The OMOP tables' name among those that are made anew: all of them together.
+_OMOP = "omop"
 
 # Called when a step starts: its name, and a sentence for people.
 ShowProgress = Callable[[str, str], None]
@@ -216,7 +222,7 @@ class LakeWriter:
         waiting_releases = pending_releases(self.lake)
         pending = self.cursor.sequence - self._progress.sequence
         if not self._progress.buckets and pending <= _REBUILD_LINES:
-            self._begin_empty(views, pending)
+            self._begin_empty(views, pending, now_ms)
         stale = self._stale_tables(views, pending)
         with self._runner.open(self.cursor.sequence) as run:
             if "silver" in stale:
@@ -228,18 +234,44 @@ class LakeWriter:
                     # Doubt about everybody closes all that is there.
                     stale = self._stale_tables(views, pending=0)
             self._rebuild_research(run, change, views, stale, now_ms)
+            if _OMOP in stale:
+                self._rebuild_omop(run, change, now_ms)
         return change
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
         """Make a table anew from its input, and what is made of it."""
         views = list_gold_views(self.lake)
         known = {"silver", "deid", *map(gold_table_name, views)}
+        if load_state(self.lake) is not None:
+            known.add(_OMOP)
         if table not in known:
             names = ", ".join(sorted(known))
             raise NotFound(f"The lake makes no table {table!r} anew. It makes: {names}.")
         digests = {name: digest for name, digest in self._progress.digests.items() if name != table}
         self._save(replace(self._progress, digests=digests))
         return self.bring_up(now_ms)
+
+    def build_omop(self, now_ms: int) -> TableChange:
+        """Make the OMOP tables; from now on every change is followed into them."""
+        self._need_tables()
+        if load_state(self.lake) is None:
+            save_state(self.lake, OmopState())
+        create_omop_tables(self.lake)
+        return self.rebuild(_OMOP, now_ms)
+
+    def remap_omop(self, now_ms: int) -> TableChange:
+        """Look every code up in the vocabulary as it is loaded now; write the rows that change."""
+        self._need_tables()
+        state = load_state(self.lake)
+        if state is None or _OMOP not in self._progress.digests:
+            return self.build_omop(now_ms)
+        change = TableChange()
+        writer = OmopWriter(self.lake, self._layout(), state, now_ms)
+        writer.remap()
+        change.written |= writer.written
+        digests = {**self._progress.digests, _OMOP: omop_digest(state, deid_digest(self._key))}
+        self._save(replace(self._progress, digests=digests))
+        return change
 
     def check_quality(self, change: TableChange) -> tuple[TableQuality, ...]:
         """Check the gold tables, where one was written, and keep the results."""
@@ -264,7 +296,7 @@ class LakeWriter:
         A table that is as it was at the last upkeep, with no old file, is left alone.
         """
         clear_scratch(self.lake)
-        names = [*TABLES, *map(gold_table_name, list_gold_views(self.lake))]
+        names = [*TABLES, *map(gold_table_name, list_gold_views(self.lake)), *list_omop_tables()]
         before, old = self._progress.maintained, load_old_files(self.lake)
         maintained, left, changed = {}, {}, []
         for name in filter(self.lake.has_table, names):
@@ -294,6 +326,10 @@ class LakeWriter:
         names = ("bronze", "silver", "quarantine", "deid", *views)
         return {name: count_rows(self.lake, name) for name in names if self.lake.has_table(name)}
 
+    def _need_tables(self) -> None:
+        if not self._progress.buckets:
+            raise NotFound("The lake is empty: run `ehr lake run` first.")
+
     def _layout(self) -> Layout:
         return Layout(self._progress.buckets, self._key)
 
@@ -303,11 +339,14 @@ class LakeWriter:
 
     def _digests(self, views: Mapping[str, ViewDefinition]) -> dict[str, str]:
         deid = deid_digest(self._key)
-        return {
+        digests = {
             "silver": rules_digest(),
             "deid": deid,
             **{gold_table_name(name): view_digest(view, deid) for name, view in views.items()},
         }
+        if (state := load_state(self.lake)) is not None:
+            digests[_OMOP] = omop_digest(state, deid)
+        return digests
 
     def _stale_tables(self, views: Mapping[str, ViewDefinition], pending: int) -> set[str]:
         """Return the tables to make anew: by other rules than now, or with very much to change."""
@@ -323,12 +362,15 @@ class LakeWriter:
         # Digests of gold tables contain that of deid.
         return set(wanted) if "silver" in stale else stale
 
-    def _begin_empty(self, views: Mapping[str, ViewDefinition], pending: int) -> None:
+    def _begin_empty(self, views: Mapping[str, ViewDefinition], pending: int, now_ms: int) -> None:
         """Begin a small lake: tables without rows are made by whatever rules."""
         for view in views.values():
             create_gold_table(self.lake, view)
         buckets = max(_FEWEST_BUCKETS, pending // ROWS_PER_BUCKET)
         self._save(replace(self._progress, buckets=buckets, digests=self._digests(views)))
+        if (omop := self._omop_writer(set(), now_ms)) is not None:
+            create_omop_tables(self.lake)
+            omop.write_fixed_tables()
 
     def _rebuild_silver(self, run: RunParts, change: TableChange, now_ms: int) -> None:
         lines = self.cursor.sequence
@@ -354,7 +396,7 @@ class LakeWriter:
     ) -> None:
         """Make deid and gold tables anew, where another one of their inputs is."""
         wanted = self._digests(views)
-        names = stale - {"silver", *change.dropped}
+        names = stale - {"silver", _OMOP, *change.dropped}
         if not names:
             return
         by_table = {gold_table_name(name): view for name, view in views.items()}
@@ -377,6 +419,23 @@ class LakeWriter:
             digests = {**self._progress.digests, made.name: wanted[made.name]}
             self._save(replace(self._progress, digests=digests))
 
+    def _rebuild_omop(self, run: RunParts, change: TableChange, now_ms: int) -> None:
+        """Make the OMOP tables anew from deid."""
+        state = load_state(self.lake)
+        assert state is not None  # noqa: S101 - its digest is wanted
+        slots = self._runner.slots
+        change.written |= rebuild_omop(run, slots, self.lake, self._layout(), state, now_ms)
+        change.rebuilt.append(_OMOP)
+        digests = {**self._progress.digests, _OMOP: omop_digest(state, deid_digest(self._key))}
+        self._save(replace(self._progress, digests=digests))
+
+    def _omop_writer(self, stale: set[str], now_ms: int) -> OmopWriter | None:
+        """Return what follows changes into the OMOP tables; None without them, or if made anew."""
+        state = load_state(self.lake)
+        if state is None or _OMOP in stale:
+            return None
+        return OmopWriter(self.lake, self._layout(), state, now_ms)
+
     def _apply_batches(
         self,
         change: TableChange,
@@ -395,6 +454,7 @@ class LakeWriter:
             now_ms=now_ms,
             rules=load_quality_rules(),
             views=current,
+            omop=self._omop_writer(stale, now_ms),
             silver=change.silver,
             written=change.written,
             dropped=change.dropped,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
+from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.progress import load_progress
 from ehr_etl.tables.bronze import stored_cursor
 
@@ -40,7 +41,7 @@ class LakeStatus:
 def read_status(lake: Lake) -> LakeStatus:
     """Read the status of a lake, while it is written or not."""
     progress, cursor = load_progress(lake), stored_cursor(lake)
-    names = [*TABLES, *map(gold_table_name, list_gold_views(lake))]
+    names = [*TABLES, *map(gold_table_name, list_gold_views(lake)), *list_omop_tables()]
     return LakeStatus(
         position=cursor.position,
         decision=cursor.decision,

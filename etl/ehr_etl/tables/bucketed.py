@@ -30,6 +30,7 @@ __all__ = [
     "delete_keys_and_add",
     "iterate_buckets",
     "read_buckets",
+    "replace_buckets",
     "table_properties",
 ]
 
@@ -147,19 +148,49 @@ def delete_keys_and_add(
         gone = {key for bucket in chosen for key in removed.get(bucket, ())}
         kept = old.filter(pc.invert(pc.is_in(key_of(old), pa.array(sorted(gone), pa.string()))))
         rows = pa.concat_tables([kept, new.cast(old.schema)])
-        order = _order(rows, column)
-        rows = rows.sort_by(order)
-        if rows.equals(old.sort_by(order)):
+        rows = rows.sort_by(_order(rows, column))
+        if rows.equals(old.sort_by(_order(rows, column))):
             continue
-        write_deltalake(
-            table,
-            rows,
-            mode="overwrite",
-            predicate=f"{column} IN ({', '.join(map(str, chosen))})",
-            writer_properties=_WRITER,
-        )
+        _write_buckets(table, chosen, rows, column)
         is_changed = True
     return is_changed
+
+
+def replace_buckets(
+    lake: Lake, name: str, buckets: Iterable[int], rows: pa.Table, *, column: str = BUCKET
+) -> bool:
+    """Write rows as the whole of some buckets; return whether that was any change.
+
+    Buckets whose rows are as they were are not written.
+    """
+    table = lake.open_table(name)
+    old = read_buckets(table, buckets, column=column)
+    order = _order(old, column)
+    old = old.sort_by(order)
+    new = rows.select(old.column_names).cast(old.schema).sort_by(order)
+    changed = [
+        bucket
+        for bucket in sorted(set(buckets))
+        if not new.filter(pc.equal(new.column(column), bucket)).equals(
+            old.filter(pc.equal(old.column(column), bucket))
+        )
+    ]
+    if changed:
+        _write_buckets(table, changed, new.filter(_is_in(new.column(column), changed)), column)
+    return bool(changed)
+
+
+def _write_buckets(
+    table: DeltaTable, buckets: Collection[int], rows: pa.Table, column: str
+) -> None:
+    """Write rows as the whole of some buckets; the condition names buckets and no key."""
+    write_deltalake(
+        table,
+        rows,
+        mode="overwrite",
+        predicate=f"{column} IN ({', '.join(map(str, buckets))})",
+        writer_properties=_WRITER,
+    )
 
 
 def _order(rows: pa.Table, column: str) -> list[tuple[str, str]]:

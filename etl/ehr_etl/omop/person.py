@@ -1,0 +1,569 @@
+"""The CDM's rows of one person, from their records in deid: one function for a batch and a rebuild.
+
+Every record is accounted for in `source_records`: by the rows it gave, or by the reason why it gave
+none. Every concept of 0 is accounted for in `unmapped_codes`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
+from ehr_etl.omop.eras import Span, join_spans
+from ehr_etl.omop.fhir_values import (
+    Coding,
+    Moment,
+    find_values,
+    first_value,
+    list_codings,
+    parse_moment,
+)
+from ehr_etl.omop.identifiers import integer_key, person_key
+from ehr_etl.omop.mappings import EventRule, load_mappings
+from ehr_etl.omop.shared_records import (
+    is_shared_reference,
+    list_shared_targets,
+    read_medication_codes,
+)
+from ehr_etl.omop.vocabulary import CodeMapping, Concept, MappedCode, UnmappedReason, Vocabulary
+
+__all__ = ["PersonBuilder", "SourceRecord"]
+
+Row = dict[str, Any]
+Json = Any  # JSON of every shape
+
+# Standard algorithm from EHR: a row that is derived from others.
+_DERIVED = 32882
+_EHR = 32817
+_UCUM = "http://unitsofmeasure.org"
+_COMPARATOR = "http://hl7.org/fhir/quantity-comparator"
+_UNMAPPED = Concept(0, "")
+# Days of a FHIR duration's unit.
+_DAYS = {"d": 1, "wk": 7, "mo": 30, "a": 365}
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """A record of deid: its type, its pseudonym and its content."""
+
+    type: str
+    id: str
+    resource: Mapping[str, Json]
+
+    @property
+    def name(self) -> str:
+        """Return `Type/pseudonym`."""
+        return f"{self.type}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """An encounter that took place: its record, its begin, and the encounter it is a part of."""
+
+    record: SourceRecord
+    start: Moment
+    end: Moment | None
+    parent: str | None
+
+
+@dataclass
+class _PersonRows:
+    """The rows of one person as they come together."""
+
+    person: int
+    bucket: int
+    shared: Mapping[str, str]
+    rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    days: list[date] = field(default_factory=list)
+    # Pseudonym of an encounter -> visit_occurrence_id, visit_detail_id.
+    visits: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+
+    def add(self, table: str, row: Mapping[str, Any]) -> None:
+        self.rows[table].append({GOLD_BUCKET: self.bucket, GOLD_KEY: str(self.person), **row})
+
+    def add_source(
+        self, record: SourceRecord, table: str | None, row: int | None, reason: str | None = None
+    ) -> None:
+        self.add(
+            "source_records",
+            {"resource_type": record.type, "record": record.id, "table_name": table,
+             "row_id": row, "reason": reason},
+        )  # fmt: skip
+
+    def add_unmapped(
+        self, table: str, row: int, column: str, code: MappedCode, *, unverified: bool = False
+    ) -> None:
+        reason = code.mapping.reason
+        if reason is not None:
+            coding = code.coding
+            self.add(
+                "unmapped_codes",
+                {"table_name": table, "row_id": row, "field": column,
+                 "system": coding.system if coding else None,
+                 "code": coding.code if coding else None, "reason": reason,
+                 "domain_unverified": unverified},
+            )  # fmt: skip
+
+
+class PersonBuilder:
+    """Makes the rows of persons by the mapping rules, a vocabulary and a time zone."""
+
+    def __init__(self, vocabulary: Vocabulary, zone: ZoneInfo) -> None:
+        self._vocabulary, self._zone = vocabulary, zone
+        self._rules = load_mappings()
+
+    def build(
+        self,
+        pseudonym: str,
+        bucket: int,
+        records: Iterable[SourceRecord],
+        shared: Mapping[str, str],
+    ) -> Mapping[str, list[Row]]:
+        """Return the rows of one person by table.
+
+        `shared` has of each record that is there and that theirs refer to what counts of it.
+        """
+        made = _PersonRows(person_key(pseudonym), bucket, shared)
+        ordered = sorted(records, key=lambda record: (record.type, record.id))
+        patient = next((record for record in ordered if record.type == "Patient"), None)
+        for target in sorted(
+            {target for record in ordered for target in list_shared_targets(record.resource)}
+        ):
+            made.add("shared_references", {"target": target})
+        reason = "no-person" if patient is None else self._add_person(made, patient)
+        if reason is not None:
+            for record in ordered:
+                made.add_source(record, None, None, reason)
+            return made.rows
+        self._add_visits(made, [record for record in ordered if record.type == "Encounter"])
+        for record in ordered:
+            if record.type not in ("Patient", "Encounter"):
+                self._add_events(made, record)
+        self._add_observation_period(made)
+        self._add_eras(made)
+        return made.rows
+
+    # Person and death.
+
+    def _add_person(self, made: _PersonRows, record: SourceRecord) -> str | None:
+        """Add the person; return why they have no rows, as the CDM needs a year of birth."""
+        rule = self._rules.events["Patient"]
+        year = str(record.resource.get("birthDate", ""))[:4]
+        if not year.isdigit():
+            return "no-year-of-birth"
+        values: Row = {"id": made.person, "year_of_birth": int(year)}
+        self._add_concepts(made, "person", made.person, rule, record.resource, values)
+        for name in ("race", "ethnicity"):
+            # De-identification lets neither through.
+            absent = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
+            values[f"{name}_concept"] = 0
+            made.add_unmapped("person", made.person, f"{name}_concept_id", absent)
+        region = first_value(record.resource, ("address.state",))
+        values["location"] = None if region is None else integer_key("location", str(region))
+        self._add_row(made, "Person", values)
+        made.add_source(record, "person", made.person)
+        for note in rule.notes(record.resource):
+            made.add_source(record, None, None, f"kept, although {note}")
+        self._add_death(made, record)
+        return None
+
+    def _add_death(self, made: _PersonRows, record: SourceRecord) -> None:
+        if record.resource.get("deceasedBoolean") is True:
+            made.add_source(record, None, None, "death-without-date")
+        told = record.resource.get("deceasedDateTime")
+        if told is None:
+            return
+        moment = parse_moment(told, self._zone)
+        if moment is None:
+            made.add_source(record, None, None, "death-with-partial-date")
+            return
+        made.add(
+            "death",
+            {"person_id": made.person, "death_date": moment.day, "death_datetime": moment.time,
+             "death_type_concept_id": _EHR},
+        )  # fmt: skip
+        made.add_source(record, "death", made.person)
+
+    # Visits.
+
+    def _add_visits(self, made: _PersonRows, records: Sequence[SourceRecord]) -> None:
+        rule = self._rules.events["Encounter"]
+        visits: dict[str, Visit] = {}
+        for record in records:
+            reason = rule.refusal(record.resource)
+            start = self._moment(record.resource, rule.start)
+            if reason is None and start is None:
+                reason = self._reason_of_no_date(record.resource, rule)
+            if reason is not None or start is None:
+                made.add_source(record, None, None, reason)
+                continue
+            parent = _reference_id(first_value(record.resource, rule.part_of), "Encounter")
+            end = self._moment(record.resource, rule.end)
+            visits[record.id] = Visit(record, start, end, parent)
+        for name in visits:
+            top = _top_visit(name, visits)
+            detail = None if top == name else integer_key("visit_detail", f"Encounter/{name}")
+            made.visits[name] = (integer_key("visit_occurrence", f"Encounter/{top}"), detail)
+        preceding: int | None = None
+        for visit in sorted(visits.values(), key=lambda item: (item.start.day, item.record.id)):
+            self._add_visit(made, rule, visit, visits, preceding)
+            occurrence, detail = made.visits[visit.record.id]
+            preceding = occurrence if detail is None else preceding
+
+    def _add_visit(
+        self,
+        made: _PersonRows,
+        rule: EventRule,
+        visit: Visit,
+        visits: Mapping[str, Visit],
+        preceding: int | None,
+    ) -> None:
+        record = visit.record
+        occurrence, detail = made.visits[record.id]
+        target = "Visit" if detail is None else "VisitDetail"
+        table = self._rules.targets[target].table
+        key = occurrence if detail is None else detail
+        code = self._choose(record.resource, rule.code, made)
+        values = self._common_values(made, rule, record, visit.start, visit.end)
+        values |= {"id": key, "visit": occurrence, "preceding_visit": preceding}
+        if visit.parent in visits and made.visits[str(visit.parent)][1] is not None:
+            values["parent_visit_detail"] = made.visits[str(visit.parent)][1]
+        if visit.end is None:
+            values["type"] = rule.type_of_derived_end
+        column = "visit_concept_id" if detail is None else "visit_detail_concept_id"
+        values |= _code_values(code)
+        made.add_unmapped(table, key, column, code)
+        self._add_concepts(made, table, key, rule, record.resource, values)
+        self._add_row(made, target, values)
+        made.add_source(record, table, key)
+
+    # Events.
+
+    def _add_events(self, made: _PersonRows, record: SourceRecord) -> None:
+        """Add the rows of a record of any other type."""
+        rule = self._rules.events.get(record.type)
+        if rule is None or rule.target:
+            made.add_source(record, None, None, "type-not-mapped")
+            return
+        reason = rule.refusal(record.resource)
+        start = self._moment(record.resource, rule.start)
+        if reason is None and start is None:
+            reason = self._reason_of_no_date(record.resource, rule)
+        if reason is not None or start is None:
+            made.add_source(record, None, None, reason)
+            return
+        for note in rule.notes(record.resource):
+            made.add_source(record, None, None, f"kept, although {note}")
+        values = self._common_values(
+            made, rule, record, start, self._moment(record.resource, rule.end)
+        )
+        values |= self._amounts(rule, record.resource, start)
+        if rule.value:
+            self._add_observed(made, rule, record, values)
+        else:
+            self._add_event(made, rule, record, record.resource, values, "")
+
+    def _add_observed(
+        self, made: _PersonRows, rule: EventRule, record: SourceRecord, values: Row
+    ) -> None:
+        """Add an Observation: its own value, and each component as a row of its own."""
+        resource = record.resource
+        components = [item for item in resource.get("component", ()) if _has_value(item)]
+        if _has_value(resource) or not (components or resource.get("hasMember")):
+            if not _has_value(resource) and "dataAbsentReason" in resource:
+                made.add_source(record, None, None, "data-absent")
+            else:
+                self._add_event(made, rule, record, resource, values, "")
+        elif not components:
+            made.add_source(record, None, None, "panel-without-value")
+        for number, component in enumerate(resource.get("component", ())):
+            if _has_value(component):
+                part = f"component.{number}"
+                self._add_event(made, rule, record, component, dict(values), part)
+
+    def _add_event(
+        self,
+        made: _PersonRows,
+        rule: EventRule,
+        record: SourceRecord,
+        content: Mapping[str, Json],
+        values: Row,
+        part: str,
+    ) -> None:
+        """Add one row for each standard concept of an event's code; one of 0 where it has none."""
+        code = self._choose(content, rule.code, made)
+        default = rule.default_domain(record.resource)
+        for number, concept in enumerate(code.mapping.concepts or (_UNMAPPED,)):
+            domain = concept.domain or default
+            target = self._rules.target_of_domain(domain)
+            table = self._rules.targets[target].table
+            key = integer_key(table, record.name, f"{part}#{number}" if number else part)
+            row = {**values, **_code_values(code), "id": key, "concept": concept.concept_id}
+            column = f"{table.removesuffix('_occurrence').removesuffix('_exposure')}_concept_id"
+            made.add_unmapped(table, key, column, code, unverified=concept is _UNMAPPED)
+            if rule.value:
+                row |= self._observed_values(made, table, key, content)
+            if row.get("value_concept") is None and concept.value_concept_id is not None:
+                row["value_concept"] = concept.value_concept_id
+            self._add_concepts(made, table, key, rule, record.resource, row)
+            self._add_row(made, target, row)
+            made.add_source(record, table, key)
+
+    def _observed_values(
+        self, made: _PersonRows, table: str, key: int, content: Mapping[str, Json]
+    ) -> Row:
+        """Return the values of an Observation's value[x] and reference range."""
+        quantity = content.get("valueQuantity")
+        values: Row = {
+            "range_low": first_value(content, ("referenceRange.low.value",)),
+            "range_high": first_value(content, ("referenceRange.high.value",)),
+        }
+        if isinstance(quantity, Mapping):
+            values |= {"value_number": quantity.get("value"),
+                       "value_source": _text(quantity.get("value"), 50)}  # fmt: skip
+            if "comparator" in quantity:
+                operator = self._vocabulary.choose([Coding(_COMPARATOR, quantity["comparator"])])
+                values["operator"] = _first_concept(operator)
+                made.add_unmapped(table, key, "operator_concept_id", operator)
+            if "code" in quantity:
+                unit = self._vocabulary.choose(
+                    [Coding(str(quantity.get("system", _UCUM)), str(quantity["code"]))]
+                )
+                values |= {"unit_concept": _first_concept(unit), "unit_source": quantity["code"],
+                           "unit_source_concept": unit.mapping.source_concept_id}  # fmt: skip
+                made.add_unmapped(table, key, "unit_concept_id", unit)
+        elif "valueCodeableConcept" in content:
+            code = self._vocabulary.choose(list_codings(content["valueCodeableConcept"]))
+            values |= {"value_concept": _first_concept(code),
+                       "value_source": code.coding.code if code.coding else None,
+                       "value_text": code.coding.code if code.coding else None}  # fmt: skip
+            made.add_unmapped(table, key, "value_as_concept_id", code)
+        else:
+            value = _plain_value(content)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                values["value_number"] = value
+            values |= {"value_text": _text(value, 60), "value_source": _text(value, 50)}
+        return values
+
+    # What all events have.
+
+    def _common_values(
+        self,
+        made: _PersonRows,
+        rule: EventRule,
+        record: SourceRecord,
+        start: Moment,
+        end: Moment | None,
+    ) -> Row:
+        resource = record.resource
+        encounter = _reference_id(first_value(resource, rule.visit), "Encounter")
+        visit, detail = made.visits.get(str(encounter), (None, None))
+        made.days += [start.day, *([end.day] if end else [])]
+        return {
+            "person": made.person,
+            "start_date": start.day,
+            "start_datetime": start.time,
+            "end_date": end.day if end else None,
+            "end_datetime": end.time if end else None,
+            "end_or_start_date": end.day if end else start.day,
+            "type": rule.type_concept(resource),
+            "visit": visit,
+            "visit_detail": detail,
+            "provider": self._shared_key(made, "provider", resource, rule.provider),
+            "care_site": self._shared_key(made, "care_site", resource, rule.care_site),
+        }
+
+    def _amounts(self, rule: EventRule, resource: Mapping[str, Json], start: Moment) -> Row:
+        """Return quantity, refills and days of supply, and the end that follows from these."""
+        values: Row = {"refills": first_value(resource, rule.refills)}
+        quantity = first_value(resource, rule.quantity)
+        if isinstance(quantity, Mapping) and isinstance(quantity.get("value"), int | float):
+            amount = quantity["value"]
+            values |= {"quantity": amount, "quantity_unit": quantity.get("code"),
+                       "whole_quantity": int(amount) if amount % 1 == 0 else None}  # fmt: skip
+        duration = first_value(resource, rule.days)
+        unit = _DAYS.get(str(duration.get("code"))) if isinstance(duration, Mapping) else None
+        if unit is not None and isinstance(duration.get("value"), int | float):
+            days = round(duration["value"] * unit)
+            values["days"] = days
+            if days > 0 and self._moment(resource, rule.end) is None:
+                values["end_or_start_date"] = start.day + timedelta(days=days - 1)
+        return values
+
+    def _add_concepts(
+        self,
+        made: _PersonRows,
+        table: str,
+        key: int,
+        rule: EventRule,
+        resource: Mapping[str, Json],
+        values: Row,
+    ) -> None:
+        """Add the further coded elements of an event that its table has columns for."""
+        columns = self._columns_of(table)
+        for name, element in rule.concepts.items():
+            column = columns.get(f"{name}_concept")
+            if column is None:
+                continue
+            codings = list_codings(first_value(resource, element.paths), element.system)
+            chosen = self._vocabulary.choose(codings)
+            # The CDM needs the gender's concept; the others may be null where nothing is told.
+            if not codings:
+                values[f"{name}_concept"] = 0 if table == "person" else None
+                if table == "person":
+                    absent = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
+                    made.add_unmapped(table, key, column, absent)
+                continue
+            values |= {
+                f"{name}_concept": _first_concept(chosen),
+                f"{name}_source": chosen.coding.code if chosen.coding else None,
+                f"{name}_source_concept": chosen.mapping.source_concept_id,
+            }
+            made.add_unmapped(table, key, column, chosen)
+
+    def _columns_of(self, table: str) -> Mapping[str, str]:
+        target = next(one for one in self._rules.targets.values() if one.table == table)
+        return {value: column for column, value in target.columns.items()}
+
+    def _add_row(self, made: _PersonRows, target: str, values: Row) -> None:
+        rule = self._rules.targets[target]
+        made.add(rule.table, {name: values.get(value) for name, value in rule.columns.items()})
+
+    def _choose(
+        self, content: Mapping[str, Json], paths: Sequence[str], made: _PersonRows
+    ) -> MappedCode:
+        """Return the coding of the first of some elements that has any."""
+        for path in paths:
+            for value in find_values(content, path):
+                reference = value.get("reference") if isinstance(value, Mapping) else None
+                if is_shared_reference(reference):
+                    codings = read_medication_codes(made.shared.get(reference, "[]"))
+                else:
+                    codings = list_codings(value)
+                if codings:
+                    return self._vocabulary.choose(codings)
+        return self._vocabulary.choose([])
+
+    def _shared_key(
+        self, made: _PersonRows, table: str, resource: Mapping[str, Json], paths: Sequence[str]
+    ) -> int | None:
+        """Return the key of the first doctor or place that a record names and that is there."""
+        for path in paths:
+            for value in find_values(resource, path):
+                reference = value.get("reference") if isinstance(value, Mapping) else None
+                if not is_shared_reference(reference) or reference not in made.shared:
+                    continue
+                target = self._rules.events[reference.partition("/")[0]].target
+                if self._rules.targets[target].table == table:
+                    return integer_key(table, reference)
+        return None
+
+    def _moment(self, resource: Mapping[str, Json], paths: Sequence[str]) -> Moment | None:
+        found = (
+            parse_moment(value, self._zone)
+            for path in paths
+            for value in find_values(resource, path)
+        )
+        return next((moment for moment in found if moment is not None), None)
+
+    @staticmethod
+    def _reason_of_no_date(resource: Mapping[str, Json], rule: EventRule) -> str:
+        return "no-date" if first_value(resource, rule.start) is None else "partial-date"
+
+    # What follows from the rows of a person.
+
+    def _add_observation_period(self, made: _PersonRows) -> None:
+        if made.days:
+            made.add(
+                "observation_period",
+                {"observation_period_id": integer_key("observation_period", str(made.person)),
+                 "person_id": made.person,
+                 "observation_period_start_date": min(made.days),
+                 "observation_period_end_date": max(made.days),
+                 "period_type_concept_id": _DERIVED},
+            )  # fmt: skip
+
+    def _add_eras(self, made: _PersonRows) -> None:
+        conditions: dict[int, list[Span]] = defaultdict(list)
+        for row in made.rows.get("condition_occurrence", ()):
+            start = row["condition_start_date"]
+            end = row["condition_end_date"] or start + timedelta(days=1)
+            conditions[row["condition_concept_id"]].append(Span(start, max(start, end)))
+        drugs: dict[int, list[Span]] = defaultdict(list)
+        for row in made.rows.get("drug_exposure", ()):
+            start, end = row["drug_exposure_start_date"], row["drug_exposure_end_date"]
+            for ingredient in self._vocabulary.find_ingredients(row["drug_concept_id"]):
+                drugs[ingredient].append(Span(start, max(start, end)))
+        for name, spans, counted in (
+            ("condition", conditions, "condition_occurrence_count"),
+            ("drug", drugs, "drug_exposure_count"),
+        ):
+            for concept in sorted(spans.keys() - {0}):
+                for era in join_spans(spans[concept]):
+                    key = f"{made.person}/{concept}/{era.start}"
+                    row = {f"{name}_era_id": integer_key(f"{name}_era", key),
+                           "person_id": made.person, f"{name}_concept_id": concept,
+                           f"{name}_era_start_date": era.start,
+                           f"{name}_era_end_date": era.end, counted: era.count}  # fmt: skip
+                    if name == "drug":
+                        row["gap_days"] = era.gap_days
+                    made.add(f"{name}_era", row)
+
+
+def _top_visit(name: str, visits: Mapping[str, Visit]) -> str:
+    """Return the encounter that one is, in the end, a part of; itself where they form a ring."""
+    seen = [name]
+    while (parent := visits[seen[-1]].parent) is not None and parent in visits:
+        if parent in seen:
+            return min(seen[seen.index(parent) :])
+        seen.append(parent)
+    return seen[-1]
+
+
+def _reference_id(value: Json, resource_type: str) -> str | None:
+    reference = value.get("reference") if isinstance(value, Mapping) else None
+    kind, _, identifier = str(reference).partition("/")
+    return identifier if kind == resource_type else None
+
+
+def _code_values(code: MappedCode) -> Row:
+    return {
+        "concept": _first_concept(code),
+        "source_value": code.coding.code if code.coding else None,
+        "source_concept": code.mapping.source_concept_id,
+    }
+
+
+def _first_concept(code: MappedCode) -> int:
+    return code.mapping.concepts[0].concept_id if code.mapping.concepts else 0
+
+
+def _has_value(content: Mapping[str, Json]) -> bool:
+    return any(name.startswith("value") for name in content)
+
+
+def _plain_value(content: Mapping[str, Json]) -> Json:
+    """Return a value of a simple type as it is, and of another one its numbers as text."""
+    name = next(iter(sorted(name for name in content if name.startswith("value"))), None)
+    if name is None:
+        return None
+    value = content[name]
+    parts = {
+        "valueRange": ("low.value", "high.value"),
+        "valueRatio": ("numerator.value", "denominator.value"),
+        "valuePeriod": ("start", "end"),
+    }.get(name)
+    if parts is None:
+        return value
+    return "/".join(str(first_value(value, (part,))) for part in parts)
+
+
+def _text(value: Json, length: int) -> str | None:
+    if value is None:
+        return None
+    return (str(value).lower() if isinstance(value, bool) else str(value))[:length]

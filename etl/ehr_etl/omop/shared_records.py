@@ -1,0 +1,109 @@
+"""Records of no patient that rows of persons are made with: medications, doctors, places of care.
+
+Of a medication its codes count, of the others that they are there. A person's rows are made anew
+only when that changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeGuard
+
+import orjson
+
+from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
+from ehr_etl.omop.fhir_values import Coding, find_values, first_value, list_codings
+from ehr_etl.omop.identifiers import integer_key
+from ehr_etl.omop.mappings import load_mappings
+from ehr_etl.omop.vocabulary import UnmappedReason, Vocabulary
+from ehr_etl.tables.bucketed import Layout
+
+__all__ = [
+    "SHARED_TYPES",
+    "build_shared_rows",
+    "is_shared_reference",
+    "list_shared_targets",
+    "read_medication_codes",
+    "shared_value",
+]
+
+Row = dict[str, Any]
+
+SHARED_TYPES = ("Location", "Medication", "Organization", "Practitioner", "PractitionerRole")
+_REFERENCE = re.compile(rf"({'|'.join(SHARED_TYPES)})/[0-9a-z]+")
+
+
+def is_shared_reference(reference: object) -> TypeGuard[str]:
+    """Say whether a reference is to a record of no patient.
+
+    >>> is_shared_reference("Medication/0a"), is_shared_reference("Encounter/0a")
+    (True, False)
+    """
+    return isinstance(reference, str) and _REFERENCE.fullmatch(reference) is not None
+
+
+def list_shared_targets(resource: Mapping[str, Any]) -> list[str]:
+    """Return the shared records that a record of a patient is read with."""
+    rule = load_mappings().events.get(str(resource.get("resourceType")))
+    if rule is None:
+        return []
+    paths = (*rule.code, *rule.provider, *rule.care_site)
+    found = {
+        reference
+        for path in paths
+        for value in find_values(resource, path)
+        for reference in [value.get("reference") if isinstance(value, Mapping) else None]
+        if is_shared_reference(reference)
+    }
+    return sorted(found)
+
+
+def shared_value(resource: Mapping[str, Any]) -> str:
+    """Return what of a shared record counts for the rows of persons."""
+    codings = []
+    if resource.get("resourceType") == "Medication":
+        codings = [[coding.system, coding.code, coding.preferred]
+                   for coding in list_codings(resource.get("code"))]  # fmt: skip
+    return orjson.dumps(codings).decode()
+
+
+def read_medication_codes(value: str) -> list[Coding]:
+    """Return the codes of a medication from what was kept of it."""
+    return [Coding(*item) for item in orjson.loads(value)]
+
+
+def build_shared_rows(
+    layout: Layout, resources: Iterable[tuple[str, Mapping[str, Any]]], vocabulary: Vocabulary
+) -> Iterator[tuple[str, Row]]:
+    """Yield table and row for shared records, given as `Type/pseudonym` and resource."""
+    rules = load_mappings()
+    for name, resource in resources:
+        bucket = layout.place(name)
+        yield "shared_records", {
+            GOLD_BUCKET: bucket, GOLD_KEY: name, "value": shared_value(resource)
+        }  # fmt: skip
+        rule = rules.events.get(name.partition("/")[0])
+        if rule is None or not rule.target:
+            continue
+        target = rules.targets[rule.target]
+        key = integer_key(target.table, name)
+        values: Row = {"id": key}
+        for field, element in rule.concepts.items():
+            codings = list_codings(first_value(resource, element.paths), element.system)
+            chosen = vocabulary.choose(codings)
+            concept = chosen.mapping.concepts[0].concept_id if chosen.mapping.concepts else 0
+            values[f"{field}_concept"] = concept
+            values[f"{field}_source"] = chosen.coding.code if chosen.coding else None
+            values[f"{field}_source_concept"] = chosen.mapping.source_concept_id
+            if chosen.mapping.reason is not None:
+                yield "unmapped_codes", {
+                    GOLD_BUCKET: bucket, GOLD_KEY: str(key), "table_name": target.table,
+                    "row_id": key, "field": f"{field}_concept_id",
+                    "system": chosen.coding.system if chosen.coding else None,
+                    "code": chosen.coding.code if chosen.coding else None,
+                    "reason": chosen.mapping.reason if codings else UnmappedReason.ABSENT,
+                    "domain_unverified": False,
+                }  # fmt: skip
+        row = {column: values.get(value) for column, value in target.columns.items()}
+        yield target.table, {GOLD_BUCKET: bucket, GOLD_KEY: str(key), **row}

@@ -1,0 +1,106 @@
+"""State of the OMOP tables of a lake: whether they are kept at all, and by which vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import orjson
+
+from ehr_etl.lake import Lake
+from ehr_etl.omop.mappings import load_mappings, mappings_digest
+from ehr_etl.omop.vocabulary import BUILT_IN, Vocabulary
+
+__all__ = [
+    "OmopState",
+    "load_state",
+    "omop_digest",
+    "open_vocabulary",
+    "save_state",
+    "send_vocabulary",
+    "vocabulary_file",
+]
+
+
+@dataclass(frozen=True)
+class OmopState:
+    """What `ehr lake omop` set up: release and digest of the vocabulary that is loaded."""
+
+    release: str = BUILT_IN
+    vocabulary: str = ""
+
+    def describe_run(self) -> dict[str, str]:
+        """Return what was used: CDM, vocabulary, guide, rules and software (f2o-102)."""
+        rules = load_mappings()
+        return {
+            "cdm_version": "v5.4",
+            "vocabulary_release": self.release,
+            "implementation_guide": f"hl7.fhir.uv.omop {rules.guide}",
+            "fhir_version": rules.fhir,
+            "filter_rules_since": rules.rules_since,
+            "mappings": mappings_digest(),
+            "software": f"eHR Commons {package_version('ehr-commons')}",
+        }
+
+
+def load_state(lake: Lake) -> OmopState | None:
+    """Return the state; None where the lake keeps no OMOP tables."""
+    file = _file(lake)
+    return OmopState(**orjson.loads(file.read_bytes())) if file.exists() else None
+
+
+def save_state(lake: Lake, state: OmopState) -> None:
+    """Keep the state, whole or not at all."""
+    file = _file(lake)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(orjson.dumps(asdict(state)))
+    partial.replace(file)
+
+
+def omop_digest(state: OmopState, deid: str) -> str:
+    """Return a digest of all that decides how the rows are made of deid, the vocabulary too."""
+    text = f"{deid}\n{mappings_digest()}\n{package_version('ehr-commons')}\n{state.vocabulary}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def vocabulary_file(lake: Lake, digest: str) -> Path:
+    """Return the database of a loaded vocabulary."""
+    return lake.root / "omop_etl" / f"vocabulary-{digest}.sqlite"
+
+
+def open_vocabulary(lake: Lake, state: OmopState) -> Vocabulary:
+    """Return the vocabulary of a lake: the user's, or the built-in crosswalk alone."""
+    if not state.vocabulary:
+        return Vocabulary()
+    file = vocabulary_file(lake, state.vocabulary)
+    if not file.exists() and lake.tables_url:
+        file = _fetch(lake, file)
+    return Vocabulary(file, state.release)
+
+
+def send_vocabulary(lake: Lake, file: Path) -> None:
+    """Put the database beside the tables, where those are in an object store that workers read."""
+    if lake.tables_url:
+        filesystem, root = lake.open_storage()
+        with filesystem.open_output_stream(f"{root}omop_etl/{file.name}") as out:
+            out.write(file.read_bytes())
+
+
+def _fetch(lake: Lake, file: Path) -> Path:
+    """Copy the database from the object store to this machine, once."""
+    target = Path(tempfile.gettempdir()) / f"ehr-{file.name}"
+    if not target.exists():
+        filesystem, root = lake.open_storage()
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as partial:
+            with filesystem.open_input_stream(f"{root}omop_etl/{file.name}") as content:
+                partial.write(content.read())
+        Path(partial.name).replace(target)
+    return target
+
+
+def _file(lake: Lake) -> Path:
+    return lake.root / "omop_etl" / "state.json"
