@@ -266,11 +266,13 @@ class LakeWriter:
         if state is None or _OMOP not in self._progress.digests:
             return self.build_omop(now_ms)
         change = TableChange()
-        writer = OmopWriter(self.lake, self._layout(), state, now_ms)
-        writer.remap()
-        change.written |= writer.written
-        digests = {**self._progress.digests, _OMOP: omop_digest(state, deid_digest(self._key))}
-        self._save(replace(self._progress, digests=digests))
+        digest = omop_digest(state, deid_digest(self._key))
+        if self._progress.digests[_OMOP] != digest:
+            writer = OmopWriter(self.lake, self._layout(), state, now_ms)
+            writer.remap()
+            change.written |= writer.written
+            digests = {**self._progress.digests, _OMOP: digest}
+            self._save(replace(self._progress, digests=digests))
         return change
 
     def check_quality(self, change: TableChange) -> tuple[TableQuality, ...]:

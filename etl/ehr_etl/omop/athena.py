@@ -136,10 +136,14 @@ def _column(name: str, arrow_type: pa.DataType) -> str:
 
 def _write_table(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, file: Path) -> int:
     try:
-        reader = connection.cursor().sql(
-            f"SELECT CAST(0 AS INTEGER) AS {GOLD_BUCKET}, '' AS {GOLD_KEY}, *"  # noqa: S608
-            f" FROM ({_select(name, file)})"
-        ).to_arrow_reader(100_000)
+        reader = (
+            connection.cursor()
+            .sql(
+                f"SELECT CAST(0 AS INTEGER) AS {GOLD_BUCKET}, '' AS {GOLD_KEY}, *"  # noqa: S608
+                f" FROM ({_select(name, file)})"
+            )
+            .to_arrow_reader(100_000)
+        )
         schema = table_schema(name)
         rows = 0
 

@@ -73,9 +73,8 @@ def test_checks_that_fail_are_told_and_exit_with_1(data: Path, tmp_path: Path) -
 
 
 def test_a_lake_without_the_tables_says_what_to_do(tmp_path: Path) -> None:
-    from ehr_fhir.errors import NotFound
-
     (tmp_path / "lake").mkdir()
     result = CliRunner().invoke(app, ["lake", "omop", "report", "--data", str(tmp_path)])
 
-    assert isinstance(result.exception, NotFound)
+    assert result.exit_code == 14
+    assert "ehr lake omop build" in result.output
