@@ -9,6 +9,7 @@ import pytest
 from tests.lib.demo import demo
 from tests.lib.gateway import database, furnished, house, houses, move_in
 from tests.lib.kafka_broker import kafka_broker
+from tests.lib.object_store import object_store
 from tests.lib.old_store import old_dump, old_store, old_store_copy
 from tests.lib.postgresql import postgresql
 from tests.lib.spark import spark
@@ -24,6 +25,7 @@ __all__ = [
     "houses",
     "kafka_broker",
     "move_in",
+    "object_store",
     "old_dump",
     "old_store",
     "old_store_copy",

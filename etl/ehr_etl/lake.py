@@ -24,12 +24,14 @@ GOLD_BUCKET, GOLD_KEY = "_bucket", "_key"
 # They are these columns of deid.
 GOLD_CARRIED = MappingProxyType({BUCKET: GOLD_BUCKET, "id": GOLD_KEY})
 
-# Checkpoints keep the log short to read, and what is older than the time is deleted: at a change a
-# second the log of a day would be larger than a small lake. Who has a version open needs no log.
+# Checkpoints keep the log short to read, and what they replace is deleted: at a change a second the
+# log of a day would be larger than a small lake, and a checkpoint would name every file that was
+# ever replaced. Who has a version open needs no log; the lake's own upkeep deletes old files.
 LOG_PROPERTIES: Mapping[str, str] = MappingProxyType(
     {
         "delta.checkpointInterval": "50",
-        "delta.logRetentionDuration": "interval 10 minutes",
+        "delta.logRetentionDuration": "interval 1 minutes",
+        "delta.deletedFileRetentionDuration": "interval 1 minutes",
         "delta.enableExpiredLogCleanup": "true",
     }
 )
@@ -204,6 +206,13 @@ class Lake:
         """Open the newest version of a table."""
         return DeltaTable(self.table_url(name), storage_options=dict(self.storage_options))
 
+    def write_file(self, path: str, content: Any) -> None:  # Any: a pyarrow Buffer
+        """Write a file of the tables' storage, whole; `path` begins at their root."""
+        filesystem, root = self.open_storage()
+        filesystem.create_dir(f"{root}{path.rpartition('/')[0]}", recursive=True)
+        with filesystem.open_output_stream(f"{root}{path}") as out:
+            out.write(content)
+
     def list_files(self, name: str) -> list[Any]:  # Any: pyarrow ships no types
         """Return what the storage says of each file of a table, old ones and the log too."""
         import pyarrow.fs
@@ -224,9 +233,9 @@ class Lake:
 
         if not self.tables_url:
             return pyarrow.fs.LocalFileSystem(), f"{self.root}/"
-        from deltalake.fs import DeltaStorageHandler
+        from ehr_etl.object_storage import ObjectStorage
 
-        handler = DeltaStorageHandler(self.tables_url, dict(self.storage_options))
+        handler = ObjectStorage(self.tables_url, dict(self.storage_options))
         return pyarrow.fs.PyFileSystem(handler), ""
 
 

@@ -3,7 +3,7 @@
 Each change writes the files of its buckets anew, so what is old grows with the changes and not with
 the tables. A file that the newest version does not need is noted when it is first seen, and deleted
 when readers who began before are done: after the time that is set or, where old files take more
-room than the table itself, after a minute.
+room than the table itself, after seconds.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ import orjson
 
 from ehr_etl.lake import LOG_PROPERTIES, TABLES, Lake
 
-__all__ = ["load_old_files", "maintain_table", "save_old_files", "table_version"]
+__all__ = [
+    "delete_old_files",
+    "load_old_files",
+    "maintain_table",
+    "save_old_files",
+    "table_version",
+]
 
 # Files of a table without buckets before they are joined: each change adds one. Chosen.
 _MOST_FILES = 50
 # First files below the one size are joined, and when those are many, up to the other: otherwise
 # each upkeep would write the whole table anew. Chosen.
 _JOINED_BYTES = (1024 * 1024, 64 * 1024 * 1024)
-# How long a reader may take where room is short. Chosen: a query of the lake takes seconds.
-_SHORT_GRACE_MS = 60_000
+# How long a reader may take where old files are more than the table: that is a small table, which
+# is read in less than a second. Chosen.
+_SHORT_GRACE_MS = 10_000
 _HOUR_MS = 3_600_000
 
 # When each old file of a table was first seen to be one, by its path.
@@ -44,7 +51,7 @@ def maintain_table(
     Readers of an older version than that find its files gone.
     """
     _join_small_files(lake, name)
-    left = _delete_old_files(lake, name, old, retention_hours, now_ms)
+    left = delete_old_files(lake, name, old, retention_hours=retention_hours, now_ms=now_ms)
     table = lake.open_table(name)
     configured = table.metadata().configuration
     if any(configured.get(key) != value for key, value in LOG_PROPERTIES.items()):
@@ -78,9 +85,10 @@ def _join_small_files(lake: Lake, name: str) -> None:
             lake.open_table(name).optimize.compact(target_size=target)
 
 
-def _delete_old_files(
-    lake: Lake, name: str, old: OldFiles, retention_hours: int, now_ms: int
+def delete_old_files(
+    lake: Lake, name: str, old: OldFiles, *, retention_hours: int, now_ms: int
 ) -> OldFiles:
+    """Delete the files that no reader needs any more; return the old files that are left."""
     filesystem, root = lake.open_storage()
     prefix = f"{root}{name}/"
     needed = _list_needed(lake, name)

@@ -30,6 +30,7 @@ from ehr_etl.gold.tables import (
 from ehr_etl.jobs import LocalRunner, Runner, RunParts
 from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
 from ehr_etl.maintenance import (
+    delete_old_files,
     load_old_files,
     maintain_table,
     save_old_files,
@@ -58,7 +59,9 @@ STEPS = ("feed", "tables", "quality")
 # Rows of silver in a bucket when the buckets are made: a change of one record reads and writes so
 # many rows of each table. Measured: docs/decisions/012.
 ROWS_PER_BUCKET = 2000
-_FEWEST_BUCKETS = 1
+# A change writes no more than a part of a small table. Chosen: at a change a second what is old
+# stays smaller than the table.
+_FEWEST_BUCKETS = 16
 # Buckets are made anew when they have so many times these rows on average. Chosen.
 _CROWDED = 4
 # Versions, and patients whose decision changed, in a batch: what is held in memory at once. Chosen.
@@ -292,18 +295,23 @@ class LakeWriter:
         write_quality_results(self.lake, quality)
         return quality
 
-    def maintain(self, retention_hours: int, now_ms: int) -> tuple[str, ...]:
+    def maintain(
+        self, retention_hours: int, now_ms: int, *, is_thorough: bool = True
+    ) -> tuple[str, ...]:
         """Compact tables that grow by small files, and delete old files; return which tables.
 
-        A table that is as it was at the last upkeep, with no old file, is left alone.
+        A table that is as it was at the last upkeep, with no old file, is left alone. Upkeep that
+        is not thorough deletes old files alone: it costs some hundredths of a second.
         """
-        clear_scratch(self.lake)
+        if is_thorough:
+            clear_scratch(self.lake)
+        work = maintain_table if is_thorough else delete_old_files
         names = [*TABLES, *map(gold_table_name, list_gold_views(self.lake)), *list_omop_tables()]
         before, old = self._progress.maintained, load_old_files(self.lake)
         maintained, left, changed = {}, {}, []
         for name in filter(self.lake.has_table, names):
             if old.get(name) or table_version(self.lake, name) != before.get(name):
-                left[name] = maintain_table(
+                left[name] = work(
                     self.lake,
                     name,
                     old.get(name, {}),
@@ -311,6 +319,9 @@ class LakeWriter:
                     now_ms=now_ms,
                 )
                 changed.append(name)
+                if not is_thorough:
+                    maintained[name] = before.get(name, -1)
+                    continue
             maintained[name] = table_version(self.lake, name)
         if changed:
             save_old_files(self.lake, {name: files for name, files in left.items() if files})

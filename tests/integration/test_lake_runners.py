@@ -16,7 +16,7 @@ from ehr_etl.jobs import LocalRunner, Runner
 from ehr_etl.lake import Lake
 from ehr_etl.pipeline import LakeWriter
 from tests.lib.lake_input import KEY, NOW_MS, TABLES, Pages, first_feed, rows
-from tests.lib.lake_store import ObjectStore
+from tests.lib.object_store import ObjectStore
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,9 @@ from ehr_etl import maintenance
 from ehr_etl.lake import TABLES as REGISTERED
 from ehr_etl.lake import Lake
 from ehr_etl.pipeline import LakeWriter
+from tests.lib.feed_lines import decision_lines, feed_line
 from tests.lib.lake_gateway import FakeStore
-from tests.lib.lake_input import KEY, NOW_MS, TABLES, condition, hospital, rows
+from tests.lib.lake_input import KEY, NOW_MS, TABLES, Pages, condition, hospital, rows
 
 pytestmark = pytest.mark.timeout(3000)
 
@@ -118,43 +121,58 @@ def test_what_a_rebuild_that_was_cut_short_left_is_deleted(tmp_path: Path) -> No
     assert not scratch.exists()
 
 
-def simulate(lake: Lake, hours: int, changes_an_hour: int, check_every: int) -> list[float]:
-    """Let hours go by with changes and upkeep; return disk over live size, now and then."""
-    store = FakeStore()
-    start(store)
-    shares = []
+def diagnosis(name: str, number: int, seed: int = 0) -> dict[str, Any]:
+    # A note as long as real ones, which compress to half.
+    text = random.Random(f"{name} {seed}").randbytes(300).hex()
+    who = f"p-{number % 300}"
+    return condition(name, who, "enc-one", note=[{"text": text}])
+
+
+def simulate(lake: Lake, minutes: int, changes_a_batch: int) -> list[float]:
+    """Let minutes go by at a change a second; return the shares of disk of the live size."""
+    records = [*hospital(), *(diagnosis(f"more-{number}", number) for number in range(3000))]
+    lines = [feed_line(number, record) for number, record in enumerate(records, 1)]
+    position, shares = len(lines), []
     with LakeWriter(lake, KEY) as writer:
-        for number in range(hours * changes_an_hour):
-            change(store, number)
-            writer.take_in(store)
-            writer.bring_up(NOW_MS + number * 3_600_000 // changes_an_hour)
-            if number % check_every == check_every - 1:
-                writer.maintain(0, NOW_MS)
-                shares.append(disk_bytes(lake) / live_bytes(lake))
+        writer.take_in(Pages([b"\n".join([*lines, *decision_lines(records)])]))
+        for minute in range(minutes):
+            now_ms = NOW_MS + minute * 60_000
+            for batch in range(60 // changes_a_batch):
+                if batch * changes_a_batch % 10 == 0:
+                    second = now_ms + batch * changes_a_batch * 1000
+                    writer.maintain(1, second, is_thorough=False)
+                lines = []
+                for _ in range(changes_a_batch):
+                    position += 1
+                    newer = diagnosis(f"more-{position % 3000}", position % 3000, position)
+                    lines.append(feed_line(position, newer, version=position))
+                writer.take_in(Pages([b"\n".join(lines)]))
+                writer.bring_up(now_ms)
+            # Before the upkeep: when it is most.
+            shares.append(disk_bytes(lake) / live_bytes(lake))
+            writer.maintain(1, now_ms + 59_000)
+            let_a_minute_pass(lake)
     return shares
 
 
-def test_the_log_does_not_grow_with_the_hours(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    simulate(lake, hours=2, changes_an_hour=60, check_every=30)
-
-    # Delta's own history is kept for a day; then it is deleted with its checkpoints.
-    for name in REGISTERED:
-        log = [file.name for file in (tmp_path / name / "_delta_log").glob("*.json")]
-        assert len(log) <= 130, name
-
-
-def age_files(lake: Lake, hours: int) -> None:
-    """Make every file of the lake older by some hours."""
-    import os
-
+def let_a_minute_pass(lake: Lake) -> None:
+    """Make every file a minute older, as Delta's own clean-up sees it."""
     for file in lake.root.rglob("*"):
         if file.is_file():
             was = file.stat()
-            os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns - hours * 3_600_000_000_000))
+            os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns - 60_000_000_000))
 
 
-def last_commit(lake: Lake, name: str) -> dict[str, object]:
-    newest = max((lake.root / name / "_delta_log").glob("*.json"))
-    return {key: value for line in newest.read_text().splitlines()
-            for key, value in json.loads(line).items()}  # fmt: skip
+def test_old_files_and_logs_do_not_add_up_within_minutes(tmp_path: Path) -> None:
+    shares = simulate(Lake(tmp_path), minutes=5, changes_a_batch=5)
+
+    assert max(shares[2:]) < 3, shares
+
+
+@pytest.mark.slow
+def test_a_day_of_a_change_a_second_takes_less_than_three_times_the_live_size(
+    tmp_path: Path,
+) -> None:
+    shares = simulate(Lake(tmp_path), minutes=24 * 60, changes_a_batch=30)
+
+    assert max(shares[3:]) < 3, (max(shares), shares[-1])

@@ -49,6 +49,7 @@ _CLOSED = {
 # old grows by up to 0.2 MB with each change.
 CHECK_SECONDS = 600
 MAINTENANCE_SECONDS = 60
+SWEEP_SECONDS = 10
 
 
 def start_spark(settings: Settings) -> SparkSession:
@@ -169,7 +170,7 @@ class _Follower:
         self._settings, self._writer, self._base_url = settings, writer, base_url
         self._on_change = on_change
         self._unchecked: TableChange | None = None
-        self._checked_at = self._maintained_at = float("-inf")
+        self._checked_at = self._maintained_at = self._swept_at = float("-inf")
 
     def follow_once(self) -> None:
         """Apply new changes, run the upkeep that is due, and wait for the next change."""
@@ -198,9 +199,13 @@ class _Follower:
             quality = self._writer.check_quality(self._unchecked)
             self._unchecked, self._checked_at = None, now
             send_quality(self._settings, self._base_url, quality)
+        hours = self._settings.lake_retention_hours
         if now - self._maintained_at >= MAINTENANCE_SECONDS:
-            self._writer.maintain(self._settings.lake_retention_hours, _now_ms())
-            self._maintained_at = now
+            self._writer.maintain(hours, _now_ms())
+            self._maintained_at = self._swept_at = now
+        elif now - self._swept_at >= SWEEP_SECONDS:
+            self._writer.maintain(hours, _now_ms(), is_thorough=False)
+            self._swept_at = now
 
 
 def rebuild_table(settings: Settings, table: str) -> None:

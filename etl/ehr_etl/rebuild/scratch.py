@@ -42,8 +42,8 @@ def read_part(lake: Lake, kind: str, number: int, schema: pa.Schema) -> pa.Table
     selector = pa.fs.FileSelector(f"{root}{_FOLDER}/{kind}/{number}", allow_not_found=True)
     tables = [schema.empty_table()]
     for info in sorted(filesystem.get_file_info(selector), key=lambda info: info.path):
-        with filesystem.open_input_file(info.path) as file, pa.ipc.open_file(file) as reader:
-            tables.append(reader.read_all())
+        with filesystem.open_input_file(info.path) as file:
+            tables.append(pa.ipc.open_file(pa.py_buffer(file.read())).read_all())
     return pa.concat_tables(tables)
 
 
@@ -56,11 +56,7 @@ def clear_scratch(lake: Lake) -> None:
 
 
 def _write(lake: Lake, folder: str, rows: pa.Table) -> None:
-    filesystem, root = lake.open_storage()
-    path = f"{root}{_FOLDER}/{folder}"
-    filesystem.create_dir(path, recursive=True)
-    with (
-        filesystem.open_output_stream(f"{path}/{uuid.uuid4()}.arrow") as out,
-        pa.ipc.new_file(out, rows.schema, options=_OPTIONS) as writer,
-    ):
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_file(out, rows.schema, options=_OPTIONS) as writer:
         writer.write_table(rows)
+    lake.write_file(f"{_FOLDER}/{folder}/{uuid.uuid4()}.arrow", out.getvalue())

@@ -63,16 +63,15 @@ def replace_table(
 
 def _write(lake: Lake, name: str, rows: pa.Table, folder: str, values: dict[str, str]) -> AddAction:
     path = f"{folder}/{uuid.uuid4()}.parquet".lstrip("/")
-    filesystem, root = lake.open_storage()
-    filesystem.create_dir(f"{root}{name}/{folder}".rstrip("/"), recursive=True)
     # Statistics of columns that the log may not have are kept out of the files' footers too.
     statistics = [field for field in _statistics_of(name) if field in rows.column_names]
-    with filesystem.open_output_stream(f"{root}{name}/{path}") as out:
-        pq.write_table(rows, out, compression="zstd", write_statistics=statistics or False)
-        size = out.tell()
+    out = pa.BufferOutputStream()
+    pq.write_table(rows, out, compression="zstd", write_statistics=statistics or False)
+    content = out.getvalue()
+    lake.write_file(f"{name}/{path}", content)
     return AddAction(
         path=path,
-        size=size,
+        size=content.size,
         partition_values=values,
         modification_time=time.time_ns() // 1_000_000,
         data_change=True,

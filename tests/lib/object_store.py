@@ -24,7 +24,7 @@ class ObjectStore:
     options: Mapping[str, str]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def object_store() -> Iterator[ObjectStore]:
     """Start the server with one bucket."""
     port = free_port()
