@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ class ObjectStorage(DeltaStorageHandler):
     pyarrow hands over buffers, where delta-rs 1.6 takes bytes alone.
     """
 
-    def open_output_stream(self, path: str, metadata: Mapping[str, str] | None = None) -> Any:
+    def open_output_stream(self, path: str, metadata: dict[str, str] | None = None) -> Any:
         """Open a file to be written."""
         return pa.PythonFile(_ByteStream(self._handler.open_output_stream(path, metadata)))
 
