@@ -33,6 +33,7 @@ from ehr_gateway.app import create_gateway
 from ehr_gateway.http.metrics import clear_counts
 from ehr_inbound.bulk_files.work_folder import clear_leftovers
 from ehr_portal import PortalSettings, create_portal
+from ehr_portal.web.templates import compile_templates
 
 GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
 # RFC 6797; two years in seconds, twice what the preload list asks at least.
@@ -135,6 +136,7 @@ def serve(
     with _ended_with_server(companion):
         if settings.workers == 1:
             announcer.start()
+            _prepare_pages()
             create_server(create_platform(settings), settings).run()
             return
         address = settings.host, settings.port
@@ -158,7 +160,13 @@ def _ended_with_server(companion: Companion | None) -> Iterator[None]:
 
 
 def _serve_in_worker(settings: Settings, bound: socket.socket, on_beat: Callable[[], None]) -> None:
+    _prepare_pages()
     create_server(create_platform(settings), settings, on_beat).run(sockets=[bound])
+
+
+def _prepare_pages() -> None:
+    """Compile the pages' templates beside the first requests, which need few of them."""
+    threading.Thread(target=compile_templates, name="templates", daemon=True).start()
 
 
 def wait_until_ready(base_url: str, seconds: float = 60) -> bool:

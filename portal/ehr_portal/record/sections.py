@@ -64,7 +64,8 @@ class Section:
     is_optional: bool = False
     # Has a page of its own and only a link on the record's first page, which fetches nothing of it.
     is_further: bool = False
-    # What holds now, however old it is: it stands before the newest records.
+    # What holds now, however old it is: it stands before the newest records. Not needed where that
+    # has an open period, as a visit has: it ends after all others, and so is the newest.
     current_searches: tuple[Search, ...] = ()
 
     @property
@@ -221,7 +222,6 @@ SECTIONS = (
         N_("No visits are recorded."),
         preview_size=4,
         groups_titles=False,
-        current_searches=(_of_now("Encounter", status="planned,arrived,in-progress"),),
     ),
     Section(
         "reports",
@@ -246,7 +246,6 @@ SECTIONS = (
         N_("Procedures"),
         N_("No procedures are recorded."),
         preview_size=3,
-        current_searches=(_of_now("Procedure", status="in-progress,on-hold"),),
     ),
     Section(
         "documents",
