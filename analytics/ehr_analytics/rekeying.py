@@ -1,24 +1,51 @@
-"""Which columns of a view are hashed under a project's key, so that projects cannot be joined."""
+"""Pseudonyms of a project: which values of a view are hashed under its key, by what they are.
+
+The lake's pseudonyms are the same for all projects, so no project may see them or anything made of
+them. A view's definition tells which columns hold keys. On top, any text in which a pseudonym of
+the lake stands is hashed whole, whatever a definition says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ehr_etl.gold.library import list_view_names, load_view
-from ehr_etl.sql_on_fhir.keys import key_columns
+from ehr_etl.sql_on_fhir import ViewDefinition
+from ehr_etl.sql_on_fhir.keys import KeyUse, key_use_by_column
+from ehr_fhir.errors import Unprocessable
+
+__all__ = ["PSEUDONYM_PATTERN", "select_rekeyed_columns"]
+
+# 32 hexadecimal digits, as `ehr_privacy.deid.pseudonyms` makes them; read alike by RE2 and Java.
+PSEUDONYM_PATTERN = "(?i)[0-9a-f]{32}"
 
 
-def select_rekeyed_columns(view: str, columns: Iterable[str]) -> frozenset[str]:
-    """Return those of the columns that hold keys, or whose name says so.
+def select_rekeyed_columns(
+    view: str, columns: Iterable[str], definition: ViewDefinition | None
+) -> frozenset[str]:
+    """Return those of the columns whose every value is hashed.
 
-    A name alone decides for a user's own view, whose definition is not here.
+    Raise Unprocessable for a column that is computed from a key: its parts would be the same in two
+    projects. A table of no view (None) has no paths to go by, so names decide.
 
-    >>> sorted(select_rekeyed_columns("my_view", ("id", "patient_id", "sex")))
-    ['id', 'patient_id']
+    >>> sorted(select_rekeyed_columns("my_table", ("id", "person_id", "drug_concept_id"), None))
+    ['id', 'person_id']
     """
-    keys = key_columns(load_view(view)) if view in list_view_names() else frozenset()
-    return frozenset(column for column in columns if column in keys or _is_named_as_key(column))
+    if definition is None:
+        return frozenset(column for column in columns if _is_named_as_key(column))
+    uses = key_use_by_column(definition)
+    # A column that the definition does not have is one of an older table: it might be anything.
+    use_by_column = {column: uses.get(column, KeyUse.WHOLE) for column in columns}
+    computed = sorted(name for name, use in use_by_column.items() if use is KeyUse.COMPUTED)
+    if computed:
+        raise Unprocessable(
+            f"The view {view} computes {', '.join(computed)} from a key, or chooses rows by one:"
+            " no project may read that. Give the key itself a column of its own."
+        )
+    return frozenset(name for name, use in use_by_column.items() if use is KeyUse.WHOLE)
 
 
 def _is_named_as_key(column: str) -> bool:
-    return column == "id" or column.endswith(("_id", "_key", "_reference"))
+    # Concepts are numbers of a public vocabulary.
+    return not column.endswith("_concept_id") and (
+        column == "id" or column.endswith(("_id", "_key", "_reference"))
+    )

@@ -5,34 +5,34 @@ for projects alone whose approvers granted the data item `rows.read`; all others
 counts leave through the airlock. Every query is in the register's log, its text as a digest.
 
 A query sees tables in memory that hold the approved columns, and nothing else: DuckDB opens no
-file, loads no extension and keeps no setting that a query could change.
+file, loads no extension and keeps no setting that a query could change. It runs in a process of its
+own, within limits that the operating system keeps.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import duckdb
-import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import TableNotFoundError
 
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
+from ehr_analytics.gold_views import open_gold_views
+from ehr_analytics.query_job import QueryJob, SourceView
+from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
-from ehr_analytics.rekeying import select_rekeyed_columns
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
+from ehr_analytics.table_formats import require_format
+from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
 from ehr_fhir.errors import Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
 LIMITS = QueryLimits(memory_mb=512, threads=2, seconds=30, rows=100_000)
 _PARAMETER = re.compile(r"'[^']*'|(?<![:\w]):([A-Za-z_]\w*)")
-_SOURCE = "source_rows"
+# Chosen: each may use the memory of LIMITS and a gigabyte beside.
+_MOST_AT_ONCE = 2
+_running = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
 Parameters = Mapping[str, str | int | float | bool]
 
@@ -44,7 +44,9 @@ class RowQueries:
     register: Register
     limits: QueryLimits = LIMITS
 
-    def run_view(self, login: str, project_id: str, view: str, most: int | None = None) -> pa.Table:
+    def run_view(
+        self, login: str, project_id: str, view: str, *, media: str, most: int | None = None
+    ) -> QueryAnswer:
         """Return the approved columns of one view of a project; at most so many rows."""
         project = self._require_rows(login, project_id)
         columns = project.columns_by_view().get(view)
@@ -52,7 +54,7 @@ class RowQueries:
             raise NotFound(f"{view} is not a view of the project {project_id}.")
         names = ", ".join(f'"{column}"' for column in columns)
         sql = f'SELECT {names} FROM "{view}"'  # noqa: S608 - names by the register's pattern
-        return self._query(login, project, sql, {}, most)
+        return self._query(login, project, sql, {}, media, most)
 
     def run_sql(
         self,
@@ -60,15 +62,17 @@ class RowQueries:
         project_id: str,
         sql: str,
         parameters: Parameters | None = None,
+        *,
+        media: str,
         most: int | None = None,
-    ) -> pa.Table:
+    ) -> QueryAnswer:
         """Return the rows of one SELECT over the views of a project; `:name` is a parameter."""
         project = self._require_rows(login, project_id)
         values = dict(parameters or {})
         bound, plain = _bind(sql, values)
         # The guard knows no parameters: each is a number to it.
         sql_guard.check_sql_text(plain, project.columns_by_view())
-        return self._query(login, project, bound, values, most)
+        return self._query(login, project, bound, values, media, most)
 
     def _require_rows(self, login: str, project_id: str) -> projects.Project:
         register = self.register
@@ -93,53 +97,36 @@ class RowQueries:
         project: projects.Project,
         sql: str,
         parameters: Parameters,
+        media: str,
         most: int | None,
-    ) -> pa.Table:
+    ) -> QueryAnswer:
+        require_format(media)
         register = self.register
         key = projects.project_key_path(register.data, project.id).read_text("ascii")
-        with open_duckdb(self.limits) as connection:
-            versions = {
-                view: _load_view(connection, register.data / "lake" / "gold", view, columns, key)
-                for view, columns in project.columns_by_view().items()
-            }
-            if most is not None:
-                sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
-            rows = fetch(connection, sql, self.limits, parameters or None)
+        views = open_gold_views(register.data, project.columns_by_view())
+        if most is not None:
+            sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
+        sources = tuple(
+            SourceView(
+                view.name, str(view.path), view.version, view.columns, tuple(sorted(view.rekeyed))
+            )
+            for view in views
+        )
+        # Not waited for: the threads that would wait are those that answer everybody.
+        if not _running.acquire(blocking=False):
+            raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")
+        try:
+            answer = run_in_process(QueryJob(sources, key, sql, parameters, media, self.limits))
+        finally:
+            _running.release()
         with register.transaction() as log:
             detail = {
                 "sql": hashlib.sha256(sql.encode()).hexdigest(),
-                "rows": rows.num_rows,
-                "tables": versions,
+                "rows": answer.rows,
+                "tables": {view.name: view.version for view in views},
             }
             register.append_event(log, project.id, login, "query", detail=detail)
-        return rows
-
-
-def _load_view(
-    connection: duckdb.DuckDBPyConnection, gold: Path, view: str, columns: tuple[str, ...], key: str
-) -> int:
-    """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
-    try:
-        table = DeltaTable(str(gold / view))
-    except TableNotFoundError as error:
-        raise Unavailable(f"The lake has no view {view} yet: run `ehr lake run`.") from error
-    known = {field.name for field in table.schema().fields}
-    missing = sorted(set(columns) - known)
-    if missing:
-        raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
-    names = ", ".join(f'"{column}"' for column in columns)
-    rows: Any = QueryBuilder().register("gold", table)  # Any: delta-rs ships no types
-    connection.register(_SOURCE, rows.execute(f"SELECT {names} FROM gold"))  # noqa: S608
-    rekeyed = select_rekeyed_columns(view, columns)
-    # The key is a parameter: a view's text, which a query could read, would hold it.
-    selected = ", ".join(
-        f'sha256(concat($key, "{column}")) AS "{column}"' if column in rekeyed else f'"{column}"'
-        for column in columns
-    )
-    sql = f'CREATE TABLE "{view}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
-    connection.execute(sql, {"key": key} if rekeyed else None)
-    connection.unregister(_SOURCE)
-    return int(table.version())
+        return answer
 
 
 def _bind(sql: str, values: Parameters) -> tuple[str, str]:

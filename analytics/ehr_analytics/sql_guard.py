@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import NamedTuple
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, NamedTuple
 
 from ehr_fhir.errors import Unprocessable
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 FUNCTIONS = frozenset(
     """abs add_months avg cast ceil coalesce concat count date_add date_diff date_sub datediff

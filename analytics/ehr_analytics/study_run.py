@@ -17,8 +17,6 @@ from importlib.metadata import version as package_version
 from importlib.resources import files
 from pathlib import Path
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
@@ -26,11 +24,12 @@ from pyspark.sql import functions as F
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.counting import Row, count_measures
+from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.register import Register
-from ehr_analytics.rekeying import select_rekeyed_columns
+from ehr_analytics.rekeying import PSEUDONYM_PATTERN
 from ehr_analytics.study import Study
 from ehr_etl.spark.java_errors import translate_java_errors
-from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
+from ehr_fhir.errors import NotFound, Unprocessable
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ def run_study(register: Register, spark: SparkSession, study: Study, login: str)
         sql_guard.check_sql_plan(spark, study.sql, columns)
         # A session of its own: its only temporary views are the project's.
         session = spark.newSession()
-        tables = _open_views(session, register.data / "lake" / "gold", columns, key)
+        views = open_gold_views(register.data, columns)
+        _create_temporary_views(session, views, key)
         results = count_measures(session.sql(study.sql), study)
 
     now = register.clock()
@@ -71,7 +71,7 @@ def run_study(register: Register, spark: SparkSession, study: Study, login: str)
         at=register.timestamp(),
         code=_code_digest(study),
         version=package_version("ehr-commons"),
-        tables=tables,
+        tables={view.name: view.version for view in views},
     )
     _store_run(register, study, run, results)
     return run
@@ -109,33 +109,34 @@ def _translate_analysis_errors() -> Iterator[None]:
         raise Unprocessable(f"Spark does not understand the study ({condition}).") from None
 
 
-def _open_views(
-    session: SparkSession, gold: Path, columns: Mapping[str, Sequence[str]], key: str
-) -> dict[str, int]:
-    versions = {}
-    for view, approved_columns in columns.items():
-        path = gold / view
-        try:
-            versions[view] = DeltaTable(path).version()
-        except TableNotFoundError as error:
-            raise Unavailable(f"The lake has no view {view} yet: run `ehr lake run`.") from error
-        frame = session.read.format("delta").option("versionAsOf", versions[view]).load(str(path))
-        missing = sorted(set(approved_columns) - set(frame.columns))
-        if missing:
-            raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
-        rekeyed = select_rekeyed_columns(view, approved_columns)
+def _create_temporary_views(session: SparkSession, views: Sequence[GoldView], key: str) -> None:
+    for view in views:
+        reader = session.read.format("delta").option("versionAsOf", view.version)
+        frame = reader.load(str(view.path))
+        kinds = dict(frame.dtypes)
         frame.select(
-            *(
-                _rekey_column(column, key) if column in rekeyed else F.col(column)
-                for column in approved_columns
-            )
-        ).createOrReplaceTempView(view)
-    return versions
+            *(_rekey_column(name, kinds[name], name in view.rekeyed, key) for name in view.columns)
+        ).createOrReplaceTempView(view.name)
 
 
-def _rekey_column(column: str, key: str) -> Column:
-    """Hash identifiers under the project's key, so that rows of two projects cannot be joined."""
-    return F.sha2(F.concat(F.lit(key), F.col(column)), 256).alias(column)
+def _rekey_column(name: str, kind: str, rekeyed: bool, key: str) -> Column:
+    """Hash keys under the project's key, so that rows of two projects cannot be joined."""
+
+    def hashed(value: Column) -> Column:
+        return F.sha2(F.concat(F.lit(key), value.cast("string")), 256)
+
+    def rekey(value: Column) -> Column:
+        if rekeyed:
+            return hashed(value)
+        return F.when(value.rlike(PSEUDONYM_PATTERN), hashed(value)).otherwise(value)
+
+    column = F.col(name)
+    if "<" in kind.removeprefix("array<"):
+        # A value of many parts is none of a view's: hashed whole, whatever is in it.
+        return hashed(column).alias(name)
+    if kind.startswith("array<"):
+        return F.transform(column, rekey).alias(name) if rekeyed or "string" in kind else column
+    return rekey(column).alias(name) if rekeyed or kind == "string" else column
 
 
 def _store_run(

@@ -29,10 +29,15 @@ def encode_table(table: pa.Table, name: str) -> tuple[bytes, str]:
     >>> encode_table(pa.table({"a": [1, None], "b": ["x", "y"]}), "csv")
     (b'a,b\\r\\n1,x\\r\\n,y\\r\\n', 'text/csv; charset=utf-8')
     """
+    chosen = require_format(name)
+    return chosen.encode(table), chosen.media_type
+
+
+def require_format(name: str) -> TableFormat:
+    """Return the format of a name; NotAcceptable when there is none."""
     if name not in FORMATS:
         raise NotAcceptable(f"The format is one of {', '.join(sorted(FORMATS))}.")
-    chosen = FORMATS[name]
-    return chosen.encode(table), chosen.media_type
+    return FORMATS[name]
 
 
 def _to_csv(table: pa.Table) -> bytes:

@@ -23,9 +23,8 @@ class ProjectQueries:
         self, login: str, project: str, view: str, *, media: str, most: int | None
     ) -> TableContent:
         """Return the approved columns of a view of the project."""
-        from ehr_analytics.table_formats import encode_table
-
-        return TableContent(*encode_table(self._rows().run_view(login, project, view, most), media))
+        answer = self._rows().run_view(login, project, view, media=media, most=most)
+        return TableContent(answer.content, answer.media_type)
 
     def run_sql(
         self,
@@ -38,10 +37,9 @@ class ProjectQueries:
         most: int | None,
     ) -> TableContent:
         """Return the rows of one SELECT over the views of the project."""
-        from ehr_analytics.table_formats import encode_table
-
-        rows = self._rows().run_sql(login, project, sql, parameters, most)
-        return TableContent(*encode_table(rows, media))
+        rows = self._rows()
+        answer = rows.run_sql(login, project, sql, parameters, media=media, most=most)
+        return TableContent(answer.content, answer.media_type)
 
     def _rows(self) -> RowQueries:
         # Only here: a gateway that nobody asks for rows loads neither DuckDB nor the lake.

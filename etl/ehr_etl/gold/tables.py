@@ -41,6 +41,7 @@ __all__ = [
     "SOURCES",
     "create_gold_table",
     "drop_table_on_failure",
+    "find_gold_view",
     "gold_rows",
     "gold_schema",
     "list_gold_views",
@@ -91,6 +92,14 @@ def list_gold_views(lake: Lake) -> dict[str, ViewDefinition]:
             view = parse_view(orjson.loads(file.read_bytes()))
             views.setdefault(view.name, view)
     return views
+
+
+def find_gold_view(lake: Lake, name: str) -> ViewDefinition | None:
+    """Return the definition by which a gold table is made; None for a table of no view."""
+    if name in list_view_names():
+        return load_view(name)
+    file = lake.views_folder / f"{name}.json"
+    return parse_view(orjson.loads(file.read_bytes())) if file.is_file() else None
 
 
 @contextmanager

@@ -142,10 +142,11 @@ def _translate(error: duckdb.Error) -> EhrError:
     fault = to_author_error(text)
     if fault is not None:
         return _TooDeep(str(fault)) if find_fault(text) == REPEAT_TOO_DEEP else fault
-    if isinstance(error, duckdb.OutOfMemoryException):
+    # The allocator's own failure comes under other classes.
+    if isinstance(error, duckdb.OutOfMemoryException) or "bad_alloc" in text:
         return TooCostly("The query needs more memory than it may have: ask for less at a time.")
-    if isinstance(error, duckdb.ParserException | duckdb.BinderException | duckdb.CatalogException):
-        return Unprocessable(f"DuckDB does not understand the query ({type(error).__name__}).")
-    if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+    if isinstance(error, duckdb.DataError):
         return Unprocessable("A value cannot be converted to the type that the query asks for.")
+    if isinstance(error, duckdb.ProgrammingError | duckdb.NotSupportedError):
+        return Unprocessable(f"DuckDB does not understand the query ({type(error).__name__}).")
     return Fault(f"DuckDB failed ({type(error).__name__}).")

@@ -1,0 +1,48 @@
+"""A project's gold tables: at one Delta version, with the columns it may read, and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from ehr_analytics.rekeying import select_rekeyed_columns
+from ehr_etl.gold.tables import find_gold_view
+from ehr_etl.lake import Lake
+from ehr_fhir.errors import Unavailable, Unprocessable
+
+__all__ = ["GoldView", "open_gold_views"]
+
+
+@dataclass(frozen=True)
+class GoldView:
+    """A gold table at one version, and the approved columns of it."""
+
+    name: str
+    path: Path
+    version: int
+    columns: tuple[str, ...]
+    # Those of the columns whose every value is hashed under the project's key.
+    rekeyed: Collection[str]
+
+
+def open_gold_views(data: Path, columns_by_view: Mapping[str, Sequence[str]]) -> list[GoldView]:
+    """Return the views of a project as they are now; no row is read yet."""
+    lake = Lake(data / "lake")
+    return [_open_view(lake, view, tuple(columns)) for view, columns in columns_by_view.items()]
+
+
+def _open_view(lake: Lake, view: str, columns: tuple[str, ...]) -> GoldView:
+    path = lake.table_path("gold") / view
+    try:
+        table = DeltaTable(str(path))
+    except TableNotFoundError as error:
+        raise Unavailable(f"The lake has no view {view} yet: run `ehr lake run`.") from error
+    missing = sorted(set(columns) - {field.name for field in table.schema().fields})
+    if missing:
+        raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
+    rekeyed = select_rekeyed_columns(view, columns, find_gold_view(lake, view))
+    return GoldView(view, path, int(table.version()), columns, rekeyed)

@@ -1,0 +1,167 @@
+"""One query over a project's views, as a job for a process of its own.
+
+DuckDB counts rows that it holds against its limit of memory, but not the texts that a function
+makes of them, and it is interrupted between two batches only: `lpad(x, 1000000)` of 2,000 rows used
+2 GB under a limit of 64 MB and 88 s under one of 2 s. So the process has a limit by the operating
+system, and whoever started it ends it when its time is over.
+
+In: a job as JSON on standard input. Out: a head as one line of JSON, then the table in its format.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from ehr_analytics.rekeying import PSEUDONYM_PATTERN
+from ehr_analytics.table_formats import encode_table
+from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
+from ehr_fhir.errors import EhrError, TooCostly
+
+__all__ = ["QueryJob", "SourceView", "run_job"]
+
+_SOURCE = "_source_rows"  # no view's name begins with an underscore
+# Chosen: Arrow, Delta and the answer in its format, beside what DuckDB may use.
+_MEMORY_BESIDE_MB = 1024
+# Chosen: an interrupted query has these to end in order.
+_SECONDS_TO_END = 1.0
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """A table to load: the columns a query sees, and those whose every value is hashed."""
+
+    name: str
+    path: str
+    version: int
+    columns: tuple[str, ...]
+    rekeyed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QueryJob:
+    """A query, what it reads, the key of the project, and how it is answered."""
+
+    views: tuple[SourceView, ...]
+    key: str
+    sql: str
+    parameters: Mapping[str, str | int | float | bool]
+    media: str
+    limits: QueryLimits
+
+    def to_json(self) -> bytes:
+        """Return the job as JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> QueryJob:
+        """Read a job."""
+        content = json.loads(text)
+        views = tuple(
+            SourceView(**{**view, "columns": tuple(view["columns"])}) for view in content["views"]
+        )
+        return cls(**{**content, "views": views, "limits": QueryLimits(**content["limits"])})
+
+
+def run_job(job: QueryJob) -> tuple[pa.Table, bytes, str]:
+    """Return the rows, and the table in its format with the media type."""
+    with open_duckdb(job.limits) as connection:
+        for view in job.views:
+            _load_view(connection, view, job.key)
+        if job.limits.seconds:
+            # Ends the process, in whatever it is just then.
+            signal.setitimer(signal.ITIMER_REAL, job.limits.seconds + _SECONDS_TO_END)
+        table = fetch(connection, job.sql, job.limits, dict(job.parameters) or None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return table, *encode_table(table, job.media)
+
+
+def _load_view(connection: duckdb.DuckDBPyConnection, view: SourceView, key: str) -> None:
+    """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
+    names = ", ".join(f'"{column}"' for column in view.columns)
+    table = DeltaTable(view.path, version=view.version)
+    rows: Any = QueryBuilder().register("gold", table)  # Any: delta-rs ships no types
+    connection.register(_SOURCE, rows.execute(f"SELECT {names} FROM gold"))  # noqa: S608
+    described = connection.execute(f"DESCRIBE {_SOURCE}").fetchall()
+    selected = ", ".join(
+        f'{_rekey_column(name, kind, name in view.rekeyed)} AS "{name}"'
+        for name, kind, *_ in described
+    )
+    # The key is a parameter: a view's text, which a query could read, would hold it.
+    sql = f'CREATE TABLE "{view.name}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
+    connection.execute(sql, {"key": key} if "$key" in sql else None)
+    connection.unregister(_SOURCE)
+
+
+def _rekey_column(name: str, kind: str, rekeyed: bool) -> str:
+    column = f'"{name}"'
+    item_kind = kind.removesuffix("[]")
+    is_simple = "(" not in item_kind.removeprefix("DECIMAL(") and "[" not in item_kind
+    if not is_simple:
+        # A value of many parts is none of a view's: hashed whole, whatever is in it.
+        return _hashed(column)
+    if not rekeyed and item_kind != "VARCHAR":
+        return column
+    if kind.endswith("[]"):
+        return f"list_transform({column}, lambda item_: {_rekeyed('item_', rekeyed)})"
+    return _rekeyed(column, rekeyed)
+
+
+def _rekeyed(value: str, rekeyed: bool) -> str:
+    if rekeyed:
+        return _hashed(value)
+    pattern = f"regexp_matches({value}, '{PSEUDONYM_PATTERN}')"
+    return f"CASE WHEN {pattern} THEN {_hashed(value)} ELSE {value} END"
+
+
+def _hashed(value: str) -> str:
+    # `||` of nothing is nothing; concat() would give all unknown values one pseudonym.
+    return f"sha256($key || CAST({value} AS VARCHAR))"
+
+
+def _limit_memory(limits: QueryLimits) -> None:
+    used = _read_data_size()
+    most = used + (limits.memory_mb + _MEMORY_BESIDE_MB) * 2**20
+    # Memory that is written to, not addresses: DuckDB and Arrow reserve far more of these.
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    # No file is written, so that none fills a disk; and no core is dumped, which would hold rows.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _read_data_size() -> int:
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return 0
+    sizes = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
+    return int(next(sizes, "0")) * 1024
+
+
+def main() -> None:
+    """Run the job of standard input; tell an error of ours by its class and text alone."""
+    job = QueryJob.from_json(sys.stdin.buffer.read())
+    _limit_memory(job.limits)
+    try:
+        table, content, media_type = run_job(job)
+        head: dict[str, object] = {"rows": table.num_rows, "media_type": media_type}
+    except EhrError as error:
+        head, content = {"error": type(error).__name__, "message": str(error)}, b""
+    except MemoryError:
+        head, content = {"error": TooCostly.__name__, "message": ""}, b""
+    sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + content)
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Processes of queries: started with little in them, ended when their time is over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ehr_analytics.query_job import QueryJob
+from ehr_fhir.errors import EhrError, Fault, NotAcceptable, TooCostly, Unprocessable
+
+__all__ = ["QueryAnswer", "run_in_process"]
+
+# Chosen: seconds to start, to load the tables, and to write the table in its format, beside the
+# time of the query.
+_SECONDS_BESIDE = 30.0
+_ERRORS: Mapping[str, type[EhrError]] = {
+    kind.__name__: kind for kind in (NotAcceptable, TooCostly, Unprocessable)
+}
+_TOO_MUCH_MEMORY = "The query needs more memory than it may have: ask for less at a time."
+
+
+@dataclass(frozen=True)
+class QueryAnswer:
+    """A table in a format, and how many rows it has."""
+
+    content: bytes
+    media_type: str
+    rows: int
+
+
+def run_in_process(job: QueryJob) -> QueryAnswer:
+    """Run a query in a process of its own, within its limits of time and memory."""
+    limits = job.limits
+    try:
+        # The command line and the environment name nothing of the job, which others could read.
+        process = subprocess.run(
+            [sys.executable, "-m", "ehr_analytics.query_job"],
+            input=job.to_json(),
+            stdout=subprocess.PIPE,
+            # What a library prints may quote a value.
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            timeout=None if limits.seconds is None else limits.seconds + _SECONDS_BESIDE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TooCostly("The query took too long: ask for less at a time.") from None
+    head, _, content = process.stdout.partition(b"\n")
+    if process.returncode or not head:
+        if process.returncode == -signal.SIGALRM:
+            raise TooCostly(f"The query took longer than {limits.seconds:g} s.")
+        if process.returncode < 0:
+            # A library that gets no memory ends its process.
+            raise TooCostly(_TOO_MUCH_MEMORY)
+        raise Fault("The process of a query ended without an answer.")
+    told = json.loads(head)
+    if "error" in told:
+        kind = _ERRORS.get(told["error"], Fault)
+        raise kind(told["message"] or _TOO_MUCH_MEMORY)
+    return QueryAnswer(content, told["media_type"], told["rows"])
+
+
+def _environment() -> dict[str, str]:
+    # No setting of the gateway, among which are secrets, comes with a query.
+    return {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LC_ALL": "C.UTF-8",
+    }

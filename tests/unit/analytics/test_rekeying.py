@@ -1,0 +1,105 @@
+"""Two projects share no pseudonym: of the same table each sees other values wherever a key is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from ehr_analytics.gold_views import open_gold_views
+from ehr_analytics.query_job import QueryJob, SourceView, run_job
+from ehr_etl.gold.delta_views import save_definition
+from ehr_etl.lake import Lake
+from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
+from ehr_fhir.errors import Unprocessable
+
+PSEUDONYM = "0123456789abcdef" * 2
+TABLE = {
+    "who": [PSEUDONYM, None],
+    "many": [[PSEUDONYM, "x"], []],
+    "remark": [f"seen by {PSEUDONYM.upper()}", "quiet"],
+    "remarks": [[f"Patient/{PSEUDONYM}", "quiet"], None],
+    "zone_id": ["north", "south"],
+    "count": [3, None],
+}
+DEFINITION: dict[str, Any] = {
+    "resourceType": "ViewDefinition",
+    "name": "visits",
+    "resource": "Encounter",
+    "select": [
+        {
+            "column": [
+                {"name": "who", "path": "subject.getReferenceKey(Patient)"},
+                {"name": "many", "path": "participant.individual.reference", "collection": True},
+                {"name": "remark", "path": "type.text.first()"},
+                {"name": "remarks", "path": "type.text", "collection": True},
+                {"name": "zone_id", "path": "class.code"},
+                {"name": "count", "path": "participant.count()"},
+                {"name": "part", "path": "subject.getReferenceKey(Patient).substring(0, 8)"},
+            ]
+        }
+    ],
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with one table of a user's view."""
+    (tmp_path / "lake" / "gold").mkdir(parents=True)
+    table = pa.table({**TABLE, "part": [PSEUDONYM[:8], None]})
+    write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), table)
+    save_definition(Lake(tmp_path / "lake"), DEFINITION)
+    return tmp_path
+
+
+def _read(data: Path, key: str, columns: tuple[str, ...] = tuple(TABLE)) -> list[dict[str, Any]]:
+    [view] = open_gold_views(data, {"visits": columns})
+    source = SourceView(view.name, str(view.path), 0, view.columns, tuple(view.rekeyed))
+    job = QueryJob((source,), key, "SELECT * FROM visits", {}, "json", QueryLimits())
+    return list(run_job(job)[0].to_pylist())
+
+
+def test_values_with_a_key_are_hashed_under_the_key_of_the_project(data: Path) -> None:
+    ours, theirs = _read(data, "a" * 64), _read(data, "b" * 64)
+
+    for rows in (ours, theirs):
+        assert PSEUDONYM not in str(rows).lower()
+        assert {row["zone_id"] for row in rows} == {"north", "south"}
+        assert sorted(row["count"] or 0 for row in rows) == [0, 3]
+        assert "quiet" in str(rows)
+    [ours_row], [theirs_row] = (
+        [row for row in rows if row["zone_id"] == "north"] for rows in (ours, theirs)
+    )
+    for column in ("who", "many", "remark", "remarks"):
+        assert ours_row[column] != theirs_row[column]
+    # Keys of one project join, and what is not known joins with nothing.
+    assert ours_row["who"] != ours_row["remark"]
+    assert [row["who"] for row in ours if row["zone_id"] == "south"] == [None]
+
+
+def test_a_column_that_is_computed_from_a_key_is_refused(data: Path) -> None:
+    with pytest.raises(Unprocessable, match="part"):
+        _read(data, "a" * 64, ("zone_id", "part"))
+
+
+def test_a_table_without_a_definition_goes_by_names_and_values(data: Path) -> None:
+    (data / "lake" / "views" / "visits.json").unlink()
+
+    [row] = [row for row in _read(data, "a" * 64) if row["count"] == 3]
+
+    assert PSEUDONYM not in str(row).lower()
+    assert len(row["who"]) == len(row["zone_id"]) == 64
+
+
+def test_a_column_that_the_definition_does_not_have_may_be_anything(data: Path) -> None:
+    file = data / "lake" / "views" / "visits.json"
+    select = [{"column": [{"name": "who", "path": "status"}]}]
+    file.write_bytes(orjson.dumps({**DEFINITION, "select": select}))
+
+    [row] = [row for row in _read(data, "a" * 64, ("who", "part")) if row["who"]]
+
+    assert {len(row["who"]), len(row["part"])} == {64}
