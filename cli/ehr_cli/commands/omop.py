@@ -88,11 +88,22 @@ def print_report(
         typer.echo(json.dumps(report.to_json(), indent=2))
         return
     rates = [
-        (rate.table, rate.rows, rate.mapped, "" if rate.percent is None else f"{rate.percent:g} %")
+        (
+            rate.table,
+            "",
+            rate.rows,
+            rate.mapped,
+            "" if rate.percent is None else f"{rate.percent:g} %",
+        )
         for rate in report.rates
     ]
+    rates += [
+        (rate.table, rate.system, rate.rows, rate.mapped, f"{rate.percent:g} %")
+        for rate in report.by_system
+    ]
+    rates.sort()
     title = f"Standard concepts; vocabulary release: {report.state.release}"
-    print_table(("Table", "Rows", "Mapped", "Part"), rates, title=title)
+    print_table(("Table", "Code system", "Rows", "Mapped", "Part"), rates, title=title)
     unmapped = [(rate.table, rate.system, rate.reason, rate.rows) for rate in report.unmapped]
     print_table(("Table", "Code system", "Reason of concept 0", "Rows"), unmapped)
     left_out = [(item.resource_type, item.reason, item.records) for item in report.exclusions]

@@ -53,6 +53,8 @@ ETL_TABLES: Mapping[str, tuple[tuple[str, pa.DataType], ...]] = MappingProxyType
             ("record", pa.string()),
             ("table_name", pa.string()),
             ("row_id", pa.int64()),
+            # Code system of the code that says what the row is.
+            ("system", pa.string()),
             ("reason", pa.string()),
         ),
         "unmapped_codes": (

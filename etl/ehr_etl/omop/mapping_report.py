@@ -71,6 +71,8 @@ class MappingReport:
 
     state: OmopState
     rates: tuple[MappingRate, ...]
+    # The same by code system.
+    by_system: tuple[MappingRate, ...]
     unmapped: tuple[MappingRate, ...]
     exclusions: tuple[Exclusion, ...]
     # By table of the CDM: its rows, and whether every, some or no column is ever filled.
@@ -84,6 +86,11 @@ class MappingReport:
                 {"table": rate.table, "rows": rate.rows, "mapped": rate.mapped,
                  "percent": rate.percent}
                 for rate in self.rates
+            ],
+            "by_system": [
+                {"table": rate.table, "system": rate.system, "rows": rate.rows,
+                 "mapped": rate.mapped, "percent": rate.percent}
+                for rate in self.by_system
             ],
             "unmapped": [
                 {"table": rate.table, "system": rate.system, "reason": rate.reason,
@@ -112,10 +119,12 @@ def read_mapping_report(lake: Lake) -> MappingReport:
         concepts = _read(lake, table, [column]).column(column)
         mapped = pc.sum(pc.greater(concepts, 0)).as_py() or 0
         rates.append(MappingRate(table, len(concepts), mapped))
+    unmapped = _count_unmapped(lake)
     return MappingReport(
         state=state,
         rates=tuple(rates),
-        unmapped=_count_unmapped(lake),
+        by_system=_rate_systems(lake, unmapped),
+        unmapped=unmapped,
         exclusions=_count_exclusions(lake),
         populated={name: _describe_table(lake, name) for name in load_cdm()},
     )
@@ -130,6 +139,21 @@ def _count_unmapped(lake: Lake) -> tuple[MappingRate, ...]:
     return tuple(
         MappingRate(table, count, 0, system, reason)
         for (table, system, reason), count in sorted(counts.items())
+    )
+
+
+def _rate_systems(lake: Lake, unmapped: Sequence[MappingRate]) -> tuple[MappingRate, ...]:
+    """Return the rates by table and code system, of rows that records of persons gave."""
+    missing: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for rate in unmapped:
+        missing[rate.table, rate.system] += rate.rows
+    rows = _read(lake, "source_records", ["table_name", "system"])
+    groups = _group(rows.filter(pc.is_valid(rows.column("system"))), ["table_name", "system"])
+    return tuple(
+        MappingRate(table, number, number - missing[table, system], system)
+        for table, system, number in sorted(
+            (row["table_name"], row["system"], row["rows"]) for row in groups
+        )
     )
 
 

@@ -87,13 +87,21 @@ class _PersonRows:
         self.rows[table].append({GOLD_BUCKET: self.bucket, GOLD_KEY: str(self.person), **row})
 
     def add_source(
-        self, record: SourceRecord, table: str | None, row: int | None, reason: str | None = None
+        self, record: SourceRecord, table: str, row: int, system: str | None = None
     ) -> None:
+        """Tell which row a record gave, and the code system of what the row is."""
         self.add(
             "source_records",
             {"resource_type": record.type, "record": record.id, "table_name": table,
-             "row_id": row, "reason": reason},
+             "row_id": row, "system": system},
         )  # fmt: skip
+
+    def add_remark(self, record: SourceRecord, reason: str | None) -> None:
+        """Tell why a record gave no row, or what a reader of its row has to know."""
+        self.add(
+            "source_records",
+            {"resource_type": record.type, "record": record.id, "reason": reason},
+        )
 
     def add_unmapped(
         self, table: str, row: int, column: str, code: MappedCode, *, unverified: bool = False
@@ -138,7 +146,7 @@ class PersonBuilder:
         reason = "no-person" if patient is None else self._add_person(made, patient)
         if reason is not None:
             for record in ordered:
-                made.add_source(record, None, None, reason)
+                made.add_remark(record, reason)
             return made.rows
         self._add_visits(made, [record for record in ordered if record.type == "Encounter"])
         for record in ordered:
@@ -166,21 +174,21 @@ class PersonBuilder:
         region = first_value(record.resource, ("address.state",))
         values["location"] = None if region is None else integer_key("location", str(region))
         self._add_row(made, "Person", values)
-        made.add_source(record, "person", made.person)
+        made.add_source(record, "person", made.person, rule.concepts["gender"].system)
         for note in rule.notes(record.resource):
-            made.add_source(record, None, None, f"kept, although {note}")
+            made.add_remark(record, f"kept, although {note}")
         self._add_death(made, record)
         return None
 
     def _add_death(self, made: _PersonRows, record: SourceRecord) -> None:
         if record.resource.get("deceasedBoolean") is True:
-            made.add_source(record, None, None, "death-without-date")
+            made.add_remark(record, "death-without-date")
         told = record.resource.get("deceasedDateTime")
         if told is None:
             return
         moment = parse_moment(told, self._zone)
         if moment is None:
-            made.add_source(record, None, None, "death-with-partial-date")
+            made.add_remark(record, "death-with-partial-date")
             return
         made.add(
             "death",
@@ -200,7 +208,7 @@ class PersonBuilder:
             if reason is None and start is None:
                 reason = self._reason_of_no_date(record.resource, rule)
             if reason is not None or start is None:
-                made.add_source(record, None, None, reason)
+                made.add_remark(record, reason)
                 continue
             parent = _reference_id(first_value(record.resource, rule.part_of), "Encounter")
             end = self._moment(record.resource, rule.end)
@@ -240,7 +248,7 @@ class PersonBuilder:
         made.add_unmapped(table, key, column, code)
         self._add_concepts(made, table, key, rule, record.resource, values)
         self._add_row(made, target, values)
-        made.add_source(record, table, key)
+        made.add_source(record, table, key, _system_of(code))
 
     # Events.
 
@@ -248,17 +256,17 @@ class PersonBuilder:
         """Add the rows of a record of any other type."""
         rule = self._rules.events.get(record.type)
         if rule is None or rule.target:
-            made.add_source(record, None, None, "type-not-mapped")
+            made.add_remark(record, "type-not-mapped")
             return
         reason = rule.refusal(record.resource)
         start = self._moment(record.resource, rule.start)
         if reason is None and start is None:
             reason = self._reason_of_no_date(record.resource, rule)
         if reason is not None or start is None:
-            made.add_source(record, None, None, reason)
+            made.add_remark(record, reason)
             return
         for note in rule.notes(record.resource):
-            made.add_source(record, None, None, f"kept, although {note}")
+            made.add_remark(record, f"kept, although {note}")
         values = self._common_values(
             made, rule, record, start, self._moment(record.resource, rule.end)
         )
@@ -276,11 +284,11 @@ class PersonBuilder:
         components = [item for item in resource.get("component", ()) if _has_value(item)]
         if _has_value(resource) or not (components or resource.get("hasMember")):
             if not _has_value(resource) and "dataAbsentReason" in resource:
-                made.add_source(record, None, None, "data-absent")
+                made.add_remark(record, "data-absent")
             else:
                 self._add_event(made, rule, record, resource, values, "")
         elif not components:
-            made.add_source(record, None, None, "panel-without-value")
+            made.add_remark(record, "panel-without-value")
         for number, component in enumerate(resource.get("component", ())):
             if _has_value(component):
                 part = f"component.{number}"
@@ -312,7 +320,7 @@ class PersonBuilder:
                 row["value_concept"] = concept.value_concept_id
             self._add_concepts(made, table, key, rule, record.resource, row)
             self._add_row(made, target, row)
-            made.add_source(record, table, key)
+            made.add_source(record, table, key, _system_of(code))
 
     def _observed_values(
         self, made: _PersonRows, table: str, key: int, content: Mapping[str, Json]
@@ -537,6 +545,10 @@ def _code_values(code: MappedCode) -> Row:
         "source_value": code.coding.code if code.coding else None,
         "source_concept": code.mapping.source_concept_id,
     }
+
+
+def _system_of(code: MappedCode) -> str | None:
+    return code.coding.system if code.coding else None
 
 
 def _first_concept(code: MappedCode) -> int:

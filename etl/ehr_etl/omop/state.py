@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
@@ -19,6 +20,8 @@ __all__ = [
     "load_state",
     "omop_digest",
     "open_vocabulary",
+    "record_run",
+    "runs_file",
     "save_state",
     "send_vocabulary",
     "vocabulary_file",
@@ -59,6 +62,29 @@ def save_state(lake: Lake, state: OmopState) -> None:
     partial = file.with_suffix(".partial")
     partial.write_bytes(orjson.dumps(asdict(state)))
     partial.replace(file)
+
+
+def record_run(lake: Lake, state: OmopState, now_ms: int) -> None:
+    """Add a line on a run that wrote to the log of runs: what was used, and when (f2o-102).
+
+    A lake that follows its gateway runs many times a day: a day on which nothing else is used than
+    before is one line, with the time of its first run.
+    """
+    at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
+    line = {"time": at, **state.describe_run()}
+    file = runs_file(lake)
+    lines = file.read_bytes().splitlines() if file.exists() else []
+    last = orjson.loads(lines[-1]) if lines else {}
+    if {**last, "time": str(last.get("time"))[:10]} == {**line, "time": at[:10]}:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as out:
+        out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def runs_file(lake: Lake) -> Path:
+    """Return the log of runs."""
+    return lake.root / "omop_etl" / "runs.jsonl"
 
 
 def omop_digest(state: OmopState, deid: str) -> str:

@@ -36,7 +36,7 @@ from ehr_etl.omop.shared_records import (
     list_shared_targets,
     shared_value,
 )
-from ehr_etl.omop.state import OmopState, open_vocabulary
+from ehr_etl.omop.state import OmopState, open_vocabulary, record_run
 from ehr_etl.tables.bucketed import (
     Buckets,
     Layout,
@@ -300,6 +300,7 @@ class OmopWriter:
             for name, value in used.items()
         ]  # fmt: skip
         self._overwrite("metadata", rows)
+        record_run(self.lake, self.state, self.now_ms)
 
     # Reading and writing.
 

@@ -50,7 +50,7 @@ def test_the_report_is_a_table_json_and_a_plot(data: Path, tmp_path: Path) -> No
     plotted, text = run("report", "--json", "--plot", str(tmp_path / "x.png"), "--data", str(data))
 
     assert (code, plotted) == (0, 0)
-    assert "measurement\t3\t2\t66.7 %" in output
+    assert "measurement\t\t3\t2\t66.7 %" in output
     assert "condition_occurrence\thttp://snomed.info/sct\tno-vocabulary-loaded\t1" in output
     report = json.loads(text)
     assert report["used"]["vocabulary_release"] == "none"

@@ -75,7 +75,7 @@ def clinical(made: dict[str, list[Row]]) -> dict[str, int]:
 
 
 def reasons(made: dict[str, list[Row]]) -> list[str]:
-    return [row["reason"] for row in made["source_records"] if row["reason"]]
+    return [row["reason"] for row in made["source_records"] if row.get("reason")]
 
 
 @pytest.mark.parametrize("kind", sorted(DATES))
@@ -302,6 +302,27 @@ def test_every_record_is_accounted_for_and_no_required_column_is_null(
                 if column.is_primary_key:
                     keys = built.column(column.name).to_pylist()
                     assert len(keys) == len(set(keys)), table
+
+
+def test_every_concept_of_0_is_accounted_for(
+    people: list[tuple[str, list[SourceRecord]]],
+) -> None:
+    for name, records in people:
+        made = BUILDER.build(name, 0, records, {})
+
+        told = {(row["table_name"], row["row_id"], row["field"]) for row in made["unmapped_codes"]}
+        zeros = {
+            (table, row[key.name], field.name)
+            for table in PERSON_TABLES
+            for key in load_cdm()[table]
+            if key.is_primary_key
+            for field in load_cdm()[table]
+            if field.foreign_table == "concept" and "source" not in field.name
+            for row in made.get(table, ())
+            if row.get(field.name) == 0
+        }
+        assert zeros
+        assert zeros <= told
 
 
 @settings(max_examples=30, deadline=None)

@@ -174,6 +174,10 @@ def test_rates_and_reasons_are_reported_by_table_and_code_system(
     assert rates["visit_occurrence"] == (1, 1)
     assert rates["measurement"] == (3, 2)
     assert rates["condition_occurrence"] == (2, 0)
+    by_system = {(one.table, one.system): (one.rows, one.mapped) for one in report.by_system}
+    assert by_system["measurement", "http://loinc.org"] == (3, 2)
+    assert by_system["condition_occurrence", "http://hl7.org/fhir/sid/icd-10"] == (1, 0)
+    assert {table for table, _ in by_system} <= {rate.table for rate in report.rates}
     reasons = {(one.table, one.system, one.reason): one.rows for one in report.unmapped}
     assert reasons["condition_occurrence", "http://snomed.info/sct", "no-vocabulary-loaded"] == 1
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")

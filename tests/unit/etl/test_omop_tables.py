@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ehr_etl.lake import Lake
 from ehr_etl.omop.cdm import ETL_TABLES, build_table, load_cdm, table_name
 from ehr_etl.omop.identifiers import integer_key, person_key
-from ehr_etl.omop.state import load_state
+from ehr_etl.omop.state import OmopState, load_state, record_run, runs_file
 from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.tables.deid import deid_key_text
-from tests.lib.lake_input import KEY, PLANTED, everything_in
+from tests.lib.lake_input import KEY, NOW_MS, PLANTED, everything_in
 from tests.lib.lake_input import patient as planted_patient
 from tests.lib.omop_lake import RXNORM, OmopLake, coding, hospital, sorted_rows
 
@@ -188,6 +188,26 @@ def test_what_was_used_is_on_record(bench: OmopLake) -> None:
     assert used["implementation_guide"] == "hl7.fhir.uv.omop 2.0.0-ballot"
     assert used["software"].startswith("eHR Commons ")
     assert all(row["metadata_datetime"] for row in bench.rows("metadata"))
+
+
+def test_each_day_of_runs_and_each_change_of_what_is_used_is_a_line_of_the_log(
+    bench: OmopLake,
+) -> None:
+    day = 24 * 3600 * 1000
+    later = OmopState("v2", "digest")
+    for state, now_ms in (
+        (OmopState(), NOW_MS + 1), (OmopState(), NOW_MS + day), (later, NOW_MS + day),
+        (later, NOW_MS + day + 1),
+    ):  # fmt: skip
+        record_run(bench.lake, state, now_ms)
+
+    lines = [json.loads(line) for line in runs_file(bench.lake).read_text().splitlines()]
+    assert [(line["time"], line["vocabulary_release"]) for line in lines] == [
+        ("2026-11-22T08:00:00+00:00", "none"),
+        ("2026-11-23T08:00:00+00:00", "none"),
+        ("2026-11-23T08:00:00+00:00", "v2"),
+    ]
+    assert {line["cdm_version"] for line in lines} == {"v5.4"}
 
 
 def test_filter_rules_are_one_set_and_a_change_of_them_makes_all_tables_anew(
