@@ -26,6 +26,7 @@ from ehr_portal.record.medicine_names import load_rules
 from ehr_portal.record.medicine_rules import MedicineCheck
 from ehr_portal.record.medicine_texts import finding_sentence
 from ehr_portal.record.new_entries import WRITTEN_TYPES
+from ehr_portal.record.new_prescriptions import is_draft_of_portal
 from ehr_portal.record.news2 import ACVPU_TEXTS, PARAMETER_TITLES, RISK_TEXTS
 from ehr_portal.record.overview import fetch_overview
 from ehr_portal.record.rows import RecordRow
@@ -140,6 +141,7 @@ async def show_item(
         can_restrict=False,
         hold=hold,
         can_hold=resource_type in HOLDABLE_TYPES and is_own and hold is None,
+        can_sign=is_draft_of_portal(item.row.resource),
         can_mark_wrong=resource_type in WRITTEN_TYPES and is_own and not item.row.is_in_error,
     )
 

@@ -59,6 +59,7 @@ async def show_item(request: PatientRequest, resource_type: str, resource_id: st
         hold=None,
         can_hold=False,
         can_mark_wrong=False,
+        can_sign=False,
     )
 
 

@@ -19,8 +19,13 @@ from ehr_portal.record.display import Phrase, Text
 from ehr_portal.record.dosage import dosage_lines
 from ehr_portal.record.medicine_rules import MedicineCheck, MedicineFinding, check_medicines
 from ehr_portal.record.medicine_texts import finding_sentence
-from ehr_portal.record.new_entries import ENTRY_SYSTEM
-from ehr_portal.record.new_prescriptions import digest_findings, findings_about, sign_prescription
+from ehr_portal.record.new_entries import is_made_here
+from ehr_portal.record.new_prescriptions import (
+    digest_findings,
+    findings_about,
+    is_draft_of_portal,
+    sign_prescription,
+)
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE, none_if_forbidden
 from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
 from ehr_portal.web.request import PortalRequest
@@ -80,6 +85,10 @@ async def sign(
     request: ClinicianRequest, patient: str, draft_id: str, form: VerifiedForm
 ) -> Response:
     """Put the prescription in force, if what was found is what the reader saw."""
+    stored = await _read_own(request, patient, draft_id)
+    if stored.get("status") == "active":
+        # The button was pressed twice: it is signed, and the page of it says so.
+        return request.redirect(f"/patients/{patient}/item/MedicationRequest/{draft_id}")
     checked = await _check_draft(request, patient, draft_id)
     reason = form.get("reason", "").strip()
     errors = []
@@ -148,12 +157,19 @@ async def _check_draft(request: PortalRequest, patient: str, draft_id: str) -> C
 
 async def _read_draft(request: PortalRequest, patient: str, draft_id: str) -> Resource:
     """Return a draft that this portal made for the patient; NotFound for any other record."""
-    draft = await request.gateway.read("MedicationRequest", draft_id)
-    is_ours = any(name.get("system") == ENTRY_SYSTEM for name in draft.get("identifier", ()))
-    is_theirs = draft.get("subject", {}).get("reference") == f"Patient/{patient}"
-    if draft.get("status") != "draft" or not is_ours or not is_theirs:
+    draft = await _read_own(request, patient, draft_id)
+    if not is_draft_of_portal(draft):
         raise NotFound("There is no such draft.")
     return draft
+
+
+async def _read_own(request: PortalRequest, patient: str, identity: str) -> Resource:
+    """Return a prescription that this portal made for the patient, in whatever state."""
+    stored = await request.gateway.read("MedicationRequest", identity)
+    is_theirs = stored.get("subject", {}).get("reference") == f"Patient/{patient}"
+    if not is_made_here(stored) or not is_theirs:
+        raise NotFound("There is no such draft.")
+    return stored
 
 
 async def _search(request: PortalRequest, resource_type: str, patient: str) -> SearchResults | None:

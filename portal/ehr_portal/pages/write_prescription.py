@@ -28,8 +28,11 @@ from ehr_portal.record.new_prescriptions import (
     ROUTES,
     build_prescription,
     find_prescription_faults,
+    is_draft_of_portal,
     known_medicines,
 )
+from ehr_portal.record.record import PAGE_SIZE, none_if_forbidden
+from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
@@ -88,6 +91,17 @@ async def _keep_draft(request: PortalRequest, draft: Resource) -> Resource:
         return await request.gateway.update({**draft, "id": stored["id"], "meta": meta})
 
 
+async def _fetch_drafts(request: PortalRequest, patient: str) -> list[RecordRow]:
+    """Return the patient's drafts that nobody signed yet: who left one finds it here."""
+    params = {"patient": patient, "status": "draft", "_count": PAGE_SIZE}
+    found = await none_if_forbidden(request.gateway.search("MedicationRequest", params))
+    return [
+        build_row(order, {}, request.language, request.now)
+        for order in (found.matches if found else ())
+        if is_draft_of_portal(order)
+    ]
+
+
 async def _render_form(
     request: PortalRequest,
     patient: str,
@@ -100,6 +114,7 @@ async def _render_form(
         "write_prescription.html",
         patient=patient,
         person=await require_person(request, patient),
+        drafts=await _fetch_drafts(request, patient),
         values=values,
         token=token,
         errors=errors,

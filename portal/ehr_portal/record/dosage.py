@@ -89,6 +89,10 @@ _KNOWN = frozenset(
 )  # fmt: skip
 
 
+# Signs after which the next line is no part of the last one.
+_ENDS_OF_LINES = (".", ";", ":", ",", "!", "?", "。", "；", "：", "，", "！", "？")
+
+
 @dataclass(frozen=True)
 class DosageInWords:
     """One instruction: what its structure says, and what its author wrote beside it."""
@@ -123,8 +127,8 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
     ... "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "tablet"}}]}, "en").words.text
     '1\\xa0tablet each time, twice a day'
     """
-    text = text_of_record(strip_semantic_tag(str(dosage.get("text", ""))))
-    instruction = text_of_record(str(dosage.get("patientInstruction", "")))
+    text = text_of_record(join_lines(strip_semantic_tag(str(dosage.get("text", "")))))
+    instruction = text_of_record(join_lines(str(dosage.get("patientInstruction", ""))))
     sequence = dosage.get("sequence")
     warning = NO_TEXT
     try:
@@ -138,6 +142,19 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
     separator = "，" if language.startswith("zh") else ", "
     words = join_phrases((parts[name] for name in order if name in parts), separator, language)
     return DosageInWords(words, text, instruction, warning, sequence)
+
+
+def join_lines(text: str) -> str:
+    """Return a text as one line that keeps its lines apart: "1" and "2 at night" are no "1 2".
+
+    >>> join_lines("morning 1\n2 at night"), join_lines("Take one.\r\n Then rest.")
+    ('morning 1; 2 at night', 'Take one. Then rest.')
+    """
+    joined = ""
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        separator = " " if joined.endswith(_ENDS_OF_LINES) else "; "
+        joined = f"{joined}{separator}{line}" if joined else line
+    return joined
 
 
 def order_dosages(order: Resource) -> tuple[Resource, ...]:

@@ -145,6 +145,11 @@ def annotation(text: str, author: EntryAuthor, now: datetime) -> dict[str, Any]:
     return {"authorReference": author.person, "time": now.isoformat(), "text": text}
 
 
+def is_made_here(resource: Resource) -> bool:
+    """Return whether a form of this portal made a record."""
+    return any(name.get("system") == ENTRY_SYSTEM for name in resource.get("identifier", ()))
+
+
 def says_the_same(stored: Resource, entry: Resource, names: Iterable[str] = ()) -> bool:
     """Return whether a stored entry has what a form says, whenever the form was sent.
 

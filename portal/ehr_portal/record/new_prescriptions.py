@@ -26,6 +26,7 @@ from ehr_portal.record.new_entries import (
     MAX_TEXT_CHARACTERS,
     EntryAuthor,
     annotation,
+    is_made_here,
     new_entry,
 )
 
@@ -188,6 +189,12 @@ def _build_dosage(form: Mapping[str, str]) -> dict[str, Any]:
     if form.get("instruction", "").strip():
         dosage["patientInstruction"] = form["instruction"].strip()
     return dosage
+
+
+def is_draft_of_portal(order: Resource) -> bool:
+    """Return whether an order is a draft of this portal, which waits to be signed."""
+    is_order = order.get("resourceType") == "MedicationRequest"
+    return is_order and order.get("status") == "draft" and is_made_here(order)
 
 
 def findings_about(check: MedicineCheck, draft: Resource) -> list[MedicineFinding]:

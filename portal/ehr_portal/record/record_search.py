@@ -24,8 +24,8 @@ MAX_CODES = 120
 MAX_QUERY_WORDS = 60
 # From so many letters on, a word finds those that begin with it (the gateway's least).
 _PREFIX_LETTERS = 3
-# Letters and digits with what may stand within a word.
-_WORD = re.compile(r"\w+(?:[-'.]\w+)*")
+# Letters and digits with what may stand within a word; an underscore alone is none.
+_WORD = re.compile(r"[^\W_]+(?:[-'._]+[^\W_]+)*")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 # Search parameters of codes, and the types that have each.
 CODE_PARAMS: Mapping[str, tuple[str, ...]] = {

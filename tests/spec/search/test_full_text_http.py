@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
 from ehr_inbound.bulk_files.load import load
+from ehr_portal.record.record_search import build_searches, parse_words, search_params
 from tests.lib.gateway import House, Session, condition, must, observation
 
 NOTE = "Chronic obstructive pulmonary disease; 病人有高血壓及B型肝炎"
@@ -229,3 +230,16 @@ def test_every_type_states_them(house: House) -> None:
 
 def test_an_identifier_is_not_a_word(furnished: House) -> None:
     assert found(furnished.login("p.pat-1"), "_content=ZA1234560", "Patient") == ""
+
+
+@pytest.mark.parametrize("typed", [
+    "_", "__a__", "a_b", "B型肝炎", "X光", "ｃｏｕｇｈ", "O'Brien", "-x", "NOT", "near/2", "²",
+    '"a" OR *', "ª", "病人有高血壓cough", "a" * 100, "1 2 3 4 5 6 7 8 9", "é", "ß", "\u0e01",
+    "(", "100%", "\u3400",
+])  # fmt: skip
+def test_whatever_a_patient_types_is_answered(hospital: Session, typed: str) -> None:
+    for search in build_searches(parse_words(typed)) if parse_words(typed) else ():
+        params = {name: str(value) for name, value in search_params(search).items()
+                  if name != "_include"}  # fmt: skip
+        answer = hospital.get(f"Patient/pat-1/*?{urlencode(params)}")
+        assert answer.status_code == 200, (typed, answer.text)

@@ -248,3 +248,39 @@ def test_what_acts_where_it_is_put_is_told_as_checked_in_part(house: PortalHouse
 
     assert "checked against allergies and the very same medicine alone" in shown
     assert "Miconazole topical gel" in shown
+
+
+def test_signing_twice_leads_to_what_is_signed(house: PortalHouse) -> None:
+    address = draft(house)
+    page = house.browser.get(address).text
+    # The form's own token stands behind that of the log-out.
+    page = page[page.index(f'action="{address}"') :]
+    fields = {name: hidden(page, name) for name in ("csrf", "version", "seen")}
+
+    places = [house.browser.post(address, data=fields).headers["location"] for _ in range(2)]
+
+    assert places == [f"/patients/pat-1/item/MedicationRequest/{order(house)['id']}"] * 2
+    assert len([r for r in house.fake.written() if r.get("status") == "active"]) == 1
+    # What was thrown away, or is another's, is not taken for signed.
+    for change in ({"status": "cancelled"}, {"subject": {"reference": "Patient/pat-2"}}):
+        order(house).update(change)
+        assert house.browser.post(address, data=fields).status_code == 404
+
+
+def test_a_draft_that_was_left_is_found_where_one_prescribes_and_on_its_page(
+    house: PortalHouse,
+) -> None:
+    address = draft(house)
+    item = f"/patients/pat-1/item/MedicationRequest/{order(house)['id']}"
+
+    for page in (FORM, item):
+        assert f'href="{address}"' in house.browser.get(page).text
+    sign(house, address)
+    for page in (FORM, item):
+        assert f'href="{address}"' not in house.browser.get(page).text
+
+
+def test_lines_of_an_instruction_stay_apart(house: PortalHouse) -> None:
+    address = draft(house, instruction="in the morning 1\r\n2 at night")
+
+    assert "in the morning 1; 2 at night" in house.browser.get(address).text

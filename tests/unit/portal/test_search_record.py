@@ -6,6 +6,8 @@ import logging
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ehr_fhir.search_parameters import parameters_of
 from ehr_portal.record.record_search import (
@@ -92,3 +94,9 @@ def test_a_query_stays_within_what_the_gateway_takes(typed: str) -> None:
         assert len(re.findall(r"\w+", content.replace(" OR ", " "))) <= MAX_QUERY_WORDS + 8
         assert "(" not in content
         assert content.count('"') % 2 == 0
+
+
+@given(st.text(alphabet="_-'. a1血　Ｂ²/\\\"*()|%", max_size=30))
+def test_every_word_has_a_letter_or_a_digit(typed: str) -> None:
+    for word in parse_words(typed):
+        assert word[0].isalnum() and word[-1].isalnum(), word
