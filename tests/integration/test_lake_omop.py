@@ -25,6 +25,7 @@ from ehr_etl.tables.deid import deid_key_text
 from tests.lib.feed_lines import consent
 from tests.lib.lake_gateway import FakeStore
 from tests.lib.lake_input import KEY, NOW_MS
+from tests.lib.object_store import ObjectStore
 from tests.lib.omop_lake import (
     RXNORM,
     coding,
@@ -235,6 +236,25 @@ def test_a_batch_reads_the_persons_that_changed_and_no_others(
     bench.run()
 
     assert built == [person_key(deid_key_text(KEY, "Patient", "p2"))]
+
+
+def test_the_tables_and_the_vocabulary_may_be_in_an_object_store(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "here")
+    bench.lake = Lake(tmp_path / "here", f"{object_store.url}/omop", object_store.options)
+    fill(bench)
+    bench.run()
+    with LakeWriter(bench.lake, KEY) as writer:
+        load_vocabulary(bench.lake, write_athena_folder(tmp_path / "athena"))
+        writer.remap_omop(NOW_MS)
+        # As on another machine, which has the object store alone.
+        for file in (tmp_path / "here" / "omop_etl").glob("vocabulary-*"):
+            file.unlink()
+        writer.rebuild("omop", NOW_MS)
+
+    assert {row["drug_concept_id"] for row in read_rows(bench.lake, "drug_era")} == {2002}
+    assert not list((tmp_path / "here").glob("omop/*"))
 
 
 @settings(max_examples=3, deadline=None, derandomize=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from ehr_etl.lake import TABLES, Lake
 from ehr_etl.omop.cdm import load_cdm, table_name
@@ -160,7 +160,7 @@ class OmopLake:
 
 def read_rows(lake: Lake, table: str) -> list[Row]:
     """Return the rows of a table of the CDM, or of one beside it, without the lake's columns."""
-    found = DeltaTable(str(lake.table_path(table_name(table)))).to_pyarrow_table()
+    found = lake.open_table(table_name(table)).to_pyarrow_table()
     return list(pa.table(found).drop_columns(["_bucket", "_key"]).to_pylist())
 
 

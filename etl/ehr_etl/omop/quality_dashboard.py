@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import duckdb
@@ -113,13 +114,19 @@ def run_checks(lake: Lake) -> list[CheckResult]:
     if state is None or not lake.has_table(table_name("person")):
         raise NotFound("The lake has no OMOP tables: run `ehr lake omop build` first.")
     results = []
-    with duckdb.connect() as connection:
+    # A copy on disk, gone afterwards: a thousand checks read it, and tables may exceed the memory.
+    with (
+        TemporaryDirectory() as folder,
+        duckdb.connect(str(Path(folder) / "cdm.duckdb")) as connection,
+    ):
         schemas: dict[str, pa.Schema] = {}
         for name in load_cdm():
             path = table_name(name)
             if lake.has_table(path):
                 data = lake.open_table(path).to_pyarrow_dataset()
-                connection.register(name, data)
+                connection.register("source", data)
+                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM source")  # noqa: S608
+                connection.unregister("source")
                 schemas[name] = data.schema
         has_vocabulary = bool(state.vocabulary)
         for check in _list_checks(schemas, has_vocabulary):

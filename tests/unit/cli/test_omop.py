@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from typer.testing import CliRunner
 
 from ehr_cli.main import app
 from ehr_etl.lake import Lake
-from ehr_etl.progress import Progress, save_progress
-from tests.lib.lake_input import KEY
-from tests.lib.omop_lake import OmopLake, hospital, write_athena_folder
+from ehr_etl.pipeline import LakeWriter
+from ehr_etl.progress import Progress, load_progress, save_progress
+from tests.lib.lake_input import KEY, NOW_MS, first_feed
+from tests.lib.omop_lake import OmopLake, hospital, read_rows, write_athena_folder
 
 
 @pytest.fixture
@@ -43,6 +45,33 @@ def test_the_vocabulary_is_loaded_once(data: Path, tmp_path: Path) -> None:
     assert "Vocabulary release v1 is loaded." in output
     assert "omop/condition_occurrence" in output
     assert second.splitlines() == ["Vocabulary release v1 was loaded before.", "Nothing changed."]
+
+
+def test_the_tables_are_made_once_and_followed_from_then_on(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(data / "keys", other / "keys")
+    with LakeWriter(Lake(other / "lake"), KEY) as writer:
+        writer.take_in(first_feed())
+        writer.bring_up(NOW_MS)
+
+    made = CliRunner().invoke(app, ["lake", "omop", "build", "--data", str(other)])
+
+    assert made.exit_code == 0, made.output
+    assert "omop/person" in made.output
+    assert len(read_rows(Lake(other / "lake"), "person")) == 2
+    with LakeWriter(Lake(other / "lake"), KEY) as writer:
+        assert "omop" in load_progress(writer.lake).digests
+        assert not writer.bring_up(NOW_MS).rebuilt
+
+
+def test_an_empty_lake_has_no_tables_to_make(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(data / "keys", other / "keys")
+
+    made = CliRunner().invoke(app, ["lake", "omop", "build", "--data", str(other)])
+
+    assert made.exit_code == 14
+    assert "ehr lake run" in made.output
 
 
 def test_the_report_is_a_table_json_and_a_plot(data: Path, tmp_path: Path) -> None:
