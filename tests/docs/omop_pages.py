@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ehr_etl.omop.cdm import load_cdm
@@ -100,16 +101,25 @@ def mapping_text() -> str:
 
 def _record_line(rule: EventRule) -> str:
     target = rule.target or f"domain {rule.domain}"
-    conditions = [f"{name} is {', '.join(map(str, values))}"
+    target += "".join(
+        f"; {choice.result} ({choice.element}: {', '.join(sorted(choice.values))})"
+        for choice in rule.domains
+    )
+    conditions = [f"{name} is {_list(values)}"
                   for name, values in rule.needed.items()]  # fmt: skip
-    conditions += [f"{name} is not {', '.join(map(str, values))}"
+    conditions += [f"{name} is not {_list(values)}"
                    for name, values in rule.refused.items()]  # fmt: skip
-    types = [f"{choice.result} ({choice.element}: {', '.join(sorted(map(str, choice.values)))})"
+    types = [f"{choice.result} ({choice.element}: {_list(sorted(choice.values))})"
              for choice in rule.types]  # fmt: skip
     types += [str(rule.type)] if rule.type else []
     paths = (", ".join(rule.start), ", ".join(rule.end))
     cells = (rule.resource_type, target, "; ".join(conditions), *paths, ", ".join(types))
     return f"| {' | '.join(cells)} |"
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(str(value).lower() if isinstance(value, bool) else str(value)
+                     for value in values)  # fmt: skip
 
 
 def _short(test: str) -> str:

@@ -103,6 +103,8 @@ def print_report(
     ]
     rates.sort()
     title = f"Standard concepts; vocabulary release: {report.state.release}"
+    if not report.state.vocabulary:
+        title += " (the built-in crosswalk alone, which is no release)"
     print_table(("Table", "Code system", "Rows", "Mapped", "Part"), rates, title=title)
     unmapped = [(rate.table, rate.system, rate.reason, rate.rows) for rate in report.unmapped]
     print_table(("Table", "Code system", "Reason of concept 0", "Rows"), unmapped)

@@ -180,7 +180,9 @@ class Deidentifier:
                 return None
             if not known(system, code):
                 return None
-            return {"system": system, "code": code}
+            kept = {"system": system, "code": code}
+            # Which of several codes the author chose tells nothing of a person.
+            return {**kept, "userSelected": True} if coding.get("userSelected") is True else kept
 
         def scrub(value: Any, shift: int | None) -> Any:
             if isinstance(value, list):

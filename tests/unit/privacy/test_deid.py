@@ -279,6 +279,19 @@ def test_all_eighteen_districts_have_a_region() -> None:
     assert len(english) == 18
 
 
+def test_the_authors_choice_of_a_code_is_kept(deidentifier: Deidentifier) -> None:
+    codings = [
+        {"system": "http://loinc.org", "code": "8867-4", "userSelected": selected}
+        for selected in (True, False, "true", 1)
+    ]
+
+    out = deidentifier.scrub(observation(code={"coding": codings}))
+
+    assert out is not None
+    told = [coding.get("userSelected") for coding in out["code"]["coding"]]
+    assert told == [True, None, None, None]
+
+
 @pytest.mark.parametrize(
     ("coding", "kept"),
     [
