@@ -1,14 +1,17 @@
 """One batch of changes, applied to every table: only what a change concerns is read and written.
 
 The order of the writes does not matter for the result, but for one thing: where the old row of a
-record is (`places`) and what was decided before (`decisions`) are written last. A batch that a
-crash cut short is done again from its lines, and finds the old rows where they were.
+record is (`places`), what was decided before (`decisions`) and who shared an identity
+(`identities`) are written last. A batch that a crash cut short is done again from its lines, and
+finds the old rows where they were. What it may have changed beside them is not known then, so the
+first batches of a process look at whole buckets (`is_careful`).
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,14 +38,27 @@ from ehr_etl.tables.decisions import (
     read_decisions_of,
 )
 from ehr_etl.tables.deid import RecordScrubber, deid_key_text
-from ehr_etl.tables.lines import check_versions
+from ehr_etl.tables.identities import (
+    build_identity_rows,
+    find_duplicate_people,
+    hash_key,
+    is_hash_key,
+    patient_key,
+)
+from ehr_etl.tables.linking import (
+    DUPLICATE_PERSON,
+    build_finding_row,
+    find_row_faults,
+    first_patient,
+)
 from ehr_etl.tables.places import (
     build_place_rows,
     is_place_of_patient,
     patient_place,
     record_key,
 )
-from ehr_etl.tables.silver import ResourceState, SilverReport
+from ehr_etl.tables.quarantine import decisions_of
+from ehr_etl.tables.silver import ResourceState, SilverReport, check_line
 
 __all__ = ["Batch", "BatchWriter"]
 
@@ -51,10 +67,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines of the feed by sequence, positions that stewards released, patients to decide anew."""
+    """Lines of the feed by sequence, records decided by a steward, patients to decide anew."""
 
     lines: Sequence[tuple[int, FeedLine]] = ()
-    released: Sequence[int] = ()
+    judged: Collection[str] = ()
     due_patients: Collection[str] = ()
 
 
@@ -70,6 +86,7 @@ class BatchWriter:
     views: Mapping[str, ViewDefinition]
     # Keeps the OMOP tables, where the lake has them.
     omop: OmopWriter | None = None
+    is_careful: bool = True
     silver: SilverReport = field(default_factory=SilverReport)
     # Tables that were written.
     written: set[str] = field(default_factory=set)
@@ -84,6 +101,8 @@ class BatchWriter:
         states, places = self._take_lines(batch)
         changed = self._changed_decisions(batch, states)
         rows = self._new_rows(states)
+        identities = self._new_identities(states)
+        rows = self._link(states, places, rows, identities)
         self._write_quarantine(batch, states)
         self._write_history(states)
         self._write_silver(states, places, rows)
@@ -92,6 +111,7 @@ class BatchWriter:
         known = {**read_decisions(self.lake, self.layout, concerned), **changed}
         self._write_deid_and_gold(states, places, redone, known)
         self._write_decisions(changed)
+        self._write_identities(identities)
         self._write_places(rows)
 
     # What the lines say.
@@ -100,56 +120,52 @@ class BatchWriter:
         self, batch: Batch
     ) -> tuple[Mapping[str, ResourceState], Mapping[str, set[int]]]:
         """Return what the lines make of the records they name, and where the old rows are."""
-        reasons = check_versions([line for _, line in batch.lines], self.rules)
-        released = {*batch.released}
-        waiting = self._released_keys(released)
         keys = {
-            record_key(line.type, line.id)
-            for _, line in batch.lines
-            if line.kind in ("version", "facts")
+            *batch.judged,
+            *(
+                record_key(line.type, line.id)
+                for _, line in batch.lines
+                if line.kind in ("version", "facts")
+            ),
         }
-        places = self._read_places(keys | waiting)
-        states = self._read_states(keys | waiting, places)
-        for number, (_, line) in enumerate(batch.lines):
-            if line.kind == "version":
-                broken = [] if line.position in released else reasons.get(number, [])
-                self.silver.count(broken)
-            elif line.kind == "facts":
-                broken = []
-            else:
-                if line.kind == "fault":
-                    self.silver.count([str(line.fault)])
+        places = self._read_places(keys)
+        states = self._read_states(keys, places)
+        for key, decided in decisions_of(self.lake, self.layout, keys).items():
+            states[key].decided = decided
+        for _, line in batch.lines:
+            if line.kind not in ("version", "facts", "fault"):
                 continue
-            states[record_key(line.type, line.id)].take(line, broken)
-        for state in states.values():
-            for position in released:
-                state.release(position)
-            state.settle()
+            faults = check_line(line, self.rules)
+            is_held = any(self.rules.is_error(fault.rule) for fault in faults)
+            if line.kind == "fault":
+                self.silver.count([fault.rule for fault in faults], is_held=True)
+                continue
+            state = states[record_key(line.type, line.id)]
+            if line.kind == "version":
+                is_held = is_held and not state.is_released(line.version)
+                self.silver.count([fault.rule for fault in faults], is_held=is_held)
+            state.take(line, faults if is_held else ())
+        for key in keys:
+            states[key].release_waiting()
+            states[key].settle()
         return states, places
 
     def _read_states(
         self, keys: Collection[str], places: Mapping[str, set[int]]
-    ) -> dict[str, ResourceState]:
+    ) -> defaultdict[str, ResourceState]:
         states: defaultdict[str, ResourceState] = defaultdict(ResourceState)
         silver_buckets = {place for found in places.values() for place in found}
         for row in self._read_rows("silver", silver_buckets, keys, _record_keys):
+            state = states[record_key(row["type"], row["id"])]
+            state.before = dict(row)
             del row["bucket"]
-            states[record_key(row["type"], row["id"])].current = row
+            state.current = row
         buckets = {self.layout.place(key) for key in keys}
         for row in self._read_rows("quarantine", buckets, keys, _key_column):
             key = row.pop("key")
             del row["bucket"]
             states[key].waiting = row
         return states
-
-    def _released_keys(self, positions: Collection[int]) -> set[str]:
-        """Return the records whose version at one of some positions waits in quarantine."""
-        if not positions:
-            return set()
-        table = self._dataset("quarantine")
-        condition = pc.field("position").isin(pa.array(sorted(positions), pa.int64()))
-        rows = table.to_table(columns=["key", "type"], filter=condition).to_pylist()
-        return {row["key"] for row in rows if row["type"] is not None}
 
     def _changed_decisions(
         self, batch: Batch, states: Mapping[str, ResourceState]
@@ -219,6 +235,171 @@ class BatchWriter:
                     found[key] = row
         return found
 
+    # Faults beside other records.
+
+    def _link(
+        self,
+        states: Mapping[str, ResourceState],
+        places: Mapping[str, set[int]],
+        rows: Mapping[str, Row],
+        identities: Mapping[str, list[Row]],
+    ) -> dict[str, Row]:
+        """Find the faults of the new rows, and of those beside them; return all rows that change.
+
+        Looked at are the records of the patients whom the new and the old rows are about, and the
+        Patients who share an identity with one that changes, or did so.
+        """
+        people = self._find_duplicates_of(self._sharing_people(identities), identities)
+        buckets = self._patients_by_bucket(states, places, rows, people.keys() - identities.keys())
+        found = dict(rows)
+        findings: list[Row] = []
+        removed: defaultdict[int, set[str]] = defaultdict(set)
+        for key in states:
+            for place in self._all_places(key, places, rows):
+                removed[place].add(key)
+        for place, there in self._rows_beside(buckets, states, rows):
+            known = people | self._find_duplicates_of(
+                self._doubtful_people(there) - people.keys(), identities
+            )
+            faults = find_row_faults(
+                there.values(),
+                self.rules,
+                decided=self._read_steward_decisions(there, states),
+                people={name: other for name, other in known.items() if other is not None},
+                patients=None if self.is_careful else buckets[place],
+                fresh=states.keys(),
+            )
+            for key, listed in faults.items():
+                row, names = there[key], [fault.rule for fault in listed]
+                if key not in rows and (self.is_careful or names != row["faults"]):
+                    found[key] = row
+                row["faults"] = names
+                removed[place].add(key)
+                if listed:
+                    findings.append(build_finding_row(row, listed))
+        self._replace("findings", removed, findings, _key_column)
+        return found
+
+    def _patients_by_bucket(
+        self,
+        states: Mapping[str, ResourceState],
+        places: Mapping[str, set[int]],
+        rows: Mapping[str, Row],
+        people: Collection[str],
+    ) -> dict[int, set[str | None]]:
+        """Return the buckets to look at, and of which patients the records there."""
+        buckets: defaultdict[int, set[str | None]] = defaultdict(set)
+        for key, row in rows.items():
+            for place in self._all_places(key, places, rows):
+                buckets[place].add(first_patient(row))
+        for state in states.values():
+            if state.before is not None:
+                buckets[state.before[BUCKET]].add(first_patient(state.before))
+        keys = {record_key("Patient", patient) for patient in people}
+        found = {place for listed in self._read_places(keys).values() for place in listed}
+        for row in self._read_rows("silver", found, keys, _record_keys):
+            buckets[row[BUCKET]].add(first_patient(row))
+        return buckets
+
+    def _rows_beside(
+        self,
+        buckets: Mapping[int, Collection[str | None]],
+        states: Mapping[str, ResourceState],
+        rows: Mapping[str, Row],
+    ) -> Iterator[tuple[int, dict[str, Row]]]:
+        """Yield, by bucket, the rows of silver of some patients as they will be."""
+        new: defaultdict[int, dict[str, Row]] = defaultdict(dict)
+        for key, row in rows.items():
+            new[row[BUCKET]][key] = row
+        names = {name for listed in buckets.values() for name in listed if name is not None}
+        for chunk in iterate_buckets(self.lake, "silver", buckets):
+            if not self.is_careful:
+                # The facts of a row name its patients: most rows need not be read.
+                pattern = "|".join(re.escape(f'"{name}"') for name in sorted(names)) or "$^"
+                chunk = chunk.filter(pc.match_substring_regex(chunk.column("facts"), pattern))
+            there: defaultdict[int, dict[str, Row]] = defaultdict(dict)
+            for row in chunk.to_pylist():
+                key = record_key(row["type"], row["id"])
+                if key not in states:
+                    there[row[BUCKET]][key] = row
+            for place, listed in there.items():
+                yield place, listed | new.pop(place, {})
+        for place, listed in new.items():
+            if place in buckets:
+                yield place, listed
+
+    def _read_steward_decisions(
+        self, there: Mapping[str, Row], states: Mapping[str, ResourceState]
+    ) -> dict[tuple[str, int], str]:
+        """Return what stewards decided of new rows, and of those that have a fault."""
+        others = {key for key, row in there.items() if row["faults"] and key not in states}
+        decided = {key: states[key].decided for key in there if key in states}
+        decided |= decisions_of(self.lake, self.layout, others)
+        return {
+            (key, version): decision
+            for key, listed in decided.items()
+            for version, decision in listed.items()
+        }
+
+    # Who shares an identity.
+
+    def _new_identities(self, states: Mapping[str, ResourceState]) -> dict[str, list[Row]]:
+        """Return patient -> rows of `identities`, of the Patients that the batch replaces."""
+        return {
+            str(state.current["id"]): build_identity_rows(self.layout, state.current)
+            for state in states.values()
+            if state.current is not None and state.current["type"] == "Patient"
+        }
+
+    def _sharing_people(self, identities: Mapping[str, list[Row]]) -> set[str]:
+        """Return the Patients that change, and those who share a hash with them or did so."""
+        hashes = self._old_hashes(identities) | _hash_keys(identities)
+        return {row["patient"] for row in self._read_identities(hashes)} | identities.keys()
+
+    def _doubtful_people(self, there: Mapping[str, Row]) -> set[str]:
+        """Return the Patients of some rows who may be somebody else too."""
+        return {
+            row["id"]
+            for row in there.values()
+            if row["type"] == "Patient" and (self.is_careful or DUPLICATE_PERSON in row["faults"])
+        }
+
+    def _find_duplicates_of(
+        self, patients: Collection[str], identities: Mapping[str, list[Row]]
+    ) -> dict[str, str | None]:
+        """Return patient -> who else they may be; None for nobody."""
+        if not patients:
+            return {}
+        unchanged = set(patients) - identities.keys()
+        new = [row for rows in identities.values() for row in rows]
+        hashes = self._old_hashes(unchanged) | _hash_keys(identities)
+        rows = [row for row in self._read_identities(hashes) if row["patient"] not in identities]
+        found = find_duplicate_people([*rows, *new])
+        return {patient: found.get(patient) for patient in patients}
+
+    def _old_hashes(self, patients: Collection[str]) -> set[str]:
+        own = {patient_key(patient) for patient in patients}
+        return {hash_key(text) for row in self._read_identities(own) for text in row["others"]}
+
+    def _read_identities(self, keys: Collection[str]) -> list[Row]:
+        buckets = {self.layout.place(key) for key in keys}
+        return list(self._read_rows("identities", buckets, keys, _key_column))
+
+    def _write_identities(self, identities: Mapping[str, list[Row]]) -> None:
+        if not identities:
+            return
+        keys = {
+            *self._old_hashes(identities),
+            *map(patient_key, identities),
+            *_hash_keys(identities),
+        }
+        kept = [row for row in self._read_identities(keys) if row["patient"] not in identities]
+        removed = defaultdict(set)
+        for key in keys:
+            removed[self.layout.place(key)].add(key)
+        new = [row for rows in identities.values() for row in rows]
+        self._replace("identities", removed, [*kept, *new], _key_column)
+
     # Decisions.
 
     def _write_decisions(self, changed: Mapping[str, PatientDecision]) -> None:
@@ -253,6 +434,7 @@ class BatchWriter:
                         "position": line.position,
                         "deleted": False,
                         "reasons": [line.fault],
+                        "elements": [],
                         "resource": line.resource,
                     }
                 )
@@ -286,7 +468,7 @@ class BatchWriter:
         rows: Mapping[str, Row],
     ) -> None:
         removed = defaultdict(set)
-        for key in states:
+        for key in {*states, *rows}:
             for place in self._all_places(key, places, rows):
                 removed[place].add(key)
         self._replace("silver", removed, list(rows.values()), _record_keys)
@@ -375,6 +557,10 @@ class BatchWriter:
 
 def _record_keys(table: pa.Table) -> Any:
     return pc.binary_join_element_wise(table.column("type"), table.column("id"), "/")
+
+
+def _hash_keys(identities: Mapping[str, list[Row]]) -> set[str]:
+    return {row["key"] for rows in identities.values() for row in rows if is_hash_key(row["key"])}
 
 
 def _key_column(table: pa.Table) -> Any:

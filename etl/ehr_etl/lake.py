@@ -73,6 +73,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
             statistics=("sequence", "position"),
         ),
         # The newest good version of each resource. `held`: a newer one waits in quarantine.
+        # `faults`: the rules that it breaks beside other records, or that hold nothing back.
         # `facts` is JSON; null where the gateway told none, so that nothing can be decided.
         "silver": TableSpec(
             pa.schema(
@@ -81,6 +82,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
                     *_VERSION_FIELDS,
                     ("deleted", pa.bool_()),
                     ("held", pa.bool_()),
+                    ("faults", pa.list_(pa.string())),
                     ("facts", pa.string()),
                     ("resource", pa.string()),
                 ]
@@ -102,10 +104,37 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
                     ("deleted", pa.bool_()),
                     ("facts", pa.string()),
                     ("reasons", pa.list_(pa.string())),
+                    ("elements", pa.list_(pa.string())),
                     ("resource", pa.string()),
                 ]
             ),
             statistics=("position",),
+        ),
+        # Which rows of silver have faults, and in which elements: what silver's `faults` says, so
+        # that nobody reads silver to find them.
+        "findings": TableSpec(
+            pa.schema(
+                [
+                    (BUCKET, pa.int32()),
+                    ("key", pa.string()),
+                    *_VERSION_FIELDS,
+                    ("reasons", pa.list_(pa.string())),
+                    ("elements", pa.list_(pa.string())),
+                ]
+            ),
+            statistics=("position",),
+        ),
+        # Who else bears an identifier, or name, birth date and sex: by `of:` and a keyed hash the
+        # patient and whom their record links to; by `patient:` and id the hashes of a patient.
+        "identities": TableSpec(
+            pa.schema(
+                [
+                    (BUCKET, pa.int32()),
+                    ("key", pa.string()),
+                    ("patient", pa.string()),
+                    ("others", pa.list_(pa.string())),
+                ]
+            ),
         ),
         # What the gateway's rules say of each patient. `rules` is JSON; null where they are not
         # understood. `gone`: the Patient is deleted. `changes_ms`: when a term begins or ends next.
@@ -138,11 +167,17 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
             ),
             statistics=("id",),
         ),
-        # What stewards decided about versions in quarantine: an input, replayed by a rebuild.
+        # What stewards decided at the gateway about versions with faults: `release`, `reject` or
+        # `send-back`. An input, told by the feed.
         "steward_decisions": TableSpec(
-            pa.schema([("position", pa.int64()), ("decision", pa.string())]),
-            partitioned_by=None,
-            statistics=("position",),
+            pa.schema(
+                [
+                    (BUCKET, pa.int32()),
+                    ("key", pa.string()),
+                    ("version", pa.int32()),
+                    ("decision", pa.string()),
+                ]
+            ),
         ),
     }
 )

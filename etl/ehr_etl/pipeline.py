@@ -44,11 +44,22 @@ from ehr_etl.rebuild.research import rebuild_research
 from ehr_etl.rebuild.scratch import clear_scratch
 from ehr_etl.rebuild.silver import SILVER_TABLES, rebuild_silver
 from ehr_etl.sql_on_fhir import ViewDefinition
-from ehr_etl.tables.bronze import FeedCursor, FeedSource, read_lines, stored_cursor, take_in_feed
+from ehr_etl.tables.bronze import (
+    FeedCursor,
+    FeedSource,
+    read_decision_lines,
+    read_lines,
+    stored_cursor,
+    take_in_feed,
+)
 from ehr_etl.tables.bucketed import Layout, create_tables
 from ehr_etl.tables.decisions import ClosedRecords
 from ehr_etl.tables.deid import deid_digest
-from ehr_etl.tables.quarantine import pending_releases, released_positions, summarize_silver
+from ehr_etl.tables.quarantine import (
+    clear_steward_decisions,
+    summarize_silver,
+    write_steward_decisions,
+)
 from ehr_etl.tables.silver import SilverReport
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
@@ -193,11 +204,13 @@ class LakeWriter:
         self._lock = ExitStack()
         # When the first term of a decision begins or ends; None before it was looked up.
         self._due_ms: int | None = None
+        # Whether what a crash cut short may come again: see `batch`.
+        self._is_first = True
 
     def __enter__(self) -> LakeWriter:
         with ExitStack() as stack:
             stack.enter_context(hold_writer_lock(self.lake))
-            if self.lake.has_table("silver") and not self.lake.has_table("places"):
+            if self.lake.has_table("silver") and not self.lake.has_table("findings"):
                 raise Conflict(
                     "The lake was made by an older version of eHR Commons. Remove the folder "
                     f"{self.lake.root} and run the lake again: it is read anew from the feed."
@@ -222,7 +235,6 @@ class LakeWriter:
         """Bring every table up to bronze, to the decisions of stewards and to the clock."""
         change = TableChange()
         views = list_gold_views(self.lake)
-        waiting_releases = pending_releases(self.lake)
         pending = self.cursor.sequence - self._progress.sequence
         if not self._progress.buckets and pending <= _REBUILD_LINES:
             self._begin_empty(views, pending, now_ms)
@@ -232,8 +244,9 @@ class LakeWriter:
                 self._rebuild_silver(run, change, now_ms)
             else:
                 due = self._due_patients(now_ms)
-                if pending or waiting_releases or due:
-                    self._apply_batches(change, views, stale, waiting_releases, due, now_ms)
+                judged = self._take_in_steward_decisions()
+                if pending or due:
+                    self._apply_batches(change, views, stale, judged, due, now_ms)
                     # Doubt about everybody closes all that is there.
                     stale = self._stale_tables(views, pending=0)
             self._rebuild_research(run, change, views, stale, now_ms)
@@ -390,6 +403,8 @@ class LakeWriter:
         buckets = max(_FEWEST_BUCKETS, lines // ROWS_PER_BUCKET)
         # From here on, until it is done, no table counts as made by any rules.
         self._save(Progress(buckets=buckets))
+        clear_steward_decisions(self.lake)
+        self._take_in_steward_decisions()
         change.silver = rebuild_silver(
             run, self._runner.slots, self.lake, self._layout(), up_to=lines, now_ms=now_ms
         )
@@ -449,12 +464,21 @@ class LakeWriter:
             return None
         return OmopWriter(self.lake, self._layout(), state, now_ms)
 
+    def _take_in_steward_decisions(self) -> frozenset[str]:
+        """Keep what stewards decided, before any version is judged; return of which records.
+
+        In whatever order a decision and its version come, the version is judged by it.
+        """
+        lines = read_decision_lines(self.lake, self._progress.sequence, self.cursor.sequence)
+        told = (parse_line(line) for line in lines if '"quality"' in line)
+        return write_steward_decisions(self.lake, self._layout(), told)
+
     def _apply_batches(
         self,
         change: TableChange,
         views: Mapping[str, ViewDefinition],
         stale: set[str],
-        released: list[int],
+        judged: frozenset[str],
         due: set[str],
         now_ms: int,
     ) -> None:
@@ -468,22 +492,22 @@ class LakeWriter:
             rules=load_quality_rules(),
             views=current,
             omop=self._omop_writer(stale, now_ms),
+            is_careful=self._is_first,
             silver=change.silver,
             written=change.written,
             dropped=change.dropped,
         )
         writer.scrubber.closed = change.closed
-        if released or due:
-            writer.apply(Batch(released=released, due_patients=due))
+        if judged or due:
+            writer.apply(Batch(judged=judged, due_patients=due))
         numbered = read_lines(self.lake, self._progress.sequence, self.cursor.sequence)
-        all_released = released_positions(self.lake)
         for lines in _cut_into_batches(numbered):
-            writer.apply(Batch(lines=lines, released=all_released))
+            writer.apply(Batch(lines=lines))
             if any(line.kind == "rules" and line.id == EVERYBODY for _, line in lines):
                 digests = {"silver": self._progress.digests["silver"]}
                 self._save(replace(self._progress, digests=digests))
             self._save(replace(self._progress, sequence=lines[-1][0]))
-        self._due_ms = None
+        self._due_ms, self._is_first = None, False
 
     def _due_patients(self, now_ms: int) -> set[str]:
         """Return the patients with a rule whose term began or ended since it was looked at."""

@@ -21,7 +21,7 @@ from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import Lake, gold_table_name, read_small_table
 from ehr_etl.pipeline import LakeWriter
 from ehr_etl.rebuild import silver
-from ehr_etl.tables.quarantine import list_held_versions, release_version
+from ehr_etl.tables.quarantine import list_findings, list_held_versions
 from ehr_fhir.errors import Conflict
 from tests.lib.feed_lines import consent
 from tests.lib.lake_gateway import FakeStore
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.timeout(3000)
 
 TABLES = (
     *("silver", "silver_history", "quarantine", "decisions", "deid"),
+    *("findings", "identities", "steward_decisions"),
     *(gold_table_name(view) for view in list_view_names()),
 )
 RULE = "period-in-order"
@@ -38,7 +39,7 @@ HIV = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HI
 PEOPLE = ("p1", "p2", "p3")
 STEPS = (
     *("_write_quarantine", "_write_history", "_write_silver"),
-    *("_write_deid_and_gold", "_write_decisions", "_write_places"),
+    *("_write_deid_and_gold", "_write_decisions", "_write_identities", "_write_places"),
 )
 
 people = st.sampled_from(PEOPLE)
@@ -52,10 +53,11 @@ acts = st.one_of(
     st.tuples(st.just("restriction"), people, st.booleans()),
     st.tuples(st.just("withdraw"), people, st.sampled_from(["joining", "research"])),
     st.tuples(st.just("label"), people, st.sampled_from(["Encounter", "Condition"])),
-    st.tuples(st.just("release"), people, st.none()),
     st.tuples(st.just("back up"), people, st.none()),
     st.tuples(st.just("restore"), people, st.none()),
     st.tuples(st.just("rules"), people, st.booleans()),
+    st.tuples(st.just("born"), people, st.sampled_from(["1956-03-04", "2030-01-01", "2026-04-01"])),
+    st.tuples(st.just("judge"), people, st.sampled_from(["release", "reject", "send-back"])),
 )
 works = st.sampled_from(["run", "run", "run", "crash", "repeat"])
 sequences = st.lists(
@@ -85,6 +87,9 @@ class Bench:
             link = [{"type": "seealso", "other": {"reference": f"Patient/{what}"}}]
             more = {"link": link} if what and what != who else {}
             self.store.put(patient(who, **more))
+        elif kind == "born":
+            # After some of their records, and after those were received.
+            self.store.put(patient(who, birthDate=what))
         elif kind == "stay":
             bad = {"period": {"start": "2026-03-04", "end": "2026-03-01"}}
             self.store.put(encounter(f"e{number}", who, **(bad if what else {})))
@@ -104,10 +109,6 @@ class Bench:
                 self.store.delete(consent(who, what))
         elif kind == "label":
             self.store.add_label((what, f"{what[0].lower()}{number}"), "HIV")
-        elif kind == "release":
-            for held in list_held_versions(self.lake)[:1]:
-                if held.position is not None:
-                    release_version(self.lake, held.position)
         elif kind == "back up":
             self.backup = self.store.back_up()
         elif kind == "restore":
@@ -115,6 +116,11 @@ class Bench:
                 self.store.restore(self.backup)
         elif kind == "rules":
             self.has_rule = bool(what)
+        elif kind == "judge":
+            waiting = [*list_held_versions(self.lake), *list_findings(self.lake)]
+            for held in waiting[int(number) % 2 :][:1]:
+                if held.type and held.id and held.version:
+                    self.store.judge((held.type, held.id), held.version, what)
         elif kind == "joining":
             status = "active" if what else "inactive"
             self.store.put({**consent(who, "joining"), "status": status})
@@ -194,11 +200,8 @@ def follow(folder: Path, sequence: Any) -> Bench:
 
 
 def build_from_nothing(bench: Bench, folder: Path) -> Bench:
-    """Let a new lake read all of a store at once; what stewards decided is there."""
+    """Let a new lake read all of a store at once."""
     other = Bench(Lake(folder / "anew"), bench.store, has_rule=bench.has_rule)
-    shutil.copytree(
-        bench.lake.table_path("steward_decisions"), other.lake.table_path("steward_decisions")
-    )
     other.run()
     return other
 
@@ -233,8 +236,13 @@ EVERY_ACT = [
         "crash", "_write_deid_and_gold", False,
     ),
     (
-        [("release", "p1", None), ("patient", "p3", "p2"), ("research", "p1", False)],
+        [("judge", "p2", "release"), ("patient", "p3", "p2"), ("research", "p1", False),
+         ("born", "p2", "2026-04-01")],
         "crash", "_write_deid_and_gold", True,
+    ),
+    (
+        [("judge", "p1", "reject"), ("judge", "p2", "release"), ("delete", "p1", "Encounter")],
+        "crash", "_write_identities", False,
     ),
     (
         [("delete", "p2", "Patient"), ("withdraw", "p1", "research"), ("back up", "p1", None)],

@@ -19,8 +19,7 @@ from ehr_etl.gold.tables import run_identified_views, run_view
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.pipeline import STEPS, LakeReport, LakeWriter, run_once
 from ehr_etl.tables.bronze import FeedSource
-from ehr_etl.tables.quarantine import release_version
-from ehr_fhir.errors import Conflict, EhrError, Invalid, NotFound
+from ehr_fhir.errors import Conflict, EhrError, Invalid
 from ehr_privacy.deid import pseudonym
 from tests.lib.feed_lines import consent, decision_lines, feed_line, synthea
 from tests.lib.lake_input import (
@@ -213,10 +212,9 @@ def test_changes_follow_through_to_every_table(run: Run, tmp_path: Path) -> None
     assert read_small_table(lake, "gold/encounter_flat").num_rows == 0
     assert read_small_table(lake, "gold/condition_flat").num_rows == 1
 
-    release_version(lake, 11)
-    with pytest.raises(NotFound):
-        release_version(lake, 999)
-    run(lake, Pages([]))
+    decided = [{"version": 1, "decision": "release"}]
+    line = {"decision": 99, "type": "Encounter", "id": "enc-bad", "quality": decided}
+    run(lake, Pages([json.dumps(line).encode()]))
 
     assert "enc-bad" in {row["id"] for row in read_small_table(lake, "silver").to_pylist()}
     assert resources(lake, "deid", "Encounter") == [pseudonym(KEY, "Encounter/enc-bad")]

@@ -24,6 +24,8 @@ class FakeStore:
     newest: dict[Key, int] = field(default_factory=dict)
     labels: dict[Key, set[str]] = field(default_factory=dict)
     marks: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    # What stewards decided of versions of a record.
+    judged: dict[Key, dict[int, str]] = field(default_factory=dict)
     number: int = 0
     # Whether every page is sent again, from the beginning.
     is_repeating: bool = False
@@ -71,6 +73,7 @@ class FakeStore:
         copied = deepcopy(backup)
         self.versions, self.newest = copied.versions, copied.newest
         self.labels, self.marks, self.number = copied.labels, copied.marks, copied.number
+        self.judged = copied.judged
 
     def open_epoch(self, after: int, decisions: int, epoch: str) -> FeedEpoch:
         """Return the present epoch; Conflict when a place is not of the store's past."""
@@ -83,6 +86,12 @@ class FakeStore:
     def at_epoch(self, epoch: str) -> FakeStore:
         """Return the same source."""
         return self
+
+    def judge(self, key: Key, version: int, decision: str) -> None:
+        """Let a steward decide about a version; nothing for one that is not the newest."""
+        if self.newest.get(key) == version:
+            self.judged.setdefault(key, {})[version] = decision
+            self._mark("quality", *key)
 
     def pages(self, after: int, decisions: int) -> Iterator[bytes]:
         """Yield the feed after a place."""
@@ -125,6 +134,11 @@ class FakeStore:
         line = {"decision": number, "type": resource_type, "id": resource_id}
         if kind == "rules":
             line["rules"] = self._rules().get(resource_id, [])
+        elif kind == "quality":
+            line["quality"] = [
+                {"version": version, "decision": decision}
+                for version, decision in self.judged[resource_type, resource_id].items()
+            ]
         else:
             key = (resource_type, resource_id)
             line |= {"version": self.newest[key], "author": "ha-harbour",

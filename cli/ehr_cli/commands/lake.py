@@ -34,6 +34,7 @@ WAIT_SECONDS = 25.0
 RETRY_SECONDS = 5
 # Why a record may not be used for research, by the reason that the decision gives.
 _CLOSED = {
+    "at-fault": "conflict with others of their person",
     "not-joined": "whose patient has not joined",
     "opted-out": "whose patient opted out of research",
     "restricted": "that are closed to everyone",
@@ -140,6 +141,7 @@ def run_lake(settings: Settings, feed: str | None) -> None:
         typer.echo("Some expectations were not met: see `ehr lake quality`.", err=True)
     if report.written:
         send_quality(settings, base_url, report.quality)
+        send_faults(settings, base_url)
 
 
 def follow_lake(
@@ -182,6 +184,8 @@ class _Follower:
                 if change.written:
                     self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
                     self._add_unchecked(change)
+                    if change.written & {"quarantine", "findings"}:
+                        send_faults(self._settings, self._base_url)
                 self._run_due_upkeep()
                 cursor = self._writer.cursor
                 seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(_now_ms()))
@@ -358,6 +362,15 @@ def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuali
     with httpx.Client(base_url=base_url, timeout=120) as client:
         send_measure_reports(client, fetch_program_token(client, settings.data, "lake"), reports)
     return len(reports)
+
+
+def send_faults(settings: Settings, base_url: str) -> int:
+    """Send what has faults to the gateway, for the steward's worklist; return how many."""
+    from ehr_etl.tables.findings import send_findings
+
+    with httpx.Client(base_url=base_url, timeout=120) as client:
+        token = fetch_program_token(client, settings.data, "lake")
+        return send_findings(client, token, open_lake(settings))
 
 
 def describe_closed(report: LakeReport) -> list[str]:

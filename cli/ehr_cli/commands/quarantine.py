@@ -1,8 +1,6 @@
-"""`ehr lake quarantine`: list the versions that wait for a steward, and release one."""
+"""`ehr lake quarantine`: list the versions that wait for a steward."""
 
 from __future__ import annotations
-
-from typing import Annotated
 
 import typer
 
@@ -19,6 +17,8 @@ app = typer.Typer(
 def list_versions(data: Data = None) -> None:
     """List what waits: feed position, resource and broken rules, never the record's content.
 
+    A steward decides in the portal, or by the operation $decide-finding.
+
     Example: ehr lake quarantine list
     """
     from ehr_cli.commands.lake import open_lake
@@ -33,21 +33,3 @@ def list_versions(data: Data = None) -> None:
         rows.append((position, resource, version, received, ", ".join(held.reasons)))
     headings = ("Position", "Resource", "Version", "Received", "Reasons")
     print_table(headings, rows, whole=("Position", "Resource"))
-
-
-@app.command("release")
-def release(
-    position: Annotated[int, typer.Argument(help="Feed position, as `list` shows it.")],
-    data: Data = None,
-) -> None:
-    """Release a held version: the next run takes it into silver, deid and gold.
-
-    Example: ehr lake quarantine release 1042
-    """
-    from ehr_cli.commands.lake import open_lake
-    from ehr_etl.tables.quarantine import release_version
-
-    chosen = load_settings().override(data=data)
-    lake = open_lake(chosen)
-    release_version(lake, position)
-    typer.echo(f"Position {position} is released; the next run takes it into silver.")

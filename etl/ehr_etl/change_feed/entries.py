@@ -17,7 +17,14 @@ import orjson
 from ehr_privacy.consent import TABLES, record_from_json
 from ehr_privacy.consent.research import RESEARCH_TABLES
 
-__all__ = ["METHODS", "RULE_TABLES", "FeedLine", "parse_line", "read_place"]
+__all__ = [
+    "METHODS",
+    "RULE_TABLES",
+    "STEWARD_DECISIONS",
+    "FeedLine",
+    "parse_line",
+    "read_place",
+]
 
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Rule rows of any other table are not understood: then the patient is in doubt.
@@ -25,14 +32,17 @@ RULE_TABLES = frozenset({*RESEARCH_TABLES, "consent_membership"})
 # The patient of rules that name nobody who could be read: then everybody is in doubt.
 EVERYBODY = "*"
 
-Kind = Literal["version", "facts", "rules", "fault"]
+Kind = Literal["version", "facts", "rules", "quality", "fault"]
+# What a steward may have decided about a version with faults.
+STEWARD_DECISIONS = frozenset({"release", "reject", "send-back"})
 
 
 @dataclass(frozen=True)
 class FeedLine:
-    """One line: a version, the facts of a record, the rules of a patient (`id`), or a fault.
+    """One line: a version, facts of a record, rules of a patient (`id`), decisions, or a fault.
 
     `key` names the line in quarantine. `facts` and `rules` are JSON; null if not understood.
+    `decided` has, of a line of kind quality, what stewards decided of each version of a record.
     """
 
     kind: Kind
@@ -48,6 +58,7 @@ class FeedLine:
     rules: str | None = None
     resource: str | None = None
     fault: str | None = None
+    decided: tuple[tuple[int, str], ...] = ()
 
 
 class _FeedFault(ValueError):
@@ -128,6 +139,10 @@ def _parse_decision(line: str, entry: Mapping[str, Any]) -> FeedLine:
         rules = entry["rules"]
         is_understood = isinstance(rules, list) and all(map(_is_rule_row, rules))
         return FeedLine("rules", key, id=resource_id, rules=_dump(rules) if is_understood else None)
+    if "quality" in entry:
+        return FeedLine(
+            "quality", key, type=resource_type, id=resource_id, decided=_read_decided(entry)
+        )
     version = entry.get("version")
     if not _is_integer(version) or "facts" not in entry:
         # Of a kind that is not known here: whatever it says is about this record's patients.
@@ -140,6 +155,18 @@ def _parse_decision(line: str, entry: Mapping[str, Any]) -> FeedLine:
         version=version,
         author=entry.get("author"),
         facts=_read_facts(entry),
+    )
+
+
+def _read_decided(entry: Mapping[str, Any]) -> tuple[tuple[int, str], ...]:
+    """Return what is understood: a decision of another kind lets nothing pass."""
+    listed = entry["quality"]
+    return tuple(
+        (one["version"], one["decision"])
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict)
+        and _is_integer(one.get("version"))
+        and one.get("decision") in STEWARD_DECISIONS
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
+from ehr_etl.data_quality.gateway_client import post_to_gateway
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
-from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 
 BASE = JURISDICTION.fhir_base
@@ -34,25 +34,8 @@ def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Jso
         }
         for report in reports
     ]
-    try:
-        response = client.post(
-            "/fhir",
-            json={"resourceType": "Bundle", "type": "transaction", "entry": entries},
-            headers={
-                "Authorization": f"Bearer {token}",
-                "Content-Type": "application/fhir+json",
-            },
-        )
-    except httpx.TransportError as error:
-        raise Unavailable("The gateway does not answer: is `ehr up` running?") from error
-    if response.status_code == 401:
-        raise Unauthorized("The gateway refused the lake's token.")
-    if response.status_code == 403:
-        raise Forbidden("The lake's token lacks the scope system/MeasureReport.cruds.")
-    if response.status_code >= 500:
-        raise Unavailable(f"The gateway answered with status {response.status_code}.")
-    if response.status_code >= 400:
-        raise Unprocessable(f"The gateway refused the reports with status {response.status_code}.")
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    post_to_gateway(client, token, "/fhir", bundle)
 
 
 def is_own_report(entry: Mapping[str, Any]) -> bool:

@@ -1,10 +1,11 @@
 """Silver, its history, quarantine, decisions and places, made anew from all lines of bronze.
 
-Three steps, each one function of a part, on however many processes (`ehr_etl.jobs`):
+Four steps, each one function of a part, on however many processes (`ehr_etl.jobs`):
 
 1. The lines of a stretch of bronze are parsed and checked, and sent to the part of their record.
 2. Where all lines of a record or patient are together, the newest good version is found.
-3. Rows of silver, sent to the part of their bucket, are written.
+3. Where all who share an identity are together, people who may be one are found.
+4. Rows of silver, sent to the part of their bucket, get their faults and are written.
 
 What results is what batches of changes give (`batch`), row by row; a test holds the two against
 each other.
@@ -13,9 +14,10 @@ each other.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,14 +31,19 @@ from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
 from ehr_etl.tables.bronze import read_lines
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.files import replace_table, write_bucket_files, write_file
+from ehr_etl.tables.identities import build_identity_rows, find_duplicate_people
 from ehr_etl.tables.lines import LINE_SCHEMA, parse_lines
-from ehr_etl.tables.quarantine import released_positions
+from ehr_etl.tables.linking import build_finding_row, find_row_faults
+from ehr_etl.tables.places import record_key
+from ehr_etl.tables.quarantine import all_decisions
 from ehr_etl.tables.silver import SilverReport
 
 __all__ = ["SILVER_TABLES", "rebuild_silver"]
 
 # What is made from bronze and the stewards' decisions, together; `places` last.
-SILVER_TABLES = ("silver", "silver_history", "quarantine", "decisions", "places")
+SILVER_TABLES = (
+    *("silver", "silver_history", "quarantine", "decisions", "findings", "identities", "places"),
+)
 
 # Lines parsed at once, and buckets of one part: some dozens of MB each. Chosen.
 _STRETCH_LINES = 10_000
@@ -48,7 +55,7 @@ _VERSION = "position, type, id, version, last_updated, author, deleted"
 # The newest good version (`g`), with the facts told last of just that version, and whether a newer
 # one waits; the version that waits (`w`).
 _NEWEST = (
-    "SELECT * FROM line WHERE kind = 'version' AND len(reasons) {sign} 0 QUALIFY"
+    "SELECT * FROM line WHERE kind = 'version' AND holds = {holds} QUALIFY"
     " row_number() OVER (PARTITION BY type, id ORDER BY version DESC, sequence DESC) = 1"
 )
 _FACTS = (
@@ -56,13 +63,13 @@ _FACTS = (
     " QUALIFY row_number() OVER (PARTITION BY type, id, version ORDER BY sequence DESC) = 1"
 )
 _WITH = (
-    f"WITH good AS ({_NEWEST.format(sign='=')}), bad AS ({_NEWEST.format(sign='>')}),"
+    f"WITH good AS ({_NEWEST.format(holds='false')}), bad AS ({_NEWEST.format(holds='true')}),"
     f" told AS ({_FACTS}) "
 )
 _SILVER = (
     f"{_WITH} SELECT coalesce(f.place, g.own_bucket) AS bucket,"  # noqa: S608 - no input in it
     f" {', '.join(f'g.{name}' for name in _VERSION.split(', '))},"
-    " coalesce(w.version > g.version, false) AS held, f.facts, g.resource,"
+    " coalesce(w.version > g.version, false) AS held, []::VARCHAR[] AS faults, f.facts, g.resource,"
     " g.own_bucket, f.also"
     " FROM good g LEFT JOIN bad w ON w.type = g.type AND w.id = g.id"
     " LEFT JOIN told f ON f.type = g.type AND f.id = g.id AND f.version = g.version"
@@ -70,12 +77,13 @@ _SILVER = (
 _QUARANTINE = (
     f"{_WITH} SELECT w.own_bucket AS bucket, concat(w.type, '/', w.id) AS key,"  # noqa: S608
     f" {', '.join(f'w.{name}' for name in _VERSION.split(', '))},"
-    " f.facts, w.reasons, w.resource"
+    " f.facts, w.reasons, w.elements, w.resource"
     " FROM bad w LEFT JOIN good g ON w.type = g.type AND w.id = g.id"
     " LEFT JOIN told f ON f.type = w.type AND f.id = w.id AND f.version = w.version"
     " WHERE g.id IS NULL OR w.version > g.version"
     " UNION ALL SELECT first(own_bucket), key, first(position), NULL, NULL, NULL, NULL, NULL,"
-    " false, NULL, first(reasons), first(resource) FROM line WHERE kind = 'fault' GROUP BY key"
+    " false, NULL, first(reasons), first(elements), first(resource) FROM line"
+    " WHERE kind = 'fault' GROUP BY key"
 )
 _DECISIONS = (
     f"{_WITH} SELECT coalesce(t.own_bucket, p.own_bucket) AS bucket,"  # noqa: S608
@@ -88,13 +96,16 @@ _DECISIONS = (
     # Of somebody of whom nothing was ever told there is no row.
     " WHERE p.id IS NOT NULL OR t.rules IS NULL OR t.rules <> '[]'"
 )
-_HISTORY = f"SELECT {_VERSION}, resource FROM line WHERE kind = 'version' AND len(reasons) = 0"  # noqa: S608
+_HISTORY = f"SELECT {_VERSION}, resource FROM line WHERE kind = 'version' AND NOT holds"  # noqa: S608
 _COUNTS = (
-    "SELECT reasons, count(*) AS number FROM line WHERE kind IN ('version', 'fault')"
-    " GROUP BY reasons"
+    "SELECT reasons, holds, count(*) AS number FROM line WHERE kind IN ('version', 'fault')"
+    " GROUP BY reasons, holds"
 )
 # What step 2 sends to step 3: rows of silver, and rows of places of other patients.
 _PLACES = TABLES["places"].schema
+# Rows of identities with the bucket of their Patient, and who may be somebody else, in that bucket.
+_SHARED = TABLES["identities"].schema.append(pa.field("home", pa.int32()))
+_PEOPLE = pa.schema([(BUCKET, pa.int32()), ("patient", pa.string()), ("other", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,8 @@ class _Job:
     lake: Lake
     layout: Layout
     parts: tuple[tuple[int, ...], ...]
-    released: frozenset[int]
+    # What stewards decided of a version of a record.
+    decided: Mapping[tuple[str, int], str]
     now_ms: int
 
     def part_of(self, buckets: pa.ChunkedArray) -> pa.Array:
@@ -117,7 +129,7 @@ class _Written:
     """The files that a part wrote, by table, and what it counted."""
 
     files: dict[str, list[AddAction]] = field(default_factory=dict)
-    counts: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
+    counts: list[tuple[tuple[str, ...], bool, int]] = field(default_factory=list)
 
 
 def rebuild_silver(
@@ -126,7 +138,7 @@ def rebuild_silver(
     """Make silver, its history, quarantine, decisions and places from all lines up to one."""
     clear_scratch(lake)
     parts = cut_into_parts(layout.buckets, slots, _PART_BUCKETS)
-    job = _Job(lake, layout, tuple(parts), frozenset(released_positions(lake)), now_ms)
+    job = _Job(lake, layout, tuple(parts), all_decisions(lake), now_ms)
     # No longer than a slot's share, so that all have work.
     stretch = max(1000, min(_STRETCH_LINES, -(-up_to // slots)))
     stretches = [(after, min(after + stretch, up_to)) for after in range(0, up_to, stretch)]
@@ -135,12 +147,12 @@ def rebuild_silver(
         pass
     files: defaultdict[str, list[AddAction]] = defaultdict(list)
     report = SilverReport()
-    for work in (_settle_records, _write_silver):
+    for work in (_settle_records, _find_people, _write_silver):
         for written in run(partial(work, job), numbers):
             for name, actions in written.files.items():
                 files[name] += actions
-            for reasons, number in written.counts:
-                report.count(reasons, number)
+            for reasons, is_held, count in written.counts:
+                report.count(reasons, is_held=is_held, number=count)
     for name in SILVER_TABLES:
         spec = TABLES[name]
         replace_table(lake, name, spec.schema, files[name], spec.partitioned_by)
@@ -153,7 +165,7 @@ def _sort_lines(job: _Job, stretch: tuple[int, int]) -> None:
     after, up_to = stretch
     numbered = list(read_lines(job.lake, after, up_to))
     if numbered:
-        rows = parse_lines(numbered, job.layout, load_quality_rules(), job.released, job.now_ms)
+        rows = parse_lines(numbered, job.layout, load_quality_rules(), job.decided, job.now_ms)
         send_to_parts(job.lake, "lines", rows, job.part_of(rows.column("own_bucket")))
 
 
@@ -178,6 +190,7 @@ def _settle_records(job: _Job, number: int) -> _Written:
         names=_PLACES.names,
     ).cast(_PLACES)
     _send(job, "silver", silver.select(TABLES["silver"].schema.names))
+    _send_identities(job, silver.filter(pc.equal(silver.column("type"), "Patient")).to_pylist())
     others = pc.list_flatten(silver.column("also").combine_chunks())
     _send(job, "places", pa.Table.from_struct_array(others) if len(others) else None)
     lake = job.lake
@@ -191,8 +204,39 @@ def _settle_records(job: _Job, number: int) -> _Written:
                 for name in ("quarantine", "decisions")
             },
         },
-        counts=[(tuple(row["reasons"]), int(row["number"])) for row in found["counts"].to_pylist()],
+        counts=[
+            (tuple(row["reasons"]), bool(row["holds"]), int(row["number"]))
+            for row in found["counts"].to_pylist()
+        ],
     )
+
+
+def _send_identities(job: _Job, patients: Sequence[Mapping[str, Any]]) -> None:
+    """Send the rows of identities of some Patients to the parts of their hashes."""
+    rows = [
+        {**identity, "home": patient[BUCKET]}
+        for patient in patients
+        for identity in build_identity_rows(job.layout, patient)
+    ]
+    if rows:
+        table = pa.Table.from_pylist(rows, schema=_SHARED)
+        send_to_parts(job.lake, "identities", table, job.part_of(table.column(BUCKET)))
+
+
+def _find_people(job: _Job, number: int) -> _Written:
+    """Write the identities of a part; send who may be somebody else to where their records are."""
+    shared = read_part(job.lake, "identities", number, _SHARED)
+    rows = shared.to_pylist()
+    homes = {row["patient"]: row["home"] for row in rows}
+    people = [
+        {BUCKET: homes[patient], "patient": patient, "other": other}
+        for patient, other in find_duplicate_people(rows).items()
+    ]
+    if people:
+        table = pa.Table.from_pylist(people, schema=_PEOPLE)
+        send_to_parts(job.lake, "people", table, job.part_of(table.column(BUCKET)))
+    identities = _typed("identities", shared)
+    return _Written({"identities": write_bucket_files(job.lake, "identities", identities)})
 
 
 def _send(job: _Job, name: str, rows: pa.Table | None) -> None:
@@ -202,16 +246,44 @@ def _send(job: _Job, name: str, rows: pa.Table | None) -> None:
 
 
 def _write_silver(job: _Job, number: int) -> _Written:
-    """Write the rows of silver, and of places of other patients, that are in a part."""
-    silver = read_part(job.lake, "silver", number, TABLES["silver"].schema)
+    """Write the rows of silver with their faults, and places of other patients, of a part."""
+    silver, findings = _link(job, number)
     places = read_part(job.lake, "places", number, _PLACES)
     # Several records tell the same of a patient.
     distinct = places.group_by(_PLACES.names).aggregate([]).select(_PLACES.names)
     files: Mapping[str, list[AddAction]] = {
         "silver": write_bucket_files(job.lake, "silver", silver),
+        "findings": write_bucket_files(job.lake, "findings", findings),
         "places": write_bucket_files(job.lake, "places", distinct),
     }
     return _Written(dict(files))
+
+
+def _link(job: _Job, number: int) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of silver of a part with their faults, and the rows of findings."""
+    silver = read_part(job.lake, "silver", number, TABLES["silver"].schema)
+    people: dict[str, str] = {}
+    # Whom one shares different things with come from different parts: the first of them counts.
+    for row in read_part(job.lake, "people", number, _PEOPLE).to_pylist():
+        known = people.get(row["patient"])
+        people[row["patient"]] = min(known or row["other"], row["other"])
+    rows = silver.to_pylist()
+    by_bucket: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_bucket[row[BUCKET]].append(row)
+    findings = []
+    rules = load_quality_rules()
+    for listed in by_bucket.values():
+        faults = find_row_faults(listed, rules, decided=job.decided, people=people)
+        for row in listed:
+            found = faults[record_key(row["type"], row["id"])]
+            row["faults"] = [fault.rule for fault in found]
+            if found:
+                findings.append(build_finding_row(row, found))
+    return (
+        pa.Table.from_pylist(rows, schema=TABLES["silver"].schema),
+        pa.Table.from_pylist(findings, schema=TABLES["findings"].schema),
+    )
 
 
 def _typed(name: str, rows: pa.Table) -> pa.Table:

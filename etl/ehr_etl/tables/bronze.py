@@ -21,7 +21,15 @@ from ehr_etl.lake import TABLES, Lake
 from ehr_etl.tables.bucketed import append_rows
 from ehr_fhir.errors import Conflict, Fault
 
-__all__ = ["EpochFeed", "FeedCursor", "FeedSource", "read_lines", "stored_cursor", "take_in_feed"]
+__all__ = [
+    "EpochFeed",
+    "FeedCursor",
+    "FeedSource",
+    "read_decision_lines",
+    "read_lines",
+    "stored_cursor",
+    "take_in_feed",
+]
 
 
 class FeedSource(Protocol):
@@ -84,6 +92,20 @@ def read_lines(lake: Lake, after: int, up_to: int) -> Iterator[tuple[int, str]]:
     condition = (pc.field("sequence") > after) & (pc.field("sequence") <= up_to)
     rows = table.to_table(columns=["sequence", "line"], filter=condition).sort_by("sequence")
     yield from zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True)
+
+
+def read_decision_lines(lake: Lake, after: int, up_to: int) -> list[str]:
+    """Return the lines about decisions after a sequence number up to another, in order."""
+    if up_to <= after:
+        return []
+    table = lake.open_table("bronze").to_pyarrow_dataset()
+    condition = (
+        (pc.field("sequence") > after)
+        & (pc.field("sequence") <= up_to)
+        & pc.field("decision").is_valid()
+    )
+    rows = table.to_table(columns=["sequence", "line"], filter=condition).sort_by("sequence")
+    return [str(line) for line in rows.column("line").to_pylist()]
 
 
 def _enter_epoch(feed: FeedSource, lake: Lake, cursor: FeedCursor) -> FeedSource:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import EVERYBODY
+from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.lake import BUCKET, Lake
 from ehr_etl.tables.bucketed import Layout, iterate_buckets
 from ehr_privacy.consent import Record, RuleRow, Rules, decide_research, record_from_json
@@ -117,6 +118,9 @@ def decide_record(
     if row["held"]:
         # The newer version may close what the older one left open.
         closed.count("newer-version-in-quarantine")
+        return None
+    if any(map(load_quality_rules().is_error, row["faults"] or ())):
+        closed.count("at-fault")
         return None
     record = _read_record(row)
     if record is None:

@@ -5,7 +5,7 @@ One function of the lines alone, so a rebuild runs it on many processes at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from ehr_etl.change_feed.entries import FeedLine, parse_line
 from ehr_etl.data_quality.rules import QualityRules
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import PatientDecision, next_change_ms
 from ehr_etl.tables.places import build_patient_places, record_key
+from ehr_etl.tables.silver import check_line, list_elements
 from ehr_privacy.consent import record_from_json
 
-__all__ = ["LINE_SCHEMA", "check_versions", "parse_lines"]
+__all__ = ["LINE_SCHEMA", "parse_lines"]
 
 _PLACE = pa.struct([("bucket", pa.int32()), ("key", pa.string()), ("place", pa.int32())])
 # `own_bucket`: that of the line's key, in which everything about one record or patient meets.
@@ -41,61 +41,41 @@ LINE_SCHEMA = pa.schema(
         ("rules", pa.string()),
         ("resource", pa.string()),
         ("reasons", pa.list_(pa.string())),
+        ("elements", pa.list_(pa.string())),
+        # Whether a fault holds the version, and no steward released it.
+        ("holds", pa.bool_()),
         ("own_bucket", pa.int32()),
         ("place", pa.int32()),
         ("also", pa.list_(_PLACE)),
         ("changes_ms", pa.int64()),
     ]
 )
-_CHECKED_SCHEMA = pa.schema(
-    [
-        ("number", pa.int64()),
-        ("type", pa.string()),
-        ("id", pa.string()),
-        ("version", pa.int32()),
-        ("last_updated", pa.string()),
-        ("resource", pa.string()),
-    ]
-)
-# One thread: whoever wants more runs more processes.
-_LIMITS = QueryLimits(threads=1)
-
-
-def check_versions(lines: Sequence[FeedLine], rules: QualityRules) -> dict[int, list[str]]:
-    """Return, by place in the list, the names of the rules that a version breaks, if any."""
-    rows = [
-        (number, line.type, line.id, line.version, line.last_updated, line.resource)
-        for number, line in enumerate(lines)
-        if line.kind == "version" and line.resource is not None
-    ]
-    if not rows:
-        return {}
-    by_column = zip(zip(*rows, strict=True), _CHECKED_SCHEMA, strict=True)
-    columns = [pa.array(list(values), item.type) for values, item in by_column]
-    with open_duckdb(_LIMITS) as connection:
-        connection.register("version", pa.Table.from_arrays(columns, schema=_CHECKED_SCHEMA))
-        broken = fetch(connection, rules.broken_sql("version"), _LIMITS)
-    return {row["number"]: row["reasons"] for row in broken.to_pylist()}
 
 
 def parse_lines(
     numbered: Sequence[tuple[int, str]],
     layout: Layout,
     rules: QualityRules,
-    released: Collection[int],
+    decided: Mapping[tuple[str, int], str],
     now_ms: int,
 ) -> pa.Table:
-    """Return the lines, each with its sequence number, as a table of LINE_SCHEMA."""
-    lines = [parse_line(text) for _, text in numbered]
-    broken = check_versions(lines, rules)
+    """Return the lines, each with its sequence number, as a table of LINE_SCHEMA.
+
+    `decided` is what stewards said of a version of a record.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in LINE_SCHEMA.names}
-    for number, ((sequence, _), line) in enumerate(zip(numbered, lines, strict=True)):
-        reasons = [] if line.position in released else broken.get(number, [])
-        if line.kind == "fault":
-            reasons = [str(line.fault)]
+    for sequence, text in numbered:
+        line = parse_line(text)
+        faults = check_line(line, rules)
+        is_released = (
+            line.kind == "version"
+            and decided.get((record_key(line.type, line.id), line.version or 0)) == "release"
+        )
         derived: Mapping[str, Any] = {
             "sequence": sequence,
-            "reasons": reasons,
+            "reasons": [fault.rule for fault in faults],
+            "elements": list_elements(faults),
+            "holds": not is_released and any(rules.is_error(fault.rule) for fault in faults),
             **_find_buckets(line, layout),
             "changes_ms": (
                 next_change_ms(PatientDecision(line.rules).rows, now_ms)

@@ -7,13 +7,17 @@ all lines at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ehr_etl.change_feed.entries import FeedLine
+import orjson
 
-__all__ = ["ResourceState", "SilverReport"]
+from ehr_etl.change_feed.entries import FeedLine
+from ehr_etl.data_quality.faults import Fault
+from ehr_etl.data_quality.rules import QualityRules
+
+__all__ = ["ResourceState", "SilverReport", "check_line", "list_elements"]
 
 Row = dict[str, Any]
 
@@ -21,6 +25,8 @@ _VERSION_COLUMNS = (
     *("position", "type", "id", "version", "last_updated", "author"),
     *("deleted", "facts", "resource"),
 )
+# What a steward's decision does to a version.
+_RELEASE = "release"
 
 
 @dataclass
@@ -32,11 +38,11 @@ class SilverReport:
     quarantined: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def count(self, reasons: Collection[str], number: int = 1) -> None:
+    def count(self, reasons: Collection[str], *, is_held: bool, number: int = 1) -> None:
         """Count versions that broke some rules, or none."""
         self.taken += number
-        self.passed += 0 if reasons else number
-        self.quarantined += number if reasons else 0
+        self.passed += 0 if is_held else number
+        self.quarantined += number if is_held else 0
         for reason in reasons:
             self.reasons[reason] = self.reasons.get(reason, 0) + number
 
@@ -45,30 +51,44 @@ class SilverReport:
 class ResourceState:
     """The newest good version of a resource, and a newer one that waits in quarantine.
 
-    Both are rows without their bucket; `passed` collects the good versions that were taken.
+    Both are rows without their bucket; `passed` collects the good versions that were taken, and
+    `decided` has what stewards decided of its versions. `before` is the row of silver as it was.
     """
 
     current: Row | None = None
     waiting: Row | None = None
     passed: list[Row] = field(default_factory=list)
+    decided: Mapping[int, str] = field(default_factory=dict)
+    before: Row | None = None
 
-    def take(self, line: FeedLine, reasons: Sequence[str]) -> None:
-        """Take one line about this resource; order within the feed matters, batches do not."""
+    def take(self, line: FeedLine, faults: Sequence[Fault]) -> None:
+        """Take one line about this resource; order within the feed matters, batches do not.
+
+        `faults` are those that hold a version back, none where a steward released it.
+        """
         if line.kind == "facts":
             for row in (self.current, self.waiting):
                 if row is not None and row["version"] == line.version:
                     row["facts"] = line.facts
             return
         row = {name: getattr(line, name) for name in _VERSION_COLUMNS}
-        if reasons:
+        if faults:
             if self.waiting is None or row["version"] >= self.waiting["version"]:
-                self.waiting = {**row, "reasons": list(reasons)}
+                self.waiting = {
+                    **row,
+                    "reasons": [fault.rule for fault in faults],
+                    "elements": list_elements(faults),
+                }
             return
         self._pass_version(row)
 
-    def release(self, position: int) -> None:
-        """Take the waiting version as good, as a steward decided; nothing if it waits no more."""
-        if self.waiting is not None and self.waiting["position"] == position:
+    def is_released(self, version: int | None) -> bool:
+        """Say whether a steward released a version."""
+        return version is not None and self.decided.get(version) == _RELEASE
+
+    def release_waiting(self) -> None:
+        """Take the waiting version as good, if a steward decided so."""
+        if self.waiting is not None and self.is_released(self.waiting["version"]):
             row, self.waiting = self.waiting, None
             self._pass_version({name: row[name] for name in _VERSION_COLUMNS})
 
@@ -76,7 +96,7 @@ class ResourceState:
         """Take a good version."""
         self.passed.append(row)
         if self.current is None or row["version"] >= self.current["version"]:
-            self.current = dict(row)
+            self.current = {**row, "faults": []}
 
     def settle(self) -> None:
         """Drop a waiting version that a good one supersedes; a newer one holds the record."""
@@ -85,3 +105,17 @@ class ResourceState:
         if self.waiting is not None and self.current["version"] >= self.waiting["version"]:
             self.waiting = None
         self.current["held"] = self.waiting is not None
+
+
+def list_elements(faults: Iterable[Fault]) -> list[str]:
+    """Return the paths of all elements that some faults name, each once."""
+    return list(dict.fromkeys(path for fault in faults for path in fault.elements))
+
+
+def check_line(line: FeedLine, rules: QualityRules) -> list[Fault]:
+    """Return the faults of a line: its own, or the rules that the version breaks by itself."""
+    if line.fault is not None:
+        return [Fault(line.fault)]
+    if line.kind != "version" or line.deleted or line.resource is None:
+        return []
+    return rules.check_version(orjson.loads(line.resource), line.last_updated)

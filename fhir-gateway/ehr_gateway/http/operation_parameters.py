@@ -70,6 +70,15 @@ class OperationParameters:
         """Return an integer parameter of cardinality 0..1 within bounds, both included."""
         return self.integer(name, least, most) if self._values.get(name) else None
 
+    def optional_boolean(self, name: str) -> bool:
+        """Return a boolean parameter of cardinality 0..1; False when it is not there."""
+        sent = self._values.get(name, [])
+        if not sent:
+            return False
+        if len(sent) > 1 or not isinstance(sent[0].value, bool):
+            raise _refusal(name, sent[0].index, "must be there once, as a boolean")
+        return sent[0].value
+
     def value(self, name: str) -> Any:
         """Return a parameter of cardinality 1..1 of whatever type."""
         sent = self._values.get(name, [])

@@ -155,13 +155,49 @@ Table(
 Table(
     "decision_change",
     METADATA,
-    # One of: rules, facts.
+    # One of: rules, facts, quality (what a steward decided of a version with faults).
     Column("kind", TEXT, primary_key=True),
     Column("type", TEXT, primary_key=True),
     Column("id", TEXT, primary_key=True),
     Column("number", INTEGER, nullable=False),
     Index("decision_change_number", "number", unique=True),
     sqlite_with_rowid=False,
+)
+
+# The newest versions in which the lake found faults of quality: the rules they break, and the paths
+# of the elements that show it, never a value. The lake tells them; a steward decides.
+Table(
+    "quality_finding",
+    METADATA,
+    Column("type", TEXT, primary_key=True),
+    Column("id", TEXT, primary_key=True),
+    Column("version", INTEGER, nullable=False),
+    # error (the version is held back) or warning.
+    Column("severity", TEXT, nullable=False),
+    # JSON lists.
+    Column("rules", TEXT, nullable=False),
+    Column("elements", TEXT, nullable=False),
+    # When a fault of the record was told first.
+    Column("found_ms", INTEGER, nullable=False),
+    Index("quality_finding_found", "found_ms", "type", "id"),
+    sqlite_with_rowid=False,
+)
+
+# What stewards decided of such versions, and why. The newest of a version holds; the feed tells it.
+Table(
+    "quality_decision",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    Column("type", TEXT, nullable=False),
+    Column("logical_id", TEXT, nullable=False),
+    Column("version", INTEGER, nullable=False),
+    # One of: release, reject, send-back.
+    Column("decision", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("person", TEXT, nullable=False),
+    Column("display", TEXT, nullable=False),
+    Column("decided_ms", INTEGER, nullable=False),
+    Index("quality_decision_record", "type", "logical_id", "version", "decided_ms"),
 )
 
 # The numbers of search parameters, which index rows have in place of their codes.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_gateway.database import Connection
+from ehr_gateway.store.steward_decisions import StewardDecision, list_steward_decisions
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
 from ehr_privacy.consent import TABLES, Record
 from ehr_privacy.consent.research import RESEARCH_TABLES
@@ -26,6 +27,7 @@ __all__ = [
     "list_decision_changes",
     "mark_accounts",
     "mark_author_person",
+    "mark_quality",
     "mark_rules_of_consent",
 ]
 
@@ -50,7 +52,7 @@ _OF_AUTHOR = _MARK.format(
 
 @dataclass(frozen=True)
 class DecisionChange:
-    """One change: the rules of a patient, or the facts of a record, as they are now.
+    """One change: a patient's rules, a record's facts, or decisions about it, as they are now.
 
     `version` is the record's current one; `rules` are rows of `RESEARCH_TABLES`, each with the name
     of its table, and the memberships of the people that they name as authors.
@@ -62,6 +64,8 @@ class DecisionChange:
     rules: tuple[Mapping[str, Any], ...] | None = None
     record: Record | None = None
     version: int | None = None
+    # What stewards decided of versions of the record that had faults.
+    quality: tuple[StewardDecision, ...] | None = None
 
 
 def mark_rules_of_consent(connection: Connection, consent: str) -> None:
@@ -82,6 +86,17 @@ def mark_author_person(connection: Connection, person: str) -> None:
     connection.execute(_OF_AUTHOR, {"person": person})
 
 
+def mark_quality(connection: Connection, kind: str, identity: str) -> None:
+    """Mark a record of which a steward decided something."""
+    connection.execute(
+        "INSERT INTO decision_change (kind, type, id, number)"
+        " SELECT 'quality', CAST(:type AS TEXT), CAST(:id AS TEXT), COALESCE(MAX(number), 0) + 1"
+        " FROM decision_change WHERE 1 = 1"
+        " ON CONFLICT (kind, type, id) DO UPDATE SET number = excluded.number",
+        {"type": kind, "id": identity},
+    )
+
+
 def last_decision_change(connection: Connection) -> int:
     """Return the number of the newest change, 0 if there is none."""
     row = connection.execute("SELECT MAX(number) FROM decision_change").fetchone()
@@ -97,12 +112,17 @@ def list_decision_changes(connection: Connection, after: int, limit: int) -> lis
     ).fetchall()
     patients = [change["id"] for change in changes if change["kind"] == "rules"]
     rules = _read_rules(connection, patients)
-    return [
-        DecisionChange(change["number"], change["type"], change["id"], tuple(rules[change["id"]]))
-        if change["kind"] == "rules"
-        else _read_facts(connection, change["number"], change["type"], change["id"])
-        for change in changes
-    ]
+    found = []
+    for change in changes:
+        number, kind, identity = change["number"], change["type"], change["id"]
+        if change["kind"] == "rules":
+            found.append(DecisionChange(number, kind, identity, tuple(rules[identity])))
+        elif change["kind"] == "quality":
+            decided = list_steward_decisions(connection, kind, identity)
+            found.append(DecisionChange(number, kind, identity, quality=tuple(decided)))
+        else:
+            found.append(_read_facts(connection, number, kind, identity))
+    return found
 
 
 def _read_rules(

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from ehr_cli.main import app
 from ehr_etl.lake import TABLES, Lake
 from ehr_etl.tables.bucketed import append_rows, create_tables
-from ehr_etl.tables.quarantine import released_positions
 
 ROW = {
     "key": "7",
@@ -22,6 +21,7 @@ ROW = {
     "last_updated": "2026-11-22T08:00:00Z",
     "author": "ha-harbour",
     "reasons": ["period-in-order"],
+    "elements": ["period.start", "period.end"],
     "resource": '{"note": "CHAN Tai Man"}',
 }
 
@@ -48,23 +48,6 @@ def test_what_waits_is_listed_with_its_reasons_and_without_its_content(data: Pat
     assert "Encounter/enc-bad" in result.output and "period-in-order" in result.output
     assert "not a record" in result.output
     assert "CHAN" not in result.output
-
-
-@pytest.mark.parametrize("position", ["8", "999"])
-def test_only_what_waits_is_released(data: Path, position: str) -> None:
-    result = CliRunner().invoke(
-        app, ["lake", "quarantine", "release", position, "--data", str(data)]
-    )
-
-    assert result.exit_code == 14
-    assert f"position {position}" in result.output
-
-
-def test_a_release_is_kept_for_the_next_run(data: Path) -> None:
-    result = CliRunner().invoke(app, ["lake", "quarantine", "release", "7", "--data", str(data)])
-
-    assert result.exit_code == 0, result.output
-    assert released_positions(Lake(data / "lake")) == [7]
 
 
 def test_an_empty_lake_has_nothing_waiting(tmp_path: Path) -> None:
