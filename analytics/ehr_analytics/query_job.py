@@ -25,11 +25,14 @@ from deltalake import DeltaTable, QueryBuilder
 
 from ehr_analytics.rekeying import PSEUDONYM_PATTERN
 from ehr_analytics.table_formats import encode_table
+from ehr_analytics.withheld import Withheld
+from ehr_etl.lake import GOLD_KEY
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
-from ehr_fhir.errors import EhrError, TooCostly
+from ehr_fhir.errors import EhrError, TooCostly, Unavailable
 
 __all__ = ["QueryJob", "SourceView", "run_job"]
 
+_NOBODY = ""  # no id: a list in a query needs an item to have a type
 _SOURCE = "_source_rows"  # no view's name begins with an underscore
 # Chosen: Arrow, Delta and the answer in its format, beside what DuckDB may use.
 _MEMORY_BESIDE_MB = 1024
@@ -53,6 +56,9 @@ class QueryJob:
     """A query, what it reads, the key of the project, and how it is answered."""
 
     views: tuple[SourceView, ...]
+    # Where the records are that say whose a row is.
+    deid: str
+    withheld: Withheld
     key: str
     sql: str
     parameters: Mapping[str, str | int | float | bool]
@@ -70,14 +76,17 @@ class QueryJob:
         views = tuple(
             SourceView(**{**view, "columns": tuple(view["columns"])}) for view in content["views"]
         )
-        return cls(**{**content, "views": views, "limits": QueryLimits(**content["limits"])})
+        withheld = Withheld(**{name: tuple(ids) for name, ids in content["withheld"].items()})
+        limits = QueryLimits(**content["limits"])
+        return cls(**{**content, "views": views, "withheld": withheld, "limits": limits})
 
 
 def run_job(job: QueryJob) -> tuple[pa.Table, bytes, str]:
     """Return the rows, and the table in its format with the media type."""
     with open_duckdb(job.limits) as connection:
+        withheld = _find_withheld_keys(connection, job) if job.withheld else ()
         for view in job.views:
-            _load_view(connection, view, job.key)
+            _load_view(connection, view, job.key, withheld)
         if job.limits.seconds:
             # Ends the process, in whatever it is just then.
             signal.setitimer(signal.ITIMER_REAL, job.limits.seconds + _SECONDS_TO_END)
@@ -86,21 +95,57 @@ def run_job(job: QueryJob) -> tuple[pa.Table, bytes, str]:
     return table, *encode_table(table, job.media)
 
 
-def _load_view(connection: duckdb.DuckDBPyConnection, view: SourceView, key: str) -> None:
+def _find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> tuple[str, ...]:
+    """Return the keys of all records of deid that are withheld."""
+    connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
+    # A record of several patients names none as its own.
+    found = connection.execute(
+        f"SELECT id FROM {_SOURCE} WHERE patient IN (SELECT unnest($patients))"  # noqa: S608
+        " OR id IN (SELECT unnest($records)) OR (patient IS NULL AND list_has_any("
+        f"regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1), $patients))",
+        {
+            "patients": list(job.withheld.patients or (_NOBODY,)),
+            "records": list(job.withheld.records or (_NOBODY,)),
+        },
+    ).fetchall()
+    connection.unregister(_SOURCE)
+    return (*(key for (key,) in found), *job.withheld.records)
+
+
+def _load_view(
+    connection: duckdb.DuckDBPyConnection,
+    view: SourceView,
+    key: str,
+    withheld: tuple[str, ...] = (),
+) -> None:
     """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
-    names = ", ".join(f'"{column}"' for column in view.columns)
     table = DeltaTable(view.path, version=view.version)
-    rows: Any = QueryBuilder().register("gold", table)  # Any: delta-rs ships no types
-    connection.register(_SOURCE, rows.execute(f"SELECT {names} FROM gold"))  # noqa: S608
+    columns: tuple[str, ...] = view.columns
+    if withheld:
+        if GOLD_KEY not in {field.name for field in table.schema().fields}:
+            raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
+        columns = (*columns, GOLD_KEY)
+    connection.register(_SOURCE, _read_table(table, columns))
     described = connection.execute(f"DESCRIBE {_SOURCE}").fetchall()
     selected = ", ".join(
         f'{_rekey_column(name, kind, name in view.rekeyed)} AS "{name}"'
         for name, kind, *_ in described
+        if name in view.columns
     )
     # The key is a parameter: a view's text, which a query could read, would hold it.
     sql = f'CREATE TABLE "{view.name}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
-    connection.execute(sql, {"key": key} if "$key" in sql else None)
+    parameters: dict[str, object] = {"key": key} if "$key" in sql else {}
+    if withheld:
+        sql += f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))"
+        parameters["withheld"] = list(withheld)
+    connection.execute(sql, parameters or None)
     connection.unregister(_SOURCE)
+
+
+def _read_table(table: DeltaTable, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+    names = ", ".join(f'"{column}"' for column in columns)
+    rows: Any = QueryBuilder().register("source", table)  # Any: delta-rs ships no types
+    return rows.execute(f"SELECT {names} FROM source")  # noqa: S608 - names by patterns
 
 
 def _rekey_column(name: str, kind: str, rekeyed: bool) -> str:

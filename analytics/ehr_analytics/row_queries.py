@@ -24,6 +24,8 @@ from ehr_analytics.query_job import QueryJob, SourceView
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.table_formats import require_format
+from ehr_analytics.withheld import ChangedSubjects, find_withheld
+from ehr_etl.lake import Lake
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
 from ehr_fhir.errors import Forbidden, NotFound, Unavailable, Unprocessable
 
@@ -39,9 +41,10 @@ Parameters = Mapping[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class RowQueries:
-    """Queries of the projects of a register, within limits."""
+    """Queries of the projects of a register, within limits; some people's rows are withheld."""
 
     register: Register
+    changed: ChangedSubjects
     limits: QueryLimits = LIMITS
 
     def run_view(
@@ -116,7 +119,10 @@ class RowQueries:
         if not _running.acquire(blocking=False):
             raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")
         try:
-            answer = run_in_process(QueryJob(sources, key, sql, parameters, media, self.limits))
+            withheld = find_withheld(register.data, self.changed)
+            deid = Lake(register.data / "lake").table_url("deid")
+            job = QueryJob(sources, deid, withheld, key, sql, parameters, media, self.limits)
+            answer = run_in_process(job)
         finally:
             _running.release()
         with register.transaction() as log:

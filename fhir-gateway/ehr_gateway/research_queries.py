@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+# Type and id of whatever's decision changed after a number of an epoch of the feed.
+ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,20 @@ class TableContent:
 
 
 class ResearchQueries(Protocol):
-    """Queries over de-identified tables, under a project of the person who asks."""
+    """Queries over de-identified tables, under a project of the person who asks.
+
+    `changed` tells about whom the lake may not have heard yet: their rows are left out.
+    """
 
     def run_view(
-        self, login: str, project: str, view: str, *, media: str, most: int | None
+        self,
+        login: str,
+        project: str,
+        view: str,
+        *,
+        media: str,
+        most: int | None,
+        changed: ChangedSubjects,
     ) -> TableContent:
         """Return the approved columns of a view of the project."""
 
@@ -35,5 +48,6 @@ class ResearchQueries(Protocol):
         *,
         media: str,
         most: int | None,
+        changed: ChangedSubjects,
     ) -> TableContent:
         """Return the rows of one SELECT over the views of the project."""

@@ -60,7 +60,10 @@ def write(data: Path, views: Views) -> None:
     for name, frame in views.items():
         # delta-rs has no type for a column of nothing but nulls.
         write_deltalake(
-            data / "lake" / "gold" / name, frame.astype(_types(frame)), mode="overwrite"
+            data / "lake" / "gold" / name,
+            frame.astype(_types(frame)),
+            mode="overwrite",
+            schema_mode="overwrite",
         )
 
 

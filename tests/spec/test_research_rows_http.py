@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
 from ehr_cli.research_queries import ProjectQueries
-from tests.lib.gateway import House, must
+from ehr_etl.lake import TABLES, Lake
+from ehr_etl.tables.bucketed import append_rows, create_tables
+from ehr_privacy.deid import pseudonym
+from tests.lib.gateway import House, consent, must
 from tests.lib.gold import made_up, write
 from tests.lib.research import DRAFT
 
@@ -30,10 +35,41 @@ def lake(furnished: House) -> House:
     data = furnished.settings.data
     gateway = furnished.app.state.gateway
     furnished.app.state.gateway = replace(gateway, research=ProjectQueries(data))
-    write(data, made_up(30))
+    _make_lake(furnished)
     _open(data, "falls", (*ITEMS, projects.READ_ROWS))
     _open(data, "counts", ITEMS)
     return furnished
+
+
+def _make_lake(house: House) -> None:
+    """Write gold tables, in which the first person is pat-1, and what the lake knows of them."""
+    data, lake = house.settings.data, Lake(house.settings.data / "lake")
+    (data / "keys").mkdir(exist_ok=True)
+    (data / "keys" / "deid.key").write_bytes(b"k" * 32)
+    name = pseudonym(b"k" * 32, "Patient/pat-1")
+    views = {view: frame.replace(f"{0:032x}", name) for view, frame in made_up(30).items()}
+    # The made-up ids of people are those of visits too; keys of the lake are of one record.
+    views = {
+        view: frame.assign(_key=frame["id"] if "patient_id" not in frame else view + frame["id"])
+        for view, frame in views.items()
+    }
+    write(data, views)
+    create_tables(lake)
+    people, encounters = views["patient_demographics"], views["encounter_flat"]
+    rows = [
+        {"bucket": 0, "type": kind, "id": key, "patient": patient, "resource": "{}"}
+        for kind, keys, patients in (
+            ("Patient", people["id"], people["id"]),
+            ("Encounter", encounters["_key"], encounters["patient_id"]),
+        )
+        for key, patient in zip(keys, patients, strict=True)
+    ]
+    append_rows(lake, "deid", pa.Table.from_pylist(rows, schema=TABLES["deid"].schema))
+    position, decision = house.gateway.store.read_feed_end()
+    nothing = TABLES["bronze"].schema.empty_table()
+    append_rows(
+        lake, "bronze", nothing, {"position": position, "decision": decision, "sequence": 0}
+    )
 
 
 def _open(data: Any, project: str, items: tuple[str, ...]) -> None:
@@ -174,6 +210,51 @@ def test_every_query_is_in_the_log_of_its_project_without_its_text(lake: House) 
     assert event.who == "doctor.b"
     assert event.detail["tables"] == {"patient_demographics": 0, "encounter_flat": 0}
     assert "female" not in str(event)
+
+
+def _leave(house: House, category: str) -> None:
+    """Let pat-1 opt out of research, or leave altogether."""
+    if category == "research":
+        body = consent("no-more", category, provision={"type": "deny"})
+        house.login("p.pat-1").store(body)
+    else:
+        house.login("p.pat-1").store(consent("joining-1", category, status="inactive"))
+
+
+@pytest.mark.parametrize("category", ["research", "joining"])
+def test_whoever_opts_out_is_in_no_query_from_then_on(lake: House, category: str) -> None:
+    people = "SELECT id FROM patient_demographics"
+    visits = "SELECT patient_id FROM encounter_flat"
+
+    def count(sql: str) -> tuple[int, int]:
+        rows = must(_run_sql(lake, sql, _format="json")).json()
+        return len(rows), len({tuple(row.values()) for row in rows})
+
+    before = count(visits)
+    assert count(people) == (30, 30)
+    _leave(lake, category)
+
+    # The lake has not run since.
+    assert count(people) == (29, 29)
+    assert count(visits)[0] < before[0]
+    assert count(visits)[1] == before[1] - 1
+    assert len(must(_run_view(lake, _format="json")).json()) == 29
+
+
+def test_a_table_without_the_lakes_keys_is_not_read_while_somebody_is_withheld(
+    lake: House,
+) -> None:
+    write(lake.settings.data, made_up(30))
+    assert _run_view(lake).status_code == 200
+    _leave(lake, "research")
+
+    assert _run_view(lake).status_code == 503
+
+
+def test_a_lake_that_knows_of_no_decision_is_not_read(lake: House) -> None:
+    shutil.rmtree(lake.settings.data / "lake" / "bronze")
+
+    assert _run_view(lake).status_code == 503
 
 
 def test_a_gateway_without_the_lake_says_so(furnished: House) -> None:

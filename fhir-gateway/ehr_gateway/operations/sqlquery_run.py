@@ -48,6 +48,7 @@ def answer(call: OperationCall) -> Response:
         _read_values(sent.resources("parameters", 1)),
         media=read_format(sent),
         most=read_limit(sent),
+        changed=call.context.gateway.store.list_changed_subjects,
     )
     return table_response(call, table)
 

@@ -34,6 +34,11 @@ def answer(call: OperationCall) -> Response:
     sent = call.parse_body()
     view = sent.text("viewReference").removeprefix("ViewDefinition/")
     table = research.run_view(
-        login, sent.text("project"), view, media=read_format(sent), most=read_limit(sent)
+        login,
+        sent.text("project"),
+        view,
+        media=read_format(sent),
+        most=read_limit(sent),
+        changed=call.context.gateway.store.list_changed_subjects,
     )
     return table_response(call, table)

@@ -24,6 +24,7 @@ from ehr_privacy.consent.research import RESEARCH_TABLES
 __all__ = [
     "DecisionChange",
     "last_decision_change",
+    "list_changed_subjects",
     "list_decision_changes",
     "mark_accounts",
     "mark_author_person",
@@ -123,6 +124,15 @@ def list_decision_changes(connection: Connection, after: int, limit: int) -> lis
         else:
             found.append(_read_facts(connection, number, kind, identity))
     return found
+
+
+def list_changed_subjects(connection: Connection, after: int, limit: int) -> list[tuple[str, str]]:
+    """Return type and id of up to `limit` patients and records of changes after a number."""
+    rows = connection.execute(
+        "SELECT type, id FROM decision_change WHERE number > ? ORDER BY number LIMIT ?",
+        (after, limit),
+    ).fetchall()
+    return [(row["type"], row["id"]) for row in rows]
 
 
 def _read_rules(

@@ -30,6 +30,7 @@ from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.decision_changes import (
     DecisionChange,
     last_decision_change,
+    list_changed_subjects,
     list_decision_changes,
 )
 from ehr_gateway.store.disclosure import Disclosure
@@ -107,6 +108,8 @@ class FeedPage:
 _PAGE_BYTES = 16 * 2**20
 # Patients whose changes are told one by one. Chosen: above, some are on almost every list.
 _MOST_CHANGED_PATIENTS = 200
+# Chosen: a lake that follows is behind by a few; each is looked up in a query over the lake.
+_MOST_SUBJECTS = 5000
 # Called inside a write's transaction, for what patients and stewards are told of.
 TellConsequence = Callable[[Connection, Consequence], None]
 # Called inside a write's transaction just before its commit, with what it wrote and opened.
@@ -225,6 +228,19 @@ class Store:
             for row in rows
         )  # fmt: skip
         return FeedPage(entries, tuple(decisions))
+
+    def list_changed_subjects(self, after: int, epoch: str) -> list[tuple[str, str]]:
+        """Return type and id of whatever's decision changed after a number of an epoch.
+
+        For readers of what the lake made of the decisions up to that number. Unavailable when there
+        are too many, Conflict when the number is no part of this store's past.
+        """
+        self.epoch().check_position(epoch, 0, after)
+        with self.read_transaction(single_statement=True) as connection:
+            subjects = list_changed_subjects(connection, after, _MOST_SUBJECTS + 1)
+        if len(subjects) > _MOST_SUBJECTS:
+            raise Unavailable("The lake is far behind the decisions of patients: try again later.")
+        return subjects
 
     def read_feed_end(self) -> tuple[int, int]:
         """Return the newest position of the feed and the newest number of a changed decision."""

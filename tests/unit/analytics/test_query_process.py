@@ -13,6 +13,7 @@ from deltalake import write_deltalake
 from ehr_analytics.query_job import QueryJob, SourceView, run_job
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.sql_guard import check_sql_text
+from ehr_analytics.withheld import Withheld
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
 from ehr_fhir.errors import EhrError, TooCostly, Unprocessable
 
@@ -26,7 +27,8 @@ def job(tmp_path: Path) -> QueryJob:
     table = pa.table({"name": [SECRET] * 2000, "year": ["x"] * 2000})
     write_deltalake(str(tmp_path / "people"), table)
     view = SourceView("people", str(tmp_path / "people"), 0, ("name", "year"), ())
-    return QueryJob((view,), "k" * 64, "SELECT * FROM people LIMIT 2", {}, "json", LIMITS)
+    people = "SELECT * FROM people LIMIT 2"
+    return QueryJob((view,), "", Withheld(), "k" * 64, people, {}, "json", LIMITS)
 
 
 def _tenfold(steps: int) -> str:

@@ -12,6 +12,7 @@ from deltalake import write_deltalake
 
 from ehr_analytics.gold_views import open_gold_views
 from ehr_analytics.query_job import QueryJob, SourceView, run_job
+from ehr_analytics.withheld import Withheld
 from ehr_etl.gold.delta_views import save_definition
 from ehr_etl.lake import Lake
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
@@ -59,7 +60,8 @@ def data(tmp_path: Path) -> Path:
 def _read(data: Path, key: str, columns: tuple[str, ...] = tuple(TABLE)) -> list[dict[str, Any]]:
     [view] = open_gold_views(data, {"visits": columns})
     source = SourceView(view.name, str(view.path), 0, view.columns, tuple(view.rekeyed))
-    job = QueryJob((source,), key, "SELECT * FROM visits", {}, "json", QueryLimits())
+    sql = "SELECT * FROM visits"
+    job = QueryJob((source,), "", Withheld(), key, sql, {}, "json", QueryLimits())
     return list(run_job(job)[0].to_pylist())
 
 

@@ -1,0 +1,86 @@
+"""Whose rows are withheld: the decision about them changed, and the lake has not followed yet.
+
+The lake follows in seconds, or by night, as it is run. Somebody who opts out in between must not be
+read by the next query. So a query asks the gateway whose decision changed after the last one that
+the lake has applied, and leaves out all of theirs, whatever the change was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deltalake import QueryBuilder
+
+from ehr_etl.change_feed.epoch import load_epoch
+from ehr_etl.lake import Lake
+from ehr_etl.progress import load_progress
+from ehr_etl.tables.bronze import stored_cursor
+from ehr_etl.tables.deid import deid_key_text
+from ehr_fhir.errors import Unavailable
+
+__all__ = ["ChangedSubjects", "Withheld", "find_withheld"]
+
+# Type and id of whatever's decision changed after a number of an epoch of the gateway's feed.
+ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """Pseudonyms in the lake of patients and of records that no query may read."""
+
+    patients: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Say whether anything is withheld."""
+        return bool(self.patients or self.records)
+
+
+def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:
+    """Return whose rows are withheld from a query that begins now."""
+    lake = Lake(data / "lake")
+    if not lake.has_table("bronze"):
+        raise Unavailable("The lake has read no decision of a patient yet: run `ehr lake run`.")
+    epoch = load_epoch(lake)
+    subjects = {*changed(_last_applied(lake), epoch.epoch if epoch else ""), *_list_due(lake)}
+    if not subjects:
+        return Withheld()
+    key = (data / "keys" / "deid.key").read_bytes()
+    patients = sorted(
+        deid_key_text(key, *subject) for subject in subjects if subject[0] == "Patient"
+    )
+    return Withheld(tuple(patients), tuple(sorted(deid_key_text(key, *each) for each in subjects)))
+
+
+def _last_applied(lake: Lake) -> int:
+    """Return the number of the last decision by which the lake's tables are made."""
+    cursor, applied = stored_cursor(lake), load_progress(lake).sequence
+    if cursor.sequence <= applied:
+        return cursor.decision
+    sql = f"SELECT min(decision) AS number FROM t WHERE sequence > {applied}"  # noqa: S608 - a number
+    first = _query(lake, "bronze", sql)[0]["number"]
+    return cursor.decision if first is None else int(first) - 1
+
+
+def _list_due(lake: Lake) -> list[tuple[str, str]]:
+    """Return the patients of whom a term began or ended since the lake looked."""
+    if not lake.has_table("decisions"):
+        return []
+    sql = f"SELECT patient FROM t WHERE changes_ms <= {int(time.time() * 1000)}"  # noqa: S608
+    return [("Patient", row["patient"]) for row in _query(lake, "decisions", sql)]
+
+
+def _query(lake: Lake, table: str, sql: str) -> list[dict[str, Any]]:
+    # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every query.
+    reader: Any = QueryBuilder().register("t", lake.open_table(table)).execute(sql)
+    return [dict(row) for batch in reader for row in _to_rows(batch)]
+
+
+def _to_rows(batch: Any) -> list[dict[str, Any]]:  # Any: delta-rs gives Arrow of its own
+    import pyarrow as pa
+
+    return list(pa.record_batch(batch).to_pylist())
