@@ -150,7 +150,7 @@ def build_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         for field in schema
         if pa.types.is_temporal(field.type)
     }
-    made = []
+    typed = []
     for row in rows:
         unknown = row.keys() - set(schema.names)
         if unknown:
@@ -159,5 +159,5 @@ def build_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         for column, parse in temporal.items():
             if isinstance(copy.get(column), str):
                 copy[column] = parse(copy[column])
-        made.append(copy)
-    return pa.Table.from_pylist(made, schema=schema)
+        typed.append(copy)
+    return pa.Table.from_pylist(typed, schema=schema)

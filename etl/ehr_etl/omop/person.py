@@ -136,70 +136,71 @@ class PersonBuilder:
 
         `shared` has of each record that is there and that theirs refer to what counts of it.
         """
-        made = _PersonRows(person_key(pseudonym), bucket, shared)
+        person_rows = _PersonRows(person_key(pseudonym), bucket, shared)
         ordered = sorted(records, key=lambda record: (record.type, record.id))
         patient = next((record for record in ordered if record.type == "Patient"), None)
         for target in sorted(
             {target for record in ordered for target in list_shared_targets(record.resource)}
         ):
-            made.add("shared_references", {"target": target})
-        reason = "no-person" if patient is None else self._add_person(made, patient)
+            person_rows.add("shared_references", {"target": target})
+        reason = "no-person" if patient is None else self._add_person(person_rows, patient)
         if reason is not None:
             for record in ordered:
-                made.add_remark(record, reason)
-            return made.rows
-        self._add_visits(made, [record for record in ordered if record.type == "Encounter"])
+                person_rows.add_remark(record, reason)
+            return person_rows.rows
+        self._add_visits(person_rows, [record for record in ordered if record.type == "Encounter"])
         for record in ordered:
             if record.type not in ("Patient", "Encounter"):
-                self._add_events(made, record)
-        self._add_observation_period(made)
-        self._add_eras(made)
-        return made.rows
+                self._add_events(person_rows, record)
+        self._add_observation_period(person_rows)
+        self._add_eras(person_rows)
+        return person_rows.rows
 
     # Person and death.
 
-    def _add_person(self, made: _PersonRows, record: SourceRecord) -> str | None:
+    def _add_person(self, person_rows: _PersonRows, record: SourceRecord) -> str | None:
         """Add the person; return why they have no rows, as the CDM needs a year of birth."""
         rule = self._rules.events["Patient"]
         year = str(record.resource.get("birthDate", ""))[:4]
         if not year.isdigit():
             return "no-year-of-birth"
-        values: Row = {"id": made.person, "year_of_birth": int(year)}
-        self._add_concepts(made, "person", made.person, rule, record.resource, values)
+        values: Row = {"id": person_rows.person, "year_of_birth": int(year)}
+        self._add_concepts(person_rows, "person", person_rows.person, rule, record.resource, values)
         for name in ("race", "ethnicity"):
             # De-identification lets neither through.
             absent = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
             values[f"{name}_concept"] = 0
-            made.add_unmapped("person", made.person, f"{name}_concept_id", absent)
+            person_rows.add_unmapped("person", person_rows.person, f"{name}_concept_id", absent)
         region = first_value(record.resource, ("address.state",))
         values["location"] = None if region is None else integer_key("location", str(region))
-        self._add_row(made, "Person", values)
-        made.add_source(record, "person", made.person, rule.concepts["gender"].system)
+        self._add_row(person_rows, "Person", values)
+        person_rows.add_source(record, "person", person_rows.person, rule.concepts["gender"].system)
         for note in rule.notes(record.resource):
-            made.add_remark(record, f"kept, although {note}")
-        self._add_death(made, record)
+            person_rows.add_remark(record, f"kept, although {note}")
+        self._add_death(person_rows, record)
         return None
 
-    def _add_death(self, made: _PersonRows, record: SourceRecord) -> None:
+    def _add_death(self, person_rows: _PersonRows, record: SourceRecord) -> None:
         if record.resource.get("deceasedBoolean") is True:
-            made.add_remark(record, "death-without-date")
+            person_rows.add_remark(record, "death-without-date")
         told = record.resource.get("deceasedDateTime")
         if told is None:
             return
         moment = parse_moment(told, self._zone)
         if moment is None:
-            made.add_remark(record, "death-with-partial-date")
+            person_rows.add_remark(record, "death-with-partial-date")
             return
-        made.add(
+        person_rows.add(
             "death",
-            {"person_id": made.person, "death_date": moment.day, "death_datetime": moment.time,
+            {"person_id": person_rows.person,
+             "death_date": moment.day, "death_datetime": moment.time,
              "death_type_concept_id": _EHR},
         )  # fmt: skip
-        made.add_source(record, "death", made.person)
+        person_rows.add_source(record, "death", person_rows.person)
 
     # Visits.
 
-    def _add_visits(self, made: _PersonRows, records: Sequence[SourceRecord]) -> None:
+    def _add_visits(self, person_rows: _PersonRows, records: Sequence[SourceRecord]) -> None:
         rule = self._rules.events["Encounter"]
         visits: dict[str, Visit] = {}
         for record in records:
@@ -208,7 +209,7 @@ class PersonBuilder:
             if reason is None and start is None:
                 reason = self._reason_of_no_date(record.resource, rule)
             if reason is not None or start is None:
-                made.add_remark(record, reason)
+                person_rows.add_remark(record, reason)
                 continue
             parent = _reference_id(first_value(record.resource, rule.part_of), "Encounter")
             end = self._moment(record.resource, rule.end)
@@ -216,87 +217,87 @@ class PersonBuilder:
         for name in visits:
             top = _top_visit(name, visits)
             detail = None if top == name else integer_key("visit_detail", f"Encounter/{name}")
-            made.visits[name] = (integer_key("visit_occurrence", f"Encounter/{top}"), detail)
+            person_rows.visits[name] = (integer_key("visit_occurrence", f"Encounter/{top}"), detail)
         preceding: int | None = None
         for visit in sorted(visits.values(), key=lambda item: (item.start.day, item.record.id)):
-            self._add_visit(made, rule, visit, visits, preceding)
-            occurrence, detail = made.visits[visit.record.id]
+            self._add_visit(person_rows, rule, visit, visits, preceding)
+            occurrence, detail = person_rows.visits[visit.record.id]
             preceding = occurrence if detail is None else preceding
 
     def _add_visit(
         self,
-        made: _PersonRows,
+        person_rows: _PersonRows,
         rule: EventRule,
         visit: Visit,
         visits: Mapping[str, Visit],
         preceding: int | None,
     ) -> None:
         record = visit.record
-        occurrence, detail = made.visits[record.id]
+        occurrence, detail = person_rows.visits[record.id]
         target = "Visit" if detail is None else "VisitDetail"
         table = self._rules.targets[target].table
         key = occurrence if detail is None else detail
-        code = self._choose(record.resource, rule.code, made)
-        values = self._common_values(made, rule, record, visit.start, visit.end)
+        code = self._choose(record.resource, rule.code, person_rows)
+        values = self._common_values(person_rows, rule, record, visit.start, visit.end)
         values |= {"id": key, "visit": occurrence, "preceding_visit": preceding}
-        if visit.parent in visits and made.visits[str(visit.parent)][1] is not None:
-            values["parent_visit_detail"] = made.visits[str(visit.parent)][1]
+        if visit.parent in visits and person_rows.visits[str(visit.parent)][1] is not None:
+            values["parent_visit_detail"] = person_rows.visits[str(visit.parent)][1]
         if visit.end is None:
             values["type"] = rule.type_of_derived_end
         column = "visit_concept_id" if detail is None else "visit_detail_concept_id"
         values |= _code_values(code)
-        made.add_unmapped(table, key, column, code)
-        self._add_concepts(made, table, key, rule, record.resource, values)
-        self._add_row(made, target, values)
-        made.add_source(record, table, key, _system_of(code))
+        person_rows.add_unmapped(table, key, column, code)
+        self._add_concepts(person_rows, table, key, rule, record.resource, values)
+        self._add_row(person_rows, target, values)
+        person_rows.add_source(record, table, key, _system_of(code))
 
     # Events.
 
-    def _add_events(self, made: _PersonRows, record: SourceRecord) -> None:
+    def _add_events(self, person_rows: _PersonRows, record: SourceRecord) -> None:
         """Add the rows of a record of any other type."""
         rule = self._rules.events.get(record.type)
         if rule is None or rule.target:
-            made.add_remark(record, "type-not-mapped")
+            person_rows.add_remark(record, "type-not-mapped")
             return
         reason = rule.refusal(record.resource)
         start = self._moment(record.resource, rule.start)
         if reason is None and start is None:
             reason = self._reason_of_no_date(record.resource, rule)
         if reason is not None or start is None:
-            made.add_remark(record, reason)
+            person_rows.add_remark(record, reason)
             return
         for note in rule.notes(record.resource):
-            made.add_remark(record, f"kept, although {note}")
+            person_rows.add_remark(record, f"kept, although {note}")
         values = self._common_values(
-            made, rule, record, start, self._moment(record.resource, rule.end)
+            person_rows, rule, record, start, self._moment(record.resource, rule.end)
         )
         values |= self._amounts(rule, record.resource, start)
         if rule.value:
-            self._add_observed(made, rule, record, values)
+            self._add_observed(person_rows, rule, record, values)
         else:
-            self._add_event(made, rule, record, record.resource, values, "")
+            self._add_event(person_rows, rule, record, record.resource, values, "")
 
     def _add_observed(
-        self, made: _PersonRows, rule: EventRule, record: SourceRecord, values: Row
+        self, person_rows: _PersonRows, rule: EventRule, record: SourceRecord, values: Row
     ) -> None:
         """Add an Observation: its own value, and each component as a row of its own."""
         resource = record.resource
         components = [item for item in resource.get("component", ()) if _has_value(item)]
         if _has_value(resource) or not (components or resource.get("hasMember")):
             if not _has_value(resource) and "dataAbsentReason" in resource:
-                made.add_remark(record, "data-absent")
+                person_rows.add_remark(record, "data-absent")
             else:
-                self._add_event(made, rule, record, resource, values, "")
+                self._add_event(person_rows, rule, record, resource, values, "")
         elif not components:
-            made.add_remark(record, "panel-without-value")
+            person_rows.add_remark(record, "panel-without-value")
         for number, component in enumerate(resource.get("component", ())):
             if _has_value(component):
                 part = f"component.{number}"
-                self._add_event(made, rule, record, component, dict(values), part)
+                self._add_event(person_rows, rule, record, component, dict(values), part)
 
     def _add_event(
         self,
-        made: _PersonRows,
+        person_rows: _PersonRows,
         rule: EventRule,
         record: SourceRecord,
         content: Mapping[str, Json],
@@ -304,7 +305,7 @@ class PersonBuilder:
         part: str,
     ) -> None:
         """Add one row for each standard concept of an event's code; one of 0 where it has none."""
-        code = self._choose(content, rule.code, made)
+        code = self._choose(content, rule.code, person_rows)
         default = rule.default_domain(record.resource)
         for number, concept in enumerate(code.mapping.concepts or (_UNMAPPED,)):
             domain = concept.domain or default
@@ -313,17 +314,17 @@ class PersonBuilder:
             key = integer_key(table, record.name, f"{part}#{number}" if number else part)
             row = {**values, **_code_values(code), "id": key, "concept": concept.concept_id}
             column = f"{table.removesuffix('_occurrence').removesuffix('_exposure')}_concept_id"
-            made.add_unmapped(table, key, column, code, unverified=concept is _UNMAPPED)
+            person_rows.add_unmapped(table, key, column, code, unverified=concept is _UNMAPPED)
             if rule.value:
-                row |= self._observed_values(made, table, key, content)
+                row |= self._observed_values(person_rows, table, key, content)
             if row.get("value_concept") is None and concept.value_concept_id is not None:
                 row["value_concept"] = concept.value_concept_id
-            self._add_concepts(made, table, key, rule, record.resource, row)
-            self._add_row(made, target, row)
-            made.add_source(record, table, key, _system_of(code))
+            self._add_concepts(person_rows, table, key, rule, record.resource, row)
+            self._add_row(person_rows, target, row)
+            person_rows.add_source(record, table, key, _system_of(code))
 
     def _observed_values(
-        self, made: _PersonRows, table: str, key: int, content: Mapping[str, Json]
+        self, person_rows: _PersonRows, table: str, key: int, content: Mapping[str, Json]
     ) -> Row:
         """Return the values of an Observation's value[x] and reference range."""
         quantity = content.get("valueQuantity")
@@ -337,20 +338,20 @@ class PersonBuilder:
             if "comparator" in quantity:
                 operator = self._vocabulary.choose([Coding(_COMPARATOR, quantity["comparator"])])
                 values["operator"] = _first_concept(operator)
-                made.add_unmapped(table, key, "operator_concept_id", operator)
+                person_rows.add_unmapped(table, key, "operator_concept_id", operator)
             if "code" in quantity:
                 unit = self._vocabulary.choose(
                     [Coding(str(quantity.get("system", _UCUM)), str(quantity["code"]))]
                 )
                 values |= {"unit_concept": _first_concept(unit), "unit_source": quantity["code"],
                            "unit_source_concept": unit.mapping.source_concept_id}  # fmt: skip
-                made.add_unmapped(table, key, "unit_concept_id", unit)
+                person_rows.add_unmapped(table, key, "unit_concept_id", unit)
         elif "valueCodeableConcept" in content:
             code = self._vocabulary.choose(list_codings(content["valueCodeableConcept"]))
             values |= {"value_concept": _first_concept(code),
                        "value_source": code.coding.code if code.coding else None,
                        "value_text": code.coding.code if code.coding else None}  # fmt: skip
-            made.add_unmapped(table, key, "value_as_concept_id", code)
+            person_rows.add_unmapped(table, key, "value_as_concept_id", code)
         else:
             value = _plain_value(content)
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -362,7 +363,7 @@ class PersonBuilder:
 
     def _common_values(
         self,
-        made: _PersonRows,
+        person_rows: _PersonRows,
         rule: EventRule,
         record: SourceRecord,
         start: Moment,
@@ -370,10 +371,10 @@ class PersonBuilder:
     ) -> Row:
         resource = record.resource
         encounter = _reference_id(first_value(resource, rule.visit), "Encounter")
-        visit, detail = made.visits.get(str(encounter), (None, None))
-        made.days += [start.day, *([end.day] if end else [])]
+        visit, detail = person_rows.visits.get(str(encounter), (None, None))
+        person_rows.days += [start.day, *([end.day] if end else [])]
         return {
-            "person": made.person,
+            "person": person_rows.person,
             "start_date": start.day,
             "start_datetime": start.time,
             "end_date": end.day if end else None,
@@ -382,8 +383,8 @@ class PersonBuilder:
             "type": rule.type_concept(resource),
             "visit": visit,
             "visit_detail": detail,
-            "provider": self._shared_key(made, "provider", resource, rule.provider),
-            "care_site": self._shared_key(made, "care_site", resource, rule.care_site),
+            "provider": self._shared_key(person_rows, "provider", resource, rule.provider),
+            "care_site": self._shared_key(person_rows, "care_site", resource, rule.care_site),
         }
 
     def _amounts(self, rule: EventRule, resource: Mapping[str, Json], start: Moment) -> Row:
@@ -405,7 +406,7 @@ class PersonBuilder:
 
     def _add_concepts(
         self,
-        made: _PersonRows,
+        person_rows: _PersonRows,
         table: str,
         key: int,
         rule: EventRule,
@@ -425,32 +426,34 @@ class PersonBuilder:
                 values[f"{name}_concept"] = 0 if table == "person" else None
                 if table == "person":
                     absent = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
-                    made.add_unmapped(table, key, column, absent)
+                    person_rows.add_unmapped(table, key, column, absent)
                 continue
             values |= {
                 f"{name}_concept": _first_concept(chosen),
                 f"{name}_source": chosen.coding.code if chosen.coding else None,
                 f"{name}_source_concept": chosen.mapping.source_concept_id,
             }
-            made.add_unmapped(table, key, column, chosen)
+            person_rows.add_unmapped(table, key, column, chosen)
 
     def _columns_of(self, table: str) -> Mapping[str, str]:
         target = next(one for one in self._rules.targets.values() if one.table == table)
         return {value: column for column, value in target.columns.items()}
 
-    def _add_row(self, made: _PersonRows, target: str, values: Row) -> None:
+    def _add_row(self, person_rows: _PersonRows, target: str, values: Row) -> None:
         rule = self._rules.targets[target]
-        made.add(rule.table, {name: values.get(value) for name, value in rule.columns.items()})
+        person_rows.add(
+            rule.table, {name: values.get(value) for name, value in rule.columns.items()}
+        )
 
     def _choose(
-        self, content: Mapping[str, Json], paths: Sequence[str], made: _PersonRows
+        self, content: Mapping[str, Json], paths: Sequence[str], person_rows: _PersonRows
     ) -> MappedCode:
         """Return the coding of the first of some elements that has any."""
         for path in paths:
             for value in find_values(content, path):
                 reference = value.get("reference") if isinstance(value, Mapping) else None
                 if is_shared_reference(reference):
-                    codings = read_medication_codes(made.shared.get(reference, "[]"))
+                    codings = read_medication_codes(person_rows.shared.get(reference, "[]"))
                 else:
                     codings = list_codings(value)
                 if codings:
@@ -458,13 +461,17 @@ class PersonBuilder:
         return self._vocabulary.choose([])
 
     def _shared_key(
-        self, made: _PersonRows, table: str, resource: Mapping[str, Json], paths: Sequence[str]
+        self,
+        person_rows: _PersonRows,
+        table: str,
+        resource: Mapping[str, Json],
+        paths: Sequence[str],
     ) -> int | None:
         """Return the key of the first doctor or place that a record names and that is there."""
         for path in paths:
             for value in find_values(resource, path):
                 reference = value.get("reference") if isinstance(value, Mapping) else None
-                if not is_shared_reference(reference) or reference not in made.shared:
+                if not is_shared_reference(reference) or reference not in person_rows.shared:
                     continue
                 target = self._rules.events[reference.partition("/")[0]].target
                 if self._rules.targets[target].table == table:
@@ -485,25 +492,26 @@ class PersonBuilder:
 
     # What follows from the rows of a person.
 
-    def _add_observation_period(self, made: _PersonRows) -> None:
-        if made.days:
-            made.add(
+    def _add_observation_period(self, person_rows: _PersonRows) -> None:
+        if person_rows.days:
+            key = integer_key("observation_period", str(person_rows.person))
+            person_rows.add(
                 "observation_period",
-                {"observation_period_id": integer_key("observation_period", str(made.person)),
-                 "person_id": made.person,
-                 "observation_period_start_date": min(made.days),
-                 "observation_period_end_date": max(made.days),
+                {"observation_period_id": key,
+                 "person_id": person_rows.person,
+                 "observation_period_start_date": min(person_rows.days),
+                 "observation_period_end_date": max(person_rows.days),
                  "period_type_concept_id": _DERIVED},
             )  # fmt: skip
 
-    def _add_eras(self, made: _PersonRows) -> None:
+    def _add_eras(self, person_rows: _PersonRows) -> None:
         conditions: dict[int, list[Span]] = defaultdict(list)
-        for row in made.rows.get("condition_occurrence", ()):
+        for row in person_rows.rows.get("condition_occurrence", ()):
             start = row["condition_start_date"]
             end = row["condition_end_date"] or start + timedelta(days=1)
             conditions[row["condition_concept_id"]].append(Span(start, max(start, end)))
         drugs: dict[int, list[Span]] = defaultdict(list)
-        for row in made.rows.get("drug_exposure", ()):
+        for row in person_rows.rows.get("drug_exposure", ()):
             start, end = row["drug_exposure_start_date"], row["drug_exposure_end_date"]
             for ingredient in self._vocabulary.find_ingredients(row["drug_concept_id"]):
                 drugs[ingredient].append(Span(start, max(start, end)))
@@ -513,14 +521,14 @@ class PersonBuilder:
         ):
             for concept in sorted(spans.keys() - {0}):
                 for era in join_spans(spans[concept]):
-                    key = f"{made.person}/{concept}/{era.start}"
+                    key = f"{person_rows.person}/{concept}/{era.start}"
                     row = {f"{name}_era_id": integer_key(f"{name}_era", key),
-                           "person_id": made.person, f"{name}_concept_id": concept,
+                           "person_id": person_rows.person, f"{name}_concept_id": concept,
                            f"{name}_era_start_date": era.start,
                            f"{name}_era_end_date": era.end, counted: era.count}  # fmt: skip
                     if name == "drug":
                         row["gap_days"] = era.gap_days
-                    made.add(f"{name}_era", row)
+                    person_rows.add(f"{name}_era", row)
 
 
 def _top_visit(name: str, visits: Mapping[str, Visit]) -> str:

@@ -91,19 +91,19 @@ class Vocabulary:
         """
         if not codings:
             return MappedCode(None, CodeMapping(reason=UnmappedReason.NO_CODE))
-        found = [MappedCode(coding, self.find_code(coding.system, coding.code))
+        candidates = [MappedCode(coding, self.find_code(coding.system, coding.code))
                  for coding in codings]  # fmt: skip
         order = sorted(
-            range(len(found)),
+            range(len(candidates)),
             key=lambda index: (
-                not found[index].mapping.concepts,
-                self._rank(found[index]),
-                self._is_parent(found[index], found),
+                not candidates[index].mapping.concepts,
+                self._rank(candidates[index]),
+                self._is_parent(candidates[index], candidates),
                 not codings[index].preferred,
                 index,
             ),
         )
-        return found[order[0]]
+        return candidates[order[0]]
 
     def find_ingredients(self, concept_id: int) -> tuple[int, ...]:
         """Return the ingredients of a drug; the drug itself where it is one."""

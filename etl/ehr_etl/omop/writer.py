@@ -107,9 +107,9 @@ class OmopWriter:
         persons = self._find_persons(removed, records)
         for bucket, keys in self._persons_of(changed.keys()).items():
             persons[bucket] |= keys
-        created = self._build_persons(persons, changed)
+        rows_by_table = self._build_persons(persons, changed)
         for name in WRITTEN_BY_PERSON:
-            self._replace_keys(name, persons, created.get(name, ()))
+            self._replace_keys(name, persons, rows_by_table.get(name, ()))
         self._write_shared(removed, records)
         if self.written:
             self.write_description()
@@ -177,23 +177,23 @@ class OmopWriter:
     def _build_persons(
         self, persons: Mapping[int, Collection[str]], changed: Mapping[str, str | None]
     ) -> Mapping[str, list[Row]]:
-        created: defaultdict[str, list[Row]] = defaultdict(list)
+        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
         for table in iterate_buckets(self.lake, "deid", persons):
-            chosen = {
+            pseudonyms = {
                 pseudonym
                 for bucket, pseudonym in _list_patients(table)
                 if str(person_key(pseudonym)) in persons[bucket]
             }
-            for name, rows in self._build_rows(table, chosen, changed).items():
-                created[name] += rows
-        return created
+            for name, rows in self._build_rows(table, pseudonyms, changed).items():
+                rows_by_table[name] += rows
+        return rows_by_table
 
     def _build_rows(
-        self, table: pa.Table, chosen: Collection[str], changed: Mapping[str, str | None]
+        self, table: pa.Table, pseudonyms: Collection[str], changed: Mapping[str, str | None]
     ) -> Mapping[str, list[Row]]:
         """Return the rows of some persons, whose records are in a part of deid."""
         records: defaultdict[tuple[int, str], list[SourceRecord]] = defaultdict(list)
-        wanted = pa.array(sorted(chosen), pa.string())
+        wanted = pa.array(sorted(pseudonyms), pa.string())
         for row in table.filter(pc.is_in(table.column("patient"), wanted)).to_pylist():
             records[row[BUCKET], row["patient"]].append(_source_record(row))
         targets = {
@@ -204,11 +204,11 @@ class OmopWriter:
         }
         known = self._read_shared(targets - changed.keys())
         known |= {name: value for name, value in changed.items() if value is not None}
-        created: defaultdict[str, list[Row]] = defaultdict(list)
+        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
         for (bucket, pseudonym), found in records.items():
             for name, rows in self._builder.build(pseudonym, bucket, found, known).items():
-                created[name] += rows
-        return created
+                rows_by_table[name] += rows
+        return rows_by_table
 
     def _write_shared(self, removed: Mapping[str, Buckets], records: pa.Table) -> None:
         """Replace the rows of doctors, places and medications that changed."""
@@ -220,14 +220,14 @@ class OmopWriter:
         }
         present = [(f"{row['type']}/{row['id']}", orjson.loads(row["resource"]))
                    for row in _shared_rows(records)]  # fmt: skip
-        created: defaultdict[str, list[Row]] = defaultdict(list)
+        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
         for name, row in build_shared_rows(self.layout, present, self.vocabulary):
-            created[name].append(row)
+            rows_by_table[name].append(row)
         for table in WRITTEN_BY_RECORD:
             keys: defaultdict[int, set[str]] = defaultdict(set)
             for name in names:
                 keys[self.layout.place(name)] |= _shared_keys(table, name)
-            self._replace_keys(table, keys, created.get(table, ()))
+            self._replace_keys(table, keys, rows_by_table.get(table, ()))
 
     # All persons.
 
@@ -236,10 +236,10 @@ class OmopWriter:
         shared = self._all_shared_rows()
         for start in range(0, self.layout.buckets, _BUCKETS_AT_ONCE):
             buckets = range(start, min(start + _BUCKETS_AT_ONCE, self.layout.buckets))
-            created = self.build_buckets(buckets)
+            rows_by_table = self.build_buckets(buckets)
             for name in dict.fromkeys((*WRITTEN_BY_PERSON, *WRITTEN_BY_RECORD)):
                 of_shared = [row for row in shared.get(name, ()) if row[GOLD_BUCKET] in buckets]
-                rows = build_table(name, [*created.get(name, ()), *of_shared])
+                rows = build_table(name, [*rows_by_table.get(name, ()), *of_shared])
                 path = table_name(name)
                 if replace_buckets(self.lake, path, buckets, rows, column=GOLD_BUCKET):
                     self.written.add(path)
@@ -248,22 +248,22 @@ class OmopWriter:
     def _all_shared_rows(self) -> Mapping[str, list[Row]]:
         table = self.lake.open_table("deid").to_pyarrow_dataset()
         condition = pc.field("patient").is_null() & pc.field("type").isin(list(SHARED_TYPES))
-        created: defaultdict[str, list[Row]] = defaultdict(list)
+        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
         for batch in table.to_batches(columns=["type", "id", "resource"], filter=condition):
             present = ((f"{row['type']}/{row['id']}", orjson.loads(row["resource"]))
                        for row in batch.to_pylist())  # fmt: skip
             for name, row in build_shared_rows(self.layout, present, self.vocabulary):
-                created[name].append(row)
-        return created
+                rows_by_table[name].append(row)
+        return rows_by_table
 
     def build_buckets(self, buckets: Sequence[int]) -> Mapping[str, list[Row]]:
         """Return the rows of all persons of some buckets, by table."""
-        created: defaultdict[str, list[Row]] = defaultdict(list)
+        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
         for table in iterate_buckets(self.lake, "deid", buckets):
-            chosen = {pseudonym for _, pseudonym in _list_patients(table)}
-            for name, rows in self._build_rows(table, chosen, {}).items():
-                created[name] += rows
-        return created
+            pseudonyms = {pseudonym for _, pseudonym in _list_patients(table)}
+            for name, rows in self._build_rows(table, pseudonyms, {}).items():
+                rows_by_table[name] += rows
+        return rows_by_table
 
     # Tables of no person.
 

@@ -103,10 +103,10 @@ def _write_shared(job: _Job, number: int) -> Files:
     """Write the rows of a part's records of no person."""
     sent = read_part(job.lake, _SCRATCH, number, _SENT).to_pylist()
     resources = ((row["name"], orjson.loads(row["resource"])) for row in sent)
-    created: defaultdict[str, list[Row]] = defaultdict(list)
+    rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
     for name, row in build_shared_rows(job.layout, resources, job.writer().vocabulary):
-        created[name].append(row)
-    return _write_rows(job.lake, created)
+        rows_by_table[name].append(row)
+    return _write_rows(job.lake, rows_by_table)
 
 
 def _write_persons(job: _Job, buckets: tuple[int, ...]) -> Files:
@@ -114,12 +114,12 @@ def _write_persons(job: _Job, buckets: tuple[int, ...]) -> Files:
     return _write_rows(job.lake, job.writer().build_buckets(buckets))
 
 
-def _write_rows(lake: Lake, created: Mapping[str, list[Row]]) -> Files:
+def _write_rows(lake: Lake, rows_by_table: Mapping[str, list[Row]]) -> Files:
     return {
         name: write_bucket_files(
             lake, table_name(name), build_table(name, rows), column=GOLD_BUCKET
         )
-        for name, rows in created.items()
+        for name, rows in rows_by_table.items()
     }
 
 
