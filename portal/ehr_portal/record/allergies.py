@@ -1,7 +1,7 @@
 """Allergies in the order of danger: severe reactions and high risk first, then medicines.
 
 Criticality is the possible harm next time, severity how bad one reaction was; each is told as what
-it is and none is worked out from the other.
+it is and none is worked out from the other. Anaphylaxis, severe by what it is, is told as such.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ _SEVERITY_WORDS = {
     "moderate": (ATTENTION, N_("Moderate reaction before")),
     "mild": (NEUTRAL, N_("Mild reaction before")),
 }
+# SNOMED CT: anaphylaxis, and anaphylaxis caused by a substance.
+_ANAPHYLAXIS_CODES = frozenset({"39579001", "417516000"})
+_ANAPHYLAXIS_WORDS = ("anaphyla", "過敏性休克", "过敏性休克")
 
 
 def worst_severity(allergy: Resource) -> str:
@@ -37,6 +40,25 @@ def worst_severity(allergy: Resource) -> str:
     return next((severity for severity in _SEVERITY_WORDS if severity in recorded), "")
 
 
+def had_anaphylaxis(allergy: Resource) -> bool:
+    """Return whether a reaction was anaphylaxis, which is severe whether or not anybody said so.
+
+    >>> had_anaphylaxis({"reaction": [{"manifestation": [{"text": "Anaphylactic shock"}]}]})
+    True
+    """
+    manifestations = [
+        concept
+        for reaction in allergy.get("reaction", ())
+        for concept in reaction.get("manifestation", ())
+    ]
+    codings = [coding for concept in manifestations for coding in concept.get("coding", ())]
+    names = [str(concept.get("text", "")) for concept in manifestations]
+    names += [str(coding.get("display", "")) for coding in codings]
+    return any(coding.get("code") in _ANAPHYLAXIS_CODES for coding in codings) or any(
+        word in name.lower() for name in names for word in _ANAPHYLAXIS_WORDS
+    )
+
+
 def allergy_flags(allergy: Resource, language: str) -> list[Flag]:
     """Return what a list says of an allergy's danger: past reactions, and risk."""
     flags: list[Flag] = []
@@ -44,6 +66,9 @@ def allergy_flags(allergy: Resource, language: str) -> list[Flag]:
     if severity:
         level, word = _SEVERITY_WORDS[severity]
         flags.append(Flag(level, Text(localizer_for(language).translate(word), language)))
+    if severity != "severe" and had_anaphylaxis(allergy):
+        word = localizer_for(language).translate(N_("Anaphylaxis before"))
+        flags.append(Flag(CRITICAL, Text(word, language)))
     criticality = allergy.get("criticality", "")
     if criticality:
         level = CRITICAL if criticality == "high" else NEUTRAL

@@ -138,13 +138,29 @@ def whole_result(
         # "In the expected range" holds of one part only as long as another is not.
         ordered = [flag for flag in ordered if flag.level != EXPECTED]
     return ResultValue(
-        text=own.text,
+        text=own.text if own.text.text else _flagged_parts(components, parts, language),
         flags=tuple(ordered),
         ranges=own.ranges,
         is_worked_out=own.is_worked_out or any(part.is_worked_out for part in parts),
         absent=own.absent,
         warning=next((value.warning for value in (own, *parts) if value.warning), ""),
     )
+
+
+def _flagged_parts(
+    components: Sequence[Resource], parts: Sequence[ResultValue], language: str
+) -> Text:
+    """Return the values of components that stand out, of a panel that has no value of its own.
+
+    A panel that is called critical without saying which of its values it is tells nobody anything.
+    """
+    separator = "；" if language.startswith("zh") else "; "
+    told = [
+        f"{concept_text(component.get('code'), language).text} {part.text.text}".strip()
+        for component, part in zip(components, parts, strict=True)
+        if part.level not in (EXPECTED, NEUTRAL) and part.text.text
+    ]
+    return Text(separator.join(told), language)
 
 
 def measured_on(observation: Resource) -> str:

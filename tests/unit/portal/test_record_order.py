@@ -60,6 +60,26 @@ def test_all_allergies_are_shown_drugs_and_severe_reactions_first(portal: Portal
         assert "Anaphylaxis" in shown
 
 
+@pytest.mark.parametrize("manifestation", [
+    {"coding": [{"system": "http://snomed.info/sct", "code": "39579001"}]},
+    {"text": "Anaphylactic shock"}, {"text": "過敏性休克"},
+    {"coding": [{"display": "Anaphylaxis"}]},
+])  # fmt: skip
+@pytest.mark.parametrize("severity", ["", "mild"])
+def test_anaphylaxis_stands_first_whether_or_not_anybody_called_it_severe(
+    portal: PortalHouse, manifestation: dict[str, Any], severity: str
+) -> None:
+    reaction = {"manifestation": [manifestation], **({"severity": severity} if severity else {})}
+    del portal.fake.resources[("AllergyIntolerance", "al-1")]
+    allergy(portal, "Penicillin", category=["medication"])
+    allergy(portal, "Latex", category=["environment"], reaction=[reaction])
+
+    shown = section(portal.log_in("doctor").get("/patients/pat-1").text, "allergies")
+
+    assert titles(shown) == ["Latex", "Penicillin"]
+    assert "Anaphylaxis before" in shown
+
+
 def test_risk_and_severity_are_told_as_two_things(portal: PortalHouse) -> None:
     mild = [{"manifestation": [concept("Rash")], "severity": "mild"}]
     allergy(portal, "Nuts", criticality="high", reaction=mild)

@@ -280,3 +280,29 @@ def test_no_critical_result_of_now_is_cut_from_the_first_page(portal: PortalHous
         portal.fake.resources[("Observation", f"o-{number}")] = observation
 
     assert portal.log_in("patient").get("/record").text.count("ehr-flag--critical") >= 15
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("who", "page"),
+    [("patient", "/home"), ("patient", "/record"), ("patient", "/record/results"),
+     ("patient", "/timeline"), ("doctor", "/patients/pat-1"), ("doctor", "/patients/pat-1/results"),
+     ("doctor", "/patients/pat-1/timeline")],
+)  # fmt: skip
+def test_a_panel_says_which_of_its_values_stands_out(
+    portal: PortalHouse, who: str, page: str, language: str
+) -> None:
+    parts = [
+        {"code": {"text": name}, "valueQuantity": quantity(value, "mmol/L"),
+         "interpretation": [{"coding": [{"code": code}]}]}
+        for name, value, code in (("Zebrium", 110.5, "LL"), ("Quaggium", 4.25, "N"))
+    ]  # fmt: skip
+    portal.add_record(
+        "Observation", "panel", status="final", effectiveDateTime="2026-11-22T10:00:00+08:00",
+        category=[{"coding": [{"code": "laboratory"}]}], code={"text": "Panel"}, component=parts,
+    )  # fmt: skip
+
+    shown = portal.log_in(who, language).get(page).text.replace("\xa0", " ")
+
+    assert "Zebrium 110.5 mmol/L" in shown
+    assert "Quaggium 4.25" not in shown
