@@ -40,12 +40,12 @@ class Access:
     @property
     def read_predicate(self) -> Predicate:
         """Return the condition on `r` under which a version may be read."""
-        return compile_predicate(self.requester, "read", self.now_ms, dialect="sqlite")
+        return compile_predicate(self.requester, "read", self.now_ms)
 
     @property
     def search_predicate(self) -> Predicate:
         """Return the condition on `r` under which a version may be found."""
-        return compile_predicate(self.requester, "search", self.now_ms, dialect="sqlite")
+        return compile_predicate(self.requester, "search", self.now_ms)
 
     def predicate(self, interaction: Literal["read", "search"] = "read") -> Predicate:
         """Return the condition on `r` for one interaction."""

@@ -3,7 +3,7 @@
 The semantics are those of docs/explanation/consent.md.
 
 In: resources (for their facts and rule rows), a requester, an interaction and an instant.
-Out: a `Decision`, or a `Predicate` for SQLite, PostgreSQL or Spark that says the same of every row.
+Out: a `Decision`, or a `Predicate` for SQLite and PostgreSQL that says the same of every row.
 May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
@@ -31,7 +31,7 @@ from ehr_privacy.consent.model import (
     Rules,
 )
 from ehr_privacy.consent.record_json import record_from_json, record_to_json
-from ehr_privacy.consent.research import decide_research, research_predicate
+from ehr_privacy.consent.research import decide_research
 from ehr_privacy.consent.resource_facts import record_facts
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
 from ehr_privacy.consent.rule_reader import rule_rows, stored_rule_rows
@@ -92,7 +92,6 @@ __all__ = [
     "record_facts",
     "record_from_json",
     "record_to_json",
-    "research_predicate",
     "right_to_change",
     "rule_rows",
     "state_patients",

@@ -7,8 +7,7 @@ the rules themselves (domains, types, labels) stand in it.
 
 A record is closed by any of several lines of the table, so the lines stand side by side: "there is
 no patient of the record whom this line closes". That keeps the text shallow (SQLite's parser has a
-limit) and each line readable. Spark resolves a subquery's outer names one level up only, so for it
-a subquery that needs the record joins it anew, under the name of the argument `records`.
+limit) and each line readable.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ehr_privacy.consent.model import DOMAINS, Predicate, Requester
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.scopes import Limit, Scope, interaction_letter
 from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate
-from ehr_privacy.consent.sql_rules import Dialect, RuleConditions
+from ehr_privacy.consent.sql_rules import RuleConditions
 from ehr_privacy.consent.sql_selectors import in_force_condition
 
 
@@ -31,11 +30,9 @@ def compile_predicate(
     interaction: str,
     now_ms: int,
     *,
-    dialect: Dialect = "sqlite",
     alias: str = "r",
     prefix: str = "c",
     roles: RoleMatrix | None = None,
-    records: str = "record",
     lifted: frozenset[str] = frozenset(),
 ) -> Predicate:
     """Compile what a requester may read or find at an instant into an SQL predicate.
@@ -44,13 +41,9 @@ def compile_predicate(
     tells of is what would be visible but for them. Never for an answer that holds records.
     """
     if roles is None:
-        sql, values = _of_the_matrix(
-            requester, interaction, dialect, alias, prefix, records, lifted
-        )
+        sql, values = _of_the_matrix(requester, interaction, alias, prefix, lifted)
     else:
-        sql, values = _compiled(
-            requester, interaction, dialect, alias, prefix, records, roles, lifted
-        )
+        sql, values = _compiled(requester, interaction, alias, prefix, roles, lifted)
     return Predicate(sql, {**values, f"{prefix}_now": now_ms})
 
 
@@ -70,9 +63,7 @@ def _closable(requester: Requester, alias: str, prefix: str) -> tuple[str, Mappi
     compiler = _Compiler(
         requester=requester,
         now=f":{prefix}_now",
-        dialect="sqlite",
         alias=alias,
-        records="record",
         params=params,
         interaction="search",
         roles=load_roles(),
@@ -86,22 +77,18 @@ def _closable(requester: Requester, alias: str, prefix: str) -> tuple[str, Mappi
 def _of_the_matrix(
     requester: Requester,
     interaction: str,
-    dialect: Dialect,
     alias: str,
     prefix: str,
-    records: str,
     lifted: frozenset[str],
 ) -> tuple[str, Mapping[str, str | int]]:
-    return _compiled(requester, interaction, dialect, alias, prefix, records, load_roles(), lifted)
+    return _compiled(requester, interaction, alias, prefix, load_roles(), lifted)
 
 
 def _compiled(
     requester: Requester,
     interaction: str,
-    dialect: Dialect,
     alias: str,
     prefix: str,
-    records: str,
     roles: RoleMatrix,
     lifted: frozenset[str],
 ) -> tuple[str, Mapping[str, str | int]]:
@@ -109,9 +96,7 @@ def _compiled(
     compiler = _Compiler(
         requester=requester,
         now=f":{prefix}_now",
-        dialect=dialect,
         alias=alias,
-        records=records,
         params=params,
         interaction=interaction,
         roles=roles,
@@ -154,8 +139,6 @@ class _Compiler(RuleConditions):
 
         Only current versions are in the index: older ones are not within a limit.
         """
-        if self.dialect == "spark":
-            return FALSE
         of_type = f"{self.alias}.type = {self.params.word(scope.type)}"
         return all_of(of_type, *(self.within(scope.type, limit) for limit in scope.limits))
 
@@ -265,31 +248,24 @@ class _Compiler(RuleConditions):
         if self.requester.organization is None:
             return FALSE
         ordinary = negate(self.emergency())
-        no_grant = negate(self.grant(self.record_name()))
+        no_grant = negate(self.grant(self.alias))
         stepped = any_of(
-            self.params.bind_in(f"{self.record_name()}.domain", restricted),
-            self.inner(self.record_name(), restricted),
+            self.params.bind_in(f"{self.alias}.domain", restricted),
+            self.inner(self.alias, restricted),
         )
         unjoined = negate(exists("consent_joining j", self.term("j")))
         unshared = all_of(*map(negate, self.sharings("rp.patient")))
         unasked = FALSE if "step-up" in self.lifted else all_of(stepped, no_grant)
         unlifted = FALSE if "hidden" in self.lifted else all_of(ordinary, no_grant)
         sealed = "x.sealed = 1"
-        if self.dialect == "spark":
-            # One subquery for each line: it does not resolve them inside an OR.
-            patients = [
-                self.no_patient(condition, ordinary) for condition in (unjoined, unshared, unasked)
-            ]
-            restrictions = [self.no_restriction(condition) for condition in (sealed, unlifted)]
-        else:
-            # What is asked most often first, and each table looked up once.
-            # (An OR over a conjunction would be a level more than SQLite's parser has room for.)
-            patients = [self.no_patient(any_of(unjoined, unshared, unasked), ordinary)]
-            restrictions = [
-                self.no_restriction(any_of(sealed, ordinary), any_of(sealed, no_grant))
-                if unlifted != FALSE
-                else self.no_restriction(sealed)
-            ]
+        # What is asked most often first, and each table looked up once.
+        # (An OR over a conjunction would be a level more than SQLite's parser has room for.)
+        patients = [self.no_patient(any_of(unjoined, unshared, unasked), ordinary)]
+        restrictions = [
+            self.no_restriction(any_of(sealed, ordinary), any_of(sealed, no_grant))
+            if unlifted != FALSE
+            else self.no_restriction(sealed)
+        ]
         return all_of(self.has_patient(), *patients, *restrictions)
 
     # Patients and carers.
@@ -310,8 +286,8 @@ class _Compiler(RuleConditions):
             "ca.can_view = 1",
             all_of(
                 "ca.can_manage = 1",
-                f"{self.record_name()}.type = {self.params.word('Consent')}",
-                negate(self.is_clinical_consent(self.record_name())),
+                f"{self.alias}.type = {self.params.word('Consent')}",
+                negate(self.is_clinical_consent(self.alias)),
             ),
         )
         mine = f"ca.person = {self.params.bind(self.requester.person)}"
@@ -332,10 +308,10 @@ class _Compiler(RuleConditions):
         if "held" in self.lifted:
             return TRUE
         holding = exists(
-            f"{self.of_record()} JOIN consent_hold hd ON hd.patient = rp.patient",
+            "record_patient rp JOIN consent_hold hd ON hd.patient = rp.patient",
             f"rp.pk = {self.alias}.pk",
             in_force_condition("hd", self.now),
-            f"hd.record_type = {self.record_name()}.type",
-            f"hd.record_id = {self.record_name()}.id",
+            f"hd.record_type = {self.alias}.type",
+            f"hd.record_id = {self.alias}.id",
         )
         return negate(holding)

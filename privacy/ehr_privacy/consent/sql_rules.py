@@ -6,15 +6,12 @@ The lines of the table are put together of these conditions (`sql_predicate`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ehr_privacy.consent.model import Requester
 from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate
 from ehr_privacy.consent.sql_selectors import contains_name, in_force_condition, selector_condition
 
-__all__ = ["Dialect", "RuleConditions"]
-
-Dialect = Literal["sqlite", "postgresql", "spark"]
+__all__ = ["RuleConditions"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +23,7 @@ class RuleConditions:
 
     requester: Requester
     now: str
-    dialect: Dialect
     alias: str
-    records: str
     params: Params
 
     def is_clinical_consent(self, record: str) -> str:
@@ -48,16 +43,8 @@ class RuleConditions:
             )
         )
 
-    def record_name(self) -> str:
-        """The record as a subquery of the second level may call it."""
-        return "rr" if self.dialect == "spark" else self.alias
-
-    def of_record(self) -> str:
-        again = f" JOIN {self.records} rr ON rr.pk = rp.pk" if self.dialect == "spark" else ""
-        return f"record_patient rp{again}"
-
     def no_patient(self, *conditions: str) -> str:
-        return negate(exists(self.of_record(), f"rp.pk = {self.alias}.pk", *conditions))
+        return negate(exists("record_patient rp", f"rp.pk = {self.alias}.pk", *conditions))
 
     def term(self, row: str, patient: str = "rp.patient") -> str:
         return all_of(in_force_condition(row, self.now), f"{row}.patient = {patient}")
@@ -98,10 +85,6 @@ class RuleConditions:
         own = f"gr.domain = {record}.domain"
         of_requester = (self.term("gr"), self.mine("gr"))
         under_sharing = any_of(*self.sharings("gr.patient", "gr.since"))
-        if self.dialect == "spark":
-            # It counts in no correlated subquery; the lake takes over no grants.
-            alone = any_of(f"gr.domain = {everything}", all_of(own, f"{inner} IS NULL"))
-            return exists("consent_grant gr", *of_requester, alone, under_sharing)
         of_record = any_of(
             f"gr.domain = {everything}", own, contains_name(self.params, inner, "gr.domain")
         )
@@ -119,22 +102,18 @@ class RuleConditions:
 
     def no_restriction(self, *conditions: str) -> str:
         """No restriction of any patient binds, none of its exceptions lifting it."""
-        record, lifted, label = self.record_name(), "consent_exception ex", None
-        if self.dialect == "spark":
-            lifted += " LEFT JOIN record_label el ON el.label = ex.label AND el.added = 0"
-            label = f"el.pk = {record}.pk"
         exception = exists(
-            lifted,
+            "consent_exception ex",
             "ex.consent = x.consent AND ex.rule = x.rule",
             self.actor("ex"),
-            selector_condition("ex", record, self.params, unknown=False, label=label),
+            selector_condition("ex", self.alias, self.params, unknown=False),
         )
         closing = exists(
-            f"{self.of_record()} JOIN consent_restriction x ON x.patient = rp.patient",
+            "record_patient rp JOIN consent_restriction x ON x.patient = rp.patient",
             f"rp.pk = {self.alias}.pk",
             in_force_condition("x", self.now),
             self.actor("x"),
-            selector_condition("x", record, self.params, unknown=True),
+            selector_condition("x", self.alias, self.params, unknown=True),
             negate(exception),
             *conditions,
         )

@@ -39,15 +39,11 @@ def selector_condition(
     params: Params,
     *,
     unknown: bool,
-    label: str | None = None,
-    membership: str | None = None,
 ) -> str:
     """Say in SQL whether a rule's selector matches a record.
 
     `unknown` is the answer for what the record does not say, or what others say of it: a
-    restriction holds in doubt (True), an exception does not (False). `label` replaces the look-up
-    of the rule's label. `membership` names rows of consent_membership that the query has joined, of
-    the person whom the rule names, or nothing.
+    restriction holds in doubt (True), an exception does not (False).
     """
     gathered = load_domains().gathering
     attribute = {"record_type": "type", "record_id": "id"}
@@ -70,7 +66,7 @@ def selector_condition(
         )
         in_doubt = _in_doubt(record, types_without_author(), params)
         by_person = any_of(
-            by_person, all_of(unnamed, in_doubt, _membership_condition(rule, record, membership))
+            by_person, all_of(unnamed, in_doubt, _membership_condition(rule, record))
         )
     else:
         in_domain = all_of(in_domain, f"{inner} IS NULL")
@@ -83,7 +79,7 @@ def selector_condition(
         any_of(f"{rule}.domain IS NULL", in_domain),
         any_of(f"{rule}.author_person IS NULL", by_person),
         any_of(f"{rule}.episode IS NULL", in_episode),
-        any_of(f"{rule}.label IS NULL", label or exists("record_label l", *labelled)),
+        any_of(f"{rule}.label IS NULL", exists("record_label l", *labelled)),
     ]
     period = _period_condition(rule, record, params, unknown=unknown)
     matches = all_of(*equal, *selected, period)
@@ -104,18 +100,15 @@ def _in_doubt(record: str, types: Iterable[str], params: Params) -> str:
     return any_of(plain, f"{record}.inner_domains IS NOT NULL")
 
 
-def _membership_condition(rule: str, record: str, joined: str | None) -> str:
+def _membership_condition(rule: str, record: str) -> str:
     """Say in SQL that the person of a rule belonged to the record's author organisation then."""
-    row = joined or "m"
     at = f"{record}.clinical_date"
     then = any_of(
         f"{at} IS NULL",
         f"{record}.added_from IS NOT NULL",
-        all_of(f"{row}.since <= {at}", f"({row}.until IS NULL OR {at} < {row}.until)"),
+        all_of(f"m.since <= {at}", f"(m.until IS NULL OR {at} < m.until)"),
     )
-    of_author = (f"{record}.author IS NOT NULL", f"{row}.organization = {record}.author", then)
-    if joined:
-        return all_of(f"{row}.practitioner IS NOT NULL", *of_author)
+    of_author = (f"{record}.author IS NOT NULL", f"m.organization = {record}.author", then)
     person = f"m.practitioner = {rule}.author_person"
     return exists("consent_membership m", person, *of_author)
 

@@ -28,13 +28,11 @@ from ehr_privacy.consent import (
     Scope,
     compile_predicate,
     decide,
-    decide_research,
     deposit_predicate,
     extend_to_merged_accounts,
     load_roles,
     may_deposit,
     parse_scopes,
-    research_predicate,
 )
 from ehr_privacy.consent.model import ANY_DATE, DateRange
 
@@ -269,19 +267,6 @@ def test_they_agree_on_a_random_crowd_that_reaches_every_line(sql_tables: Any) -
     lines = "scope role own-record sealed emergency not-joined not-shared hidden step-up shared"
     others = "purpose no-patient own not-own no-power carer limited minor held steward auditor"
     assert {reason for reason in (lines + " " + others).split() if met[reason] < 5} == set()
-
-
-@SEARCH
-@given(world=worlds())
-def test_the_research_predicate_agrees_with_its_reference(sql_tables: Any, world: World) -> None:
-    sql_tables.fill(world.records, extend_to_merged_accounts(world.rows))
-    rules = Rules(world.rows)
-
-    expected = {
-        pk for pk, one in enumerate(world.records) if decide_research(rules, one, NOW).permit
-    }
-
-    assert sql_tables.visible(research_predicate(NOW, dialect="sqlite")) == expected
 
 
 @SEARCH

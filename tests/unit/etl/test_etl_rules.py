@@ -13,7 +13,7 @@ from pyspark.errors import AnalysisException
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.spark import jars, java
 from ehr_etl.spark.java_errors import translate_java_error, translate_java_errors
-from ehr_etl.spark.sql_text import bind_parameters, sql_literal
+from ehr_etl.spark.sql_text import sql_literal
 from ehr_fhir.errors import Conflict, Fault, Unavailable, Unprocessable
 
 
@@ -46,14 +46,12 @@ def test_a_rule_without_a_source_is_refused() -> None:
         load_quality_rules(f"never_held = []\nvoided = {{}}\n{rule}")
 
 
-def test_a_parameter_cannot_end_the_literal_it_stands_in() -> None:
-    assert bind_parameters("a = :v", {"v": "x' OR 1=1 --"}) == "a = 'x\\' OR 1=1 --'"
-    assert bind_parameters("a = :v", {"v": "\\' OR"}) == "a = '\\\\\\' OR'"
+def test_a_text_cannot_end_the_literal_it_stands_in() -> None:
+    assert sql_literal("x' OR 1=1 --") == "'x\\' OR 1=1 --'"
+    assert sql_literal("\\' OR") == "'\\\\\\' OR'"
 
 
-def test_a_parameter_without_a_value_is_a_fault() -> None:
-    with pytest.raises(Fault, match="c_1"):
-        bind_parameters("a = :c_1", {})
+def test_a_value_of_another_kind_is_a_fault() -> None:
     with pytest.raises(Fault):
         sql_literal(1.5)
 
