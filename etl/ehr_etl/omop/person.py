@@ -6,17 +6,13 @@ none. Every concept of 0 is accounted for in `unmapped_codes`.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
-from ehr_etl.omop.eras import Span, join_spans
+from ehr_etl.omop.derived_rows import add_eras, add_observation_period
 from ehr_etl.omop.fhir_values import (
-    Coding,
     Moment,
     find_values,
     first_value,
@@ -25,11 +21,14 @@ from ehr_etl.omop.fhir_values import (
 )
 from ehr_etl.omop.identifiers import integer_key, person_key
 from ehr_etl.omop.mappings import EventRule, load_mappings
+from ehr_etl.omop.observed_values import has_value, read_observed_values
+from ehr_etl.omop.person_rows import PersonRows, SourceRecord
 from ehr_etl.omop.shared_records import (
     is_shared_reference,
     list_shared_targets,
     read_medication_codes,
 )
+from ehr_etl.omop.visits import Visit, find_top_visit
 from ehr_etl.omop.vocabulary import CodeMapping, Concept, MappedCode, UnmappedReason, Vocabulary
 
 __all__ = ["PersonBuilder", "SourceRecord"]
@@ -37,85 +36,11 @@ __all__ = ["PersonBuilder", "SourceRecord"]
 Row = dict[str, Any]
 Json = Any  # JSON of every shape
 
-# Standard algorithm from EHR: a row that is derived from others.
-_DERIVED = 32882
+# Type concept "EHR".
 _EHR = 32817
-_UCUM = "http://unitsofmeasure.org"
-_COMPARATOR = "http://hl7.org/fhir/quantity-comparator"
 _UNMAPPED = Concept(0, "")
 # Days of a FHIR duration's unit.
 _DAYS = {"d": 1, "wk": 7, "mo": 30, "a": 365}
-
-
-@dataclass(frozen=True)
-class SourceRecord:
-    """A record of deid: its type, its pseudonym and its content."""
-
-    type: str
-    id: str
-    resource: Mapping[str, Json]
-
-    @property
-    def name(self) -> str:
-        """Return `Type/pseudonym`."""
-        return f"{self.type}/{self.id}"
-
-
-@dataclass(frozen=True)
-class Visit:
-    """An encounter that took place: its record, its begin, and the encounter it is a part of."""
-
-    record: SourceRecord
-    start: Moment
-    end: Moment | None
-    parent: str | None
-
-
-@dataclass
-class _PersonRows:
-    """The rows of one person as they come together."""
-
-    person: int
-    bucket: int
-    shared: Mapping[str, str]
-    rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
-    days: list[date] = field(default_factory=list)
-    # Pseudonym of an encounter -> visit_occurrence_id, visit_detail_id.
-    visits: dict[str, tuple[int, int | None]] = field(default_factory=dict)
-
-    def add(self, table: str, row: Mapping[str, Any]) -> None:
-        self.rows[table].append({GOLD_BUCKET: self.bucket, GOLD_KEY: str(self.person), **row})
-
-    def add_source(
-        self, record: SourceRecord, table: str, row: int, system: str | None = None
-    ) -> None:
-        """Tell which row a record gave, and the code system of what the row is."""
-        self.add(
-            "source_records",
-            {"resource_type": record.type, "record": record.id, "table_name": table,
-             "row_id": row, "system": system},
-        )  # fmt: skip
-
-    def add_remark(self, record: SourceRecord, reason: str | None) -> None:
-        """Tell why a record gave no row, or what a reader of its row has to know."""
-        self.add(
-            "source_records",
-            {"resource_type": record.type, "record": record.id, "reason": reason},
-        )
-
-    def add_unmapped(
-        self, table: str, row: int, column: str, code: MappedCode, *, unverified: bool = False
-    ) -> None:
-        reason = code.mapping.reason
-        if reason is not None:
-            coding = code.coding
-            self.add(
-                "unmapped_codes",
-                {"table_name": table, "row_id": row, "field": column,
-                 "system": coding.system if coding else None,
-                 "code": coding.code if coding else None, "reason": reason,
-                 "domain_unverified": unverified},
-            )  # fmt: skip
 
 
 class PersonBuilder:
@@ -136,7 +61,7 @@ class PersonBuilder:
 
         `shared` has of each record that is there and that theirs refer to what counts of it.
         """
-        person_rows = _PersonRows(person_key(pseudonym), bucket, shared)
+        person_rows = PersonRows(person_key(pseudonym), bucket, shared)
         ordered = sorted(records, key=lambda record: (record.type, record.id))
         patient = next((record for record in ordered if record.type == "Patient"), None)
         for target in sorted(
@@ -152,13 +77,13 @@ class PersonBuilder:
         for record in ordered:
             if record.type not in ("Patient", "Encounter"):
                 self._add_events(person_rows, record)
-        self._add_observation_period(person_rows)
-        self._add_eras(person_rows)
+        add_observation_period(person_rows)
+        add_eras(person_rows, self._vocabulary)
         return person_rows.rows
 
     # Person and death.
 
-    def _add_person(self, person_rows: _PersonRows, record: SourceRecord) -> str | None:
+    def _add_person(self, person_rows: PersonRows, record: SourceRecord) -> str | None:
         """Add the person; return why they have no rows, as the CDM needs a year of birth."""
         rule = self._rules.events["Patient"]
         year = str(record.resource.get("birthDate", ""))[:4]
@@ -180,7 +105,7 @@ class PersonBuilder:
         self._add_death(person_rows, record)
         return None
 
-    def _add_death(self, person_rows: _PersonRows, record: SourceRecord) -> None:
+    def _add_death(self, person_rows: PersonRows, record: SourceRecord) -> None:
         if record.resource.get("deceasedBoolean") is True:
             person_rows.add_remark(record, "death-without-date")
         told = record.resource.get("deceasedDateTime")
@@ -200,7 +125,7 @@ class PersonBuilder:
 
     # Visits.
 
-    def _add_visits(self, person_rows: _PersonRows, records: Sequence[SourceRecord]) -> None:
+    def _add_visits(self, person_rows: PersonRows, records: Sequence[SourceRecord]) -> None:
         rule = self._rules.events["Encounter"]
         visits: dict[str, Visit] = {}
         for record in records:
@@ -215,7 +140,7 @@ class PersonBuilder:
             end = self._moment(record.resource, rule.end)
             visits[record.id] = Visit(record, start, end, parent)
         for name in visits:
-            top = _top_visit(name, visits)
+            top = find_top_visit(name, visits)
             detail = None if top == name else integer_key("visit_detail", f"Encounter/{name}")
             person_rows.visits[name] = (integer_key("visit_occurrence", f"Encounter/{top}"), detail)
         preceding: int | None = None
@@ -226,7 +151,7 @@ class PersonBuilder:
 
     def _add_visit(
         self,
-        person_rows: _PersonRows,
+        person_rows: PersonRows,
         rule: EventRule,
         visit: Visit,
         visits: Mapping[str, Visit],
@@ -249,11 +174,11 @@ class PersonBuilder:
         person_rows.add_unmapped(table, key, column, code)
         self._add_concepts(person_rows, table, key, rule, record.resource, values)
         self._add_row(person_rows, target, values)
-        person_rows.add_source(record, table, key, _system_of(code))
+        person_rows.add_source(record, table, key, code.system)
 
     # Events.
 
-    def _add_events(self, person_rows: _PersonRows, record: SourceRecord) -> None:
+    def _add_events(self, person_rows: PersonRows, record: SourceRecord) -> None:
         """Add the rows of a record of any other type."""
         rule = self._rules.events.get(record.type)
         if rule is None or rule.target:
@@ -278,26 +203,26 @@ class PersonBuilder:
             self._add_event(person_rows, rule, record, record.resource, values, "")
 
     def _add_observed(
-        self, person_rows: _PersonRows, rule: EventRule, record: SourceRecord, values: Row
+        self, person_rows: PersonRows, rule: EventRule, record: SourceRecord, values: Row
     ) -> None:
         """Add an Observation: its own value, and each component as a row of its own."""
         resource = record.resource
-        components = [item for item in resource.get("component", ()) if _has_value(item)]
-        if _has_value(resource) or not (components or resource.get("hasMember")):
-            if not _has_value(resource) and "dataAbsentReason" in resource:
+        components = [item for item in resource.get("component", ()) if has_value(item)]
+        if has_value(resource) or not (components or resource.get("hasMember")):
+            if not has_value(resource) and "dataAbsentReason" in resource:
                 person_rows.add_remark(record, "data-absent")
             else:
                 self._add_event(person_rows, rule, record, resource, values, "")
         elif not components:
             person_rows.add_remark(record, "panel-without-value")
         for number, component in enumerate(resource.get("component", ())):
-            if _has_value(component):
+            if has_value(component):
                 part = f"component.{number}"
                 self._add_event(person_rows, rule, record, component, dict(values), part)
 
     def _add_event(
         self,
-        person_rows: _PersonRows,
+        person_rows: PersonRows,
         rule: EventRule,
         record: SourceRecord,
         content: Mapping[str, Json],
@@ -316,54 +241,18 @@ class PersonBuilder:
             column = f"{table.removesuffix('_occurrence').removesuffix('_exposure')}_concept_id"
             person_rows.add_unmapped(table, key, column, code, unverified=concept is _UNMAPPED)
             if rule.value:
-                row |= self._observed_values(person_rows, table, key, content)
+                row |= read_observed_values(self._vocabulary, person_rows, table, key, content)
             if row.get("value_concept") is None and concept.value_concept_id is not None:
                 row["value_concept"] = concept.value_concept_id
             self._add_concepts(person_rows, table, key, rule, record.resource, row)
             self._add_row(person_rows, target, row)
-            person_rows.add_source(record, table, key, _system_of(code))
-
-    def _observed_values(
-        self, person_rows: _PersonRows, table: str, key: int, content: Mapping[str, Json]
-    ) -> Row:
-        """Return the values of an Observation's value[x] and reference range."""
-        quantity = content.get("valueQuantity")
-        values: Row = {
-            "range_low": first_value(content, ("referenceRange.low.value",)),
-            "range_high": first_value(content, ("referenceRange.high.value",)),
-        }
-        if isinstance(quantity, Mapping):
-            values |= {"value_number": quantity.get("value"),
-                       "value_source": _text(quantity.get("value"), 50)}  # fmt: skip
-            if "comparator" in quantity:
-                operator = self._vocabulary.choose([Coding(_COMPARATOR, quantity["comparator"])])
-                values["operator"] = _first_concept(operator)
-                person_rows.add_unmapped(table, key, "operator_concept_id", operator)
-            if "code" in quantity:
-                unit = self._vocabulary.choose(
-                    [Coding(str(quantity.get("system", _UCUM)), str(quantity["code"]))]
-                )
-                values |= {"unit_concept": _first_concept(unit), "unit_source": quantity["code"],
-                           "unit_source_concept": unit.mapping.source_concept_id}  # fmt: skip
-                person_rows.add_unmapped(table, key, "unit_concept_id", unit)
-        elif "valueCodeableConcept" in content:
-            code = self._vocabulary.choose(list_codings(content["valueCodeableConcept"]))
-            values |= {"value_concept": _first_concept(code),
-                       "value_source": code.coding.code if code.coding else None,
-                       "value_text": code.coding.code if code.coding else None}  # fmt: skip
-            person_rows.add_unmapped(table, key, "value_as_concept_id", code)
-        else:
-            value = _plain_value(content)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                values["value_number"] = value
-            values |= {"value_text": _text(value, 60), "value_source": _text(value, 50)}
-        return values
+            person_rows.add_source(record, table, key, code.system)
 
     # What all events have.
 
     def _common_values(
         self,
-        person_rows: _PersonRows,
+        person_rows: PersonRows,
         rule: EventRule,
         record: SourceRecord,
         start: Moment,
@@ -406,7 +295,7 @@ class PersonBuilder:
 
     def _add_concepts(
         self,
-        person_rows: _PersonRows,
+        person_rows: PersonRows,
         table: str,
         key: int,
         rule: EventRule,
@@ -429,8 +318,8 @@ class PersonBuilder:
                     person_rows.add_unmapped(table, key, column, absent)
                 continue
             values |= {
-                f"{name}_concept": _first_concept(chosen),
-                f"{name}_source": chosen.coding.code if chosen.coding else None,
+                f"{name}_concept": chosen.concept_id,
+                f"{name}_source": chosen.source_value,
                 f"{name}_source_concept": chosen.mapping.source_concept_id,
             }
             person_rows.add_unmapped(table, key, column, chosen)
@@ -439,14 +328,14 @@ class PersonBuilder:
         target = next(one for one in self._rules.targets.values() if one.table == table)
         return {value: column for column, value in target.columns.items()}
 
-    def _add_row(self, person_rows: _PersonRows, target: str, values: Row) -> None:
+    def _add_row(self, person_rows: PersonRows, target: str, values: Row) -> None:
         rule = self._rules.targets[target]
         person_rows.add(
             rule.table, {name: values.get(value) for name, value in rule.columns.items()}
         )
 
     def _choose(
-        self, content: Mapping[str, Json], paths: Sequence[str], person_rows: _PersonRows
+        self, content: Mapping[str, Json], paths: Sequence[str], person_rows: PersonRows
     ) -> MappedCode:
         """Return the coding of the first of some elements that has any."""
         for path in paths:
@@ -462,7 +351,7 @@ class PersonBuilder:
 
     def _shared_key(
         self,
-        person_rows: _PersonRows,
+        person_rows: PersonRows,
         table: str,
         resource: Mapping[str, Json],
         paths: Sequence[str],
@@ -490,56 +379,6 @@ class PersonBuilder:
     def _reason_of_no_date(resource: Mapping[str, Json], rule: EventRule) -> str:
         return "no-date" if first_value(resource, rule.start) is None else "partial-date"
 
-    # What follows from the rows of a person.
-
-    def _add_observation_period(self, person_rows: _PersonRows) -> None:
-        if person_rows.days:
-            key = integer_key("observation_period", str(person_rows.person))
-            person_rows.add(
-                "observation_period",
-                {"observation_period_id": key,
-                 "person_id": person_rows.person,
-                 "observation_period_start_date": min(person_rows.days),
-                 "observation_period_end_date": max(person_rows.days),
-                 "period_type_concept_id": _DERIVED},
-            )  # fmt: skip
-
-    def _add_eras(self, person_rows: _PersonRows) -> None:
-        conditions: dict[int, list[Span]] = defaultdict(list)
-        for row in person_rows.rows.get("condition_occurrence", ()):
-            start = row["condition_start_date"]
-            end = row["condition_end_date"] or start + timedelta(days=1)
-            conditions[row["condition_concept_id"]].append(Span(start, max(start, end)))
-        drugs: dict[int, list[Span]] = defaultdict(list)
-        for row in person_rows.rows.get("drug_exposure", ()):
-            start, end = row["drug_exposure_start_date"], row["drug_exposure_end_date"]
-            for ingredient in self._vocabulary.find_ingredients(row["drug_concept_id"]):
-                drugs[ingredient].append(Span(start, max(start, end)))
-        for name, spans, counted in (
-            ("condition", conditions, "condition_occurrence_count"),
-            ("drug", drugs, "drug_exposure_count"),
-        ):
-            for concept in sorted(spans.keys() - {0}):
-                for era in join_spans(spans[concept]):
-                    key = f"{person_rows.person}/{concept}/{era.start}"
-                    row = {f"{name}_era_id": integer_key(f"{name}_era", key),
-                           "person_id": person_rows.person, f"{name}_concept_id": concept,
-                           f"{name}_era_start_date": era.start,
-                           f"{name}_era_end_date": era.end, counted: era.count}  # fmt: skip
-                    if name == "drug":
-                        row["gap_days"] = era.gap_days
-                    person_rows.add(f"{name}_era", row)
-
-
-def _top_visit(name: str, visits: Mapping[str, Visit]) -> str:
-    """Return the encounter that one is, in the end, a part of; itself where they form a ring."""
-    seen = [name]
-    while (parent := visits[seen[-1]].parent) is not None and parent in visits:
-        if parent in seen:
-            return min(seen[seen.index(parent) :])
-        seen.append(parent)
-    return seen[-1]
-
 
 def _reference_id(value: Json, resource_type: str) -> str | None:
     reference = value.get("reference") if isinstance(value, Mapping) else None
@@ -549,41 +388,7 @@ def _reference_id(value: Json, resource_type: str) -> str | None:
 
 def _code_values(code: MappedCode) -> Row:
     return {
-        "concept": _first_concept(code),
-        "source_value": code.coding.code if code.coding else None,
+        "concept": code.concept_id,
+        "source_value": code.source_value,
         "source_concept": code.mapping.source_concept_id,
     }
-
-
-def _system_of(code: MappedCode) -> str | None:
-    return code.coding.system if code.coding else None
-
-
-def _first_concept(code: MappedCode) -> int:
-    return code.mapping.concepts[0].concept_id if code.mapping.concepts else 0
-
-
-def _has_value(content: Mapping[str, Json]) -> bool:
-    return any(name.startswith("value") for name in content)
-
-
-def _plain_value(content: Mapping[str, Json]) -> Json:
-    """Return a value of a simple type as it is, and of another one its numbers as text."""
-    name = next(iter(sorted(name for name in content if name.startswith("value"))), None)
-    if name is None:
-        return None
-    value = content[name]
-    parts = {
-        "valueRange": ("low.value", "high.value"),
-        "valueRatio": ("numerator.value", "denominator.value"),
-        "valuePeriod": ("start", "end"),
-    }.get(name)
-    if parts is None:
-        return value
-    return "/".join(str(first_value(value, (part,))) for part in parts)
-
-
-def _text(value: Json, length: int) -> str | None:
-    if value is None:
-        return None
-    return (str(value).lower() if isinstance(value, bool) else str(value))[:length]

@@ -92,16 +92,16 @@ def build_shared_rows(
         for field, element in rule.concepts.items():
             codings = list_codings(first_value(resource, element.paths), element.system)
             chosen = vocabulary.choose(codings)
-            concept = chosen.mapping.concepts[0].concept_id if chosen.mapping.concepts else 0
+            concept = chosen.concept_id
             values[f"{field}_concept"] = concept
-            values[f"{field}_source"] = chosen.coding.code if chosen.coding else None
+            values[f"{field}_source"] = chosen.source_value
             values[f"{field}_source_concept"] = chosen.mapping.source_concept_id
             if chosen.mapping.reason is not None:
                 yield "unmapped_codes", {
                     GOLD_BUCKET: bucket, GOLD_KEY: str(key), "table_name": target.table,
                     "row_id": key, "field": f"{field}_concept_id",
-                    "system": chosen.coding.system if chosen.coding else None,
-                    "code": chosen.coding.code if chosen.coding else None,
+                    "system": chosen.system,
+                    "code": chosen.source_value,
                     "reason": chosen.mapping.reason if codings else UnmappedReason.ABSENT,
                     "domain_unverified": False,
                 }  # fmt: skip

@@ -69,6 +69,21 @@ class MappedCode:
     coding: Coding | None
     mapping: CodeMapping
 
+    @property
+    def concept_id(self) -> int:
+        """Return the first standard concept; 0 without one."""
+        return self.mapping.concepts[0].concept_id if self.mapping.concepts else 0
+
+    @property
+    def source_value(self) -> str | None:
+        """Return the code as it was written."""
+        return self.coding.code if self.coding else None
+
+    @property
+    def system(self) -> str | None:
+        """Return the code system."""
+        return self.coding.system if self.coding else None
+
 
 class Vocabulary:
     """Looks codes up; `database` is what `athena.load_vocabulary` made of the user's folder."""
