@@ -19,7 +19,10 @@ _TEXTS: Mapping[str, str] = {
     NOT_A_SINGLE_VALUE: (
         "gives more than one value: mark it `collection: true` or add `.first()` to its path."
     ),
-    REPEAT_TOO_DEEP: "repeats deeper than views go down: 12 levels of one path, 5 of two.",
+    REPEAT_TOO_DEEP: (
+        "repeats deeper than views go down: 12 levels of one path, 5 of two, 4 of three; 6, 3 and 3"
+        " where a repeat is within another."
+    ),
     DECIMAL_NOT_EXACT: (
         "has a number of more than 26 digits before the point or 12 after it: give the column the"
         " type `string` to have the digits as written."

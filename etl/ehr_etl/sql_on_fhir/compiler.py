@@ -55,8 +55,12 @@ from ehr_fhir.fhirpath.syntax import Node, Variable
 # How many levels `repeat` is unrolled, by the number of its paths. The shallow limits are for
 # DuckDB, which takes time exponential in nested lambdas to read a query (measured: 8 levels 0.04 s,
 # 10 levels 0.24 s, 12 levels 1.7 s); whoever runs it compiles again when a resource is deeper.
-MAX_REPEAT_DEPTH = {1: 12, 2: 5}
-SHALLOW_REPEAT_DEPTH = {1: 6, 2: 3}
+# A repeat within a repeat has the shallow ones always, as their levels add up. More paths, or a
+# third repeat within, are refused: what is compiled grows with the power of the levels (measured:
+# four paths 11 s, three repeats not done after 100 s).
+MAX_REPEAT_DEPTH = {1: 12, 2: 5, 3: 4}
+SHALLOW_REPEAT_DEPTH = {1: 6, 2: 3, 3: 3}
+_MOST_NESTED_REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,10 @@ class _Rows:
 
 def compile_view(view: ViewDefinition, *, shallow: bool = False) -> CompiledView:
     """Compile a view; paths that cannot be evaluated are refused here, before any row is read."""
+    nested = max(map(_nested_repeats, view.selects), default=0)
+    if nested > _MOST_NESTED_REPEATS:
+        raise Unprocessable("The view has more than two repeats within each other.")
+    shallow = shallow or nested > 1
     elements = ElementTree(view.resource, many=False)
     root = Value(Reference("r"), view.resource, tree=elements)
     scope = Scope(root, root, view.constants, row_index=number(0), shallow=shallow)
@@ -125,6 +133,14 @@ def compile_view(view: ViewDefinition, *, shallow: bool = False) -> CompiledView
     # A schema of no element would not parse; the id is always there.
     elements.children.setdefault("id", ElementTree("id", many=False))
     return CompiledView(view.resource, elements, rows.expression, where, rows.columns)
+
+
+def _nested_repeats(select: Select) -> int:
+    """Return how many repeats are within each other at most."""
+    if len(select.repeat) > max(MAX_REPEAT_DEPTH):
+        raise Unprocessable("The view has a repeat of more than three paths.")
+    inner = max(map(_nested_repeats, (*select.selects, *select.unions)), default=0)
+    return inner + bool(select.repeat)
 
 
 def _require_different_names(columns: Sequence[OutputColumn]) -> None:
@@ -196,8 +212,7 @@ def _shape(columns: Sequence[OutputColumn]) -> list[tuple[str, SqlType]]:
 
 def _repeat_rows(select: Select, scope: Scope) -> _Rows:
     limits = SHALLOW_REPEAT_DEPTH if scope.shallow else MAX_REPEAT_DEPTH
-    depth = limits.get(len(select.repeat), 4)
-    rows = _descend_rows(select, scope, depth)
+    rows = _descend_rows(select, scope, limits[len(select.repeat)])
     index_columns = {column.name for column in select.columns if _is_row_index(column.path)}
     if not index_columns:
         return rows

@@ -104,6 +104,29 @@ def test_a_deep_questionnaire_is_read_whole_or_refused() -> None:
         rows(14)
 
 
+def test_more_repeats_than_can_be_compiled_are_refused() -> None:
+    def run(select: dict[str, Any], levels: int = 3) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        for level in range(levels):
+            items = [{"linkId": str(level), "item": items}] if items else [{"linkId": "0"}]
+        view = parse_view({"resource": "QuestionnaireResponse", "select": [select]})
+        response = {"resourceType": "QuestionnaireResponse", "item": items}
+        return run_records_on_duckdb(view, [("QuestionnaireResponse", json.dumps(response))])[1]
+
+    column = {"column": [{"name": "link", "path": "linkId"}]}
+    three = ["item", "answer.item", "item.answer.item"]
+    within = {"repeat": ["item"], "select": [{"repeat": ["item"], **column}]}
+
+    assert len(run({"repeat": three, **column})) == 3
+    assert len(run(within)) == 3
+    with pytest.raises(Unprocessable, match="deeper"):
+        run(within, 9)
+    with pytest.raises(Unprocessable, match="three paths"):
+        run({"repeat": [*three, "item.item"], **column})
+    with pytest.raises(Unprocessable, match="two repeats"):
+        run({"repeat": ["item"], "select": [within]})
+
+
 @pytest.mark.parametrize(
     "name", ["../../outside", "a/b", "", "1a", "a b", "a.b", "ä", "a" * 256, None]
 )
