@@ -63,6 +63,7 @@ ELSEWHERE = {
     "/corrections/to-answer/{correction_id}": "a request: test_patients_choices.py",
     "/reviews/{access_id}": "an emergency: test_access_beyond_sharing.py",
     "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_pages.py",
+    "/findings/{resource_type}/{resource_id}": "a fault that the lake found: test_findings.py",
 }
 
 
