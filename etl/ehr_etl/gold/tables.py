@@ -7,13 +7,15 @@ without it nobody could take out whoever leaves.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,8 +31,7 @@ from ehr_etl.lake import (
     read_table,
 )
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
-from ehr_etl.sql_on_fhir.duckdb_run import run_view as run_view_on_duckdb
+from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, open_duckdb, run_view_on
 from ehr_etl.tables.bucketed import Buckets, create_table, delete_keys_and_add
 from ehr_fhir.errors import EhrError, Invalid
 
@@ -129,7 +130,16 @@ def gold_rows(view: ViewDefinition, records: pa.Table) -> pa.Table:
     of_type = records.filter(pc.equal(records.column("type"), view.resource))
     if not of_type.num_rows:
         return gold_schema(view).empty_table()
-    return run_view_on_duckdb(view, lambda: of_type, _LIMITS, GOLD_CARRIED).cast(gold_schema(view))
+    rows = run_view_on(_open_engine(), view, lambda: of_type, _LIMITS, GOLD_CARRIED)
+    return rows.cast(gold_schema(view))
+
+
+@cache
+def _open_engine() -> duckdb.DuckDBPyConnection:
+    """Open the engine of this process, once: that takes longer than a view over one record."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(open_duckdb(_LIMITS))
 
 
 def gold_schema(view: ViewDefinition) -> pa.Schema:
@@ -149,7 +159,8 @@ class _Definition:
 @lru_cache(256)
 def _find_schema(definition: _Definition) -> pa.Schema:
     nothing = TABLES["deid"].schema.empty_table()
-    return run_view_on_duckdb(definition.view, lambda: nothing, _LIMITS, GOLD_CARRIED).schema
+    view = definition.view
+    return run_view_on(_open_engine(), view, lambda: nothing, _LIMITS, GOLD_CARRIED).schema
 
 
 def create_gold_table(lake: Lake, view: ViewDefinition) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version as package_version
 from importlib.resources import files
 from typing import Any
@@ -25,7 +26,7 @@ class RecordScrubber:
 
     def __init__(self, key: bytes, now_ms: int) -> None:
         self._key, self._now_ms = key, now_ms
-        self._deidentifier = Deidentifier(load_rules(), key)
+        self._deidentifier = _find_deidentifier(key)
         self.closed = ClosedRecords()
 
     def scrub(
@@ -47,6 +48,12 @@ class RecordScrubber:
             "patient": None if patient is None else pseudonym(self._key, f"Patient/{patient}"),
             "resource": orjson.dumps(resource).decode(),
         }
+
+
+# Made once in a process: it compiles the rules (0.1 s of processor time) and remembers pseudonyms.
+@lru_cache(2)
+def _find_deidentifier(key: bytes) -> Deidentifier:
+    return Deidentifier(load_rules(), key)
 
 
 def deid_key_text(key: bytes, resource_type: str, resource_id: str) -> str:

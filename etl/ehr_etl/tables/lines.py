@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from ehr_etl.change_feed.entries import FeedLine, parse_line
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.tables.bucketed import Layout
-from ehr_etl.tables.decisions import PatientDecision, next_change_ms
+from ehr_etl.tables.decisions import PatientDecision, list_patients, next_change_ms
 from ehr_etl.tables.places import build_patient_places, record_key
 from ehr_etl.tables.silver import check_line, list_elements
-from ehr_privacy.consent import record_from_json
 
 __all__ = ["LINE_SCHEMA", "parse_lines"]
 
@@ -98,7 +96,7 @@ def _find_buckets(line: FeedLine, layout: Layout) -> Mapping[str, Any]:
     own = layout.place(record_key(line.type, line.id))
     if line.facts is None:
         return {"own_bucket": own, "place": own, "also": None}
-    record = record_from_json(orjson.loads(line.facts), str(line.type), str(line.id), line.author)
-    place = layout.record_place(record.patients, str(line.type), str(line.id))
-    also = build_patient_places(layout, record.patients, place)
+    patients = list_patients({"facts": line.facts})
+    place = layout.record_place(patients, str(line.type), str(line.id))
+    also = build_patient_places(layout, patients, place)
     return {"own_bucket": own, "place": place, "also": also or None}
