@@ -285,6 +285,45 @@ def lake_rebuild(
     lake.rebuild_table(settings.load_settings().override(data=data), table)
 
 
+@lake_app.command("erase")
+def lake_erase(
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The patient's id.")],
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Finish the approved erasure of a patient everywhere, and certify it by a scan.
+
+    Two people approve it first, each logged in: Erasures in the portal, or $purge and
+    $decide-erasure. Exits with 0 when nothing of the patient is found any more, else with 1.
+
+    Example: ehr lake erase pat-17 --data var/mine
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import erasure
+
+    chosen = settings.load_settings().override(data=data, database=database)
+    erasure.erase_patient(chosen, patient)
+
+
+@lake_app.command("scan")
+def lake_scan(
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The patient's id.")],
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Look for a patient's id and pseudonyms in every file of the data folder; change nothing.
+
+    Exits with 0 when nothing is found, else with 1.
+
+    Example: ehr lake scan pat-17 --data var/mine
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import erasure
+
+    chosen = settings.load_settings().override(data=data, database=database)
+    erasure.print_certificate(chosen, erasure.scan_for_patient(chosen, patient))
+
+
 @lake_app.command("view")
 def lake_view(
     file: Annotated[

@@ -8,7 +8,7 @@ can only make work come twice, and doing it twice changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +20,12 @@ from ehr_etl.change_feed.entries import EVERYBODY, FeedLine, parse_line
 from ehr_etl.data_quality.expectations import check_gold_tables, preload_great_expectations
 from ehr_etl.data_quality.results import TableQuality, read_quality_results, write_quality_results
 from ehr_etl.data_quality.rules import load_quality_rules, rules_digest
+from ehr_etl.erasure.lake_erasure import (
+    LakeErasure,
+    erase_from_bronze,
+    erase_from_lake,
+    find_erased,
+)
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.tables import (
     create_gold_table,
@@ -48,6 +54,7 @@ from ehr_etl.tables.bronze import (
     FeedCursor,
     FeedSource,
     read_decision_lines,
+    read_erasures,
     read_lines,
     stored_cursor,
     take_in_feed,
@@ -64,7 +71,15 @@ from ehr_etl.tables.silver import SilverReport
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
 
-__all__ = ["STEPS", "LakeReport", "LakeWriter", "Progress", "TableRows", "run_once"]
+__all__ = [
+    "STEPS",
+    "LakeReport",
+    "LakeWriter",
+    "Progress",
+    "TableRows",
+    "forget_tables",
+    "run_once",
+]
 
 STEPS = ("feed", "tables", "quality")
 # Rows of silver in a bucket when the buckets are made: a change of one record reads and writes so
@@ -86,6 +101,8 @@ _REBUILD_PART = 0.25
 # The OMOP tables' name among those that are made anew: all of them together.
 _OMOP = "omop"
 
+# Called for a key that may not be there yet.
+ReadKey = Callable[[], bytes | None]
 # Called when a step starts: its name, and a sentence for people.
 ShowProgress = Callable[[str, str], None]
 
@@ -134,6 +151,7 @@ def run_once(
     now_ms: int,
     runner: Runner | None = None,
     retention_hours: int | None = None,
+    read_erasure_key: ReadKey = lambda: None,
     on_progress: ShowProgress = lambda step, sentence: None,
 ) -> LakeReport:
     """Take in what is new in the feed and bring every table up to it.
@@ -149,7 +167,7 @@ def run_once(
         yield
         seconds[name] = round(time.perf_counter() - started, 2)
 
-    with LakeWriter(lake, deid_key, runner) as writer:
+    with LakeWriter(lake, deid_key, runner, read_erasure_key=read_erasure_key) as writer:
         before = writer.count_rows()
         with step("feed", "Reading the gateway's change feed."):
             first = writer.cursor.sequence
@@ -194,11 +212,20 @@ class TableChange:
 class LakeWriter:
     """The one writer of a lake; another one, in whatever process, is refused.
 
-    `runner` makes tables anew: by default on the processors of this machine.
+    `runner` makes tables anew: by default on the processors of this machine. `read_erasure_key`
+    returns the key by which the feed names erased patients; it is made at the first erasure.
     """
 
-    def __init__(self, lake: Lake, deid_key: bytes, runner: Runner | None = None) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        deid_key: bytes,
+        runner: Runner | None = None,
+        *,
+        read_erasure_key: ReadKey = lambda: None,
+    ) -> None:
         self.lake, self._key, self._runner = lake, deid_key, runner or LocalRunner()
+        self._read_erasure_key = read_erasure_key
         self.cursor = FeedCursor()
         self._progress = Progress()
         self._lock = ExitStack()
@@ -234,6 +261,8 @@ class LakeWriter:
     def bring_up(self, now_ms: int) -> TableChange:
         """Bring every table up to bronze, to the decisions of stewards and to the clock."""
         change = TableChange()
+        if erased := read_erasures(self.lake, self._progress.sequence, self.cursor.sequence):
+            self.erase(erased)
         views = list_gold_views(self.lake)
         pending = self.cursor.sequence - self._progress.sequence
         if not self._progress.buckets and pending <= _REBUILD_LINES:
@@ -253,6 +282,27 @@ class LakeWriter:
             if _OMOP in stale:
                 self._rebuild_omop(run, change, now_ms)
         return change
+
+    def erase(self, hashes: Collection[str]) -> LakeErasure:
+        """Erase patients, known by keyed hashes, from every table and every old file.
+
+        The lines that tell of it are applied after it, so a crash lets it be done again.
+        """
+        key = self._read_erasure_key()
+        if key is None:
+            raise NotFound(
+                "The feed tells of an erasure, and the key of erasures is not there: it is in the "
+                "folder of keys of the data folder."
+            )
+        clear_scratch(self.lake)
+        found = find_erased(self.lake, key, hashes)
+        erase_from_lake(self.lake, found, self._key)
+        if found.patients:
+            # What others' rows say of the patient, such as a duplicate or a lost reference, is
+            # worked out anew. It is no byte of the patient's.
+            self._progress = forget_tables(self.lake)
+        erase_from_bronze(self.lake, found)
+        return found
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
         """Make a table anew from its input, and what is made of it."""
@@ -522,6 +572,13 @@ class LakeWriter:
             earliest = pc.min(rows.column("changes_ms")).as_py()
             self._due_ms = 2**62 if earliest is None else int(earliest)
         return set(due.column("patient").to_pylist())
+
+
+def forget_tables(lake: Lake) -> Progress:
+    """Let the next run make every table anew from bronze."""
+    progress = replace(load_progress(lake), digests={})
+    save_progress(lake, progress)
+    return progress
 
 
 def _cut_into_batches(

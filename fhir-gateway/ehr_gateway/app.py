@@ -16,6 +16,7 @@ from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
 from ehr_gateway.database import PostgresqlDatabase
+from ehr_gateway.erasure.erased_patients import watch_erased_ids
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.admission import Admission
 from ehr_gateway.http.cors import Cors
@@ -159,6 +160,7 @@ def _open_gateway(
     """Open journal, audit log and keys beside a store."""
     store.attach_journal(settings.journal_folder, settings.keys)
     store.tell_consequence = tell_consequence
+    watch_erased_ids(store, settings.keys)
     _register_portal(store)
     log = open_audit_log(settings, store.database, clock)
     keys = open_signing_keys(settings.keys)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
+from functools import partial
 
 import anyio.to_thread
 
 from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.timer import Timer
+from ehr_gateway.erasure.finish import finish_erasures
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import DeliveryWorker
@@ -25,6 +27,9 @@ _FLUSH_SECONDS = 1.0
 # Entries of the journal that are not resolved are in doubt for a restore, which then closes the
 # whole store. Chosen: short, since it bounds what a crash leaves in doubt.
 _RESOLVE_SECONDS = 1.0
+# How soon after its approval an erasure's files are written anew, and how soon after a crash.
+# Chosen: one look reads one index entry.
+_ERASURE_SECONDS = 5.0
 # New objects before the collector looks for cycles; Python's own 700 is for programs that make
 # more cycles than requests do, and each look costs a pause.
 _NEW_OBJECTS_PER_COLLECTION = 10_000
@@ -67,9 +72,18 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
     timers = (
         Timer("row into the audit log", log.spool.flush_if_idle, _FLUSH_SECONDS),
         Timer("resolved entries of the journal", store.resolve_journal, _RESOLVE_SECONDS),
+        Timer(
+            "file written anew after an erasure",
+            partial(_finish_erasures, gateway, log),
+            _ERASURE_SECONDS,
+        ),
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )
     return BackgroundWork(ReindexThread(store), deliveries, timers)
+
+
+def _finish_erasures(gateway: Gateway, log: AuditLog) -> None:
+    finish_erasures(gateway.store, gateway.settings, log.spool, gateway.clock())
 
 
 def tune_process() -> None:

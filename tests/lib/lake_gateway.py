@@ -11,6 +11,12 @@ from typing import Any
 from ehr_etl.change_feed.epoch import FeedEpoch
 from ehr_fhir.errors import Conflict
 from ehr_privacy.consent import record_facts, record_to_json
+from ehr_privacy.erasure import (
+    VersionPatients,
+    choose_versions,
+    cut_references,
+    hash_patient,
+)
 from tests.lib.feed_lines import decision_lines, feed_line
 
 Key = tuple[str, str]
@@ -27,6 +33,8 @@ class FakeStore:
     # What stewards decided of versions of a record.
     judged: dict[Key, dict[int, str]] = field(default_factory=dict)
     number: int = 0
+    # Positions of versions that were erased.
+    erased: set[int] = field(default_factory=set)
     # Whether every page is sent again, from the beginning.
     is_repeating: bool = False
     # The present epoch, and of earlier ones the last position and decision that are still there.
@@ -40,7 +48,7 @@ class FakeStore:
         self.newest[key] = self.newest.get(key, 0) + 1
         # The author's next version ends what third parties said.
         self.labels.pop(key, None)
-        self.versions.append((dict(resource), self.newest[key], method))
+        self.versions.append((deepcopy(dict(resource)), self.newest[key], method))
         after = self._rules()
         for patient in before.keys() | after.keys():
             if before.get(patient) != after.get(patient):
@@ -93,12 +101,41 @@ class FakeStore:
             self.judged.setdefault(key, {})[version] = decision
             self._mark("quality", *key)
 
+    def erase(self, patient: str, key: bytes) -> None:
+        """Erase a patient as the gateway does: versions, rules, and references of others."""
+        listed = [
+            VersionPatients(one["resourceType"], one["id"], number,
+                            record_facts(one, "ha-harbour").patients)
+            for one, number, _ in self.versions
+        ]  # fmt: skip
+        taken = choose_versions(listed, {patient})
+        targets = {f"{kind}/{identity}" for kind, identity in taken.records}
+        targets.add(f"Patient/{patient}")
+        before = self._rules()
+        for position, (one, number, _) in enumerate(self.versions, 1):
+            if taken.takes(one["resourceType"], one["id"], number):
+                self.erased.add(position)
+            else:
+                cut_references(one, targets)
+        for mark in list(self.marks):
+            if mark[1:] in taken.records or mark[2] == patient:
+                del self.marks[mark]
+        after = self._rules()
+        for other in before.keys() | after.keys():
+            if other != patient and before.get(other) != after.get(other):
+                self._mark("rules", "Patient", other)
+        self._mark("erasure", "Patient", hash_patient(key, patient))
+        # A deletion marker about nobody keeps the positions rising.
+        self.put({"resourceType": "Basic", "id": f"erasure-{self.number}"}, "DELETE")
+
     def pages(self, after: int, decisions: int) -> Iterator[bytes]:
         """Yield the feed after a place."""
         if self.is_repeating:
             after = decisions = 0
         lines = [
-            self._version_line(position) for position in range(after + 1, len(self.versions) + 1)
+            self._version_line(position)
+            for position in range(after + 1, len(self.versions) + 1)
+            if position not in self.erased
         ]
         lines += [
             self._decision_line(number, *mark)
@@ -115,7 +152,11 @@ class FakeStore:
         self.marks[kind, resource_type, resource_id] = self.number
 
     def _current(self) -> dict[Key, tuple[dict[str, Any], int, str]]:
-        return {(one["resourceType"], one["id"]): (one, *more) for one, *more in self.versions}  # type: ignore[misc]
+        return {
+            (one["resourceType"], one["id"]): (one, number, method)
+            for position, (one, number, method) in enumerate(self.versions, 1)
+            if position not in self.erased
+        }
 
     def _rules(self) -> dict[str, Any]:
         present = [one for one, _, method in self._current().values() if method != "DELETE"]
@@ -131,7 +172,10 @@ class FakeStore:
         return json.dumps(line).encode()
 
     def _decision_line(self, number: int, kind: str, resource_type: str, resource_id: str) -> bytes:
-        line = {"decision": number, "type": resource_type, "id": resource_id}
+        line: dict[str, Any] = {"decision": number, "type": resource_type}
+        if kind == "erasure":
+            return json.dumps({**line, "erased": resource_id}).encode()
+        line["id"] = resource_id
         if kind == "rules":
             line["rules"] = self._rules().get(resource_id, [])
         elif kind == "quality":

@@ -173,6 +173,7 @@ def restore(
 
     Example: ehr restore /mnt/backups --data var/new --key backup.key --old-data var/mine
     """
+    from ehr_cli.commands.erasure import erase_from_restored
     from ehr_cli.data_folder import gateway_settings
     from ehr_gateway.backup.audit_tail import PreviousLog, read_checkpoint_notes
     from ehr_gateway.backup.restore import RestorePlan, restore_backup
@@ -191,6 +192,7 @@ def restore(
             gateway_settings(old) if old_data else None,
             read_checkpoint_notes(tuple(checkpoint or ())),
         ),
+        erase_elsewhere=erase_from_restored,
     )
     report = restore_backup(plan, _say)
     typer.echo(
@@ -198,6 +200,8 @@ def restore(
         f"epoch is now {report.state.epoch.epoch}."
     )
     state = report.state
+    if state.erased:
+        typer.echo(f"{len(state.erased):,} patients were erased since; they are erased here too.")
     typer.echo(f"{state.replayed:,} changes since that close something were made again.")
     typer.echo(state.note.sentence)
     if state.closure is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import typer
 
+from ehr_cli.commands.erasure import finish_pending
 from ehr_cli.settings import Settings
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict, NotFound, Unauthorized, Unavailable, Unprocessable
@@ -65,7 +66,12 @@ def open_writer(settings: Settings) -> LakeWriter:
     """Return the lake's one writer, not opened yet."""
     from ehr_etl.pipeline import LakeWriter
 
-    return LakeWriter(open_lake(settings), read_deid_key(settings.data), choose_runner(settings))
+    return LakeWriter(
+        open_lake(settings),
+        read_deid_key(settings.data),
+        choose_runner(settings),
+        read_erasure_key=lambda: read_erasure_key(settings.data),
+    )
 
 
 def choose_runner(settings: Settings) -> Runner:
@@ -142,6 +148,7 @@ def run_lake(settings: Settings, feed: str | None) -> None:
     if report.written:
         send_quality(settings, base_url, report.quality)
         send_faults(settings, base_url)
+    finish_pending(settings, lambda text: typer.echo(text, err=True))
 
 
 def follow_lake(
@@ -346,6 +353,7 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
             open_lake(settings),
             feed,
             deid_key=read_deid_key(settings.data),
+            read_erasure_key=lambda: read_erasure_key(settings.data),
             now_ms=_now_ms(),
             runner=choose_runner(settings),
             retention_hours=settings.lake_retention_hours,
@@ -413,6 +421,12 @@ def read_deid_key(data: Path) -> bytes:
     if not path.exists():
         raise NotFound(f"{path} is missing: start `ehr up` once on this data folder.")
     return path.read_bytes()
+
+
+def read_erasure_key(data: Path) -> bytes | None:
+    """Return the key by which the feed names erased patients; None before the first erasure."""
+    path = data / "keys" / "erasure.key"
+    return path.read_bytes() if path.exists() else None
 
 
 def fetch_program_token(client: httpx.Client, data: Path, program: str) -> str:

@@ -21,6 +21,7 @@ from ehr_cli.data_folder import (
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_gateway.access_requests.record_changes import tell_consequence
+from ehr_gateway.erasure.erased_patients import watch_erased_ids
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 
@@ -47,6 +48,7 @@ def load_paths(
     store = Store(gateway.database, settings.data)
     store.tell_consequence = tell_consequence
     store.attach_journal(gateway.journal_folder, gateway.keys)
+    watch_erased_ids(store, gateway.keys)
     try:
         own = (gateway.fhir_base, *(base.rstrip("/") for base in bases))
         report = _load_with_progress(store, paths, organization, own)

@@ -32,7 +32,7 @@ RULE_TABLES = frozenset({*RESEARCH_TABLES, "consent_membership"})
 # The patient of rules that name nobody who could be read: then everybody is in doubt.
 EVERYBODY = "*"
 
-Kind = Literal["version", "facts", "rules", "quality", "fault"]
+Kind = Literal["version", "facts", "rules", "quality", "erasure", "fault"]
 # What a steward may have decided about a version with faults.
 STEWARD_DECISIONS = frozenset({"release", "reject", "send-back"})
 
@@ -40,6 +40,8 @@ STEWARD_DECISIONS = frozenset({"release", "reject", "send-back"})
 @dataclass(frozen=True)
 class FeedLine:
     """One line: a version, facts of a record, rules of a patient (`id`), decisions, or a fault.
+
+    Of an erasure `id` is the keyed hash of the patient.
 
     `key` names the line in quarantine. `facts` and `rules` are JSON; null if not understood.
     `decided` has, of a line of kind quality, what stewards decided of each version of a record.
@@ -131,6 +133,8 @@ def _parse_version(line: str, entry: Mapping[str, Any]) -> FeedLine:
 
 
 def _parse_decision(line: str, entry: Mapping[str, Any]) -> FeedLine:
+    if isinstance(erased := entry.get("erased"), str):
+        return FeedLine("erasure", erased, id=erased)
     resource_type, resource_id = entry.get("type"), entry.get("id")
     if not isinstance(resource_type, str) or not isinstance(resource_id, str):
         return FeedLine("rules", _digest(line), id=EVERYBODY)

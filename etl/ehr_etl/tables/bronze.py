@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehr_etl.change_feed.entries import read_place
+from ehr_etl.change_feed.entries import parse_line, read_place
 from ehr_etl.change_feed.epoch import FeedEpoch, load_epoch, rebuild_hint, save_epoch
 from ehr_etl.data_quality.measure_reports import is_own_report
 from ehr_etl.lake import TABLES, Lake
@@ -26,6 +26,7 @@ __all__ = [
     "FeedCursor",
     "FeedSource",
     "read_decision_lines",
+    "read_erasures",
     "read_lines",
     "stored_cursor",
     "take_in_feed",
@@ -106,6 +107,13 @@ def read_decision_lines(lake: Lake, after: int, up_to: int) -> list[str]:
     )
     rows = table.to_table(columns=["sequence", "line"], filter=condition).sort_by("sequence")
     return [str(line) for line in rows.column("line").to_pylist()]
+
+
+def read_erasures(lake: Lake, after: int, up_to: int) -> list[str]:
+    """Return whom the lines after a sequence number tell to erase, by keyed hashes."""
+    texts = read_decision_lines(lake, after, up_to)
+    lines = (parse_line(text) for text in texts if '"erased"' in text)
+    return [str(line.id) for line in lines if line.kind == "erasure"]
 
 
 def _enter_epoch(feed: FeedSource, lake: Lake, cursor: FeedCursor) -> FeedSource:

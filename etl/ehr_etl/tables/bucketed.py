@@ -22,6 +22,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from ehr_etl.lake import BUCKET, LOG_PROPERTIES, TABLES, Lake
 
 __all__ = [
+    "WRITER",
     "Buckets",
     "Layout",
     "append_rows",
@@ -36,7 +37,7 @@ __all__ = [
 
 # Buckets read and written in one commit: some dozens of MB of rows at once. Chosen.
 _BUCKETS_PER_COMMIT = 64
-_WRITER = WriterProperties(compression="ZSTD")
+WRITER = WriterProperties(compression="ZSTD")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def append_rows(
         lake.open_table(name),
         rows,
         mode="append",
-        writer_properties=_WRITER,
+        writer_properties=WRITER,
         commit_properties=CommitProperties(app_transactions=transactions),
     )
 
@@ -189,7 +190,7 @@ def _write_buckets(
         rows,
         mode="overwrite",
         predicate=f"{column} IN ({', '.join(map(str, buckets))})",
-        writer_properties=_WRITER,
+        writer_properties=WRITER,
     )
 
 

@@ -105,6 +105,9 @@ def build_feed_rows(
     for row in connection.execute(_SELECT_FEED_PATIENTS, (first, last)):
         records.setdefault(row["patient"], {})[f"{row['type']}/{row['id']}"] = None
     for change in decisions:
+        if change.is_erasure:
+            # It names nobody: a keyed hash is no patient's id.
+            continue
         patients = (change.id,) if change.record is None else sorted(change.record.patients)
         for patient in patients:
             records.setdefault(patient, {})[f"{change.type}/{change.id}"] = None

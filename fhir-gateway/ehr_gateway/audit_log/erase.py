@@ -8,7 +8,7 @@ event that no erasure names, so nobody can empty one unseen.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ehr_gateway.audit_log import recorder
@@ -50,10 +50,15 @@ def erase_patient_events(
     query: str | None = None,
     until_ms: int = _ALWAYS_MS,
     size: int = 0,
+    is_journaled: bool = True,
+    records: Iterable[str] = (),
 ) -> int:
     """Empty every event about a patient in the caller's transaction; return how many there were.
 
     With `until_ms`, later events stay, unless they are among the first `size` of the log.
+
+    `records` are the patient's, as `Type/id`, beside those that the events name. Without
+    `is_journaled` a restore does not repeat it by itself: it is part of an erasure that does.
 
     The erasure's own event is recorded under `audit_context`, with `query` as its details.
     """
@@ -66,6 +71,7 @@ def erase_patient_events(
     }
     rows = connection.execute(_SELECT_EVENTS, parameters).fetchall()
     references = {reference for row in rows for reference in json.loads(row["entities"])}
+    references |= set(records)
     refusals = _find_refusals(connection, sorted(references), until_ms, size)
     ids = sorted({*(row["id"] for row in rows), *refusals})
     events = [f"AuditEvent/{event_id}" for event_id in ids]
@@ -79,7 +85,8 @@ def erase_patient_events(
             connection,
             recorder.build_event_rows(erasure_context, None, entities=erased, reason="erased"),
         )
-        append_redo_actions(connection, [build_erasure_redo(patient)])
+        if is_journaled:
+            append_redo_actions(connection, [build_erasure_redo(patient)])
     return len(events)
 
 

@@ -4,6 +4,7 @@
 2. Copy the end of the audit log that the backup lacks, and record the restore in the log.
 3. Begin a new epoch of the change feed.
 4. Replay the journal. If it cannot be relied on, close the store until a steward confirms.
+5. Erase again the patients who were erased after the backup.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from ehr_gateway.backup.journal_recovery import RecoveredJournal, recover_journa
 from ehr_gateway.backup.manifest import Contents, Manifest
 from ehr_gateway.backup.replay import ReplayResult, describe_redo_action, replay_entries
 from ehr_gateway.database import Connection
+from ehr_gateway.erasure.database_files import rewrite_database
+from ehr_gateway.erasure.finish import delete_files_of_notices
+from ehr_gateway.erasure.restored import erase_again
 from ehr_gateway.journal.entries import ChainHead, Entry
 from ehr_gateway.journal.journal import load_journal_head, save_journal_head
 from ehr_gateway.settings import GatewaySettings
@@ -61,6 +65,8 @@ class RestoredState:
     closure: Closure | None
     # The restore as the audit log records it.
     note: RestoreNote
+    # The patients that the backup had and that were erased since: erased here again.
+    erased: tuple[str, ...] = ()
 
 
 def secure_restored_store(
@@ -107,6 +113,7 @@ def secure_restored_store(
                 audit_context,
                 audit_size=contents.audit_size,
             )
+            erased = erase_again(store, connection, audit_context, settings.keys, result.purges)
             head = journal.head or _begin_chain_after_gap(
                 load_journal_head(connection), known_entry_number, epoch
             )
@@ -119,13 +126,17 @@ def secure_restored_store(
         # Add the labels of newer rules now: while it serves, records would be open meanwhile.
         while relabel_step(store):
             pass
+        if erased:
+            delete_files_of_notices(store, settings.data / "notices")
     finally:
         store.close()
+    if erased:
+        rewrite_database(settings.database)
     if copied_rows is not None:
         copy_exported_log(previous_log, settings)
     # New signing keys end every access token there is.
     keys.rotate_keys(settings.keys, now_ms, settings.token_seconds, at_once=True)
-    return RestoredState(epoch, journal, result.replayed, closure, note)
+    return RestoredState(epoch, journal, result.replayed, closure, note, tuple(erased))
 
 
 def confirm_restore(store: Store, login: str, now_ms: int) -> Closure | None:

@@ -50,6 +50,8 @@ class ReplayResult:
 
     replayed: int = 0
     failed: list[str] = field(default_factory=list)
+    # Erasures of patients since the backup, for `erase_again`.
+    purges: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 def replay_entries(
@@ -72,7 +74,10 @@ def replay_entries(
         for redo_action in entry.redo_actions:
             connection.execute("SAVEPOINT redo_action")
             try:
-                if redo_action["kind"] == "erasure":
+                if redo_action["kind"] == "purge":
+                    # Once all is repeated: entries before it may bring the patient back.
+                    result.purges.append(redo_action)
+                elif redo_action["kind"] == "erasure":
                     erase_patient_events(
                         connection,
                         audit_context,

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +52,9 @@ class RestorePlan:
     journal: Path | None = None
     # The audit log of the installation that is replaced, as far as it still exists.
     previous_log: PreviousLog = field(default_factory=PreviousLog)
+    # Called with the staging folder and the patients that were erased since the backup: takes them
+    # out of what is not the store's, such as the lake. Without it none of that is known.
+    erase_elsewhere: Callable[[Path, Sequence[str]], None] = lambda folder, patients: None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,9 @@ def restore_backup(
                 previous_log=_collect_previous_log(plan),
                 now_ms=_now_ms(),
             )
+            if state.erased:
+                on_step("Erasing again who was erased since.")
+                plan.erase_elsewhere(staging, state.erased)
             _sync_tree(staging)
             _place_audit_folder(staging / "audit-log", plan.settings.audit_log)
             install_journal(state.journal, plan.settings.journal_folder, state.epoch.store)

@@ -24,6 +24,7 @@ __all__ = [
     "build_factors_redo",
     "build_facts_redo",
     "build_membership_redo",
+    "build_purge_redo",
     "build_suspension_redo",
     "build_version_redo",
 ]
@@ -119,6 +120,14 @@ def build_suspension_redo(connection: Connection, suspension_id: str) -> RedoAct
 def build_erasure_redo(patient_id: str) -> RedoAction:
     """Return the action that erases the content of a patient's audit events."""
     return {"kind": "erasure", "patient": patient_id}
+
+
+def build_purge_redo(erasure_id: str, hashes: Sequence[str], key: bytes) -> RedoAction:
+    """Return the action that erases patients, known by keyed hashes, wherever a backup has them.
+
+    With the key, since a backup may be older than that.
+    """
+    return {"kind": "purge", "erasure": erasure_id, "hashes": list(hashes), "key": key.hex()}
 
 
 def _list_held(held: Iterable[HeldFact]) -> list[list[str]]:

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden
 from ehr_gateway.access_requests.correction_requests import CORRECTION_KIND
 from ehr_gateway.access_requests.review import UNREVIEWED
+from ehr_gateway.erasure.requests import ERASURE_KIND
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
@@ -28,6 +29,8 @@ _COUNTS = {
     "proposals": "SELECT count(*) FROM access_request WHERE kind = :kind AND state = 'proposed'",
     "corrections": "SELECT count(*) FROM access_request"
     " WHERE kind = :correction AND state = 'requested'",
+    "erasures": "SELECT count(*) FROM access_request"
+    " WHERE kind = :erasure AND state = 'proposed' AND expires_ms > :now",
     "unusual": "SELECT count(*) FROM audit_flag WHERE state = 'open'",
     "undelivered": "SELECT count(*) FROM notice_delivery WHERE state <> 'sent'",
     "suspensions": f"SELECT count(*) FROM suspension WHERE {IN_FORCE}",  # noqa: S608
@@ -36,11 +39,11 @@ _COUNTS = {
 }
 _COUNTS_OF_ROLE = {
     "steward": (
-        "reviews", "emergency-reviews", "proposals", "corrections", "unusual", "undelivered",
-        "suspensions",
+        "reviews", "emergency-reviews", "proposals", "corrections", "erasures", "unusual",
+        "undelivered", "suspensions",
     ),
     "auditor": ("unusual", "suspensions"),
-    "administrator": ("suspensions", "accounts", "disabled-accounts"),
+    "administrator": ("erasures", "suspensions", "accounts", "disabled-accounts"),
 }  # fmt: skip
 
 
@@ -53,6 +56,7 @@ def answer(call: OperationCall) -> Response:
         "now": call.context.access.now_ms,
         "kind": PROPOSAL_KIND,
         "correction": CORRECTION_KIND,
+        "erasure": ERASURE_KIND,
     }
     with call.context.gateway.store.read_transaction() as connection:
         counts = {

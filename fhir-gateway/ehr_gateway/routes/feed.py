@@ -1,7 +1,8 @@
 """The change feed: every version in the order of writing, as newline-delimited JSON.
 
 Beside versions it tells what decides about research: the facts in force of each record, the rule
-rows of each patient, and what stewards decided of versions with faults, whenever they change.
+rows of each patient, and what stewards decided of versions with faults, whenever they change; and
+whom an erasure took, by a keyed hash.
 
 It is for the lake: it holds records that patients share with nobody, so it needs a scope of its own
 and a program's token. What leaves the lake is decided there again.
@@ -155,7 +156,9 @@ def _serialize_change(entry: FeedEntry) -> bytes:
 
 def _serialize_decision(change: DecisionChange) -> bytes:
     line: dict[str, Any] = {"decision": change.number, "type": change.type, "id": change.id}
-    if change.quality is not None:
+    if change.is_erasure:
+        line = {"decision": change.number, "type": change.type, "erased": change.id}
+    elif change.quality is not None:
         line["quality"] = [
             {"version": decided.version, "decision": decided.decision} for decided in change.quality
         ]

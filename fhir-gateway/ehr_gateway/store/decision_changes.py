@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_gateway.database import Connection
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.database import Connection, Row
 from ehr_gateway.store.steward_decisions import StewardDecision, list_steward_decisions
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
 from ehr_privacy.consent import TABLES, Record
@@ -55,6 +56,7 @@ _OF_AUTHOR = _MARK.format(
 class DecisionChange:
     """One change: a patient's rules, a record's facts, or decisions about it, as they are now.
 
+    Or an erasure: then `id` is the keyed hash of the patient, and there is nothing else to tell.
     `version` is the record's current one; `rules` are rows of `RESEARCH_TABLES`, each with the name
     of its table, and the memberships of the people that they name as authors.
     """
@@ -67,6 +69,7 @@ class DecisionChange:
     version: int | None = None
     # What stewards decided of versions of the record that had faults.
     quality: tuple[StewardDecision, ...] | None = None
+    is_erasure: bool = False
 
 
 def mark_rules_of_consent(connection: Connection, consent: str) -> None:
@@ -113,25 +116,36 @@ def list_decision_changes(connection: Connection, after: int, limit: int) -> lis
     ).fetchall()
     patients = [change["id"] for change in changes if change["kind"] == "rules"]
     rules = _read_rules(connection, patients)
-    found = []
-    for change in changes:
-        number, kind, identity = change["number"], change["type"], change["id"]
-        if change["kind"] == "rules":
-            found.append(DecisionChange(number, kind, identity, tuple(rules[identity])))
-        elif change["kind"] == "quality":
-            decided = list_steward_decisions(connection, kind, identity)
-            found.append(DecisionChange(number, kind, identity, quality=tuple(decided)))
-        else:
-            found.append(_read_facts(connection, number, kind, identity))
-    return found
+    return [_read_change(connection, change, rules) for change in changes]
+
+
+def _read_change(
+    connection: Connection,
+    change: Row,
+    rules: Mapping[str, list[Mapping[str, Any]]],
+) -> DecisionChange:
+    number, kind, identity = change["number"], change["type"], change["id"]
+    if change["kind"] == "erasure":
+        return DecisionChange(number, kind, identity, is_erasure=True)
+    if change["kind"] == "rules":
+        return DecisionChange(number, kind, identity, tuple(rules[identity]))
+    if change["kind"] == "quality":
+        decided = list_steward_decisions(connection, kind, identity)
+        return DecisionChange(number, kind, identity, quality=tuple(decided))
+    return _read_facts(connection, number, kind, identity)
 
 
 def list_changed_subjects(connection: Connection, after: int, limit: int) -> list[tuple[str, str]]:
-    """Return type and id of up to `limit` patients and records of changes after a number."""
+    """Return type and id of up to `limit` patients and records of changes after a number.
+
+    Unavailable where one of them is an erasure: whom it took nobody can tell a reader any more.
+    """
     rows = connection.execute(
-        "SELECT type, id FROM decision_change WHERE number > ? ORDER BY number LIMIT ?",
+        "SELECT kind, type, id FROM decision_change WHERE number > ? ORDER BY number LIMIT ?",
         (after, limit),
     ).fetchall()
+    if any(row["kind"] == "erasure" for row in rows):
+        raise Unavailable("The lake has yet to apply an erasure: try again later.")
     return [(row["type"], row["id"]) for row in rows]
 
 

@@ -17,6 +17,7 @@ from ehr_gateway.store.store import Version
 
 __all__ = [
     "build_expression",
+    "delete_words",
     "match_condition",
     "matching_pks_sql",
     "write_words",
@@ -28,6 +29,10 @@ _INSERT = {
     " ON CONFLICT (pk) DO UPDATE SET words = excluded.words"
     " WHERE full_text.words <> excluded.words",
 }
+# Of a contentless table FTS5 deletes a row when it is given the words again.
+_DELETE_FTS5 = (
+    "INSERT INTO full_text (full_text, rowid, narrative, content) VALUES ('delete', ?, ?, ?)"
+)
 # tsvector weight of the narrative's words.
 _NARRATIVE = "A"
 
@@ -53,6 +58,17 @@ def write_words(connection: Connection, versions: Iterable[tuple[Version, FullTe
         ]
     if rows:
         connection.executemany(_INSERT[connection.dialect], rows)
+
+
+def delete_words(
+    connection: Connection, kind: str, pk: int, position: int, words: FullText
+) -> None:
+    """Delete the words of one version, of an older one too; `words` are those that were written."""
+    if connection.dialect == "postgresql":
+        connection.execute("DELETE FROM full_text WHERE pk = ?", (pk,))
+    elif any(words):
+        marked = (_mark_words(_type_mark(kind), text) for text in words)
+        connection.execute(_DELETE_FTS5, (position, *marked))
 
 
 def matching_pks_sql(dialect: Dialect, placeholder: str) -> str:

@@ -112,6 +112,8 @@ _MOST_CHANGED_PATIENTS = 200
 _MOST_SUBJECTS = 5000
 # Called inside a write's transaction, for what patients and stewards are told of.
 TellConsequence = Callable[[Connection, Consequence], None]
+# Called inside a write's transaction with a patient's id: whether that patient was erased.
+IsErased = Callable[[Connection, str], bool]
 # Called inside a write's transaction just before its commit, with what it wrote and opened.
 AuditHook = Callable[[Connection, Sequence[Version], Sequence[Consequence]], None]
 
@@ -131,6 +133,8 @@ class Store:
         self.journal: Journal | None = None
         # A gateway sets it; without one nobody is told.
         self.tell_consequence: TellConsequence = _tell_nobody
+        # A gateway sets it; without one no id is known to be an erased patient's.
+        self.is_erased: IsErased = _is_nobody_erased
         try:
             open_schema(self.database)
         except BaseException:
@@ -294,3 +298,8 @@ class Store:
 
 def _tell_nobody(connection: Connection, consequence: Consequence) -> None:
     """Leave a consequence untold: this store was opened outside of a gateway."""
+
+
+def _is_nobody_erased(connection: Connection, patient: str) -> bool:
+    """Return False: the key of erasures is the gateway's."""
+    return False

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from ehr_fhir.errors import NotFound, PreconditionFailed, Unprocessable
+from ehr_fhir.errors import Conflict, NotFound, PreconditionFailed, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_fhir.own_entries import check_own_entry, is_own_entry
 from ehr_fhir.patch.patch import Patch
@@ -531,6 +531,9 @@ class Transaction:
         return find_current(self._connection, self.access, self._permission, kind, identity)
 
     def _create_with_id(self, draft: Draft, if_match: int | None) -> WriteResult:
+        if draft.type == "Patient" and self.store.is_erased(self._connection, draft.id):
+            # Else a restore, which erases again, would take the new person's records.
+            raise Conflict("This id was an erased patient's: choose another.")
         record = record_facts(draft.resource, None)
         if self.access.requester.role == "system" or record.directory:
             self._permission.check_except_enrolment("create", record)

@@ -66,12 +66,30 @@ class ReferenceCheck:
         )
 
     def close(self, store: Store) -> None:
-        """Refuse candidates with dangling references, then those that refer to refused ones."""
+        """Refuse erased patients, dangling references, then what refers to refused candidates."""
+        self._refuse_erased(store)
         missing = set(self._targets_outside_load())
         missing -= set(_find_in_store(store, missing))
         while missing:
             missing = set(self._refuse_referring_to(missing))
         self._refuse_repeats()
+
+    def _refuse_erased(self, store: Store) -> None:
+        """Refuse patients who were erased: what the load has about them dangles then."""
+        rows = self._scratch.execute("SELECT id FROM place WHERE type = 'Patient'").fetchall()
+        with store.read_transaction() as connection:
+            erased = {identity for (identity,) in rows if store.is_erased(connection, identity)}
+        if not erased:
+            return
+        for number, (_, spool) in enumerate(self._units):
+            for index, candidate in enumerate(read_candidates(spool)):
+                if candidate.type == "Patient" and candidate.id in erased:
+                    text = "This patient was erased; the id is not given again."
+                    self._refuse(number, index, candidate, text)
+        self._scratch.executemany(
+            "DELETE FROM place WHERE type = 'Patient' AND id = ?",
+            [(identity,) for identity in erased],
+        )
 
     def _refuse_repeats(self) -> None:
         """Refuse what repeats a refused resource."""

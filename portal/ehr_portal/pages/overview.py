@@ -79,6 +79,14 @@ PLACES = (
         "corrections",
     ),
     Place(
+        "/erasures",
+        "withheld",
+        N_("Erasures"),
+        N_("Records that are to be erased for good: two people decide."),
+        OVERSEER_ROLES,
+        "erasures",
+    ),
+    Place(
         "/deliveries",
         "notice",
         N_("Notices sent"),

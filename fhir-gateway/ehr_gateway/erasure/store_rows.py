@@ -1,0 +1,387 @@
+"""Rows of erased patients: versions, index, rules, requests, accounts, notices and audit content.
+
+All in one transaction of the caller's. What the database's files still hold of the deleted rows is
+taken out afterwards (`database_files`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ehr_fhir.json_text import parse
+from ehr_gateway.accounts.eid_people import CLIENT_ID, pairwise_subject
+from ehr_gateway.audit_log.erase import erase_patient_events
+from ehr_gateway.audit_log.recorder import AuditContext
+from ehr_gateway.database import Connection, Row
+from ehr_gateway.erasure.erased_patients import insert_erased
+from ehr_gateway.schema.resources import INDEX_COLUMNS
+from ehr_gateway.store import full_text
+from ehr_gateway.store.decision_changes import last_decision_change, mark_rules_of_consent
+from ehr_gateway.store.index_rows import group_by_table, replace_index
+from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.version_rows import insert_version
+from ehr_gateway.transaction.prepared_resource import prepare_stored
+from ehr_privacy.consent import SOURCE_TABLES, TABLES, Record
+from ehr_privacy.consent.held_facts import UPDATE
+from ehr_privacy.erasure import ErasedVersions, VersionPatients, choose_versions, cut_references
+
+__all__ = ["ErasedContent", "collect_content", "delete_patient_rows", "find_versions"]
+
+# Keys in one IN (...): below the limits of both databases.
+_BATCH = 300
+_BY_LOGIN = (
+    "account", "account_change", "auth_code", "launch", "login_session", "passkey",
+    "recovery_code", "totp",
+)  # fmt: skip
+# Where a clinician's app was started for a patient.
+_CONTEXT_TABLES = ("auth_code", "launch", "token_family")
+
+
+@dataclass
+class ErasedContent:
+    """What an erasure takes of the store, counted, with the texts by which a scan finds it."""
+
+    versions: ErasedVersions
+    # Versions that are deleted, and those of others that lose a reference.
+    deleted: int = 0
+    references: int = 0
+    accounts: int = 0
+    audit_events: int = 0
+
+
+def find_versions(connection: Connection, patients: Collection[str]) -> ErasedVersions:
+    """Return the versions that an erasure of some patients takes."""
+    keys: set[tuple[str, str]] = set()
+    for patient in patients:
+        rows = connection.execute(
+            "SELECT DISTINCT r.type, r.id FROM record_patient p JOIN resource r ON r.pk = p.pk"
+            " WHERE p.patient = :patient"
+            " UNION SELECT type, id FROM resource WHERE type = 'Patient' AND id = :patient",
+            {"patient": patient},
+        ).fetchall()
+        keys |= {(row["type"], row["id"]) for row in rows}
+    return choose_versions(_read_versions(connection, sorted(keys)), patients)
+
+
+def _read_versions(
+    connection: Connection, keys: Iterable[tuple[str, str]]
+) -> Iterator[VersionPatients]:
+    for kind, identity in keys:
+        rows = connection.execute(
+            "SELECT r.version, p.patient FROM resource r LEFT JOIN record_patient p ON p.pk = r.pk"
+            " WHERE r.type = ? AND r.id = ?",
+            (kind, identity),
+        ).fetchall()
+        patients: dict[int, set[str]] = {}
+        for row in rows:
+            patients.setdefault(row["version"], set()).update(
+                () if row["patient"] is None else (row["patient"],)
+            )
+        for version, about in patients.items():
+            yield VersionPatients(kind, identity, version, frozenset(about))
+
+
+def collect_content(connection: Connection, versions: ErasedVersions) -> Iterator[bytes]:
+    """Yield the bodies of the versions that an erasure takes."""
+    for row in _select_rows(connection, versions):
+        if row["body"]:
+            yield bytes(row["body"])
+
+
+def delete_patient_rows(
+    store: Store,
+    connection: Connection,
+    audit_context: AuditContext,
+    patients: Sequence[str],
+    *,
+    erasure: str,
+    hashes: Collection[str],
+    query: str,
+) -> ErasedContent:
+    """Delete every row about some patients, put them on the list, and empty their audit events.
+
+    `hashes` are their keyed hashes, `erasure` the id under which the audit log has it.
+    """
+    content = ErasedContent(find_versions(connection, patients))
+    last_decision = last_decision_change(connection)
+    last_position = int(connection.execute("SELECT max(position) FROM resource").fetchone()[0] or 0)
+    targets = {f"{kind}/{identity}" for kind, identity in content.versions.records}
+    targets |= {f"Patient/{patient}" for patient in patients}
+    # Events are found by the patient's account, so they come first.
+    for patient in patients:
+        content.audit_events += erase_patient_events(
+            connection, audit_context, patient, query=query, is_journaled=False, records=targets
+        )
+    _delete_rules(connection, content.versions, patients)
+    _delete_versions(connection, content)
+    content.references = _cut_references_of_others(store, connection, targets)
+    _delete_marks(connection, content.versions, patients)
+    _delete_requests(connection, targets, patients)
+    content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
+    insert_erased(connection, hashes, last_decision)
+    _leave_position(store, connection, erasure, audit_context.at_ms, last_position)
+    return content
+
+
+def _select_rows(connection: Connection, versions: ErasedVersions) -> Iterator[Row]:
+    """Yield the rows of `resource` of the versions that an erasure takes."""
+    for kind, identity in sorted(versions.records):
+        yield from connection.execute(
+            "SELECT pk, type, id, version, author, body, position FROM resource"
+            " WHERE type = ? AND id = ?",
+            (kind, identity),
+        ).fetchall()
+    for kind, identity, version in sorted(versions.versions):
+        yield from connection.execute(
+            "SELECT pk, type, id, version, author, body, position FROM resource"
+            " WHERE type = ? AND id = ? AND version = ?",
+            (kind, identity, version),
+        ).fetchall()
+
+
+def _delete_versions(connection: Connection, content: ErasedContent) -> None:
+    pks = []
+    for row in _select_rows(connection, content.versions):
+        pks.append(row["pk"])
+        if row["body"]:
+            words = prepare_stored(parse(row["body"]), row["author"]).words
+            full_text.delete_words(connection, row["type"], row["pk"], row["position"], words)
+    tables = [f"idx_{kind}" for kind in INDEX_COLUMNS]
+    for table in (*tables, "record_patient", "record_label", "resource"):
+        _delete_in(connection, table, "pk", pks)
+    content.deleted = len(pks)
+
+
+def _delete_rules(
+    connection: Connection, versions: ErasedVersions, patients: Collection[str]
+) -> None:
+    for kind, tables in SOURCE_TABLES.items():
+        ids = [identity for of_kind, identity in versions.records if of_kind == kind]
+        if kind == "Consent":
+            for identity in ids:
+                # Copies of it may close the accounts of the same person.
+                mark_rules_of_consent(connection, identity)
+        for table in tables:
+            _delete_in(connection, table, "consent", ids)
+    for table, columns in TABLES.items():
+        names = {column.name for column in columns}
+        for name in ("patient", "other"):
+            if name in names:
+                _delete_in(connection, table, name, patients)
+    _delete_in(connection, "consent_opening", "patient", patients)
+    consents = [identity for kind, identity in versions.records if kind == "Consent"]
+    _delete_in(connection, "consent_opening", "consent", consents)
+
+
+def _delete_marks(
+    connection: Connection, versions: ErasedVersions, patients: Collection[str]
+) -> None:
+    """Delete what is kept beside records: held facts, marks of the feed, marks of loads."""
+    for kind, identity in versions.records:
+        connection.execute(
+            "DELETE FROM quality_decision WHERE type = ? AND logical_id = ?", (kind, identity)
+        )
+        for table in ("held_fact", "decision_change", "load_ledger", "quality_finding"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE type = ? AND id = ?",  # noqa: S608 constant names
+                (kind, identity),
+            )
+        source = f"{kind}/{identity}"
+        # What others' records inherited from it they keep, as when they no longer name it.
+        connection.execute(
+            "INSERT INTO held_fact (type, id, kind, value, source)"
+            " SELECT type, id, kind, value, CAST(:update AS TEXT) FROM held_fact"
+            " WHERE source = :source AND kind <> 'patient' ON CONFLICT DO NOTHING",
+            {"update": UPDATE, "source": source},
+        )
+        connection.execute("DELETE FROM held_fact WHERE source = ?", (source,))
+    for patient in patients:
+        connection.execute("DELETE FROM held_fact WHERE kind = 'patient' AND value = ?", (patient,))
+        connection.execute(
+            "DELETE FROM decision_change WHERE type = 'Patient' AND id = ?", (patient,)
+        )
+
+
+def _cut_references_of_others(
+    store: Store, connection: Connection, targets: Collection[str]
+) -> int:
+    """Cut references to erased records out of all versions of others' records."""
+    keys: set[tuple[str, str]] = set()
+    for target in sorted(targets):
+        kind, _, identity = target.partition("/")
+        rows = connection.execute(
+            "SELECT DISTINCT r.type, r.id FROM idx_reference i JOIN resource r ON r.pk = i.pk"
+            " WHERE i.target_id = ? AND i.target_type = ?",
+            (identity, kind),
+        ).fetchall()
+        keys |= {(row["type"], row["id"]) for row in rows}
+        if kind == "Patient":
+            keys |= _find_texts(connection, target)
+    count = 0
+    for kind, identity in sorted(keys):
+        rows = connection.execute(
+            "SELECT * FROM resource WHERE type = ? AND id = ?", (kind, identity)
+        ).fetchall()
+        for row in rows:
+            if row["body"]:
+                count += _cut_references_of_version(store, connection, row, targets)
+    return count
+
+
+def _find_texts(connection: Connection, target: str) -> set[tuple[str, str]]:
+    """Return the records that name a patient anywhere, whether a search would find it or not."""
+    sought = target.encode()
+    condition = {
+        "sqlite": "instr(body, :sought) > 0",
+        "postgresql": "position(CAST(:sought AS bytea) IN body) > 0",
+    }[connection.dialect]
+    rows = connection.execute(
+        f"SELECT DISTINCT type, id FROM resource WHERE {condition}",  # noqa: S608 constant
+        {"sought": sought},
+    ).fetchall()
+    return {(row["type"], row["id"]) for row in rows}
+
+
+def _cut_references_of_version(
+    store: Store, connection: Connection, row: Row, targets: Collection[str]
+) -> int:
+    resource = parse(row["body"])
+    before = prepare_stored(parse(row["body"]), row["author"])
+    count = cut_references(resource, targets)
+    if not count:
+        return 0
+    prepared = prepare_stored(resource, row["author"])
+    body = prepared.body(row["version"], row["last_updated"])
+    connection.execute("UPDATE resource SET body = ? WHERE pk = ?", (body, row["pk"]))
+    full_text.delete_words(connection, row["type"], row["pk"], row["position"], before.words)
+    version = replace(Version.from_row(row), body=body)
+    if row["current"]:
+        registry = store.registry(connection)
+        values = (*prepared.rows, *registry.extract_rows(version.type, body))
+        replace_index(
+            connection, [(version.pk, group_by_table(registry.ids, version.type, values))]
+        )
+    if row["current"] or connection.dialect == "sqlite":
+        full_text.write_words(connection, [(version, prepared.words)])
+    return count
+
+
+def _delete_requests(
+    connection: Connection, targets: Collection[str], patients: Collection[str]
+) -> None:
+    """Delete requests, notices and flags about patients, but the erasures themselves."""
+    for patient in patients:
+        connection.execute(
+            "DELETE FROM access_request WHERE patient = ? AND kind <> 'erasure'", (patient,)
+        )
+    rows = connection.execute("SELECT id, details FROM access_request WHERE details <> '{}'")
+    for row in rows.fetchall():
+        if json.loads(row["details"]).get("record") in targets:
+            connection.execute("DELETE FROM access_request WHERE id = ?", (row["id"],))
+    for patient in patients:
+        about = {"patient": patient, "reader": f"Patient/{patient}"}
+        connection.execute(
+            "DELETE FROM notice_delivery WHERE notice IN"
+            " (SELECT id FROM notice WHERE patient = :patient OR reader = :reader)",
+            about,
+        )
+        connection.execute("DELETE FROM notice WHERE patient = :patient OR reader = :reader", about)
+        connection.execute("DELETE FROM notice_preference WHERE reader = :reader", about)
+        connection.execute("DELETE FROM audit_flag WHERE patient = :patient", about)
+
+
+def _delete_accounts(connection: Connection, patients: Collection[str], now_ms: int) -> int:
+    """Delete the patients' accounts, and where an app of anybody's was started for them."""
+    accounts = [
+        row
+        for patient in patients
+        for row in connection.execute(
+            "SELECT login, eid, person FROM account WHERE patient = ?", (patient,)
+        ).fetchall()
+    ]
+    logins = [row["login"] for row in accounts]
+    families = [
+        row["id"]
+        for login in logins
+        for row in connection.execute("SELECT id FROM token_family WHERE login = ?", (login,))
+    ]
+    _delete_in(connection, "refresh_token", "family", families)
+    for table in (*_BY_LOGIN, "token_family", "audit_flag"):
+        _delete_in(connection, table, "login", logins)
+    _delete_in(connection, "account_change", "changed_by", logins)
+    _delete_in(connection, "suspension", "subject", logins)
+    _delete_enrolments(connection, {row["eid"] for row in accounts if row["eid"]})
+    named = set(patients) | {f"Patient/{patient}" for patient in patients}
+    for table in _CONTEXT_TABLES:
+        key = "id" if table == "token_family" else "code" if table == "auth_code" else "key"
+        rows = connection.execute(
+            f"SELECT {key} AS own_key, context FROM {table} WHERE context <> '{{}}'"  # noqa: S608
+        ).fetchall()
+        for row in rows:
+            if named.isdisjoint(_list_values(json.loads(row["context"]))):
+                continue
+            if table == "token_family":
+                connection.execute(
+                    "UPDATE token_family SET context = '{}', ended_ms = COALESCE(ended_ms, ?)"
+                    " WHERE id = ?",
+                    (now_ms, row["own_key"]),
+                )
+            else:
+                connection.execute(
+                    f"DELETE FROM {table} WHERE {key} = ?",  # noqa: S608 constant names
+                    (row["own_key"],),
+                )
+    return len(logins)
+
+
+def _delete_enrolments(connection: Connection, subjects: set[str]) -> None:
+    """Delete people from the simulated electronic identity who have no account any more."""
+    rows = connection.execute("SELECT hkid, subject FROM eid_person").fetchall() if subjects else ()
+    for row in rows:
+        # Accounts have the identifier that this client alone is told.
+        subject = pairwise_subject(row["subject"], CLIENT_ID)
+        others = connection.execute("SELECT 1 FROM account WHERE eid = ?", (subject,)).fetchone()
+        if subject in subjects and others is None:
+            connection.execute("DELETE FROM eid_person WHERE hkid = ?", (row["hkid"],))
+            connection.execute("DELETE FROM eid_code WHERE account_id = ?", (row["subject"],))
+
+
+def _list_values(node: object) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for item in node.values():
+            yield from _list_values(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _list_values(item)
+
+
+def _leave_position(
+    store: Store, connection: Connection, erasure: str, now_ms: int, last_position: int
+) -> None:
+    """Store a deletion marker about nobody: no erased position of the feed is given again."""
+    latest = store.registry(connection).latest
+    version = insert_version(
+        connection,
+        Record(type="Basic", id=erasure),
+        b"",
+        last_updated_ms=max(now_ms, latest.last_updated_ms),
+        method="DELETE",
+    )
+    if version.position <= last_position:
+        connection.execute(
+            "UPDATE resource SET position = ? WHERE pk = ?", (last_position + 1, version.pk)
+        )
+
+
+def _delete_in(connection: Connection, table: str, column: str, values: Collection[object]) -> None:
+    chosen = list(values)
+    for start in range(0, len(chosen), _BATCH):
+        batch = chosen[start : start + _BATCH]
+        connection.execute(
+            f"DELETE FROM {table} WHERE {column} IN ({', '.join('?' * len(batch))})",  # noqa: S608
+            tuple(batch),
+        )

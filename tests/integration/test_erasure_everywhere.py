@@ -1,0 +1,254 @@
+"""An erasure over the whole data folder: marks planted in every place, a certificate, a restore."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ehr_analytics.register import Register
+from ehr_cli.commands.erasure import erase_from_restored
+from ehr_cli.main import app
+from ehr_etl.change_feed.gateway_feed import HttpFeed
+from ehr_etl.lake import Lake
+from ehr_etl.pipeline import LakeWriter
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_privacy.deid import pseudonym
+from tests.lib.backups import back_up, open_house, restore, restored_settings
+from tests.lib.gateway import House, condition, must, observation
+from tests.lib.lake_input import KEY
+
+pytestmark = pytest.mark.timeout(1200)
+
+REASON = "Asked for by the person, papers 12/2026"
+
+
+class Marks:
+    """Texts that stand nowhere else, each given once."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def __call__(self) -> str:
+        self.given.append(f"Zq{len(self.given):04}markqz")
+        return self.given[-1]
+
+
+def with_marks(node: Any, mark: Marks, key: str = "") -> Any:
+    """Return a resource in which every free text is a mark of its own."""
+    if isinstance(node, dict):
+        return {name: with_marks(item, mark, name) for name, item in node.items()}
+    if isinstance(node, list):
+        return [with_marks(item, mark, key) for item in node]
+    return mark() if node == "*" else node
+
+
+def patient_of_marks(mark: Marks) -> dict[str, Any]:
+    """Return a Patient whose every text is a mark."""
+    marked: dict[str, Any] = with_marks(
+        {
+            "resourceType": "Patient",
+            "id": "pat-1",
+            "text": {
+                "status": "generated",
+                "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{mark()} and {mark()}</div>',
+            },
+            "identifier": [
+                {"system": "https://ehr-commons.hk/hkid", "value": "ZA1234560"},
+                {"system": "https://hospital-a/mrn", "value": "*", "assigner": {"display": "*"}},
+            ],
+            "name": [{"family": "*", "given": ["*", "*"], "text": "*", "prefix": ["*"]}],
+            "telecom": [{"system": "phone", "value": "*"}, {"system": "email", "value": "*"}],
+            "gender": "female",
+            "birthDate": "1980-02-03",
+            "address": [{"line": ["*", "*"], "city": "*", "district": "*", "text": "*"}],
+            "contact": [{"name": {"text": "*"}, "telecom": [{"system": "phone", "value": "*"}]}],
+            "communication": [{"language": {"text": "*"}}],
+        },
+        mark,
+    )
+    return marked
+
+
+def records_of_marks(mark: Marks) -> Iterator[dict[str, Any]]:
+    """Yield clinical records whose every text is a mark."""
+    note = [{"authorString": "*", "text": "*"}]
+    yield with_marks({**condition("con-1", "enc-1"), "note": note}, mark)
+    measured = observation("lab-1", "laboratory", encounter="enc-1")
+    del measured["valueQuantity"]
+    code = {**measured["code"], "text": "*"}
+    yield with_marks({**measured, "code": code, "valueString": "*", "note": note}, mark)
+
+
+@pytest.fixture
+def house(furnished: House) -> tuple[House, Marks]:
+    """Return a house in which everything was done with a patient of marks; the lake follows it."""
+    for account in (
+        Account("steward.ho", "steward", "Ho", "ehr-commons"),
+        Account("p.new", "patient", "Zqdisplaymarkqz", patient="pat-1"),
+    ):
+        accounts.add_account(furnished.gateway.store, account)
+    data, mark = furnished.settings.data, Marks()
+    (data / "keys" / "deid.key").write_bytes(KEY)
+    mark.given.append("Zqdisplaymarkqz")
+    must(furnished.system("ehr-commons").put(patient_of_marks(mark)))
+    for body in records_of_marks(mark):
+        must(furnished.system("hospital-a").put(body))
+    furnished.share()
+    must(furnished.login("doctor.b").get("Observation?patient=pat-1&_include=*"))
+    must(furnished.login("p.pat-1").get("Patient/pat-1"))
+    follow(furnished)
+    # Each thing once more: older versions are in files of their own.
+    for body in records_of_marks(mark):
+        must(furnished.system("hospital-a").put(body))
+    follow(furnished)
+    plant_files(data, mark)
+    return furnished, mark
+
+
+def follow(house: House) -> None:
+    """Bring the house's lake up to its feed."""
+    token = house.system("ehr-commons", "ehr/feed.read").headers["Authorization"][7:]
+    key = house.settings.keys / "erasure.key"
+    with LakeWriter(
+        Lake(house.settings.data / "lake"),
+        KEY,
+        read_erasure_key=lambda: key.read_bytes() if key.exists() else None,
+    ) as writer:
+        writer.take_in(HttpFeed(house.client, token))
+        writer.bring_up(house.clock())
+
+
+def plant_files(data: Path, mark: Marks) -> None:
+    """Plant files as studies, models, sessions, notices and Spark leave them."""
+    register = Register(data)
+    with register.transaction() as connection:
+        connection.execute(
+            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
+            " VALUES ('run-1', 'proj', 'study', 're', '2026-11-22T08:00:00+00:00', 'c', '1', '{}',"
+            " 'done')"
+        )
+    encounter = pseudonym(KEY, "Encounter/enc-1")
+    for name, text in (
+        ("research/runs/run-1/raw/rows.csv", f"key,note\n{encounter},x\n"),
+        ("mlflow/artifacts/1/sample.csv", f"patient\n{pseudonym(KEY, 'Patient/pat-1')}\n"),
+        ("spark/spark/blockmgr-1/temp", mark.given[3]),
+        ("notices/absent.txt", f"Dear {mark.given[4]}"),
+    ):
+        path = data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    kept = data / "research/runs/run-1/raw/counts.csv"
+    kept.write_text("sex,people\nfemale,20\n", "utf-8")
+    with sqlite3.connect(data / "portal-sessions.db") as sessions:
+        sessions.execute(
+            "CREATE TABLE session (key TEXT PRIMARY KEY, created REAL, seen REAL, body TEXT)"
+        )
+        for key, body in (("a", {"patient": "pat-1"}), ("b", {"patient": "pat-2"})):
+            sessions.execute("INSERT INTO session VALUES (?, 1, 1, ?)", (key, json.dumps(body)))
+
+
+def approve(house: House) -> None:
+    """Let one person ask for the erasure and another approve it."""
+    ask = {"resourceType": "Parameters", "parameter": [{"name": "reason", "valueString": REASON}]}
+    answer = must(house.login("admin").post("Patient/pat-1/$purge", ask)).json()
+    erasure = answer["parameter"][0]["valueString"]
+    decide = [
+        {"name": "erasure", "valueString": erasure},
+        {"name": "decision", "valueCode": "approve"},
+        {"name": "reason", "valueString": "The papers were checked again"},
+    ]
+    body = {"resourceType": "Parameters", "parameter": decide}
+    must(house.login("steward.ho").post("$decide-erasure", body))
+
+
+def run(house: House, *words: str) -> Result:
+    """Run a command on the house's data folder."""
+    return CliRunner().invoke(app, ["lake", *words, "--data", str(house.settings.data)])
+
+
+def find_marks(folder: Path, marks: Marks) -> list[str]:
+    """Return the files with a mark in their raw bytes, by a plain search of this test's own."""
+    sought = [text.encode() for text in marks.given] + [b"pat-1", b"con-1", b"lab-1"]
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and any(text in path.read_bytes() for text in sought)
+    ]
+
+
+def test_every_byte_is_taken_back_and_the_certificate_says_so(house: tuple[House, Marks]) -> None:
+    home, marks = house
+    data = home.settings.data
+    assert run(home, "erase", "pat-1").exit_code != 0
+    approve(home)
+
+    outcome = run(home, "erase", "pat-1")
+
+    assert outcome.exit_code == 0, f"{outcome.output} {outcome.exception!r}"
+    assert find_marks(data, marks) == []
+    assert run(home, "scan", "pat-1").exit_code == 0
+    assert not (data / "research/runs/run-1/raw/rows.csv").exists()
+    assert (data / "research/runs/run-1/raw/counts.csv").exists()
+    assert not list((data / "erasures").glob("*.sealed"))
+    (file,) = (data / "erasures").glob("*.json")
+    certificate = json.loads(file.read_text("utf-8"))
+    assert certificate["total"]["found"] == 0
+    assert certificate["texts"] >= len(marks.given)
+    assert certificate["total"]["bytes"] > 100_000
+    assert {"ehr.db", "lake/bronze", "lake/deid", "mlflow/artifacts"} & {
+        place["name"] for place in certificate["places"]
+    } >= {"ehr.db", "lake/bronze", "lake/deid"}
+    shown = must(home.login("steward").get("$erasures")).text
+    assert '"certificate"' in shown
+    with sqlite3.connect(data / "portal-sessions.db") as sessions:
+        assert sessions.execute("SELECT key FROM session").fetchall() == [("b",)]
+    follow(home)
+    assert find_marks(data, marks) == []
+
+
+def test_a_planted_residue_is_found(house: tuple[House, Marks]) -> None:
+    home, marks = house
+    approve(home)
+    residue = home.settings.data / "rejects.txt"
+    residue.write_text(f"line 17: {marks.given[2]}", "utf-8")
+
+    outcome = run(home, "erase", "pat-1")
+
+    assert outcome.exit_code == 1
+    assert "Found in rejects.txt" in outcome.output
+    assert marks.given[2] not in outcome.output
+    residue.unlink()
+    assert run(home, "erase", "pat-1").exit_code == 0
+
+
+def test_a_restore_erases_again_what_the_backup_still_has(
+    house: tuple[House, Marks], tmp_path: Path
+) -> None:
+    home, marks = house
+    back_up(home, tmp_path / "backups")
+    approve(home)
+    assert run(home, "erase", "pat-1").exit_code == 0
+
+    settings = restored_settings(home, tmp_path / "again")
+    report = restore(
+        tmp_path / "backups",
+        settings,
+        journal=home.settings.journal_folder,
+        erase_elsewhere=erase_from_restored,
+    )
+
+    assert report.state.erased == ("pat-1",)
+    assert report.state.closure is None
+    left = find_marks(settings.data, marks)
+    assert left == []
+    with open_house(home, settings) as again:
+        assert must(again.login("p.pat-2").get("Patient/pat-2")).json()["id"] == "pat-2"
+        follow(again)
+        assert find_marks(settings.data, marks) == []

@@ -1,0 +1,271 @@
+"""An erasure in the lake: no byte of the patient stays, and nothing of anybody else changes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_etl.erasure.byte_search import ByteSearch
+from ehr_etl.erasure.folder_scan import scan_folder
+from ehr_etl.erasure.lake_erasure import find_erased
+from ehr_etl.gold.delta_views import save_definition, write_view_table
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.jobs import LocalRunner
+from ehr_etl.lake import Lake, gold_table_name, read_small_table
+from ehr_etl.pipeline import LakeWriter
+from ehr_privacy.deid import pseudonym
+from ehr_privacy.erasure import hash_patient
+from tests.lib.feed_lines import consent
+from tests.lib.lake_gateway import FakeStore
+from tests.lib.lake_input import KEY, NOW_MS, condition, encounter, patient, rows
+
+pytestmark = pytest.mark.timeout(1200)
+
+ROOT = Path(__file__).resolve().parents[2]
+ERASURE_KEY = b"e" * 32
+TABLES = (
+    *("silver", "silver_history", "quarantine", "decisions", "deid"),
+    *(gold_table_name(view) for view in list_view_names()),
+)
+BAD_PERIOD = {"period": {"start": "2026-03-04", "end": "2026-03-01"}}
+LINKED = {"link": [{"type": "seealso", "other": {"reference": "Patient/p-gone"}}]}
+USERS_VIEW = {
+    "resourceType": "ViewDefinition",
+    "name": "users_stays",
+    "status": "active",
+    "resource": "Encounter",
+    "select": [{"column": [{"name": "key", "path": "getResourceKey()"}]}],
+}
+RECORDS = (
+    *("Patient/p-gone", "Encounter/e-gone", "Encounter/e-bad", "Encounter/e-freed"),
+    *("Condition/c-gone", "Consent/joining-p-gone", "Consent/research-p-gone"),
+)
+
+
+def marked(number: int) -> str:
+    """Return a text that stands nowhere else."""
+    return f"zqmark{number:03}zq"
+
+
+def unnamed(who: str, **changed: Any) -> dict[str, Any]:
+    """Return a patient of whom little is known."""
+    found = {**patient(who), "name": [{"family": "Wong"}], **changed}
+    return {name: found[name] for name in found if name not in ("telecom", "address", "identifier")}
+
+
+def fill(store: FakeStore) -> None:
+    """Write two patients who stay and one whose every text is a mark."""
+    for who in ("p-stays", "p-other"):
+        store.put(unnamed(who))
+        store.put(consent(who, "joining"))
+        store.put(encounter(f"e-{who}", who))
+    texts = {
+        "identifier": [{"system": "https://hospital/mrn", "value": marked(1)}],
+        "name": [{"family": marked(2), "given": [marked(3)]}],
+        "telecom": [{"system": "phone", "value": marked(4)}],
+        "address": [{"line": [marked(5)], "district": "Yau Tsim Mong", "country": "HK"}],
+    }
+    store.put({**patient("p-gone"), **texts})
+    store.put(consent("p-gone", "joining"))
+    store.put(consent("p-gone", "research"))
+    store.put(encounter("e-gone", "p-gone", reasonCode=[{"text": marked(6)}]))
+    store.put(encounter("e-gone", "p-gone", reasonCode=[{"text": marked(7)}]))
+    store.put(encounter("e-bad", "p-gone", reasonCode=[{"text": marked(8)}], **BAD_PERIOD))
+    store.put(encounter("e-freed", "p-gone", reasonCode=[{"text": marked(9)}], **BAD_PERIOD))
+    store.put(condition("c-gone", "p-gone", "e-gone", note=[{"text": marked(10)}]))
+    store.add_label(("Condition", "c-gone"), "HIV")
+    # Others' records that name the patient, or were once filed under the patient.
+    store.put(unnamed("p-other", **LINKED))
+    store.put(condition("c-moved", "p-gone", "e-gone", note=[{"text": marked(11)}]))
+    store.put(condition("c-moved", "p-stays", "e-p-stays", note=[{"text": "of the right one"}]))
+
+
+def apply(lake: Lake, store: FakeStore) -> None:
+    """Take in the feed and bring the tables up to it."""
+    with LakeWriter(lake, KEY, LocalRunner(1), read_erasure_key=lambda: ERASURE_KEY) as writer:
+        writer.take_in(store)
+        writer.bring_up(NOW_MS)
+
+
+def find_left(folder: Path) -> dict[str, set[str]]:
+    """Return the files of a folder that hold something of the erased patient, and what."""
+    ids = {name for record in RECORDS for name in (record, record.partition("/")[2])}
+    texts = {marked(number) for number in range(1, 12)}
+    pseudonyms = {pseudonym(KEY, record) for record in RECORDS}
+    scan = scan_folder(folder, ByteSearch(texts | pseudonyms, ids))
+    assert scan.unreadable == []
+    return scan.hits
+
+
+def compare(lake: Lake, table: str) -> list[str]:
+    """Return the rows of a table; JSON in them without the spaces of the made-up feed."""
+    return [row.replace('\\": ', '\\":').replace(', \\"', ',\\"') for row in rows(lake, table)]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, FakeStore]:
+    """Return a lake in which everything that can happen to the patient's records did."""
+    lake, store = Lake(tmp_path_factory.mktemp("full") / "lake"), FakeStore()
+    fill(store)
+    apply(lake, store)
+    write_view_table(lake, save_definition(lake, USERS_VIEW))
+    store.judge(("Encounter", "e-freed"), 1, "release")
+    apply(lake, store)
+    store.put(encounter("e-p-stays", "p-stays", reasonCode=[{"text": "seen"}]))
+    apply(lake, store)
+    return lake, store
+
+
+@pytest.fixture
+def copied(full: tuple[Lake, FakeStore], tmp_path: Path) -> tuple[Lake, FakeStore]:
+    """Return a copy of that lake, and of its store."""
+    import copy
+
+    shutil.copytree(full[0].root, tmp_path / "lake")
+    return Lake(tmp_path / "lake"), copy.deepcopy(full[1])
+
+
+def test_the_feed_alone_erases_every_byte(copied: tuple[Lake, FakeStore]) -> None:
+    lake, store = copied
+    places = set(find_left(lake.root))
+    for table in ("bronze", "silver", "silver_history", "quarantine", "decisions", "deid", "places",
+                  "gold/users_stays", "gold/condition_flat"):  # fmt: skip
+        assert any(name.startswith(f"{table}/") for name in places), table
+    assert read_small_table(lake, "steward_decisions").num_rows == 1
+
+    store.erase("p-gone", ERASURE_KEY)
+    apply(lake, store)
+
+    assert find_left(lake.root) == {}
+    assert read_small_table(lake, "steward_decisions").num_rows == 0
+
+
+def test_nothing_of_anybody_else_changes_and_a_rebuild_gives_the_same(
+    copied: tuple[Lake, FakeStore], tmp_path: Path
+) -> None:
+    lake, store = copied
+    stays = {
+        table: [row for row in rows(lake, table) if "p-stays" in row or "p-other" in row]
+        for table in ("silver", "silver_history", "decisions")
+    }
+    pseudonyms = [pseudonym(KEY, name) for name in ("Encounter/e-p-stays", "Encounter/e-p-other")]
+    research = [row for row in rows(lake, "deid") if any(name in row for name in pseudonyms)]
+
+    store.erase("p-gone", ERASURE_KEY)
+    apply(lake, store)
+
+    for table, before in stays.items():
+        kept = [row for row in before if "p-gone" not in row and "e-gone" not in row]
+        now = rows(lake, table)
+        assert [row for row in kept if row not in now] == [], table
+    assert [row for row in research if row not in rows(lake, "deid")] == []
+    (other,) = [row for row in rows(lake, "silver") if '"p-other"' in row and "Patient" in row]
+    assert "Erased record" in other
+    fresh = Lake(tmp_path / "fresh")
+    apply(fresh, store)
+    for table in TABLES:
+        assert compare(lake, table) == compare(fresh, table), table
+    apply(lake, store)
+    with LakeWriter(lake, KEY, LocalRunner(1), read_erasure_key=lambda: ERASURE_KEY) as writer:
+        writer.rebuild("silver", NOW_MS)
+    for table in TABLES:
+        assert compare(lake, table) == compare(fresh, table), table
+
+
+def test_no_id_is_in_a_commit_of_the_erasure(
+    copied: tuple[Lake, FakeStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, _ = copied
+    # The log as it would be if nothing cleaned it.
+    monkeypatch.setattr("ehr_etl.erasure.lake_erasure.drop_old_files", lambda lake, name: None)
+    before = {path for path in lake.root.rglob("_delta_log/*.json")}
+
+    with LakeWriter(lake, KEY, LocalRunner(1), read_erasure_key=lambda: ERASURE_KEY) as writer:
+        writer.erase([hash_patient(ERASURE_KEY, "p-gone")])
+
+    new = "".join(
+        path.read_text("utf-8") for path in lake.root.rglob("_delta_log/*.json")
+        if path not in before
+    )  # fmt: skip
+    assert new
+    for name in ("p-gone", "e-gone", pseudonym(KEY, "Patient/p-gone")):
+        commits = [line for line in new.splitlines() if '"commitInfo"' in line and name in line]
+        assert commits == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ehr_etl.lake import Lake
+from ehr_etl.pipeline import LakeWriter
+from ehr_privacy.erasure import hash_patient
+
+key, erasure_key = bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
+with LakeWriter(Lake(Path(sys.argv[1])), key, read_erasure_key=lambda: erasure_key) as writer:
+    print("begun", flush=True)
+    writer.erase([hash_patient(erasure_key, "p-gone")])
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "times", [4, pytest.param(40, marks=pytest.mark.slow)], ids=["some", "many"]
+)
+def test_an_erasure_that_was_killed_is_finished_by_the_next_run(
+    copied: tuple[Lake, FakeStore], tmp_path: Path, times: int
+) -> None:
+    lake, store = copied
+    store.erase("p-gone", ERASURE_KEY)
+    chance = random.Random(times)
+    whole = tmp_path / "whole"
+    shutil.copytree(lake.root, whole)
+    apply(Lake(whole), store)
+    seconds = _time_erasure(tmp_path, lake)
+
+    for number in range(times):
+        killed = tmp_path / f"killed-{number}"
+        shutil.copytree(lake.root, killed)
+        _kill_after(killed, chance.uniform(0, seconds))
+        apply(Lake(killed), store)
+
+        assert find_left(killed) == {}, number
+        for table in TABLES:
+            assert compare(Lake(killed), table) == compare(Lake(whole), table), (number, table)
+        assert not find_erased(
+            Lake(killed), ERASURE_KEY, [hash_patient(ERASURE_KEY, "p-gone")]
+        ).patients
+        shutil.rmtree(killed)
+
+
+def _start(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder), KEY.hex(), ERASURE_KEY.hex()],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def _time_erasure(tmp_path: Path, lake: Lake) -> float:
+    """Return how long an undisturbed erasure takes."""
+    shutil.copytree(lake.root, tmp_path / "timed")
+    process = _start(tmp_path / "timed")
+    started = time.monotonic()
+    assert process.wait() == 0
+    return time.monotonic() - started
+
+
+def _kill_after(folder: Path, seconds: float) -> None:
+    process = _start(folder)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
