@@ -29,6 +29,7 @@ from ehr_portal.i18n import N_
 from ehr_portal.pages import load_navigation, load_router
 from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
+from ehr_portal.web.carer_powers import load_carer_powers
 from ehr_portal.web.forms import OtherPatientForm
 from ehr_portal.web.headers import HEADERS
 from ehr_portal.web.live_rows import LiveStreams
@@ -65,7 +66,12 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     app.state.portal = Portal(gateway, settings, sessions, load_navigation(), streams, directory)
     app.state.designations = DesignationCache(settings.clock)
     app.include_router(
-        load_router(), dependencies=[Depends(_use_designations), Depends(load_unread_notices)]
+        load_router(),
+        dependencies=[
+            Depends(_use_designations),
+            Depends(load_carer_powers),
+            Depends(load_unread_notices),
+        ],
     )
     static = CompressedStaticFiles(directory=str(FOLDER))
     app.mount("/static", static, name="static")

@@ -68,6 +68,8 @@ class FakeGateway:
         operation = request.url.path.removeprefix("/fhir/")
         if operation in self.operations:
             return httpx.Response(200, json=self.operations[operation])
+        if operation == "$acting-for":
+            return httpx.Response(200, json=self._acting_for(request))
         if operation == "Patient/$patient-list":
             return httpx.Response(200, json=self._patient_list(request.url.params))
         if operation.endswith("/$access-history"):
@@ -156,6 +158,16 @@ class FakeGateway:
         body["meta"] = {"versionId": str(version)}
         self.resources[(kind, body["id"])] = body
         return httpx.Response(201 if version == 1 else 200, json=body)
+
+    def _acting_for(self, request: httpx.Request) -> Resource:
+        """Answer with whom the carer acts for at their log-in: they see, and decide nothing."""
+        who = request.headers["Authorization"].removeprefix("Bearer token-of-")
+        patient = self.people.get(who, {}).get("patient")
+        powers = {"view": {"valueBoolean": True}, "manage": {"valueBoolean": False}}
+        parts = [{"name": name, **value} for name, value in powers.items()]
+        named = [{"name": "patient", "valueString": patient}, *parts]
+        people = [{"name": "person", "part": named}] if patient else []
+        return {"resourceType": "Parameters", "parameter": people}
 
     def _transact(self, bundle: Resource) -> Resource:
         """Create what a transaction says, unless it is there."""

@@ -15,7 +15,7 @@ from ehr_portal.record.sections import DOMAIN_TITLES
 from ehr_portal.sharing.consents import deactivate_consent, is_in_force
 from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.navigation import NavigationLink
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import DeciderRequest, PatientRequest
 
 router = APIRouter()
 NAVIGATION = (
@@ -27,7 +27,7 @@ MAX_PAST = 20
 
 
 @router.get("/requests")
-async def show_requests(request: PatientRequest) -> Response:
+async def show_requests(request: DeciderRequest) -> Response:
     """Show what waits for an answer, what is open now and what is over."""
     access_requests, consents, providers = await asyncio.gather(
         fetch_access_requests(request.gateway, request.patient),

@@ -66,6 +66,7 @@ async def choose_patient(request: CarerRequest, form: VerifiedForm) -> Response:
         acting_latin=name.latin if name else "",
         acting_han=name.han if name else "",
         manages=powers.manage == "true",
+        views=powers.view == "true",
     )
     return request.redirect("/home" if powers.view == "true" else "/sharing")
 

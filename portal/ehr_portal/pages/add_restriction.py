@@ -24,7 +24,7 @@ from ehr_portal.sharing.restrictions import (
 )
 from ehr_portal.web.forms import FieldError, PatientForm, VerifiedForm, is_day
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import DeciderRequest, PatientRequest
 
 router = APIRouter()
 FIRMNESS_TITLES = {"hidden": N_("Closed"), "sealed": N_("Sealed")}
@@ -51,7 +51,7 @@ class PreviewOf:
 
 @router.get("/sharing/close")
 async def show_restriction_form(
-    request: PatientRequest, record: Annotated[str, Query()] = ""
+    request: DeciderRequest, record: Annotated[str, Query()] = ""
 ) -> Response:
     """Show the form, for a single record when one is named."""
     choice = RestrictionChoice(record=record if _is_record_reference(record) else "")

@@ -10,13 +10,13 @@ from fastapi.responses import Response
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.appointments import build_appointments
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 
 router = APIRouter()
 
 
 @router.get("/appointments")
-async def show_appointments(request: PatientRequest) -> Response:
+async def show_appointments(request: RecordReaderRequest) -> Response:
     """Show when, where and with whom, how to prepare, and what was called off."""
     params = {
         "patient": request.patient,

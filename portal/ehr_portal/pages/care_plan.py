@@ -10,13 +10,13 @@ from fastapi.responses import Response
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.care_plans import build_care_plans
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 
 router = APIRouter()
 
 
 @router.get("/care-plan")
-async def show_care_plans(request: PatientRequest) -> Response:
+async def show_care_plans(request: RecordReaderRequest) -> Response:
     """Show the plans, those that hold now first."""
     of_plans = {
         "patient": request.patient,

@@ -12,7 +12,7 @@ from ehr_portal.record.sections import DOMAIN_TITLES
 from ehr_portal.web.forms import FieldError, PatientForm, TickedDomains
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import DeciderRequest, PatientRequest
 
 router = APIRouter()
 NAVIGATION = (NavigationLink("patient", "/carers", N_("Carers"), 60),)
@@ -24,7 +24,7 @@ POWER_TITLES = {
 
 
 @router.get("/carers")
-async def show_carers(request: PatientRequest) -> Response:
+async def show_carers(request: DeciderRequest) -> Response:
     """Show the carers, and the form that invites another."""
     return await _render_carers(request)
 

@@ -15,7 +15,7 @@ from ehr_portal.sharing.choices import Choice, parse_choices, plan_undo
 from ehr_portal.sharing.restrictions import PROFESSION_TITLES, SECURITY_LABEL_TITLES
 from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import DeciderRequest, PatientRequest
 
 router = APIRouter()
 MADE_BY_TITLES = {
@@ -28,7 +28,7 @@ MADE_BY_TITLES = {
 
 
 @router.get("/choices")
-async def show_choices(request: PatientRequest) -> Response:
+async def show_choices(request: DeciderRequest) -> Response:
     """Show every choice, newest first."""
     choices, providers = await asyncio.gather(
         _fetch_choices(request), fetch_providers(request.gateway)

@@ -27,7 +27,12 @@ from ehr_portal.record.sections import TYPE_TITLES
 from ehr_portal.web.forms import FieldError, PatientForm, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import ClinicianRequest, CorrectionReaderRequest, PatientRequest
+from ehr_portal.web.roles import (
+    ClinicianRequest,
+    CorrectionReaderRequest,
+    DeciderRequest,
+    PatientRequest,
+)
 
 router = APIRouter()
 NAVIGATION = (
@@ -54,14 +59,14 @@ _SAY_MORE = N_("Write a sentence or two, of 500 characters at most.")
 
 
 @router.get("/corrections")
-async def show_corrections(request: PatientRequest) -> Response:
+async def show_corrections(request: DeciderRequest) -> Response:
     """Show the patient's requests, with their answers and statements."""
     return await _render_corrections(request)
 
 
 @router.get("/corrections/ask/{resource_type}/{resource_id}")
 async def show_request_form(
-    request: PatientRequest, resource_type: str, resource_id: RecordId
+    request: DeciderRequest, resource_type: str, resource_id: RecordId
 ) -> Response:
     """Show the form that asks for a correction of one record."""
     return await _render_request_form(request, resource_type, resource_id)

@@ -15,19 +15,19 @@ from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.dosage import dosage_lines
 from ehr_portal.record.rows import RecordRow
 from ehr_portal.web.navigation import NavigationLink
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 
 router = APIRouter()
 NAVIGATION = (
     NavigationLink("patient", "/home", N_("Home"), 5),
-    NavigationLink("carer", "/home", N_("Home"), 25, lambda user: user.acts_for_patient),
+    NavigationLink("carer", "/home", N_("Home"), 25, lambda user: user.reads_for_patient),
 )
 # New entries on their own page. Chosen: what somebody reads at a sitting.
 _MAX_NEW = 100
 
 
 @router.get("/home")
-async def show_home(request: PatientRequest) -> Response:
+async def show_home(request: RecordReaderRequest) -> Response:
     """Show the tiles."""
     tiles = await fetch_home(request)
     return request.render(
@@ -40,7 +40,7 @@ async def show_home(request: PatientRequest) -> Response:
 
 
 @router.get("/home/new")
-async def show_new_entries(request: PatientRequest) -> Response:
+async def show_new_entries(request: RecordReaderRequest) -> Response:
     """Show what entered the record since the last visit."""
     new, providers = await asyncio.gather(
         fetch_new_entries(request, _MAX_NEW), request.load_providers()

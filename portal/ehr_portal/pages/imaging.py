@@ -10,13 +10,13 @@ from fastapi.responses import Response
 from ehr_portal.pages.record_views import record_template_values
 from ehr_portal.record.imaging import IMAGING_CATEGORIES, build_examinations
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 
 router = APIRouter()
 
 
 @router.get("/imaging")
-async def show_examinations(request: PatientRequest) -> Response:
+async def show_examinations(request: RecordReaderRequest) -> Response:
     """Show reports with their pictures, and examinations without a report."""
     of_reports = {
         "patient": request.patient,

@@ -29,7 +29,7 @@ from ehr_portal.record.trends import group_into_trends
 from ehr_portal.web.forms import FieldError, PatientForm, read_version
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import PatientRequest, RecordReaderRequest
 
 router = APIRouter()
 NAVIGATION = (
@@ -44,7 +44,7 @@ EntryId = Annotated[str, Path(max_length=64)]
 
 
 @router.get("/own-entries")
-async def show_own_entries(request: PatientRequest) -> Response:
+async def show_own_entries(request: RecordReaderRequest) -> Response:
     """Show what was written down, by kind, newest first."""
     results = await request.gateway.search_all(
         "Observation",

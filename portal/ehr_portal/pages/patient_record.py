@@ -19,24 +19,24 @@ from ehr_portal.pages.record_views import (
 from ehr_portal.record.record import fetch_consents
 from ehr_portal.sharing.restrictions import active_restrictions
 from ehr_portal.web.navigation import NavigationLink
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 from ehr_portal.web.sessions import User
 
 router = APIRouter()
 NAVIGATION = (
     NavigationLink("patient", "/record", N_("Your record"), 10),
-    NavigationLink("carer", "/record", N_("The record"), 30, lambda user: user.acts_for_patient),
+    NavigationLink("carer", "/record", N_("The record"), 30, lambda user: user.reads_for_patient),
 )
 
 
 @router.get("/record")
-async def show_record(request: PatientRequest) -> Response:
+async def show_record(request: RecordReaderRequest) -> Response:
     """Show the whole record."""
     return await render_record(request, request.patient, "/record")
 
 
 @router.get("/record/item/{resource_type}/{resource_id}")
-async def show_item(request: PatientRequest, resource_type: str, resource_id: str) -> Response:
+async def show_item(request: RecordReaderRequest, resource_type: str, resource_id: str) -> Response:
     """Show one item of the record and who may see it."""
     item, providers, consents = await asyncio.gather(
         fetch_item(request, resource_type, resource_id, request.patient, "/record"),
@@ -65,7 +65,10 @@ async def show_item(request: PatientRequest, resource_type: str, resource_id: st
 
 @router.get("/record/item/{resource_type}/{resource_id}/attachment/{index}")
 async def show_attachment(
-    request: PatientRequest, resource_type: str, resource_id: str, index: Annotated[int, Path(ge=0)]
+    request: RecordReaderRequest,
+    resource_type: str,
+    resource_id: str,
+    index: Annotated[int, Path(ge=0)],
 ) -> Response:
     """Send one document of a record."""
     return await send_attachment(request, resource_type, resource_id, request.patient, index)
@@ -73,7 +76,7 @@ async def show_attachment(
 
 @router.get("/record/{key}")
 async def show_section(
-    request: PatientRequest,
+    request: RecordReaderRequest,
     key: str,
     older: Annotated[str, Query()] = "",
 ) -> Response:

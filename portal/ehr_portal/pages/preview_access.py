@@ -17,14 +17,14 @@ from ehr_portal.sharing.access_previews import DomainChange, build_preview_quest
 from ehr_portal.sharing.restrictions import PROFESSION_TITLES
 from ehr_portal.sharing.switches import sharing_switches, start_sharing, stop_sharing
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import DeciderRequest
 
 router = APIRouter()
 
 
 @router.get("/sharing/preview")
 async def preview_switch(
-    request: PatientRequest,
+    request: DeciderRequest,
     organization: Annotated[str, Query()] = "",
     profession: Annotated[str, Query()] = "doctor",
 ) -> Response:

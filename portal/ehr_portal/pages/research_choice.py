@@ -11,13 +11,13 @@ from ehr_portal.record.record import fetch_consents
 from ehr_portal.sharing.consents import has_joined
 from ehr_portal.sharing.research import allow_research, has_opted_out, refuse_research
 from ehr_portal.web.forms import PatientForm
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import DeciderRequest
 
 router = APIRouter()
 
 
 @router.get("/research-choice")
-async def show_research_choice(request: PatientRequest) -> Response:
+async def show_research_choice(request: DeciderRequest) -> Response:
     """Show what research means here, and the choice."""
     consents = await fetch_consents(request.gateway, request.patient)
     return request.render(
@@ -28,7 +28,7 @@ async def show_research_choice(request: PatientRequest) -> Response:
 
 
 @router.post("/research-choice")
-async def choose_research(request: PatientRequest, form: PatientForm) -> Response:
+async def choose_research(request: DeciderRequest, form: PatientForm) -> Response:
     """Keep the record out of research, or let it be used again, as the form says."""
     wanted = form.get("to")
     if wanted not in ("yes", "no"):

@@ -27,7 +27,7 @@ from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.sections import SECTIONS, Section
 from ehr_portal.web.forms import PatientForm
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 
 router = APIRouter()
 _MAX_TYPED_CHARACTERS = 100
@@ -46,7 +46,9 @@ class SectionMatches:
 
 
 @router.get("/search")
-async def show_search(request: PatientRequest, words: Annotated[str, Query()] = "") -> Response:
+async def show_search(
+    request: RecordReaderRequest, words: Annotated[str, Query()] = ""
+) -> Response:
     """Show the form and, for words of this session, what was found."""
     typed = request.session.resolve_handle(words) if words else None
     wanted = parse_words(typed or "")
@@ -59,7 +61,7 @@ async def show_search(request: PatientRequest, words: Annotated[str, Query()] = 
 
 
 @router.post("/search")
-async def search_record(request: PatientRequest, form: PatientForm) -> Response:
+async def search_record(request: RecordReaderRequest, form: PatientForm) -> Response:
     """Keep the words in the session, so that they stand in no address."""
     typed = form.get("words", "").strip()[:_MAX_TYPED_CHARACTERS]
     if not parse_words(typed):

@@ -19,14 +19,14 @@ from ehr_portal.record.timeline import (
 )
 from ehr_portal.record.timeline_sources import KIND_TITLES
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.roles import RecordReaderRequest
 
 router = APIRouter()
 
 
 @router.get("/timeline")
 async def show_timeline(
-    request: PatientRequest,
+    request: RecordReaderRequest,
     kind: Annotated[str, Query()] = "",
     organization: Annotated[str, Query()] = "",
     year: Annotated[str, Query()] = "",

@@ -26,7 +26,7 @@ from ehr_portal.record.record import (
 from ehr_portal.record.trends import group_into_trends
 from ehr_portal.record.usual_ranges import UsualRanges
 from ehr_portal.web.request import PortalRequest
-from ehr_portal.web.roles import ClinicianRequest, PatientRequest
+from ehr_portal.web.roles import ClinicianRequest, RecordReaderRequest
 
 router = APIRouter()
 PERIOD_TITLES = {
@@ -46,7 +46,7 @@ _SECTION_OF = {"laboratory": "results", "vital-signs": "measurements"}
 
 @router.get("/record/trend/{observation_id}")
 async def show_own_trend(
-    request: PatientRequest, observation_id: str, period: Annotated[str, Query()] = "all"
+    request: RecordReaderRequest, observation_id: str, period: Annotated[str, Query()] = "all"
 ) -> Response:
     """Show the patient's results of one test."""
     return await _render_trend(request, request.patient, "/record", observation_id, period)

@@ -30,6 +30,20 @@ def _require_patient(request: AnyRequest) -> PortalRequest:
     return request
 
 
+def _require_record_reader(request: AnyRequest) -> PortalRequest:
+    # A carer who only decides about sharing is shown nothing of the record: an empty page of it
+    # would tell them that nothing is recorded.
+    if not _require_patient(request).user.reads_for_patient and request.user.role == "carer":
+        raise Forbidden("This page is for who sees the record.")
+    return request
+
+
+def _require_decider(request: AnyRequest) -> PortalRequest:
+    if not _require_patient(request).user.decides_for_patient and request.user.role == "carer":
+        raise Forbidden("This page is for who decides about the record.")
+    return request
+
+
 def require_role(*roles: str) -> Callable[[PortalRequest], PortalRequest]:
     """Return the dependency that refuses a person of any other role."""
 
@@ -44,6 +58,9 @@ def require_role(*roles: str) -> Callable[[PortalRequest], PortalRequest]:
 LoggedInRequest = Annotated[PortalRequest, Depends(_require_login)]
 # Of the patient, or of a carer who chose for whom to act: `request.patient` is the patient's id.
 PatientRequest = Annotated[PortalRequest, Depends(_require_patient)]
+# The same, of who sees the record and not only decides about it; and of who decides.
+RecordReaderRequest = Annotated[PortalRequest, Depends(_require_record_reader)]
+DeciderRequest = Annotated[PortalRequest, Depends(_require_decider)]
 CarerRequest = Annotated[PortalRequest, Depends(require_role("carer"))]
 # Of whom the platform sends notices to.
 NoticeReaderRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer"))]

@@ -56,6 +56,8 @@ class User:
     acting_latin: str = ""
     acting_han: str = ""
     manages: bool = False
+    # Whether they may see the record as well, or only decide.
+    views: bool = True
     # The id by which audit events and consent rules name the person.
     login: str = ""
 
@@ -63,6 +65,11 @@ class User:
     def acts_for_patient(self) -> bool:
         """Return whether this is a carer who chose for whom to act."""
         return self.role == "carer" and bool(self.patient)
+
+    @property
+    def reads_for_patient(self) -> bool:
+        """Return whether this is a carer who sees a patient's record."""
+        return self.acts_for_patient and self.views
 
     @property
     def decides_for_patient(self) -> bool:

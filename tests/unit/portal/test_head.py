@@ -166,3 +166,60 @@ def test_a_carer_who_acts_for_nobody_is_told_on_every_page(
 
     for page in ("/people", "/notices", "/display"):
         assert "You act for nobody now." in browser.get(page).text, page
+
+
+def powers(portal: PortalHouse, *, view: bool, manage: bool) -> None:
+    """Let the carer have these powers from now on; none of them ends it."""
+    found = {**person("pat-1", manage=manage)}
+    found["part"][1]["valueBoolean"] = view
+    people = [found] if view or manage else []
+    portal.fake.operations["$acting-for"] = {"resourceType": "Parameters", "parameter": people}
+
+
+OF_THE_RECORD = ("/home", "/record", "/record/medicines", "/timeline", "/search", "/own-entries",
+                 "/appointments", "/care-plan", "/imaging", "/home/new",
+                 "/record/item/Observation/lab-2025", "/record/trend/lab-2025")  # fmt: skip
+OF_DECISIONS = ("/research-choice", "/corrections", "/requests", "/carers", "/choices",
+                "/sharing/close", "/sharing/preview")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*OF_THE_RECORD, *OF_DECISIONS, "/sharing", "/notices"])
+def test_a_power_that_ended_is_never_told_as_nothing_recorded(
+    portal: PortalHouse, path: str
+) -> None:
+    browser = portal.log_in("carer")
+    powers(portal, view=True, manage=True)
+    portal.fake.operations["Patient/pat-1/$choices"] = {"resourceType": "Parameters"}
+    assert browser.get(path).status_code == 200
+    powers(portal, view=False, manage=False)
+
+    ended = browser.get(path)
+
+    assert "You can no longer act for this person" in ended.text
+    assert "You act for nobody now." in ended.text
+    assert ended.status_code == (200 if path == "/notices" else 403)
+    assert browser.get(path).status_code == ended.status_code
+
+
+@pytest.mark.parametrize("path", OF_THE_RECORD)
+def test_who_only_decides_is_not_told_that_nothing_is_recorded(
+    portal: PortalHouse, path: str
+) -> None:
+    browser = portal.log_in("carer")
+    powers(portal, view=False, manage=True)
+
+    assert browser.get(path).status_code == 403
+    sharing = browser.get("/sharing")
+    assert sharing.status_code == 200
+    assert 'href="/home"' not in sharing.text
+    assert 'href="/record"' not in sharing.text
+
+
+@pytest.mark.parametrize("path", OF_DECISIONS)
+def test_who_only_looks_is_not_told_of_choices_that_they_do_not_see(
+    portal: PortalHouse, path: str
+) -> None:
+    browser = portal.log_in("carer")
+    powers(portal, view=True, manage=False)
+
+    assert browser.get(path).status_code == 403

@@ -97,7 +97,7 @@ def houses() -> dict[str, PortalHouse]:
 
 
 # What the frame of every page asks: names of codes, and how many notices are new.
-_FRAME = ("/CodeSystem", "/$unread-notices")
+_FRAME = ("/CodeSystem", "/$unread-notices", "/$acting-for")
 
 
 def asked_since(house: PortalHouse, number: int) -> list[str]:
