@@ -37,10 +37,13 @@ def read_observed_values(
         "range_high": first_value(content, ("referenceRange.high.value",)),
     }
     if isinstance(quantity, Mapping):
-        values |= {"value_number": quantity.get("value"),
-                   "value_source": _text(quantity.get("value"), 50)}  # fmt: skip
-        if "comparator" in quantity:
-            operator = vocabulary.choose([Coding(_COMPARATOR, quantity["comparator"])])
+        comparator = str(quantity.get("comparator", ""))
+        number = quantity.get("value")
+        text = None if number is None else f"{comparator}{number}"
+        values |= {"value_number": number, "value_source": _text(text, 50)}
+        # Only a measurement has a column for it.
+        if comparator and table == "measurement":
+            operator = vocabulary.choose([Coding(_COMPARATOR, comparator)])
             values["operator"] = operator.concept_id
             person_rows.add_unmapped(table, key, "operator_concept_id", operator)
         if "code" in quantity:

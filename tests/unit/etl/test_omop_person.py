@@ -211,6 +211,22 @@ def test_each_component_is_a_measurement_and_the_panel_is_none() -> None:
     assert row["measurement_type_concept_id"] == 32836
 
 
+@pytest.mark.parametrize(("category", "table"), [("laboratory", "measurement"),
+                                                 ("survey", "observation")])  # fmt: skip
+def test_a_comparator_is_never_lost(category: str, table: str) -> None:
+    system = "http://terminology.hl7.org/CodeSystem/observation-category"
+    seen = event("Observation", category=[coding(system, category)])
+    del seen["valueInteger"]
+    seen["valueQuantity"] = {"value": 5.4, "comparator": "<"}
+
+    (row,) = build(seen)[table]
+
+    assert (row["value_as_number"], row["value_source_value"]) == (5.4, "<5.4")
+    assert row.get("operator_concept_id") == (4171756 if table == "measurement" else None)
+    del seen["valueQuantity"]["value"]
+    assert build(seen)[table][0]["value_source_value"] is None
+
+
 def test_a_code_without_concept_is_0_with_its_source_value_and_a_reason() -> None:
     made = build(event("Condition", code=coding(SNOMED, "900000001")))
 
