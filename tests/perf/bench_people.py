@@ -101,9 +101,10 @@ def _visit(server: Server, number: int, clinicians: Sequence[Account]) -> dict[s
             pages = PATIENT_PAGES
         else:
             featured = sample_accounts.featured_patients()
-            patient = featured[number // 4 % len(featured)]
             login = clinicians[number // 4].login
             _submit(browser, page, login=login, password=PASSWORD)
+            # Not each of them shares with each of the hospitals.
+            patient = next(p for p in featured if browser.get(f"/patients/{p.id}").is_success)
             pages = {"clinician's screen": f"/patients/{patient.id}", "find": "/patients"}
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     return {

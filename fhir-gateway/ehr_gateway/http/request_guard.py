@@ -33,8 +33,8 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
 _REQUEST_SECONDS = 120.0
 # Of `Prefer`; a name that ends in "wait" is another one.
 _WAIT = re.compile(rb'(?:^|[,;\s])wait\s*=\s*"?([0-9]{1,4})\b', re.IGNORECASE)
-# Chosen: whoever waits longer for a page has gone.
-_MAX_PATIENCE_SECONDS = 10.0
+# Chosen: whoever waits longer for a page has gone; proxies give up after a minute.
+_MAX_PATIENCE_SECONDS = 30.0
 # Frames of a traceback that are logged, without the values in them.
 _LOGGED_FRAMES = 6
 # Of every answer that does not say otherwise: no sniffing, framing, scripts or keeping.

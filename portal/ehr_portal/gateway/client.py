@@ -45,8 +45,9 @@ _PATH = re.compile(r"/fhir(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9.$_*-]{1,128})*")
 # Of a refusal without Retry-After; and the longest that a page waits for one. Chosen.
 _RETRY_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 5.0
-# People wait some seconds for a page rather than see it fail (RFC 7240 §4.3). Chosen.
-_PATIENCE = "wait=10"
+# People wait for a page rather than see it fail (RFC 7240 §4.3). Chosen: 200 people who turn pages
+# at once wait for less than this on two cores that do other work, too.
+_PATIENCE = "wait=25"
 # A Bundle does not reach the audit log.
 _AUDIT_LOG = "AuditEvent"
 _ERROR_BY_STATUS: dict[int, type[EhrError]] = {
