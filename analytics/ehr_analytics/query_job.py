@@ -23,15 +23,15 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from ehr_analytics.rekeying import PSEUDONYM_PATTERN
 from ehr_analytics.table_formats import encode_table
-from ehr_analytics.withheld import Withheld
 from ehr_etl.lake import GOLD_KEY
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
 from ehr_fhir.errors import EhrError, TooCostly, Unavailable
 
-__all__ = ["QueryJob", "SourceView", "run_job"]
+__all__ = ["PSEUDONYM_PATTERN", "QueryJob", "SourceView", "Withheld", "run_job"]
 
+# 32 hexadecimal digits, as `ehr_privacy.deid.pseudonyms` makes them; read alike by RE2 and Java.
+PSEUDONYM_PATTERN = "(?i)[0-9a-f]{32}"
 _NOBODY = ""  # no id: a list in a query needs an item to have a type
 _SOURCE = "_source_rows"  # no view's name begins with an underscore
 # Chosen: Arrow, Delta and the answer in its format, beside what DuckDB may use.
@@ -49,6 +49,18 @@ class SourceView:
     version: int
     columns: tuple[str, ...]
     rekeyed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """Pseudonyms in the lake of patients and of records that no query may read."""
+
+    patients: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Say whether anything is withheld."""
+        return bool(self.patients or self.records)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,7 @@ from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.sql_on_fhir.keys import KeyUse, key_use_by_column
 from ehr_fhir.errors import Unprocessable
 
-__all__ = ["PSEUDONYM_PATTERN", "select_rekeyed_columns"]
-
-# 32 hexadecimal digits, as `ehr_privacy.deid.pseudonyms` makes them; read alike by RE2 and Java.
-PSEUDONYM_PATTERN = "(?i)[0-9a-f]{32}"
+__all__ = ["select_rekeyed_columns"]
 
 
 def select_rekeyed_columns(

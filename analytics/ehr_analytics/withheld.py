@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deltalake import QueryBuilder
 
+from ehr_analytics.query_job import Withheld
 from ehr_etl.change_feed.epoch import load_epoch
 from ehr_etl.lake import Lake
 from ehr_etl.progress import load_progress
@@ -22,22 +22,10 @@ from ehr_etl.tables.bronze import stored_cursor
 from ehr_etl.tables.deid import deid_key_text
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["ChangedSubjects", "Withheld", "find_withheld"]
+__all__ = ["ChangedSubjects", "find_withheld"]
 
 # Type and id of whatever's decision changed after a number of an epoch of the gateway's feed.
 ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
-
-
-@dataclass(frozen=True)
-class Withheld:
-    """Pseudonyms in the lake of patients and of records that no query may read."""
-
-    patients: tuple[str, ...] = ()
-    records: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        """Say whether anything is withheld."""
-        return bool(self.patients or self.records)
 
 
 def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:

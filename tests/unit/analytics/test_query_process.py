@@ -10,10 +10,9 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from ehr_analytics.query_job import QueryJob, SourceView, run_job
+from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.sql_guard import check_sql_text
-from ehr_analytics.withheld import Withheld
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
 from ehr_fhir.errors import EhrError, TooCostly, Unprocessable
 

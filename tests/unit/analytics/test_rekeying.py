@@ -11,8 +11,7 @@ import pytest
 from deltalake import write_deltalake
 
 from ehr_analytics.gold_views import open_gold_views
-from ehr_analytics.query_job import QueryJob, SourceView, run_job
-from ehr_analytics.withheld import Withheld
+from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
 from ehr_etl.gold.delta_views import save_definition
 from ehr_etl.lake import Lake
 from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
