@@ -24,8 +24,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from ehr_analytics.table_formats import encode_table
+from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_etl.lake import GOLD_KEY
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
 from ehr_fhir.errors import EhrError, TooCostly, Unavailable
 
 __all__ = ["PSEUDONYM_PATTERN", "QueryJob", "SourceView", "Withheld", "run_job"]

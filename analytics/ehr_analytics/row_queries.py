@@ -25,8 +25,8 @@ from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects, find_withheld
+from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
 from ehr_fhir.errors import Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.

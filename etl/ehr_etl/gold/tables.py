@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehr_etl.duckdb_session import QueryLimits, open_duckdb
 from ehr_etl.gold.library import list_view_names, load_view
 from ehr_etl.lake import (
     GOLD_BUCKET,
@@ -31,7 +32,7 @@ from ehr_etl.lake import (
     read_table,
 )
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, open_duckdb, run_view_on
+from ehr_etl.sql_on_fhir.duckdb_run import run_view_on
 from ehr_etl.tables.bucketed import Buckets, create_table, delete_keys_and_add
 from ehr_fhir.errors import EhrError, Invalid
 

@@ -24,10 +24,10 @@ import pyarrow.compute as pc
 from deltalake.transaction import AddAction
 
 from ehr_etl.data_quality.rules import load_quality_rules
+from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_etl.jobs import RunParts, cut_into_parts
 from ehr_etl.lake import BUCKET, TABLES, Lake
 from ehr_etl.rebuild.scratch import clear_scratch, read_part, send_to_parts
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
 from ehr_etl.tables.bronze import read_lines
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.files import replace_table, write_bucket_files, write_file

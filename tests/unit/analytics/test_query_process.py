@@ -13,7 +13,7 @@ from deltalake import write_deltalake
 from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.sql_guard import check_sql_text
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
+from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import EhrError, TooCostly, Unprocessable
 
 LIMITS = QueryLimits(memory_mb=64, threads=2, seconds=2, rows=1000)

@@ -12,9 +12,9 @@ from deltalake import write_deltalake
 
 from ehr_analytics.gold_views import open_gold_views
 from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
+from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.delta_views import save_definition
 from ehr_etl.lake import Lake
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits
 from ehr_fhir.errors import Unprocessable
 
 PSEUDONYM = "0123456789abcdef" * 2

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_etl.gold.delta_views import write_view_table
 from ehr_etl.gold.view_engines import run_records_on_duckdb
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.sql_on_fhir import parse_view
 from ehr_etl.sql_on_fhir.dialect import COMMON_TEMPLATES, OPERATIONS
 from ehr_etl.sql_on_fhir.duckdb_dialect import DuckDbDialect
-from ehr_etl.sql_on_fhir.duckdb_run import QueryLimits, fetch, open_duckdb
 from ehr_etl.sql_on_fhir.spark_dialect import SparkDialect
 from ehr_fhir.errors import Conflict, EhrError, NotFound, TooCostly, Unprocessable
 
