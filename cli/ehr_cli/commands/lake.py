@@ -158,11 +158,16 @@ def follow_lake(
     base_url = feed or settings.base_url
     with open_writer(settings) as writer:
         follower = _Follower(settings, writer, base_url, on_change)
+        failures = 0
         while True:
             try:
                 follower.follow_once()
+                failures = 0
             except Unavailable as error:
-                typer.echo(f"{error} Asking again.", err=True)
+                # Once is what a restart of the gateway does.
+                if failures:
+                    typer.echo(f"{error} Asking again.", err=True)
+                failures += 1
                 time.sleep(RETRY_SECONDS)
 
 

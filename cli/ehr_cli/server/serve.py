@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
@@ -49,7 +49,7 @@ class Platform:
     def __init__(self, gateway: Any, portal: Any, *, secure: bool = False) -> None:
         self._secure = secure
         # FastAPI applications; only their lifespan, call and state are used.
-        self.gateway: ASGIApp = gateway
+        self.gateway: Any = gateway
         self.portal: Any = portal
 
         @asynccontextmanager
@@ -62,8 +62,9 @@ class Platform:
         self._lifespan = Starlette(lifespan=both_lifespans)
 
     def begin_shutdown(self) -> None:
-        """Let what would otherwise go on for long come to its end: the portal's live rows."""
+        """Let what would otherwise go on for long come to its end: live rows, long polls."""
         self.portal.state.portal.live_streams.close()
+        self.gateway.state.is_ending = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the part it is for."""

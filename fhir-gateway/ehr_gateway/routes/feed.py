@@ -86,6 +86,9 @@ async def _wait_for_change(
         position, number = await anyio.to_thread.run_sync(store.read_feed_end)
         if position > after or (decisions is not None and number > decisions):
             return
+        if getattr(request.app.state, "is_ending", False):
+            # A poll that is cut off would be an error to both sides.
+            return
         has_place = request.scope["state"].get("place") is not None
         release_place(request.scope)
         try:
