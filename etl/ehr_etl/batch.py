@@ -143,7 +143,9 @@ class BatchWriter:
             state = states[record_key(line.type, line.id)]
             if line.kind == "version":
                 is_held = is_held and not state.is_released(line.version)
-                self.silver.count([fault.rule for fault in faults], is_held=is_held)
+                self.silver.count(
+                    [fault.rule for fault in faults], is_held=is_held, author=line.author
+                )
             state.take(line, faults if is_held else ())
         for key in keys:
             states[key].release_waiting()

@@ -167,6 +167,22 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
             ),
             statistics=("id",),
         ),
+        # What the checks found over time: of silver by provider (`origin`), of versions that came
+        # since the check before; of a gold table whole. `check` is empty where all are counted.
+        "quality_scores": TableSpec(
+            pa.schema(
+                [
+                    ("at_ms", pa.int64()),
+                    ("table", pa.string()),
+                    ("origin", pa.string()),
+                    ("check", pa.string()),
+                    ("evaluated", pa.int64()),
+                    ("unexpected", pa.int64()),
+                ]
+            ),
+            partitioned_by=None,
+            statistics=("at_ms",),
+        ),
         # What stewards decided at the gateway about versions with faults: `release`, `reject` or
         # `send-back`. An input, told by the feed.
         "steward_decisions": TableSpec(

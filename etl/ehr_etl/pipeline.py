@@ -67,6 +67,7 @@ from ehr_etl.tables.quarantine import (
     summarize_silver,
     write_steward_decisions,
 )
+from ehr_etl.tables.scores import append_scores
 from ehr_etl.tables.silver import SilverReport
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
@@ -201,6 +202,8 @@ def run_once(
 class TableChange:
     """What bringing the tables up did."""
 
+    # The instant of the run.
+    at_ms: int = 0
     silver: SilverReport = field(default_factory=SilverReport)
     closed: ClosedRecords = field(default_factory=ClosedRecords)
     written: set[str] = field(default_factory=set)
@@ -260,7 +263,7 @@ class LakeWriter:
 
     def bring_up(self, now_ms: int) -> TableChange:
         """Bring every table up to bronze, to the decisions of stewards and to the clock."""
-        change = TableChange()
+        change = TableChange(at_ms=now_ms)
         if erased := read_erasures(self.lake, self._progress.sequence, self.cursor.sequence):
             self.erase(erased)
         views = list_gold_views(self.lake)
@@ -346,7 +349,8 @@ class LakeWriter:
         views = [view for view in list_view_names() if self.lake.has_table(gold_table_name(view))]
         kept = read_quality_results(self.lake)
         changed = {view for view in views if gold_table_name(view) in change.written}
-        if not changed and "quarantine" not in change.written and kept:
+        is_same = not changed and "quarantine" not in change.written and not change.silver.taken
+        if is_same and kept:
             return kept
         known = {quality.table: quality for quality in kept}
         missing = [view for view in views if view in changed or view not in known]
@@ -356,6 +360,13 @@ class LakeWriter:
             *(checked.get(view) or known[view] for view in views),
         )
         write_quality_results(self.lake, quality)
+        append_scores(
+            self.lake,
+            change.at_ms,
+            change.silver,
+            tuple(checked.values()),
+            is_anew="silver" in change.rebuilt,
+        )
         return quality
 
     def maintain(

@@ -208,6 +208,8 @@ class _Follower:
             self._unchecked = change
         else:
             self._unchecked.written |= change.written
+            self._unchecked.silver.add(change.silver)
+            self._unchecked.at_ms = change.at_ms
 
     def _run_due_upkeep(self) -> None:
         now = time.monotonic()
@@ -369,9 +371,13 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
 def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuality]) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
     from ehr_etl.data_quality.measure_reports import build_measure_reports, send_measure_reports
+    from ehr_etl.tables.scores import read_trends, summarize_providers
 
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    reports = build_measure_reports(quality, at)
+    lake = open_lake(settings)
+    reports = build_measure_reports(
+        quality, at, providers=summarize_providers(lake), trends=read_trends(lake)
+    )
     with httpx.Client(base_url=base_url, timeout=120) as client:
         send_measure_reports(client, fetch_program_token(client, settings.data, "lake"), reports)
     return len(reports)

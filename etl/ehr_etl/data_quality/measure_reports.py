@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from ehr_etl.data_quality.gateway_client import post_to_gateway
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
+from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
 
 BASE = JURISDICTION.fhir_base
 # Whether an expectation was met. Some allow a share of rows, so the counts do not tell.
 QUALITY_PASSED_URL = f"{BASE}/StructureDefinition/quality-passed"
+# An instant of the past and the share of what was as expected then.
+QUALITY_TREND_URL = f"{BASE}/StructureDefinition/quality-trend"
 _MEASURE = f"{BASE}/Measure/lake-quality-"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
 
 Json = dict[str, Any]  # a FHIR resource
+Trends = Mapping[str, Sequence[tuple[int, float]]]
 
 
-def build_measure_reports(tables: Sequence[TableQuality], at: str) -> list[Json]:
-    """Return one MeasureReport of type summary per table; `at` is the instant of the check."""
-    return [_build_report(table, at) for table in tables]
+def build_measure_reports(
+    tables: Sequence[TableQuality],
+    at: str,
+    *,
+    providers: Sequence[TableQuality] = (),
+    trends: Trends = MappingProxyType({}),
+) -> list[Json]:
+    """Return one MeasureReport of type summary per table, and per provider.
+
+    `at` is the instant of the check; a provider's has the rules that its records broke. `trends`
+    has the shares of checks before, by table and provider.
+    """
+    reports = []
+    for table in tables:
+        report = _build_report(table, at)
+        reports.append(_add_trend(report, trends.get(table.table, ())))
+    for provider in providers:
+        report = _build_report(provider, at)
+        report |= {
+            "id": f"of-{provider.table}"[:64],
+            "measure": f"{_MEASURE}provider",
+            "subject": {
+                "reference": f"Organization/{provider.table}",
+                "display": f"provider-{provider.table}",
+            },
+        }
+        reports.append(_add_trend(report, trends.get(provider.table, ())))
+    return reports
 
 
 def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Json]) -> None:
@@ -49,6 +79,21 @@ def is_own_report(entry: Mapping[str, Any]) -> bool:
         and isinstance(resource, dict)
         and str(resource.get("measure", "")).startswith(_MEASURE)
     )
+
+
+def _add_trend(report: Json, trend: Sequence[tuple[int, float]]) -> Json:
+    if trend:
+        report["extension"] = [
+            {
+                "url": QUALITY_TREND_URL,
+                "extension": [
+                    {"url": "at", "valueInstant": format_instant(at_ms)},
+                    {"url": "share", "valueDecimal": share},
+                ],
+            }
+            for at_ms, share in trend
+        ]
+    return report
 
 
 def _build_report(table: TableQuality, at: str) -> Json:

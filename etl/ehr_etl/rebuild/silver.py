@@ -98,8 +98,8 @@ _DECISIONS = (
 )
 _HISTORY = f"SELECT {_VERSION}, resource FROM line WHERE kind = 'version' AND NOT holds"  # noqa: S608
 _COUNTS = (
-    "SELECT reasons, holds, count(*) AS number FROM line WHERE kind IN ('version', 'fault')"
-    " GROUP BY reasons, holds"
+    "SELECT author, reasons, holds, count(*) AS number FROM line"
+    " WHERE kind IN ('version', 'fault') GROUP BY author, reasons, holds"
 )
 # What step 2 sends to step 3: rows of silver, and rows of places of other patients.
 _PLACES = TABLES["places"].schema
@@ -129,7 +129,7 @@ class _Written:
     """The files that a part wrote, by table, and what it counted."""
 
     files: dict[str, list[AddAction]] = field(default_factory=dict)
-    counts: list[tuple[tuple[str, ...], bool, int]] = field(default_factory=list)
+    counts: list[tuple[str | None, tuple[str, ...], bool, int]] = field(default_factory=list)
 
 
 def rebuild_silver(
@@ -151,8 +151,8 @@ def rebuild_silver(
         for written in run(partial(work, job), numbers):
             for name, actions in written.files.items():
                 files[name] += actions
-            for reasons, is_held, count in written.counts:
-                report.count(reasons, is_held=is_held, number=count)
+            for author, reasons, is_held, count in written.counts:
+                report.count(reasons, is_held=is_held, number=count, author=author)
     for name in SILVER_TABLES:
         spec = TABLES[name]
         replace_table(lake, name, spec.schema, files[name], spec.partitioned_by)
@@ -205,7 +205,7 @@ def _settle_records(job: _Job, number: int) -> _Written:
             },
         },
         counts=[
-            (tuple(row["reasons"]), bool(row["holds"]), int(row["number"]))
+            (row["author"], tuple(row["reasons"]), bool(row["holds"]), int(row["number"]))
             for row in found["counts"].to_pylist()
         ],
     )

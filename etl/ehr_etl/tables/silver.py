@@ -17,7 +17,7 @@ from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.faults import Fault
 from ehr_etl.data_quality.rules import QualityRules
 
-__all__ = ["ResourceState", "SilverReport", "check_line", "list_elements"]
+__all__ = ["FAULTY", "ResourceState", "SilverReport", "check_line", "list_elements"]
 
 Row = dict[str, Any]
 
@@ -25,6 +25,8 @@ _VERSION_COLUMNS = (
     *("position", "type", "id", "version", "last_updated", "author"),
     *("deleted", "facts", "resource"),
 )
+# Stands for any rule, where versions that broke one are counted.
+FAULTY = "any-rule"
 # What a steward's decision does to a version.
 _RELEASE = "release"
 
@@ -37,14 +39,38 @@ class SilverReport:
     passed: int = 0
     quarantined: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    # (author, rule) -> versions that broke it; of the empty rule all versions of the author, of
+    # `FAULTY` those that broke any.
+    by_author: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def count(self, reasons: Collection[str], *, is_held: bool, number: int = 1) -> None:
+    def count(
+        self,
+        reasons: Collection[str],
+        *,
+        is_held: bool,
+        number: int = 1,
+        author: str | None = None,
+    ) -> None:
         """Count versions that broke some rules, or none."""
+        if author is not None:
+            for rule in ("", *([FAULTY, *reasons] if reasons else ())):
+                key = (author, rule)
+                self.by_author[key] = self.by_author.get(key, 0) + number
         self.taken += number
         self.passed += 0 if is_held else number
         self.quarantined += number if is_held else 0
         for reason in reasons:
             self.reasons[reason] = self.reasons.get(reason, 0) + number
+
+    def add(self, other: SilverReport) -> None:
+        """Add what another report counted."""
+        self.taken += other.taken
+        self.passed += other.passed
+        self.quarantined += other.quarantined
+        for reason, number in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+        for key, number in other.by_author.items():
+            self.by_author[key] = self.by_author.get(key, 0) + number
 
 
 @dataclass

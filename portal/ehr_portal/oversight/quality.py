@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ehr_fhir.jurisdiction import JURISDICTION
@@ -11,6 +11,7 @@ from ehr_portal.record.display import Text
 from ehr_portal.record.plain_names import plain_name
 
 PASSED_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
+TREND_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-trend"
 # The system under which names/platform.toml has the checks' names.
 CHECK_NAME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
 
@@ -43,6 +44,10 @@ class Report:
     table: str
     date: str
     checks: tuple[Check, ...]
+    # Instants of the checks before, and the share of what was as expected.
+    trend: tuple[tuple[str, float], ...] = ()
+    # Of whom it is, where it is of a provider.
+    organization: str = ""
 
     @property
     def failed(self) -> int:
@@ -64,7 +69,18 @@ def _parse_report(resource: Resource) -> Report:
         table=_table_name(resource),
         date=_report_date(resource),
         checks=tuple(_parse_check(group) for group in resource.get("group", ())),
+        trend=tuple(_parse_trend(resource)),
+        organization=str(resource.get("subject", {}).get("reference", "")).removeprefix(
+            "Organization/"
+        ),
     )
+
+
+def _parse_trend(resource: Resource) -> Iterator[tuple[str, float]]:
+    for extension in resource.get("extension", ()):
+        if extension.get("url") == TREND_EXTENSION:
+            parts = {part["url"]: part for part in extension.get("extension", ())}
+            yield str(parts["at"]["valueInstant"]), float(parts["share"]["valueDecimal"])
 
 
 def _table_name(resource: Resource) -> str:

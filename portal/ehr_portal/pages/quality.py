@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.quality import newest_reports
-from ehr_portal.record.charts import draw_bar
+from ehr_portal.record.charts import draw_bar, draw_share_line
+from ehr_portal.record.record import fetch_providers
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import StewardRequest
 
@@ -20,9 +23,14 @@ MAX_REPORTS = 2000
 @router.get("/quality")
 async def show_quality(request: StewardRequest) -> Response:
     """Show the newest quality results of each table."""
-    results = await request.gateway.search_all(
-        "MeasureReport", {"_count": "500"}, limit=MAX_REPORTS
+    results, providers = await asyncio.gather(
+        request.gateway.search_all("MeasureReport", {"_count": "500"}, limit=MAX_REPORTS),
+        fetch_providers(request.gateway),
     )
     return request.render(
-        "quality.html", reports=newest_reports(results.matches), draw_bar=draw_bar
+        "quality.html",
+        reports=newest_reports(results.matches),
+        providers=providers,
+        draw_bar=draw_bar,
+        draw_share_line=draw_share_line,
     )

@@ -161,6 +161,27 @@ def draw_bar(share: float, label: str, *, passed: bool) -> Markup:
     ).format(label, css_class, round(132 * max(0.0, min(share, 1.0)), 1))
 
 
+def draw_share_line(trend: Sequence[tuple[str, float]], label: str) -> Markup:
+    """Return a line of shares of 1 over time, 0 % at the bottom; empty without a trend."""
+    if len(trend) < MIN_TREND_POINTS:
+        return Markup("")
+    seconds = [fhir_timestamp(at) for at, _ in trend]
+    span = (seconds[-1] - seconds[0]) or 1.0
+    area = _SPARKLINE
+    places = [
+        (
+            round(area.left + (second - seconds[0]) / span * (area.right - area.left), 1),
+            round(area.y_of(max(0.0, min(share, 1.0)), 0.0, 1.0), 1),
+        )
+        for second, (_, share) in zip(seconds, trend, strict=True)
+    ]
+    return Markup(
+        '<svg class="ehr-trend" viewBox="0 0 132 40" role="img" aria-label="{}">'
+        '<polyline class="ehr-plot-line" points="{}"/>'
+        '<circle class="ehr-plot-dot--last" cx="{}" cy="{}" r="4"/></svg>'
+    ).format(label, _polyline_points(places), *places[-1])
+
+
 def _draw_reference_range(trend: Trend, low: float, high: float) -> Markup:
     if trend.low is None and trend.high is None:
         return Markup("")

@@ -1,0 +1,72 @@
+"""Scores over time: by provider and by table, as counts alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fhir.resources.R4B.measurereport import MeasureReport
+
+from ehr_etl.data_quality.measure_reports import build_measure_reports
+from ehr_etl.data_quality.results import ExpectationResult, TableQuality
+from ehr_etl.lake import Lake
+from ehr_etl.tables.bucketed import create_tables
+from ehr_etl.tables.scores import append_scores, read_trends, summarize_providers
+from ehr_etl.tables.silver import SilverReport
+from ehr_portal.oversight.quality import newest_reports
+from ehr_portal.record.charts import draw_share_line
+
+TABLE = TableQuality("condition_flat", 4, (ExpectationResult("id-unique", False, 4, 1),))
+
+
+def counted(good: int, bad: int) -> SilverReport:
+    report = SilverReport()
+    if good:
+        report.count([], is_held=False, number=good, author="ha-harbour")
+    if bad:
+        report.count(["value-plausible"], is_held=True, number=bad, author="ha-harbour")
+    return report
+
+
+def lake_with_scores(folder: Path) -> Lake:
+    lake = Lake(folder)
+    create_tables(lake)
+    for at_ms, (good, bad) in enumerate([(8, 2), (9, 1), (10, 0)], 1):
+        append_scores(lake, at_ms * 1000, counted(good, bad), [TABLE], is_anew=False)
+    return lake
+
+
+def test_a_provider_has_all_its_versions_and_what_they_broke(tmp_path: Path) -> None:
+    (found,) = summarize_providers(lake_with_scores(tmp_path))
+
+    assert (found.table, found.rows) == ("ha-harbour", 30)
+    assert {one.name: one.unexpected for one in found.results} == {"value-plausible": 3}
+
+
+def test_what_is_counted_anew_takes_the_place_of_what_was_counted(tmp_path: Path) -> None:
+    lake = lake_with_scores(tmp_path)
+    append_scores(lake, 4000, counted(20, 5), [], is_anew=True)
+    append_scores(lake, 5000, counted(1, 0), [], is_anew=False)
+
+    (found,) = summarize_providers(lake)
+
+    assert found.rows == 26
+
+
+def test_a_trend_is_told_in_the_report_and_drawn(tmp_path: Path) -> None:
+    lake = lake_with_scores(tmp_path)
+    trends = read_trends(lake)
+
+    reports = build_measure_reports(
+        [TABLE], "2026-11-22T08:00:00Z", providers=summarize_providers(lake), trends=trends
+    )
+
+    assert [share for _, share in trends["ha-harbour"]] == [0.8, 0.9, 1.0]
+    assert [share for _, share in trends["condition_flat"]] == [0.75, 0.75, 0.75]
+    for report in reports:
+        MeasureReport.model_validate(report)
+    told = {report.table: report for report in newest_reports(reports)}
+    provider = told["provider-ha-harbour"]
+    assert provider.organization == "ha-harbour"
+    assert [share for _, share in provider.trend] == [0.8, 0.9, 1.0]
+    assert "polyline" in draw_share_line(provider.trend, "from 80 % to 100 %")
+    assert draw_share_line(provider.trend[:2], "too few") == ""
