@@ -59,7 +59,7 @@ def run_study(register: Register, spark: SparkSession, study: Study, login: str)
         # A session of its own: its only temporary views are the project's.
         session = spark.newSession()
         views = open_gold_views(register.data, columns)
-        _create_temporary_views(session, views, key)
+        create_temporary_views(session, views, key)
         results = count_measures(session.sql(study.sql), study)
 
     now = register.clock()
@@ -109,7 +109,8 @@ def _translate_analysis_errors() -> Iterator[None]:
         raise Unprocessable(f"Spark does not understand the study ({condition}).") from None
 
 
-def _create_temporary_views(session: SparkSession, views: Sequence[GoldView], key: str) -> None:
+def create_temporary_views(session: SparkSession, views: Sequence[GoldView], key: str) -> None:
+    """Open views in a session, keys under the key of the project."""
     for view in views:
         reader = session.read.format("delta").option("versionAsOf", view.version)
         frame = reader.load(str(view.path))
