@@ -14,12 +14,12 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
-from ehr_analytics.gold_views import open_gold_views
+from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.query_job import QueryJob, SourceView
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
@@ -27,7 +27,7 @@ from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects, find_withheld
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import Forbidden, NotFound, Unavailable, Unprocessable
+from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
 LIMITS = QueryLimits(memory_mb=512, threads=2, seconds=30, rows=100_000)
@@ -123,16 +123,30 @@ class RowQueries:
             deid = Lake(register.data / "lake").table_url("deid")
             job = QueryJob(sources, deid, withheld, key, sql, parameters, media, self.limits)
             answer = run_in_process(job)
+        except EhrError as error:
+            # What somebody tried is on record too.
+            self._log(project, login, sql, views, {"refused": type(error).__name__})
+            raise
         finally:
             _running.release()
-        with register.transaction() as log:
+        self._log(project, login, sql, views, {"rows": answer.rows})
+        return answer
+
+    def _log(
+        self,
+        project: projects.Project,
+        login: str,
+        sql: str,
+        views: Iterable[GoldView],
+        outcome: Mapping[str, object],
+    ) -> None:
+        with self.register.transaction() as log:
             detail = {
                 "sql": hashlib.sha256(sql.encode()).hexdigest(),
-                "rows": answer.rows,
                 "tables": {view.name: view.version for view in views},
+                **outcome,
             }
-            register.append_event(log, project.id, login, "query", detail=detail)
-        return answer
+            self.register.append_event(log, project.id, login, "query", detail=detail)
 
 
 def _bind(sql: str, values: Parameters) -> tuple[str, str]:

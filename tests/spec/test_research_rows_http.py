@@ -167,7 +167,10 @@ def test_only_the_people_of_an_open_project_that_may_read_rows_are_answered(lake
         _run_sql(lake, "SELECT gender FROM patient_demographics", project="counts").status_code
         == 403
     )
-    assert _run_view(lake, viewReference="ViewDefinition/condition_flat").status_code == 404
+    for view in ("condition_flat", "../deid", "../../keys", "patient_demographics/../../silver"):
+        assert _run_view(lake, viewReference=f"ViewDefinition/{view}").status_code == 404
+    for project in ("../falls", "falls.key", "falls/../falls"):
+        assert _run_view(lake, project=project).status_code in (400, 404, 422)
     projects.close_project(Register(lake.settings.data), "falls", "doctor.b")
     assert _run_view(lake).status_code == 409
 
@@ -210,6 +213,9 @@ def test_every_query_is_in_the_log_of_its_project_without_its_text(lake: House) 
     assert event.who == "doctor.b"
     assert event.detail["tables"] == {"patient_demographics": 0, "encounter_flat": 0}
     assert "female" not in str(event)
+    assert _run_sql(lake, "SELECT cast(gender AS int) FROM patient_demographics").status_code == 422
+    *_, event = Register(lake.settings.data).events("falls")
+    assert event.detail["refused"] == "Unprocessable"
 
 
 def _leave(house: House, category: str) -> None:
