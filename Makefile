@@ -102,7 +102,7 @@ bench-workers: setup ## what more workers give, on both databases
 bench-portal: setup ## the first pages of patient and clinician with 5,000 records (RESOURCES=5000)
 	@$(BIN)/python -m tests.perf.bench_portal --resources $(or $(RESOURCES),5000)
 
-bench-lake: setup ## what a change costs the lake as it grows (RECORDS=5000,20000,80000)
+bench-lake: setup ## what the lake costs: changes, a first build, freshness (RECORDS=39000,154000,463000)
 	@$(BIN)/python -m tests.perf.bench_lake $(RECORDS)
 
 bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,postgresql)
