@@ -11,15 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import typer
 
-from ehr_cli.commands.erasure import finish_pending
 from ehr_cli.settings import Settings
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict, NotFound, Unauthorized, Unavailable, Unprocessable
 
 if TYPE_CHECKING:
+    import httpx
     from pyspark.sql import SparkSession
 
     from ehr_etl.change_feed.gateway_feed import HttpFeed
@@ -107,6 +106,9 @@ def open_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed | KafkaFee
 @contextmanager
 def open_http_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed]:
     """Open the feed of the gateway with a new token."""
+    # Slow to import, and commands over tables alone do without.
+    import httpx
+
     from ehr_etl.change_feed.gateway_feed import HttpFeed
 
     with httpx.Client(base_url=base_url, timeout=120) as client:
@@ -138,6 +140,9 @@ def publish_feed(settings: Settings, topic: str, feed: str | None, *, once: bool
 
 def run_lake(settings: Settings, feed: str | None) -> None:
     """Bring the lake up to date, and send the results of the quality gate back."""
+    # It knows the rules of consent, which take half a second to import.
+    from ehr_cli.commands.erasure import finish_pending
+
     base_url = feed or settings.base_url
     report = run_pipeline(settings, base_url, lambda text: typer.echo(text, err=True))
     typer.echo(f"{report.landed:,} changes read; {summarize_rows(report)}.")
@@ -370,6 +375,9 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
 
 def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuality]) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
+    # Slow to import, and commands over tables alone do without.
+    import httpx
+
     from ehr_etl.data_quality.measure_reports import build_measure_reports, send_measure_reports
     from ehr_etl.tables.scores import read_trends, summarize_providers
 
@@ -385,6 +393,9 @@ def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuali
 
 def send_faults(settings: Settings, base_url: str) -> int:
     """Send what has faults to the gateway, for the steward's worklist; return how many."""
+    # Slow to import, and commands over tables alone do without.
+    import httpx
+
     from ehr_etl.tables.findings import send_findings
 
     with httpx.Client(base_url=base_url, timeout=120) as client:
@@ -442,6 +453,9 @@ def read_erasure_key(data: Path) -> bytes | None:
 
 def fetch_program_token(client: httpx.Client, data: Path, program: str) -> str:
     """Return a token of one of the platform's programs (OAuth 2 client credentials grant)."""
+    # Slow to import, and commands over tables alone do without.
+    import httpx
+
     # The data folder knows the whole gateway, which takes a second to import; views do without.
     from ehr_cli.data_folder import read_program_secret
 
