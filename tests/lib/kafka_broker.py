@@ -10,7 +10,9 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyspark
 import pytest
 
 from ehr_etl.spark.jars import fetch_packages
@@ -32,7 +34,9 @@ class KafkaBroker:
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """Start a broker; end it with the tests."""
     folder = tmp_path_factory.mktemp("kafka")
-    jars = fetch_packages(COORDINATE)
+    # Spark's Ivy leaves out what Spark ships itself.
+    scala = (Path(pyspark.__file__).parent / "jars").glob("scala-library-*.jar")
+    jars = [*fetch_packages(COORDINATE), *scala]
     port, controller = free_port(), free_port()
     settings = folder / "server.properties"
     settings.write_text(
