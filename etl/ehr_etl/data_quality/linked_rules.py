@@ -76,6 +76,7 @@ class PersonRecords:
     sex: str | None = None
     # Fingerprint of a record -> keys; code and instant of a result -> value -> first key.
     alike: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    prints: dict[str, str] = field(default_factory=dict)
     results: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     # Instant of a pressure -> side -> key and number; LOINC code and day -> key and number.
     pressures: defaultdict[str, dict[str, tuple[str, float]]] = field(
@@ -140,6 +141,7 @@ def _index(
         if duplicate is not None and duplicate.applies_to(record.type):
             if (text := _fingerprint(record, duplicate)) is not None:
                 person.alike[text].append(record.key)
+                person.prints[record.key] = text
         if pressures is not None and record.type == "Observation":
             for name, value in _read_pressure(record, pressures):
                 person.pressures[name].update(value)
@@ -226,7 +228,7 @@ def _test_sex(rule: QualityRule, person: PersonRecords, record: LinkedRecord) ->
 def _test_duplicate(
     rule: QualityRule, person: PersonRecords, record: LinkedRecord
 ) -> Iterator[str]:
-    text = _fingerprint(record, rule)
+    text = person.prints.get(record.key)
     if text is None:
         return
     first = min(person.alike[text])
