@@ -26,7 +26,8 @@ def run_standalone(folder: Path, workers: int) -> Iterator[str]:
     master = f"spark://127.0.0.1:{port}"
     java = [str(find_java_home() / "bin" / "java"), "-XX:TieredStopAtLevel=1", "-cp",
             f"{home / 'jars'}/*"]  # fmt: skip
-    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
+    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1",
+                   "JAVA_HOME": str(find_java_home()), "SPARK_SCALA_VERSION": "2.13"}  # fmt: skip
     commands = [
         ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port),
          "--webui-port", "0"],
