@@ -28,6 +28,7 @@ from ehr_gateway.access_requests.step_transaction import step_transaction
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_quality_decision_redo
 from ehr_gateway.store.decision_changes import mark_quality
 from ehr_privacy.consent import Requester, load_roles
 
@@ -235,14 +236,15 @@ def decide_finding(
         if finding.is_final:
             raise Conflict("This was decided already.")
         kind, _, identity = record.partition("/")
+        decision_id, request_id = new_id(), None
         if decision == "send-back":
-            _ask_author(connection, context, finding, reason)
+            request_id = _ask_author(connection, context, finding, reason)
         connection.execute(
             "INSERT INTO quality_decision (id, type, logical_id, version, decision, reason, person,"
             " display, decided_ms) VALUES (:id, :type, :logical_id, :version, :decision, :reason,"
             " :person, :display, :now)",
             {
-                "id": new_id(),
+                "id": decision_id,
                 "type": kind,
                 "logical_id": identity,
                 "version": version,
@@ -254,14 +256,16 @@ def decide_finding(
             },
         )
         mark_quality(connection, kind, identity)
+        redo_action = build_quality_decision_redo(connection, decision_id, request_id=request_id)
+        append_redo_actions(connection, [redo_action])
         step.patients += finding.patients
         step.entities.append(record)
 
 
 def _ask_author(
     connection: Connection, context: RequestContext, finding: Finding, reason: str
-) -> None:
-    """Put a correction request before the organisation that wrote a version."""
+) -> str:
+    """Put a correction request before the organisation that wrote a version; return its id."""
     if finding.author is None or not finding.patients:
         raise Unprocessable("No organisation wrote this for a patient: release it or reject it.")
     patient = finding.patients[0]
@@ -289,6 +293,7 @@ def _ask_author(
         expires_ms=now + ANSWER_MS,
     )
     insert_request(connection, request)
+    return request.id
 
 
 def _own_findings(requester: Requester) -> tuple[list[str], dict[str, object]]:

@@ -17,8 +17,9 @@ from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import DATABASE_ERRORS, Connection
 from ehr_gateway.journal.entries import Entry
-from ehr_gateway.journal.redo_actions import FACTOR_TABLES
+from ehr_gateway.journal.redo_actions import FACTOR_TABLES, digest_content
 from ehr_gateway.store import full_text, search_registry
+from ehr_gateway.store.decision_changes import mark_quality
 from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.index_rows import group_by_table, remove_index, replace_index
 from ehr_gateway.store.inheritance import (
@@ -103,7 +104,7 @@ def describe_redo_action(redo_action: _RedoValues) -> str:
     >>> describe_redo_action({"kind": "account", "login": "dr.lee"})
     'account dr.lee'
     """
-    if redo_action["kind"] in ("version", "facts"):
+    if redo_action["kind"] in ("version", "facts", "quality-decision"):
         return f"{redo_action['type']}/{redo_action['id']}"
     ids = (redo_action.get(key) for key in ("login", "client", "patient", "suspension"))
     return f"{redo_action['kind']} {next((identity for identity in ids if identity), '')}"
@@ -245,6 +246,25 @@ def _replay_suspension(connection: Connection, redo_action: _RedoValues) -> None
     _insert_rows(connection, "suspension", redo_action["rows"])
 
 
+def _replay_quality_decision(connection: Connection, redo_action: _RedoValues) -> None:
+    """Decide again about a version with a fault, and tell the lake.
+
+    Only about the content that was decided about: another one is a new question for a steward.
+    """
+    kind, identity = redo_action["type"], redo_action["id"]
+    row = connection.execute(
+        "SELECT version, body FROM resource WHERE type = ? AND id = ? AND current = 1"
+        " AND deleted = 0",
+        (kind, identity),
+    ).fetchone()
+    if row is None or digest_content(bytes(row["body"])) != redo_action["content"]:
+        return
+    decision = {**redo_action["decision"], "version": row["version"]}
+    _insert_rows(connection, "quality_decision", [decision])
+    _insert_rows(connection, "access_request", redo_action["requests"])
+    mark_quality(connection, kind, identity)
+
+
 def _replace_rows(
     connection: Connection, table: str, login: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -265,6 +285,7 @@ def _insert_rows(connection: Connection, table: str, rows: Sequence[Mapping[str,
 _REPLAY_BY_KIND: Mapping[str, Callable[[Connection, _RedoValues], None]] = {
     "account": _replay_account,
     "membership": _replay_membership,
+    "quality-decision": _replay_quality_decision,
     "factors": _replay_factors,
     "client": _replay_client,
     "suspension": _replay_suspension,

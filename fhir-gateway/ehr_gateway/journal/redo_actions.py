@@ -1,15 +1,17 @@
 """Redo actions: the changes that a restore repeats, so that it gives back no access taken away.
 
-A backup is older than the changes made after it. Those that withdraw consent, disable an account or
-erase data are therefore also written to the journal, each as a JSON object whose `kind` says how to
-replay it (`ehr_gateway.backup.replay`). Actions may name patients and hold whole resources: the
-journal encrypts them.
+A backup is older than the changes made after it. Those that withdraw consent, disable an account,
+erase data or decide about a version with a fault are therefore also written to the journal, each as
+a JSON object whose `kind` says how to replay it (`ehr_gateway.backup.replay`). Actions may name
+patients and hold whole resources: the journal encrypts them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from ehr_fhir.json_text import parse, serialize
 from ehr_gateway.database import Connection
 from ehr_privacy.consent import HeldFact
 
@@ -25,8 +27,10 @@ __all__ = [
     "build_facts_redo",
     "build_membership_redo",
     "build_purge_redo",
+    "build_quality_decision_redo",
     "build_suspension_redo",
     "build_version_redo",
+    "digest_content",
 ]
 
 RedoAction = Mapping[str, object]
@@ -128,6 +132,45 @@ def build_purge_redo(erasure_id: str, hashes: Sequence[str], key: bytes) -> Redo
     With the key, since a backup may be older than that.
     """
     return {"kind": "purge", "erasure": erasure_id, "hashes": list(hashes), "key": key.hex()}
+
+
+def build_quality_decision_redo(
+    connection: Connection, decision_id: str, *, request_id: str | None = None
+) -> RedoAction:
+    """Return the action that decides again about a version with a fault.
+
+    With the digest of the version's content: after a restore its number may be another version's.
+    `request_id` is the correction request by which it was sent back to its author.
+    """
+    (decision,) = _select_rows(connection, "quality_decision", "id", decision_id)
+    version = connection.execute(
+        "SELECT body FROM resource WHERE type = ? AND id = ? AND current = 1",
+        (decision["type"], decision["logical_id"]),
+    ).fetchone()
+    requests = _select_rows(connection, "access_request", "id", request_id) if request_id else []
+    return {
+        "kind": "quality-decision",
+        "type": decision["type"],
+        "id": decision["logical_id"],
+        "content": digest_content(bytes(version["body"])),
+        "decision": decision,
+        "requests": requests,
+    }
+
+
+def digest_content(body: bytes) -> str:
+    """Return the SHA-256 of a version's content, without its number and its instant.
+
+    >>> first = b'{"resourceType":"Basic","meta":{"versionId":"1","lastUpdated":"2026-01-01"}}'
+    >>> digest_content(first) == digest_content(b'{"resourceType":"Basic","meta":{}}')
+    True
+    """
+    resource = parse(body)
+    meta = resource.get("meta", {})
+    resource["meta"] = {
+        name: value for name, value in meta.items() if name not in ("versionId", "lastUpdated")
+    }
+    return hashlib.sha256(serialize(resource)).hexdigest()
 
 
 def _list_held(held: Iterable[HeldFact]) -> list[list[str]]:
