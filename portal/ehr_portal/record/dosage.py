@@ -147,7 +147,7 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
 def join_lines(text: str) -> str:
     """Return a text as one line that keeps its lines apart: "1" and "2 at night" are no "1 2".
 
-    >>> join_lines("morning 1\n2 at night"), join_lines("Take one.\r\n Then rest.")
+    >>> join_lines("morning 1\\n2 at night"), join_lines("Take one.\\r\\n Then rest.")
     ('morning 1; 2 at night', 'Take one. Then rest.')
     """
     joined = ""
