@@ -87,8 +87,13 @@ class Memory:
             def end_offsets(self, partitions: Any) -> dict[Any, int]:
                 return dict.fromkeys(partitions, len(topics[self.topic]))
 
-            def poll(self, timeout_ms: int) -> dict[Any, list[Any]]:
-                found = topics[self.topic][self.place : self.place + 2]
+            def poll(self, timeout_ms: int, max_records: int = 2) -> dict[Any, list[Any]]:
+                found = [
+                    SimpleNamespace(**vars(message), offset=self.place + number)
+                    for number, message in enumerate(
+                        topics[self.topic][self.place : self.place + max_records]
+                    )
+                ]
                 self.place += len(found)
                 return {self.topic: found} if found else {}
 
@@ -214,6 +219,19 @@ def test_a_topic_that_lost_what_the_lake_needs_is_refused(memory: Memory, tmp_pa
 
     with pytest.raises(Conflict, match="no longer has"):
         run(Lake(tmp_path), KafkaFeed(ADDRESS))
+
+
+def test_a_page_is_fetched_when_it_is_its_turn(memory: Memory) -> None:
+    gateway = gateway_of_hospital()
+    for _ in range(3):
+        change(gateway.store)
+        publish(gateway)
+    feed = KafkaFeed(ADDRESS)
+    feed.open_epoch(0, 0, "")
+    for message in memory.topics["feed"]:
+        message.value = b"late"
+
+    assert list(feed.pages(0, 0)) == [b"late"] * 3
 
 
 @pytest.mark.parametrize(

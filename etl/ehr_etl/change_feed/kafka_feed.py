@@ -8,6 +8,7 @@ lake takes lines by position.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,25 +59,24 @@ class TopicAddress:
 
 
 @dataclass(frozen=True)
-class _Page:
-    """A message: a page of the feed and its place."""
+class _PagePlace:
+    """The place of a page in the feed: after which position and decision it begins and ends."""
 
     epoch: FeedEpoch
     after: int
     decisions: int
     next: int
     next_decisions: int
-    content: bytes
 
     @classmethod
-    def from_message(cls, message: Any) -> _Page:  # Any: kafka-python is not typed
+    def from_message(cls, message: Any) -> _PagePlace:  # Any: kafka-python is not typed
         headers = {name: value.decode() for name, value in message.headers}
         try:
             after, decisions, position, number = (int(headers[name]) for name in _PLACE)
             epoch = FeedEpoch(headers["store"], headers["epoch"])
         except (KeyError, ValueError) as error:
             raise Conflict("The topic has messages that are no pages of a feed.") from error
-        return cls(epoch, after, decisions, position, number, message.value or b"")
+        return cls(epoch, after, decisions, position, number)
 
     def headers(self) -> list[tuple[str, bytes]]:
         place = (self.after, self.decisions, self.next, self.next_decisions)
@@ -90,11 +90,14 @@ class KafkaFeed:
     """The pages of a topic, as a source of changes for one lake."""
 
     address: TopicAddress
-    # Pages that were read from the topic and not yet handed on.
-    _waiting: list[_Page] = field(default_factory=list)
-    _consumer: Any = None  # kafka-python is not typed
-    # The last page that was read, of all that are in the topic.
-    _last: _Page | None = None
+    # Offsets and places of pages in the topic that were not yet handed on. Their content is fetched
+    # one by one: a topic may hold more than memory does.
+    _waiting: deque[tuple[int, _PagePlace]] = field(default_factory=deque)
+    # One reads places up to the topic's end, the other the content of pages.
+    _places: Any = None  # kafka-python is not typed
+    _contents: Any = None
+    # The place of the last page that is in the topic.
+    _last: _PagePlace | None = None
 
     def open_epoch(self, after: int, decisions: int, epoch: str) -> FeedEpoch | None:
         """Return the epoch of the topic's end; Conflict when a place is not of the topic's past.
@@ -104,10 +107,11 @@ class KafkaFeed:
         self._read(_ANSWER_MS)
         if self._last is None:
             return None
-        epochs = {page.epoch.epoch for page in self._waiting}
+        epochs = {page.epoch.epoch for _, page in self._waiting}
         if epoch and self._waiting and epoch not in epochs:
             raise Conflict("The topic has none of the feed's epoch that the lake was filled from.")
-        first = next((page for page in self._waiting if _is_beyond(page, after, decisions)), None)
+        beyond = (page for _, page in self._waiting if _is_beyond(page, after, decisions))
+        first = next(beyond, None)
         if first is not None and (first.after > after or first.decisions > decisions):
             raise Conflict("The topic no longer has what follows in the feed.")
         return self._last.epoch
@@ -120,9 +124,9 @@ class KafkaFeed:
         """Yield the pages that come after a place, until the topic has no more."""
         while True:
             while self._waiting:
-                page = self._waiting.pop(0)
+                offset, page = self._waiting.popleft()
                 if _is_beyond(page, after, decisions):
-                    yield page.content
+                    yield self._fetch(offset)
                     after, decisions = max(after, page.next), max(decisions, page.next_decisions)
             if not self._read(0):
                 return
@@ -132,30 +136,47 @@ class KafkaFeed:
         return bool(self._waiting) or self._read(int(seconds * 1000))
 
     def close(self) -> None:
-        """End the connection."""
-        if self._consumer is not None:
-            self._consumer.close()
+        """End the connections."""
+        for consumer in (self._places, self._contents):
+            if consumer is not None:
+                consumer.close()
 
     def _read(self, milliseconds: int) -> bool:
-        """Read messages up to the topic's end as it is now; wait for one if there is none."""
+        """Read places up to the topic's end as it is now; wait for one if there is none."""
         with _translated(self.address):
-            if self._consumer is None:
-                self._consumer = _open_consumer(self.address)
-                self._consumer.seek_to_beginning(self.address.partition)
             partition = self.address.partition
-            end = self._consumer.end_offsets([partition])[partition]
+            if self._places is None:
+                self._places = _open_consumer(self.address)
+                self._places.seek_to_beginning(partition)
+            end = self._places.end_offsets([partition])[partition]
             found = False
-            if self._consumer.position(partition) >= end and milliseconds and self._last:
-                found = self._take(self._consumer.poll(timeout_ms=milliseconds))
-            while self._consumer.position(partition) < end:
-                found = self._take(self._consumer.poll(timeout_ms=_ANSWER_MS)) or found
+            if self._places.position(partition) >= end and milliseconds and self._last:
+                found = self._take(self._places.poll(timeout_ms=milliseconds))
+            while self._places.position(partition) < end:
+                found = self._take(self._places.poll(timeout_ms=_ANSWER_MS)) or found
         return found
 
     def _take(self, polled: Mapping[Any, list[Any]]) -> bool:
-        pages = [_Page.from_message(one) for messages in polled.values() for one in messages]
-        self._waiting += pages
-        self._last = pages[-1] if pages else self._last
-        return bool(pages)
+        messages = [message for found in polled.values() for message in found]
+        for message in messages:
+            self._last = _PagePlace.from_message(message)
+            self._waiting.append((message.offset, self._last))
+        return bool(messages)
+
+    def _fetch(self, offset: int) -> bytes:
+        """Return the page at an offset; Conflict when the topic no longer has it."""
+        with _translated(self.address):
+            partition = self.address.partition
+            if self._contents is None:
+                self._contents = _open_consumer(self.address)
+                self._contents.seek(partition, offset)
+            elif self._contents.position(partition) != offset:
+                self._contents.seek(partition, offset)
+            for messages in self._contents.poll(timeout_ms=_ANSWER_MS, max_records=1).values():
+                if messages[0].offset == offset:
+                    return messages[0].value or b""
+                raise Conflict("The topic no longer has what follows in the feed.")
+        raise Unavailable(f"The Kafka broker {self.address.broker} does not send a page.")
 
 
 def publish_feed(feed: HttpFeed, address: TopicAddress, *, wait_seconds: float = 0) -> int:
@@ -185,7 +206,7 @@ def publish_feed(feed: HttpFeed, address: TopicAddress, *, wait_seconds: float =
         )
         try:
             for content, place in feed.at_epoch(present.epoch).placed_pages(after, decisions):
-                page = _Page(present, after, decisions, *place, content)
+                page = _PagePlace(present, after, decisions, *place)
                 # One after the other, each on the broker's disk: the order is the feed's.
                 producer.send(address.topic, content, headers=page.headers(), partition=0).get(
                     _ANSWER_MS / 1000
@@ -197,11 +218,11 @@ def publish_feed(feed: HttpFeed, address: TopicAddress, *, wait_seconds: float =
     return written
 
 
-def _is_beyond(page: _Page, after: int, decisions: int) -> bool:
+def _is_beyond(page: _PagePlace, after: int, decisions: int) -> bool:
     return page.next > after or page.next_decisions > decisions
 
 
-def _read_last(address: TopicAddress) -> _Page | None:
+def _read_last(address: TopicAddress) -> _PagePlace | None:
     consumer = _open_consumer(address)
     try:
         partition = address.partition
@@ -211,7 +232,7 @@ def _read_last(address: TopicAddress) -> _Page | None:
             return None
         consumer.seek(partition, end - 1)
         for messages in consumer.poll(timeout_ms=_ANSWER_MS).values():
-            return _Page.from_message(messages[-1])
+            return _PagePlace.from_message(messages[-1])
         raise Unavailable(f"The Kafka broker {address.broker} does not send the topic's end.")
     finally:
         consumer.close()
