@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import FeedLine
+from ehr_etl.data_quality.linked_rules import LinkedRecord
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.gold.tables import drop_table_on_failure, update_gold_table
 from ehr_etl.lake import BUCKET, TABLES, Lake, gold_table_name
@@ -50,6 +51,7 @@ from ehr_etl.tables.linking import (
     build_finding_row,
     find_row_faults,
     first_patient,
+    parse_row,
 )
 from ehr_etl.tables.places import (
     build_place_rows,
@@ -248,8 +250,8 @@ class BatchWriter:
     ) -> dict[str, Row]:
         """Find the faults of the new rows, and of those beside them; return all rows that change.
 
-        Looked at are the records of the patients whom the new and the old rows are about, and the
-        Patients who share an identity with one that changes, or did so.
+        Looked at are the new rows and those beside them, of the patients whom the new and the old
+        rows are about, and the Patients who share an identity with one that changes, or did so.
         """
         people = self._find_duplicates_of(self._sharing_people(identities), identities)
         buckets = self._patients_by_bucket(states, places, rows, people.keys() - identities.keys())
@@ -259,6 +261,7 @@ class BatchWriter:
         for key in states:
             for place in self._all_places(key, places, rows):
                 removed[place].add(key)
+        changed = _changed_by_patient(states)
         for place, there in self._rows_beside(buckets, states, rows):
             known = people | self._find_duplicates_of(
                 self._doubtful_people(there) - people.keys(), identities
@@ -269,6 +272,7 @@ class BatchWriter:
                 decided=self._read_steward_decisions(there, states),
                 people={name: other for name, other in known.items() if other is not None},
                 patients=None if self.is_careful else buckets[place],
+                changed=None if self.is_careful else changed,
                 fresh=states.keys(),
             )
             for key, listed in faults.items():
@@ -555,6 +559,18 @@ class BatchWriter:
         wanted = pa.array(sorted(keys), pa.string())
         for table in iterate_buckets(self.lake, name, buckets):
             yield from table.filter(pc.is_in(key_of(table), wanted)).to_pylist()
+
+
+def _changed_by_patient(
+    states: Mapping[str, ResourceState],
+) -> dict[str | None, list[LinkedRecord]]:
+    """Return patient -> the records of a batch that are or were theirs, as they were and are."""
+    changed: defaultdict[str | None, list[LinkedRecord]] = defaultdict(list)
+    for key, state in states.items():
+        rows = [row for row in (state.before, state.current) if row is not None]
+        for patient in {first_patient(row) for row in rows}:
+            changed[patient] += [LinkedRecord(key, parse_row(row)) for row in rows]
+    return changed
 
 
 def _record_keys(table: pa.Table) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -23,13 +23,22 @@ from ehr_etl.data_quality.rules import QualityRule, QualityRules
 from ehr_etl.data_quality.version_rules import DAY_MS, YEAR_DAYS, code_paths, loinc_codes
 from ehr_fhir.references import local_target
 
-__all__ = ["LinkedRecord", "PersonRecords", "find_linked_faults"]
+__all__ = [
+    "EVENTS",
+    "MASS_UNITS",
+    "LinkedRecord",
+    "PersonRecords",
+    "find_linked_faults",
+    "iterate_references",
+    "read_measure",
+    "read_stay",
+]
 
 _BIRTH_SEX = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex"
 _SEXES = {"F": "female", "M": "male", "female": "female", "male": "male"}
 # When something happened to a person, by type; the first that is there counts. What was asked,
 # planned, billed or written down may lie elsewhere.
-_EVENTS: Mapping[str, tuple[str, ...]] = {
+EVENTS: Mapping[str, tuple[str, ...]] = {
     "Observation": ("effectiveDateTime", "effectiveInstant", "effectivePeriod.start"),
     "DiagnosticReport": ("effectiveDateTime", "effectivePeriod.start"),
     "Encounter": ("period.start",),
@@ -94,9 +103,15 @@ class PersonRecords:
 
 
 def find_linked_faults(
-    patient: str, records: Iterable[LinkedRecord], rules: QualityRules
+    patient: str,
+    records: Iterable[LinkedRecord],
+    rules: QualityRules,
+    only: Collection[str] | None = None,
 ) -> dict[str, list[Fault]]:
-    """Return key -> faults of those records of a person that break a rule between records."""
+    """Return key -> faults of those records of a person that break a rule between records.
+
+    With `only`, of the records with these keys; `records` are those and all they are linked with.
+    """
     person = PersonRecords(patient, rules, {record.key: record for record in records})
     linked = [rule for rule in rules.linked() if rule.kind in _TESTS]
     checked = [
@@ -109,6 +124,8 @@ def find_linked_faults(
     _index(person, checked, linked)
     found = {}
     for record in checked:
+        if only is not None and record.key not in only:
+            continue
         faults = []
         for rule in linked:
             if rule.applies_to(record.type):
@@ -132,10 +149,10 @@ def _index(
             if (pair := _read_result(record, conflict)) is not None:
                 person.results[pair[0]].setdefault(pair[1], record.key)
         if overlap is not None and record.type == "Encounter":
-            person.stays += _read_stay(record, overlap)
+            person.stays += read_stay(record, overlap)
         if mass is not None and record.type == "Observation":
             for name in ("weight", "height"):
-                found = _read_measure(record, mass.parameters[name], _MASS_UNITS[name])
+                found = read_measure(record, mass.parameters[name], MASS_UNITS[name])
                 if found is not None:
                     person.measures[name, found[0]] = (record.key, found[1])
         if duplicate is not None and duplicate.applies_to(record.type):
@@ -157,7 +174,7 @@ def _test_references(
     rule: QualityRule, person: PersonRecords, record: LinkedRecord
 ) -> Iterator[str]:
     targets = rule.parameters["targets"]
-    for path, reference in _references(record.resource, ""):
+    for path, reference in iterate_references(record.resource, ""):
         target = local_target(reference)
         if target is None or target.type not in targets:
             continue
@@ -166,21 +183,21 @@ def _test_references(
             yield path
 
 
-def _references(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def iterate_references(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         if isinstance(value.get("reference"), str):
             yield path, value["reference"]
         for key, content in value.items():
             if isinstance(content, dict | list) and key not in ("extension", "contained"):
-                yield from _references(content, f"{path}.{key}" if path else key)
+                yield from iterate_references(content, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         for number, item in enumerate(value):
             if isinstance(item, dict):
-                yield from _references(item, f"{path}[{number}]")
+                yield from iterate_references(item, f"{path}[{number}]")
 
 
 def _event(record: LinkedRecord) -> tuple[str, Interval] | None:
-    for path in _EVENTS.get(record.type, ()):
+    for path in EVENTS.get(record.type, ()):
         for name, value in find_elements(record.resource or {}, path):
             found = read_interval(value)
             return None if found is None else (name, found)
@@ -267,7 +284,7 @@ def _test_encounter(
 
 def _test_overlap(rule: QualityRule, person: PersonRecords, record: LinkedRecord) -> Iterator[str]:
     least = rule.parameters["days"] * DAY_MS
-    for (start, end), provider, key in _read_stay(record, rule):
+    for (start, end), provider, key in read_stay(record, rule):
         for (other_start, other_end), other_provider, other in person.stays:
             shared = min(end, other_end) - max(start, other_start)
             if other < key and provider != other_provider and shared > least:
@@ -286,7 +303,7 @@ def _test_conflict(rule: QualityRule, person: PersonRecords, record: LinkedRecor
 
 
 def _test_mass(rule: QualityRule, person: PersonRecords, record: LinkedRecord) -> Iterator[str]:
-    found = _read_measure(record, rule.parameters["index"], "kg/m2")
+    found = read_measure(record, rule.parameters["index"], "kg/m2")
     if found is None:
         return
     weight = person.measures.get(("weight", found[0]))
@@ -317,7 +334,7 @@ _TESTS = {
     "conflict": _test_conflict,
     "body_mass_index": _test_mass,
 }
-_MASS_UNITS = {"weight": "kg", "height": "m"}
+MASS_UNITS = {"weight": "kg", "height": "m"}
 
 
 def _fingerprint(record: LinkedRecord, rule: QualityRule) -> str | None:
@@ -366,7 +383,7 @@ def _read_result(record: LinkedRecord, rule: QualityRule) -> tuple[str, str] | N
     return text, f"{quantity.get('value')} {unit_of(quantity)}"
 
 
-def _read_stay(record: LinkedRecord, rule: QualityRule) -> list[tuple[Interval, str, str]]:
+def read_stay(record: LinkedRecord, rule: QualityRule) -> list[tuple[Interval, str, str]]:
     resource = record.resource or {}
     kind, period = resource.get("class"), resource.get("period")
     if not isinstance(kind, dict) or kind.get("code") not in rule.parameters["classes"]:
@@ -382,7 +399,7 @@ def _read_stay(record: LinkedRecord, rule: QualityRule) -> list[tuple[Interval, 
     return [((start[0], end[1]), provider, record.key)]
 
 
-def _read_measure(record: LinkedRecord, code: str, unit: str) -> tuple[str, float] | None:
+def read_measure(record: LinkedRecord, code: str, unit: str) -> tuple[str, float] | None:
     """Return the day and the number of a measurement of a code, in a unit."""
     resource = record.resource or {}
     quantity, at = resource.get("valueQuantity"), resource.get("effectiveDateTime")

@@ -7,20 +7,28 @@ of what stewards decided and of who else bears the identity of its patients.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from ehr_etl.data_quality.faults import Fault
+from ehr_etl.data_quality.faults import Fault, Resource
 from ehr_etl.data_quality.linked_rules import LinkedRecord, find_linked_faults
+from ehr_etl.data_quality.neighbours import PersonTexts, find_keys_to_check, find_neighbours
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.lake import BUCKET, TABLES
 from ehr_etl.tables.decisions import list_patients
 from ehr_etl.tables.places import record_key
 from ehr_etl.tables.silver import list_elements
 
-__all__ = ["DUPLICATE_PERSON", "REJECTED", "build_finding_row", "find_row_faults", "first_patient"]
+__all__ = [
+    "DUPLICATE_PERSON",
+    "REJECTED",
+    "build_finding_row",
+    "find_row_faults",
+    "first_patient",
+    "parse_row",
+]
 
 Row = dict[str, Any]
 # A steward said of a version that it is not to be used.
@@ -40,13 +48,15 @@ def find_row_faults(
     decided: Mapping[tuple[str, int], str],
     people: Mapping[str, str],
     patients: Collection[str | None] | None = None,
+    changed: Mapping[str | None, Sequence[LinkedRecord]] | None = None,
     fresh: Collection[str] | None = None,
 ) -> dict[str, list[Fault]]:
     """Return key -> faults of the rows of a bucket, for those of some patients (or of all).
 
     A row that is not `fresh` and has no faults breaks no rule by itself: that is not looked at
     again. `decided` is what stewards said of a version of a record; `people` who else a patient may
-    be. Of every row that was looked at there is an entry.
+    be. `changed` are the records of a patient that changed, as they were and as they are: then only
+    they and their neighbours are looked at. Of every row that was looked at there is an entry.
     """
     by_patient: defaultdict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -54,8 +64,38 @@ def find_row_faults(
     found: dict[str, list[Fault]] = {}
     for patient, listed in by_patient.items():
         if patients is None or patient in patients:
-            found |= _faults_of_patient(patient, listed, rules, decided, people, fresh)
+            only: Collection[str] | None = None
+            needed: Sequence[Mapping[str, Any]] = listed
+            if changed is not None:
+                only, needed = _select_rows(patient, listed, rules, changed.get(patient, ()))
+            found |= _faults_of_patient(patient, needed, rules, decided, people, fresh, only)
     return found
+
+
+def _select_rows(
+    patient: str | None,
+    rows: Sequence[Mapping[str, Any]],
+    rules: QualityRules,
+    changed: Sequence[LinkedRecord],
+) -> tuple[Collection[str] | None, Sequence[Mapping[str, Any]]]:
+    """Return the keys of the rows to look at (None: all), and the rows that this needs."""
+    by_key = {record_key(row["type"], row["id"]): row for row in rows}
+    if patient is None:
+        only = {record.key for record in changed} & by_key.keys()
+        return only, [by_key[key] for key in sorted(only)]
+    texts = {key: None if row["deleted"] else row["resource"] for key, row in by_key.items()}
+    person = PersonTexts(texts)
+    found = find_keys_to_check(patient, person, changed, rules)
+    if found is None:
+        return None, rows
+    records = [LinkedRecord(key, parse_row(by_key[key])) for key in sorted(found)]
+    needed = find_neighbours(patient, person, records, rules)
+    return found, [row for key, row in by_key.items() if key in needed]
+
+
+def parse_row(row: Mapping[str, Any]) -> Resource | None:
+    """Return the content of a row of silver; None of a deleted record."""
+    return None if row["deleted"] or not row["resource"] else orjson.loads(row["resource"])
 
 
 def build_finding_row(row: Mapping[str, Any], faults: Collection[Fault]) -> Row:
@@ -77,13 +117,16 @@ def _faults_of_patient(
     decided: Mapping[tuple[str, int], str],
     people: Mapping[str, str],
     fresh: Collection[str] | None,
+    only: Collection[str] | None,
 ) -> dict[str, list[Fault]]:
     found: dict[str, list[Fault]] = {}
     records = []
     for row in rows:
         key = record_key(row["type"], row["id"])
-        resource = None if row["deleted"] or not row["resource"] else orjson.loads(row["resource"])
+        resource = parse_row(row)
         records.append(LinkedRecord(key, resource))
+        if only is not None and key not in only:
+            continue
         decision = decided.get((key, row["version"]))
         found[key] = []
         is_fresh = fresh is None or key in fresh or bool(row["faults"])
@@ -95,9 +138,11 @@ def _faults_of_patient(
             ]
             if decision == "reject":
                 found[key].append(Fault(REJECTED))
-    linked = {} if patient is None else find_linked_faults(patient, records, rules)
+    linked = {} if patient is None else find_linked_faults(patient, records, rules, only)
     for row in rows:
         key = record_key(row["type"], row["id"])
+        if key not in found:
+            continue
         if decided.get((key, row["version"])) == "release":
             continue
         found[key] += linked.get(key, ())
