@@ -9,6 +9,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from ehr_analytics.query_job import SourceView
 from ehr_analytics.rekeying import select_rekeyed_columns
 from ehr_etl.gold.tables import find_gold_view
 from ehr_etl.lake import Lake
@@ -27,6 +28,11 @@ class GoldView:
     columns: tuple[str, ...]
     # Those of the columns whose every value is hashed under the project's key.
     rekeyed: Collection[str]
+
+    def to_source(self) -> SourceView:
+        """Return the table as a query's process loads it."""
+        rekeyed = tuple(sorted(self.rekeyed))
+        return SourceView(self.name, str(self.path), self.version, self.columns, rekeyed)
 
 
 def open_gold_views(data: Path, columns_by_view: Mapping[str, Sequence[str]]) -> list[GoldView]:

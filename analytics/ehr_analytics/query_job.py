@@ -5,11 +5,13 @@ makes of them, and it is interrupted between two batches only: `lpad(x, 1000000)
 2 GB under a limit of 64 MB and 88 s under one of 2 s. So the process has a limit by the operating
 system, and whoever started it ends it when its time is over.
 
-In: a job as JSON on standard input. Out: a head as one line of JSON, then the table in its format.
+In: a job as JSON on standard input. Out: a head as one line of JSON, then the table in its format,
+or into the file that the job names.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import signal
@@ -23,7 +25,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from ehr_analytics.table_formats import encode_table
+from ehr_analytics.table_formats import encode_table, write_table
 from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_etl.lake import GOLD_KEY
 from ehr_fhir.errors import EhrError, TooCostly, Unavailable
@@ -76,6 +78,11 @@ class QueryJob:
     parameters: Mapping[str, str | int | float | bool]
     media: str
     limits: QueryLimits
+    # The file that the table goes to, and its most megabytes; to standard output without one.
+    output: str = ""
+    output_mb: int = 0
+    # Whether the head names whom the views are about: patients and records by their pseudonyms.
+    names_subjects: bool = False
 
     def to_json(self) -> bytes:
         """Return the job as JSON."""
@@ -95,6 +102,12 @@ class QueryJob:
 
 def run_job(job: QueryJob) -> tuple[pa.Table, bytes, str]:
     """Return the rows, and the table in its format with the media type."""
+    table, _ = _run_query(job)
+    return table, *encode_table(table, job.media)
+
+
+def _run_query(job: QueryJob) -> tuple[pa.Table, list[str]]:
+    """Return the rows of a query, and whom the views are about where the job asks for them."""
     with open_duckdb(job.limits) as connection:
         withheld = _find_withheld_keys(connection, job) if job.withheld else ()
         for view in job.views:
@@ -104,7 +117,31 @@ def run_job(job: QueryJob) -> tuple[pa.Table, bytes, str]:
             signal.setitimer(signal.ITIMER_REAL, job.limits.seconds + _SECONDS_TO_END)
         table = fetch(connection, job.sql, job.limits, dict(job.parameters) or None)
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return table, *encode_table(table, job.media)
+        subjects = _list_subjects(connection, job, withheld) if job.names_subjects else []
+    return table, subjects
+
+
+def _list_subjects(
+    connection: duckdb.DuckDBPyConnection, job: QueryJob, withheld: tuple[str, ...]
+) -> list[str]:
+    """Return the pseudonyms of the records that the views are made of, and of their patients."""
+    connection.execute("CREATE TABLE _key(id VARCHAR)")
+    for view in job.views:
+        connection.register(_SOURCE, _open_with_key(view, (GOLD_KEY,)))
+        connection.execute(
+            f"INSERT INTO _key SELECT {GOLD_KEY} FROM {_SOURCE}"  # noqa: S608
+            f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))",
+            {"withheld": list(withheld or (_NOBODY,))},
+        )
+        connection.unregister(_SOURCE)
+    connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
+    found = connection.execute(
+        "SELECT id FROM _key UNION SELECT unnest(CASE WHEN patient IS NULL"  # noqa: S608
+        f" THEN regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1)"
+        f" ELSE [patient] END) FROM {_SOURCE} WHERE id IN (SELECT id FROM _key) ORDER BY 1"
+    ).fetchall()
+    connection.unregister(_SOURCE)
+    return [subject for (subject,) in found if subject]
 
 
 def _find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> tuple[str, ...]:
@@ -131,13 +168,11 @@ def _load_view(
     withheld: tuple[str, ...] = (),
 ) -> None:
     """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
-    table = DeltaTable(view.path, version=view.version)
-    columns: tuple[str, ...] = view.columns
     if withheld:
-        if GOLD_KEY not in {field.name for field in table.schema().fields}:
-            raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
-        columns = (*columns, GOLD_KEY)
-    connection.register(_SOURCE, _read_table(table, columns))
+        rows = _open_with_key(view, (*view.columns, GOLD_KEY))
+    else:
+        rows = _read_table(DeltaTable(view.path, version=view.version), view.columns)
+    connection.register(_SOURCE, rows)
     described = connection.execute(f"DESCRIBE {_SOURCE}").fetchall()
     selected = ", ".join(
         f'{_rekey_column(name, kind, name in view.rekeyed)} AS "{name}"'
@@ -152,6 +187,13 @@ def _load_view(
         parameters["withheld"] = list(withheld)
     connection.execute(sql, parameters or None)
     connection.unregister(_SOURCE)
+
+
+def _open_with_key(view: SourceView, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+    table = DeltaTable(view.path, version=view.version)
+    if GOLD_KEY not in {field.name for field in table.schema().fields}:
+        raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
+    return _read_table(table, columns)
 
 
 def _read_table(table: DeltaTable, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
@@ -186,13 +228,14 @@ def _hashed(value: str) -> str:
     return f"sha256($key || CAST({value} AS VARCHAR))"
 
 
-def _limit_memory(limits: QueryLimits) -> None:
+def _limit_memory(limits: QueryLimits, output_mb: int) -> None:
     used = _read_data_size()
     most = used + (limits.memory_mb + _MEMORY_BESIDE_MB) * 2**20
     # Memory that is written to, not addresses: DuckDB and Arrow reserve far more of these.
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    # No file is written, so that none fills a disk; and no core is dumped, which would hold rows.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    # No file is written but the job's own, within its size, so that none fills a disk; and no core
+    # is dumped, which would hold rows.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (output_mb * 2**20, output_mb * 2**20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -205,17 +248,33 @@ def _read_data_size() -> int:
     return int(next(sizes, "0")) * 1024
 
 
+def _write_output(job: QueryJob) -> dict[str, object]:
+    table, subjects = _run_query(job)
+    try:
+        with Path(job.output).open("wb") as sink:
+            media_type = write_table(table, job.media, sink)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise TooCostly(f"The file has more than {job.output_mb:,} MB: ask for less.") from None
+        raise Unavailable("The file could not be written: the disk may be full.") from None
+    return {"rows": table.num_rows, "media_type": media_type, "subjects": subjects}
+
+
 def main() -> None:
     """Run the job of standard input; tell an error of ours by its class and text alone."""
     job = QueryJob.from_json(sys.stdin.buffer.read())
-    _limit_memory(job.limits)
+    _limit_memory(job.limits, job.output_mb)
+    content, head = b"", dict[str, object]()
     try:
-        table, content, media_type = run_job(job)
-        head: dict[str, object] = {"rows": table.num_rows, "media_type": media_type}
+        if job.output:
+            head = _write_output(job)
+        else:
+            table, content, media_type = run_job(job)
+            head = {"rows": table.num_rows, "media_type": media_type}
     except EhrError as error:
-        head, content = {"error": type(error).__name__, "message": str(error)}, b""
+        head = {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
-        head, content = {"error": TooCostly.__name__, "message": ""}, b""
+        head = {"error": TooCostly.__name__, "message": ""}
     sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + content)
     sys.stdout.buffer.flush()
 

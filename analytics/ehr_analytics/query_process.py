@@ -31,6 +31,8 @@ class QueryAnswer:
     content: bytes
     media_type: str
     rows: int
+    # Pseudonyms in the lake, where the job asks for them.
+    subjects: tuple[str, ...] = ()
 
 
 def run_in_process(job: QueryJob) -> QueryAnswer:
@@ -62,7 +64,8 @@ def run_in_process(job: QueryJob) -> QueryAnswer:
     if "error" in told:
         kind = _ERRORS.get(told["error"], Fault)
         raise kind(told["message"] or _TOO_MUCH_MEMORY)
-    return QueryAnswer(content, told["media_type"], told["rows"])
+    subjects = tuple(told.get("subjects", ()))
+    return QueryAnswer(content, told["media_type"], told["rows"], subjects)
 
 
 def _environment() -> dict[str, str]:

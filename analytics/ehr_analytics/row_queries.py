@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.gold_views import GoldView, open_gold_views
-from ehr_analytics.query_job import QueryJob, SourceView
+from ehr_analytics.query_job import QueryJob
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
+from ehr_analytics.row_access import require_row_project
 from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects, find_withheld
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unavailable, Unprocessable
+from ehr_fhir.errors import EhrError, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
 LIMITS = QueryLimits(memory_mb=512, threads=2, seconds=30, rows=100_000)
@@ -51,7 +52,7 @@ class RowQueries:
         self, login: str, project_id: str, view: str, *, media: str, most: int | None = None
     ) -> QueryAnswer:
         """Return the approved columns of one view of a project; at most so many rows."""
-        project = self._require_rows(login, project_id)
+        project = require_row_project(self.register, login, project_id)
         columns = project.columns_by_view().get(view)
         if columns is None:
             raise NotFound(f"{view} is not a view of the project {project_id}.")
@@ -70,29 +71,12 @@ class RowQueries:
         most: int | None = None,
     ) -> QueryAnswer:
         """Return the rows of one SELECT over the views of a project; `:name` is a parameter."""
-        project = self._require_rows(login, project_id)
+        project = require_row_project(self.register, login, project_id)
         values = dict(parameters or {})
         bound, plain = _bind(sql, values)
         # The guard knows no parameters: each is a number to it.
         sql_guard.check_sql_text(plain, project.columns_by_view())
         return self._query(login, project, bound, values, media, most)
-
-    def _require_rows(self, login: str, project_id: str) -> projects.Project:
-        register = self.register
-        try:
-            project = projects.get_project(register, project_id)
-        except NotFound:
-            project = None
-        # A project that is not yours and one that is not there are the same answer.
-        if project is None or login not in project.people:
-            raise NotFound(f"You have no project {project_id!r}.")
-        projects.require_open_for(project, login, register.clock().date())
-        if not project.may_read_rows:
-            raise Forbidden(
-                f"Project {project_id} may not read rows: run a study, or apply for the data item"
-                f" {projects.READ_ROWS}."
-            )
-        return project
 
     def _query(
         self,
@@ -109,12 +93,7 @@ class RowQueries:
         views = open_gold_views(register.data, project.columns_by_view())
         if most is not None:
             sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
-        sources = tuple(
-            SourceView(
-                view.name, str(view.path), view.version, view.columns, tuple(sorted(view.rekeyed))
-            )
-            for view in views
-        )
+        sources = tuple(view.to_source() for view in views)
         # Not waited for: the threads that would wait are those that answer everybody.
         if not _running.acquire(blocking=False):
             raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")

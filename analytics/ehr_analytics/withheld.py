@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,53 @@ from ehr_etl.tables.bronze import stored_cursor
 from ehr_etl.tables.deid import deid_key_text
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["ChangedSubjects", "find_withheld"]
+__all__ = ["ChangedSubjects", "DecisionBasis", "find_withheld", "list_changed_since", "read_basis"]
 
 # Type and id of whatever's decision changed after a number of an epoch of the gateway's feed.
 ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
 
 
+@dataclass(frozen=True)
+class DecisionBasis:
+    """The decisions by which rows are made: up to a number of an epoch of the gateway's feed.
+
+    `due` says when the decision about a patient changes by itself: milliseconds, pseudonym.
+    """
+
+    epoch: str
+    number: int
+    due: tuple[tuple[int, str], ...] = ()
+
+
+def read_basis(data: Path, until_ms: int) -> DecisionBasis:
+    """Return the decisions by which the lake's tables are made, and what is due until a time."""
+    lake = _open_lake(data)
+    epoch = load_epoch(lake)
+    key = (data / "keys" / "deid.key").read_bytes()
+    due = tuple(
+        (when, deid_key_text(key, "Patient", patient))
+        for when, patient in _list_due(lake, until_ms)
+    )
+    return DecisionBasis(epoch.epoch if epoch else "", _last_applied(lake), due)
+
+
+def list_changed_since(data: Path, changed: ChangedSubjects, basis: DecisionBasis) -> set[str]:
+    """Return the pseudonyms of patients and records whose decision changed after a basis."""
+    key = (data / "keys" / "deid.key").read_bytes()
+    now_ms = int(time.time() * 1000)
+    subjects = {deid_key_text(key, *each) for each in changed(basis.number, basis.epoch)}
+    return subjects | {subject for when, subject in basis.due if when <= now_ms}
+
+
 def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:
     """Return whose rows are withheld from a query that begins now."""
-    lake = Lake(data / "lake")
-    if not lake.has_table("bronze"):
-        raise Unavailable("The lake has read no decision of a patient yet: run `ehr lake run`.")
+    lake = _open_lake(data)
     epoch = load_epoch(lake)
-    subjects = {*changed(_last_applied(lake), epoch.epoch if epoch else ""), *_list_due(lake)}
+    due = _list_due(lake, int(time.time() * 1000))
+    subjects = {
+        *changed(_last_applied(lake), epoch.epoch if epoch else ""),
+        *(("Patient", patient) for _, patient in due),
+    }
     if not subjects:
         return Withheld()
     key = (data / "keys" / "deid.key").read_bytes()
@@ -42,6 +77,13 @@ def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:
         deid_key_text(key, *subject) for subject in subjects if subject[0] == "Patient"
     )
     return Withheld(tuple(patients), tuple(sorted(deid_key_text(key, *each) for each in subjects)))
+
+
+def _open_lake(data: Path) -> Lake:
+    lake = Lake(data / "lake")
+    if not lake.has_table("bronze"):
+        raise Unavailable("The lake has read no decision of a patient yet: run `ehr lake run`.")
+    return lake
 
 
 def _last_applied(lake: Lake) -> int:
@@ -54,12 +96,12 @@ def _last_applied(lake: Lake) -> int:
     return cursor.decision if first is None else int(first) - 1
 
 
-def _list_due(lake: Lake) -> list[tuple[str, str]]:
-    """Return the patients of whom a term began or ended since the lake looked."""
+def _list_due(lake: Lake, until_ms: int) -> list[tuple[int, str]]:
+    """Return when a term begins or ends, and of which patient, of those until a time."""
     if not lake.has_table("decisions"):
         return []
-    sql = f"SELECT patient FROM t WHERE changes_ms <= {int(time.time() * 1000)}"  # noqa: S608
-    return [("Patient", row["patient"]) for row in _query(lake, "decisions", sql)]
+    sql = f"SELECT patient, changes_ms FROM t WHERE changes_ms <= {until_ms}"  # noqa: S608 - a number
+    return [(row["changes_ms"], row["patient"]) for row in _query(lake, "decisions", sql)]
 
 
 def _query(lake: Lake, table: str, sql: str) -> list[dict[str, Any]]:

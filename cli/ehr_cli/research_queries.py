@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from ehr_gateway.research_queries import ChangedSubjects, TableContent
+from ehr_fhir.errors import Fault
+from ehr_gateway.research_queries import (
+    ChangedSubjects,
+    ExportOutput,
+    ExportStatus,
+    TableContent,
+)
 
 if TYPE_CHECKING:
+    from ehr_analytics.export_register import ViewExport
     from ehr_analytics.row_queries import RowQueries
+    from ehr_analytics.view_exports import ViewExports
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,68 @@ class ProjectQueries:
         answer = rows.run_sql(login, project, sql, parameters, media=media, most=most)
         return TableContent(answer.content, answer.media_type)
 
+    def start_export(
+        self,
+        login: str,
+        project: str,
+        outputs: Sequence[ExportOutput],
+        *,
+        media: str,
+        tracking_id: str | None,
+        changed: ChangedSubjects,
+    ) -> ExportStatus:
+        """Start to write views of the project into files."""
+        from ehr_analytics.export_register import ExportedView
+
+        views = [ExportedView(output.view, output.name) for output in outputs]
+        return _to_status(
+            self._exports(changed).start(
+                login, project, views, media=media, tracking_id=tracking_id
+            )
+        )
+
+    def read_export(self, login: str, export_id: str) -> ExportStatus:
+        """Return an export of the person; raise the error of one that failed."""
+        return _to_status(self._exports(_ask_nobody).read(login, export_id))
+
+    def cancel_export(self, login: str, export_id: str) -> None:
+        """Cancel an export of the person, or give up its files."""
+        self._exports(_ask_nobody).cancel(login, export_id)
+
+    def open_export_file(
+        self, login: str, export_id: str, number: int, *, changed: ChangedSubjects
+    ) -> tuple[BinaryIO, str]:
+        """Return a file of an export, open, and its media type."""
+        return self._exports(changed).open_file(login, export_id, number)
+
+    def watch_exports(self) -> None:
+        """Erase exports as they expire, those of before a restart too."""
+        if (self.data / "research" / "exports").is_dir():
+            from ehr_analytics.export_register import watch_expiry
+
+            watch_expiry(self.data)
+
+    def _exports(self, changed: ChangedSubjects) -> ViewExports:
+        from ehr_analytics.register import Register
+        from ehr_analytics.view_exports import ViewExports
+
+        return ViewExports(Register(self.data), changed)
+
     def _rows(self, changed: ChangedSubjects) -> RowQueries:
         # Only here: a gateway that nobody asks for rows loads neither DuckDB nor the lake.
         from ehr_analytics.register import Register
         from ehr_analytics.row_queries import RowQueries
 
         return RowQueries(Register(self.data), changed)
+
+
+def _ask_nobody(number: int, epoch: str) -> list[tuple[str, str]]:
+    raise Fault("A step that reads no rows asks for no decisions.")
+
+
+def _to_status(export: ViewExport) -> ExportStatus:
+    outputs = tuple(ExportOutput(view.view, view.name) for view in export.views)
+    return ExportStatus(
+        export.id, export.state, export.media, export.tracking_id, outputs,
+        export.done, export.started, export.expires, export.ended,
+    )  # fmt: skip

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 # Type and id of whatever's decision changed after a number of an epoch of the feed.
 ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
@@ -19,6 +19,31 @@ class TableContent:
 
     content: bytes
     media_type: str
+
+
+@dataclass(frozen=True)
+class ExportOutput:
+    """A view to export, and the name that its reader gives it."""
+
+    view: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ExportStatus:
+    """An export of views: how far it is; times are seconds since 1970."""
+
+    id: str
+    # A code of SQL on FHIR's ExportStatusCodes.
+    state: str
+    media: str
+    tracking_id: str | None
+    outputs: tuple[ExportOutput, ...]
+    # How many of the outputs are written.
+    done: int
+    started: float
+    expires: float
+    ended: float | None
 
 
 class ResearchQueries(Protocol):
@@ -51,3 +76,26 @@ class ResearchQueries(Protocol):
         changed: ChangedSubjects,
     ) -> TableContent:
         """Return the rows of one SELECT over the views of the project."""
+
+    def start_export(
+        self,
+        login: str,
+        project: str,
+        outputs: Sequence[ExportOutput],
+        *,
+        media: str,
+        tracking_id: str | None,
+        changed: ChangedSubjects,
+    ) -> ExportStatus:
+        """Start to write views of the project into files."""
+
+    def read_export(self, login: str, export_id: str) -> ExportStatus:
+        """Return an export of the person; raise the error of one that failed."""
+
+    def cancel_export(self, login: str, export_id: str) -> None:
+        """Cancel an export of the person, or give up its files."""
+
+    def open_export_file(
+        self, login: str, export_id: str, number: int, *, changed: ChangedSubjects
+    ) -> tuple[BinaryIO, str]:
+        """Return a file of an export, open, and its media type."""

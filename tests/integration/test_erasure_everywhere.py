@@ -137,6 +137,9 @@ def plant_files(data: Path, mark: Marks) -> None:
     encounter = pseudonym(KEY, "Encounter/enc-1")
     for name, text in (
         ("research/runs/run-1/raw/rows.csv", f"key,note\n{encounter},x\n"),
+        ("research/exports/1/subjects.json", f'{{"subjects": ["{encounter}"]}}'),
+        ("research/exports/1/0", "gender\nfemale\n"),
+        ("research/exports/2/0", "gender\nfemale\n"),
         ("mlflow/artifacts/1/sample.csv", f"patient\n{pseudonym(KEY, 'Patient/pat-1')}\n"),
         ("spark/spark/blockmgr-1/temp", mark.given[3]),
         ("notices/absent.txt", f"Dear {mark.given[4]}"),
@@ -196,6 +199,8 @@ def test_every_byte_is_taken_back_and_the_certificate_says_so(house: tuple[House
     assert run(home, "scan", "pat-1").exit_code == 0
     assert not (data / "research/runs/run-1/raw/rows.csv").exists()
     assert (data / "research/runs/run-1/raw/counts.csv").exists()
+    # An export goes whole, others stay.
+    assert [path.name for path in (data / "research/exports").iterdir()] == ["2"]
     assert not list((data / "erasures").glob("*.sealed"))
     (file,) = (data / "erasures").glob("*.json")
     certificate = json.loads(file.read_text("utf-8"))

@@ -647,7 +647,10 @@ def test_the_feed_tells_the_facts_of_records_and_the_rules_of_patients(furnished
 def test_every_address_is_in_the_reference() -> None:
     reference = (ROOT / "docs/reference/http.md").read_text("utf-8")
     pages = ROOT / "docs/reference/operations"
-    names = {"resource_type": "type", "logical_id": "id", "patient": "id", "version_id": "version"}
+    names = {
+        "resource_type": "type", "logical_id": "id", "patient": "id", "version_id": "version",
+        "export_id": "id",
+    }  # fmt: skip
 
     routes = [*FHIR_ROUTES, *(route for one in ROUTERS for route in one.routes)]
     served = {str(getattr(route, "path", "")) for route in routes}
@@ -656,6 +659,7 @@ def test_every_address_is_in_the_reference() -> None:
         for name, shown in names.items():
             address = address.replace(f"{{{name}}}", f"{{{shown}}}")
         _, sign, operation = address.partition("$")
+        operation, _, _ = operation.partition("/")
         if sign:
             assert f"{address}`" in (pages / f"{operation}.md").read_text("utf-8"), address
         else:

@@ -284,7 +284,9 @@ def hidden_of_two(house: House) -> None:
 
 
 def test_every_operation_that_is_routed_is_declared() -> None:
-    routed = {route.path.rpartition("$")[2] for route in FHIR_ROUTES if "/$" in route.path}
+    called = (route.path.rpartition("$")[2] for route in FHIR_ROUTES if "/$" in route.path)
+    # One that answers later has addresses of its own below its name.
+    routed = {address.partition("/")[0] for address in called}
 
     assert routed == {operation.name for operation in OPERATIONS}
 

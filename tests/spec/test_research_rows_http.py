@@ -4,106 +4,26 @@ from __future__ import annotations
 
 import base64
 import shutil
-from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
-from ehr_cli.research_queries import ProjectQueries
-from ehr_etl.lake import TABLES, Lake
-from ehr_etl.tables.bucketed import append_rows, create_tables
-from ehr_privacy.deid import pseudonym
-from tests.lib.gateway import House, consent, must
+from tests.lib.gateway import House, must
 from tests.lib.gold import made_up, write
-from tests.lib.research import DRAFT
-
-ITEMS = (
-    "patient_demographics.id",
-    "patient_demographics.gender",
-    "patient_demographics.birth_year",
-    "encounter_flat.patient_id",
-    "encounter_flat.class",
-)
+from tests.lib.research_lake import leave, parameters, serve_with_lake
 
 
 @pytest.fixture
 def lake(furnished: House) -> House:
     """A gateway that is served with the lake; doctor.b is in a project that may read rows."""
-    data = furnished.settings.data
-    gateway = furnished.app.state.gateway
-    furnished.app.state.gateway = replace(gateway, research=ProjectQueries(data))
-    _make_lake(furnished)
-    _open(data, "falls", (*ITEMS, projects.READ_ROWS))
-    _open(data, "counts", ITEMS)
-    return furnished
-
-
-def _make_lake(house: House) -> None:
-    """Write gold tables, in which the first person is pat-1, and what the lake knows of them."""
-    data, lake = house.settings.data, Lake(house.settings.data / "lake")
-    (data / "keys").mkdir(exist_ok=True)
-    (data / "keys" / "deid.key").write_bytes(b"k" * 32)
-    name = pseudonym(b"k" * 32, "Patient/pat-1")
-    views = {view: frame.replace(f"{0:032x}", name) for view, frame in made_up(30).items()}
-    # The made-up ids of people are those of visits too; keys of the lake are of one record.
-    views = {
-        view: frame.assign(_key=frame["id"] if "patient_id" not in frame else view + frame["id"])
-        for view, frame in views.items()
-    }
-    write(data, views)
-    create_tables(lake)
-    people, encounters = views["patient_demographics"], views["encounter_flat"]
-    rows = [
-        {"bucket": 0, "type": kind, "id": key, "patient": patient, "resource": "{}"}
-        for kind, keys, patients in (
-            ("Patient", people["id"], people["id"]),
-            ("Encounter", encounters["_key"], encounters["patient_id"]),
-        )
-        for key, patient in zip(keys, patients, strict=True)
-    ]
-    append_rows(lake, "deid", pa.Table.from_pylist(rows, schema=TABLES["deid"].schema))
-    position, decision = house.gateway.store.read_feed_end()
-    nothing = TABLES["bronze"].schema.empty_table()
-    append_rows(
-        lake, "bronze", nothing, {"position": position, "decision": decision, "sequence": 0}
-    )
-
-
-def _open(data: Any, project: str, items: tuple[str, ...]) -> None:
-    register = Register(data)
-    today = register.clock().date()
-    draft = replace(
-        DRAFT, id=project, items=items, people=("doctor.b",), applicant="doctor.b",
-        period_from=today, period_to=today.replace(year=today.year + 1),
-    )  # fmt: skip
-    projects.create_project(register, draft)
-    projects.submit_project(register, project, "doctor.b")
-    for approver in ("steward.ng", "auditor.tse"):
-        projects.approve_project(register, project, approver)
-    projects.open_project(register, project, "auditor.tse")
-
-
-def _parameters(**values: Any) -> dict[str, Any]:
-    return {
-        "resourceType": "Parameters",
-        "parameter": [
-            {"name": name, **value} if isinstance(value, dict) else _simple(name, value)
-            for name, value in values.items()
-        ],
-    }
-
-
-def _simple(name: str, value: Any) -> dict[str, Any]:
-    kind = "valueInteger" if isinstance(value, int) else "valueString"
-    return {"name": name, kind: value}
+    return serve_with_lake(furnished)
 
 
 def _run_view(house: House, login: str = "doctor.b", **values: Any) -> Any:
     sent = {"project": "falls", "viewReference": "ViewDefinition/patient_demographics", **values}
-    return house.login(login).post("$viewdefinition-run", _parameters(**sent))
+    return house.login(login).post("$viewdefinition-run", parameters(**sent))
 
 
 def _run_sql(house: House, sql: str, login: str = "doctor.b", **values: Any) -> Any:
@@ -113,7 +33,7 @@ def _run_sql(house: House, sql: str, login: str = "doctor.b", **values: Any) -> 
         "content": [{"contentType": "application/sql", "data": data}],
     }
     sent = {"project": "falls", "queryResource": {"resource": library}, **values}
-    return house.login(login).post("$sqlquery-run", _parameters(**sent))
+    return house.login(login).post("$sqlquery-run", parameters(**sent))
 
 
 def test_a_view_is_answered_with_its_approved_columns_under_pseudonyms(lake: House) -> None:
@@ -145,12 +65,12 @@ def test_every_format_is_answered(lake: House, name: str, media_type: str) -> No
     assert answer.content
 
 
-def test_sql_takes_typed_parameters(lake: House) -> None:
+def test_sql_takes_typedparameters(lake: House) -> None:
     sql = (
         "SELECT gender, count(*) AS n FROM patient_demographics"
         " WHERE birth_year > :born GROUP BY gender"
     )
-    values = {"resource": _parameters(born=1900)}
+    values = {"resource": parameters(born=1900)}
 
     rows = must(_run_sql(lake, sql, parameters=values, _format="json")).json()
 
@@ -218,15 +138,6 @@ def test_every_query_is_in_the_log_of_its_project_without_its_text(lake: House) 
     assert event.detail["refused"] == "Unprocessable"
 
 
-def _leave(house: House, category: str) -> None:
-    """Let pat-1 opt out of research, or leave altogether."""
-    if category == "research":
-        body = consent("no-more", category, provision={"type": "deny"})
-        house.login("p.pat-1").store(body)
-    else:
-        house.login("p.pat-1").store(consent("joining-1", category, status="inactive"))
-
-
 @pytest.mark.parametrize("category", ["research", "joining"])
 def test_whoever_opts_out_is_in_no_query_from_then_on(lake: House, category: str) -> None:
     people = "SELECT id FROM patient_demographics"
@@ -238,7 +149,7 @@ def test_whoever_opts_out_is_in_no_query_from_then_on(lake: House, category: str
 
     before = count(visits)
     assert count(people) == (30, 30)
-    _leave(lake, category)
+    leave(lake, category)
 
     # The lake has not run since.
     assert count(people) == (29, 29)
@@ -252,7 +163,7 @@ def test_a_table_without_the_lakes_keys_is_not_read_while_somebody_is_withheld(
 ) -> None:
     write(lake.settings.data, made_up(30))
     assert _run_view(lake).status_code == 200
-    _leave(lake, "research")
+    leave(lake, "research")
 
     assert _run_view(lake).status_code == 503
 

@@ -40,6 +40,17 @@ CREATE TABLE IF NOT EXISTS decision (
     PRIMARY KEY (run, person)
 );
 
+CREATE TABLE IF NOT EXISTS export (
+    id TEXT PRIMARY KEY,
+    project TEXT NOT NULL REFERENCES project(id),
+    who TEXT NOT NULL,
+    state TEXT NOT NULL
+        CHECK (state IN ('accepted', 'in-progress', 'completed', 'cancelled', 'failed')),
+    started REAL NOT NULL,    -- seconds since 1970
+    expires REAL NOT NULL,
+    detail TEXT NOT NULL      -- JSON object: format, views, files, error
+);
+
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     at TEXT NOT NULL,

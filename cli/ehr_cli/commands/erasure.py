@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -36,9 +37,17 @@ if TYPE_CHECKING:
 _SHORTEST_BARE_ID = 4
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64}(?:/_history/\d+)?")
 _PACKAGES = ("ehr_fhir", "ehr_gateway", "ehr_etl", "ehr_privacy", "ehr_analytics", "ehr_models")
+_EXPORTS = "research/exports"
 # Folders whose files are made of records, and may be deleted where they hold the patient's: each
 # can be made again.
-_DERIVED_FOLDERS = ("research/runs", "research/released", "mlflow", "spark", "notices")
+_DERIVED_FOLDERS = (
+    "research/runs",
+    "research/released",
+    _EXPORTS,
+    "mlflow",
+    "spark",
+    "notices",
+)
 _SESSIONS = "portal-sessions.db"
 # How long to wait for a process that follows the feed, and applies the erasure by itself. Chosen.
 _FOLLOWER_SECONDS = 120.0
@@ -336,6 +345,9 @@ def sweep_derived_files(data: Path, search: ByteSearch) -> dict[str, int]:
                 continue
             hits, _ = search.search_stream(read_contents(path))
             if hits:
+                if name == _EXPORTS:
+                    # Its other files may hold rows of theirs without a key to find them by.
+                    shutil.rmtree(path.parent, ignore_errors=True)
                 path.unlink(missing_ok=True)
                 swept[name] = swept.get(name, 0) + 1
                 _record_in_register(data, path)

@@ -88,7 +88,9 @@ def _with_hsts(send: Send) -> Send:
 
 def create_platform(settings: Settings) -> Platform:
     """Return the application of one process."""
-    gateway = create_gateway(gateway_settings(settings), research=ProjectQueries(settings.data))
+    research = ProjectQueries(settings.data)
+    research.watch_exports()
+    gateway = create_gateway(gateway_settings(settings), research=research)
     # The file lets worker processes share sessions.
     portal = PortalSettings(
         settings.base_url,

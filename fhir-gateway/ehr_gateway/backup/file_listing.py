@@ -15,6 +15,7 @@ EXCLUSIONS = {
     "portal-sessions.db": "the portal's sessions: people log in anew",
     "audit-spool": "the spool: what it held is in the audit log",
     "spark": "Spark's scratch files",
+    "research/exports": "exports of views: their files are for a day, people export anew",
 }
 # Side files of SQLite databases: locks, and logs whose content the consistent copy includes.
 _DATABASE_SIDE_SUFFIXES = ("-wal", "-shm", "-writer", "-journal")
@@ -33,7 +34,7 @@ def list_files(settings: GatewaySettings, *, without_lake: bool) -> Iterator[Pat
         yield from list_lake(data / _LAKE_FOLDER)
     for path in sorted(data.iterdir()):
         if path not in excluded:
-            yield from walk_files(path)
+            yield from (file for file in walk_files(path) if excluded.isdisjoint(file.parents))
 
 
 _WRITTEN_LAST = frozenset({"decisions", "places"})

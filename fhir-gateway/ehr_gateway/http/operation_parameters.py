@@ -30,6 +30,13 @@ class _Sent:
     value: Any
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a parameter, unread."""
+
+    content: Any
+
+
 class OperationParameters:
     """The input parameters of one call by name; each method checks the one it returns."""
 
@@ -42,6 +49,14 @@ class OperationParameters:
         if text is None:
             raise Invalid(f"The parameter {name} is missing.", expression="Parameters.parameter")
         return text
+
+    def reference(self, name: str) -> str:
+        """Return a Reference of cardinality 1..1 as text; plain text is taken as one, too."""
+        value = self.value(name)
+        reference = value.get("reference") if isinstance(value, dict) else value
+        if not isinstance(reference, str) or not reference.strip():
+            raise _refusal(name, self._values[name][0].index, "must be a reference")
+        return reference
 
     def optional_text(self, name: str) -> str | None:
         """Return a text parameter of cardinality 0..1."""
@@ -98,6 +113,20 @@ class OperationParameters:
             raise _refusal(name, sent[most].index, f"may be there {most} times")
         return [parameter.value for parameter in sent]
 
+    def parts(self, name: str, most: int, names: Collection[str]) -> list[OperationParameters]:
+        """Return a parameter of parts of some names, of cardinality 0..`most`."""
+        sent = self._values.get(name, [])
+        if len(sent) > most:
+            raise _refusal(name, sent[most].index, f"may be there {most} times")
+        found = []
+        for parameter in sent:
+            place = f"Parameters.parameter[{parameter.index}]"
+            if not isinstance(parameter.value, _Parts):
+                raise _refusal(name, parameter.index, "must have parts")
+            values = _read_values(parameter.value.content, names, (), f"{place}.part")
+            found.append(OperationParameters(values))
+        return found
+
     def domains(self, name: str = "domain", *, needed: bool = True) -> tuple[str, ...]:
         """Return a parameter of data domains, without repetitions."""
         sent = self._values.get(name, [])
@@ -152,27 +181,39 @@ def _weigh(characters: Iterable[str]) -> int:
     )
 
 
-def parse_parameters(body: bytes, *names: str) -> OperationParameters:
-    """Parse a Parameters resource; refuse parameters of other names, and parts."""
+def parse_parameters(
+    body: bytes, *names: str, with_parts: Collection[str] = ()
+) -> OperationParameters:
+    """Parse a Parameters resource; refuse parameters of other names, and parts of all others."""
     resource = parse(body)
     if resource.get("resourceType") != "Parameters":
         raise Invalid("Send a Parameters resource.", expression="Parameters")
     parameters = resource.get("parameter", [])
+    return OperationParameters(_read_values(parameters, names, with_parts, "Parameters.parameter"))
+
+
+def _read_values(
+    parameters: Any, names: Collection[str], with_parts: Collection[str], path: str
+) -> dict[str, list[_Sent]]:
+    """Return the values of a list of parameters, or of parts, by name."""
     if not isinstance(parameters, list) or len(parameters) > _MOST_PARAMETERS:
-        raise Invalid("Parameters.parameter must be a list.", expression="Parameters.parameter")
+        raise Invalid(f"{path} must be a list.", expression=path)
     values: dict[str, list[_Sent]] = {}
     for index, parameter in enumerate(parameters):
-        place = f"Parameters.parameter[{index}]"
-        name = parameter.get("name") if isinstance(parameter, dict) else None
+        place = f"{path}[{index}]"
+        name = str(parameter.get("name")) if isinstance(parameter, dict) else ""
         if name not in names:
             raise Invalid(
                 f"The parameters of this operation are {', '.join(names)}.", expression=place
             )
         elements = [key for key in parameter if key.startswith("value") or key == "resource"]
+        if name in with_parts and "part" in parameter and not elements:
+            values.setdefault(name, []).append(_Sent(index, _Parts(parameter["part"])))
+            continue
         if len(elements) != 1:
             raise Invalid(f"The parameter {name} needs one value.", expression=place)
         values.setdefault(name, []).append(_Sent(index, parameter[elements[0]]))
-    return OperationParameters(values)
+    return values
 
 
 def _refusal(name: str, index: int, why: str) -> Unprocessable:

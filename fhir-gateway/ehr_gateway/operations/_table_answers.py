@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Unavailable
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.operation_parameters import OperationParameters
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Parameter
@@ -13,28 +14,36 @@ from ehr_gateway.research_queries import ResearchQueries, TableContent
 __all__ = [
     "COMMON_PARAMETERS",
     "FORMATS",
+    "PROJECT",
     "read_format",
     "read_limit",
     "require_research",
+    "require_research_of",
     "table_response",
 ]
 
 FORMATS = frozenset({"csv", "json", "ndjson", "parquet"})
 # Chosen: as many rows as the platform gives at most, see `ehr_analytics.row_queries`.
 _MOST_ROWS = 100_000
+PROJECT = Parameter("project", "id", "The research project under which it is asked", 1)
 COMMON_PARAMETERS = (
-    Parameter("project", "id", "The research project under which it is asked", 1),
+    PROJECT,
     Parameter("_format", "code", "csv, json, ndjson or parquet; ndjson when nothing is said"),
     Parameter("_limit", "integer", "The most rows to answer"),
 )
 
 
 def require_research(call: OperationCall) -> tuple[ResearchQueries, str]:
+    """Return the queries and the log-in of the person who calls."""
+    return require_research_of(call.context)
+
+
+def require_research_of(context: RequestContext) -> tuple[ResearchQueries, str]:
     """Return the queries and the log-in of the person who asks; programs have no projects."""
-    research = call.context.gateway.research
+    research = context.gateway.research
     if research is None:
         raise Unavailable("This gateway is served without the lake.")
-    requester = call.context.access.requester
+    requester = context.access.requester
     if requester.role == "system" or not requester.person:
         raise Forbidden("Rows are for the people of a project, not for programs.")
     return research, requester.person

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +35,9 @@ class OperationCall:
     # Of a POST.
     body: bytes
 
-    def parse_body(self) -> OperationParameters:
+    def parse_body(self, *, with_parts: Collection[str] = ()) -> OperationParameters:
         """Read the Parameters resource; refuse parameters that the operation does not declare."""
-        return parse_parameters(self.body, *self.parameter_names)
+        return parse_parameters(self.body, *self.parameter_names, with_parts=with_parts)
 
     def parse_reason(self, sent: OperationParameters, name: str = "reason") -> str:
         """Return a reason or other text in words, of the length that the settings allow."""

@@ -32,7 +32,7 @@ def answer(call: OperationCall) -> Response:
     """Answer with the table in the format asked for."""
     research, login = require_research(call)
     sent = call.parse_body()
-    view = sent.text("viewReference").removeprefix("ViewDefinition/")
+    view = sent.reference("viewReference").removeprefix("ViewDefinition/")
     table = research.run_view(
         login,
         sent.text("project"),

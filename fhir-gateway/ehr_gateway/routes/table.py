@@ -5,6 +5,7 @@ from __future__ import annotations
 from ehr_gateway.conformance.metadata import answer_metadata, answer_openapi
 from ehr_gateway.http.binary_content import read_resource_body
 from ehr_gateway.http.body import read_fhir_body, read_form_pairs, read_patch
+from ehr_gateway.http.view_exports import EXPORT_PATH
 from ehr_gateway.operations import registry
 from ehr_gateway.routes import (
     audit_events,
@@ -13,6 +14,7 @@ from ehr_gateway.routes import (
     history,
     resources,
     search,
+    view_exports,
 )
 from ehr_gateway.routes.endpoints import in_thread, lookup, search_within_budget, short_write
 from ehr_gateway.routes.route import Route
@@ -42,6 +44,13 @@ _AUDIT_LOG = (
 _OPERATIONS = tuple(
     Route(operation.methods, operation.path, operation.endpoint)
     for operation in registry.operation_routes()
+)
+_EXPORT = f"/fhir/{EXPORT_PATH}/{{export_id}}"
+_VIEW_EXPORTS = (
+    Route(_GET, _EXPORT, in_thread(view_exports.read_export_status)),
+    Route(_DELETE, _EXPORT, in_thread(view_exports.cancel_export)),
+    Route(_GET, f"{_EXPORT}/result", in_thread(view_exports.read_export_result)),
+    Route(_GET, f"{_EXPORT}/files/{{number}}", in_thread(view_exports.read_export_file)),
 )
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),
@@ -92,6 +101,7 @@ _COMPARTMENT_LEVEL = (
 FHIR_ROUTES = (
     *_CONFORMANCE,
     *_OPERATIONS,
+    *_VIEW_EXPORTS,
     *_AUDIT_LOG,
     *_SYSTEM_LEVEL,
     *_TYPE_LEVEL,

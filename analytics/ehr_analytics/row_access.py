@@ -1,0 +1,27 @@
+"""Who may read rows: the people of an open project whose approvers granted it."""
+
+from __future__ import annotations
+
+from ehr_analytics import project as projects
+from ehr_analytics.register import Register
+from ehr_fhir.errors import Forbidden, NotFound
+
+__all__ = ["require_row_project"]
+
+
+def require_row_project(register: Register, login: str, project_id: str) -> projects.Project:
+    """Return a project whose rows a person may read now; refuse whoever may not."""
+    try:
+        project = projects.get_project(register, project_id)
+    except NotFound:
+        project = None
+    # A project that is not yours and one that is not there are the same answer.
+    if project is None or login not in project.people:
+        raise NotFound(f"You have no project {project_id!r}.")
+    projects.require_open_for(project, login, register.clock().date())
+    if not project.may_read_rows:
+        raise Forbidden(
+            f"Project {project_id} may not read rows: run a study, or apply for the data item"
+            f" {projects.READ_ROWS}."
+        )
+    return project

@@ -1,0 +1,58 @@
+"""`$viewdefinition-export` of SQL on FHIR v2: views of a project into files, in the background."""
+
+from __future__ import annotations
+
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Invalid
+from ehr_gateway.http.view_exports import accepted_response
+from ehr_gateway.operations._table_answers import PROJECT, read_format, require_research
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import Operation, Parameter
+from ehr_gateway.research_queries import ExportOutput
+
+OPERATION = Operation(
+    name="viewdefinition-export",
+    summary="Write the approved columns of views into files, to be fetched when they are done.",
+    levels=("system",),
+    affects_state=True,
+    callers="people of an open research project that may read rows",
+    parameters=(
+        Parameter(
+            "view",
+            "BackboneElement",
+            "Parts: `viewReference`, the view; `name`, that of its output (the view's if none)",
+            1,
+            "*",
+        ),
+        Parameter("clientTrackingId", "string", "A text that the answers repeat"),
+        PROJECT,
+        Parameter("_format", "code", "csv, json, ndjson or parquet; ndjson when nothing is said"),
+    ),
+)
+# As many as one export may have; see `ehr_analytics.view_exports`.
+_MOST_VIEWS = 20
+_LONGEST_TRACKING_ID = 200
+
+
+def answer(call: OperationCall) -> Response:
+    """Start the export; answer with the address of its status."""
+    research, login = require_research(call)
+    sent = call.parse_body(with_parts=("view",))
+    tracking_id = sent.optional_text("clientTrackingId")
+    if tracking_id is not None and len(tracking_id) > _LONGEST_TRACKING_ID:
+        raise Invalid("The clientTrackingId is too long.", expression="Parameters.parameter")
+    outputs = []
+    for parts in sent.parts("view", _MOST_VIEWS, ("name", "viewReference")):
+        view = parts.reference("viewReference").removeprefix("ViewDefinition/")
+        outputs.append(ExportOutput(view, parts.optional_text("name") or view))
+    status = research.start_export(
+        login,
+        sent.text("project"),
+        outputs,
+        media=read_format(sent),
+        tracking_id=tracking_id,
+        changed=call.context.gateway.store.list_changed_subjects,
+    )
+    call.record()
+    return accepted_response(call.context, status)

@@ -1,0 +1,106 @@
+"""A gateway that is served with a lake of made-up people, and projects that read their rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from ehr_analytics import project as projects
+from ehr_analytics.register import Register
+from ehr_cli.research_queries import ProjectQueries
+from ehr_etl.lake import TABLES, Lake
+from ehr_etl.tables.bucketed import append_rows, create_tables
+from ehr_privacy.deid import pseudonym
+from tests.lib.gateway import House, consent
+from tests.lib.gold import made_up, write
+from tests.lib.research import DRAFT
+
+ITEMS = (
+    "patient_demographics.id",
+    "patient_demographics.gender",
+    "patient_demographics.birth_year",
+    "encounter_flat.patient_id",
+    "encounter_flat.class",
+)
+
+
+def serve_with_lake(house: House) -> House:
+    """Serve a gateway with the lake; doctor.b is in a project that may read rows."""
+    data = house.settings.data
+    gateway = house.app.state.gateway
+    house.app.state.gateway = replace(gateway, research=ProjectQueries(data))
+    make_lake(house)
+    open_project(data, "falls", (*ITEMS, projects.READ_ROWS))
+    open_project(data, "counts", ITEMS)
+    return house
+
+
+def make_lake(house: House) -> None:
+    """Write gold tables, in which the first person is pat-1, and what the lake knows of them."""
+    data, lake = house.settings.data, Lake(house.settings.data / "lake")
+    (data / "keys").mkdir(exist_ok=True)
+    (data / "keys" / "deid.key").write_bytes(b"k" * 32)
+    name = pseudonym(b"k" * 32, "Patient/pat-1")
+    views = {view: frame.replace(f"{0:032x}", name) for view, frame in made_up(30).items()}
+    # The made-up ids of people are those of visits too; keys of the lake are of one record.
+    views = {
+        view: frame.assign(_key=frame["id"] if "patient_id" not in frame else view + frame["id"])
+        for view, frame in views.items()
+    }
+    write(data, views)
+    create_tables(lake)
+    people, encounters = views["patient_demographics"], views["encounter_flat"]
+    rows = [
+        {"bucket": 0, "type": kind, "id": key, "patient": patient, "resource": "{}"}
+        for kind, keys, patients in (
+            ("Patient", people["id"], people["id"]),
+            ("Encounter", encounters["_key"], encounters["patient_id"]),
+        )
+        for key, patient in zip(keys, patients, strict=True)
+    ]
+    append_rows(lake, "deid", pa.Table.from_pylist(rows, schema=TABLES["deid"].schema))
+    position, decision = house.gateway.store.read_feed_end()
+    nothing = TABLES["bronze"].schema.empty_table()
+    append_rows(
+        lake, "bronze", nothing, {"position": position, "decision": decision, "sequence": 0}
+    )
+
+
+def open_project(data: Any, project: str, items: tuple[str, ...]) -> None:
+    register = Register(data)
+    today = register.clock().date()
+    draft = replace(
+        DRAFT, id=project, items=items, people=("doctor.b",), applicant="doctor.b",
+        period_from=today, period_to=today.replace(year=today.year + 1),
+    )  # fmt: skip
+    projects.create_project(register, draft)
+    projects.submit_project(register, project, "doctor.b")
+    for approver in ("steward.ng", "auditor.tse"):
+        projects.approve_project(register, project, approver)
+    projects.open_project(register, project, "auditor.tse")
+
+
+def parameters(**values: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": name, **value} if isinstance(value, dict) else simple_parameter(name, value)
+            for name, value in values.items()
+        ],
+    }
+
+
+def simple_parameter(name: str, value: Any) -> dict[str, Any]:
+    kind = "valueInteger" if isinstance(value, int) else "valueString"
+    return {"name": name, kind: value}
+
+
+def leave(house: House, category: str) -> None:
+    """Let pat-1 opt out of research, or leave altogether."""
+    if category == "research":
+        body = consent("no-more", category, provision={"type": "deny"})
+        house.login("p.pat-1").store(body)
+    else:
+        house.login("p.pat-1").store(consent("joining-1", category, status="inactive"))
