@@ -230,6 +230,11 @@ class Lake:
         return self.root / "writer.lock"
 
     @property
+    def promotions_file(self) -> Path:
+        """Return the file that names the records held back from gold."""
+        return self.root / "promotions.json"
+
+    @property
     def quality_folder(self) -> Path:
         """Return the folder of the quality gate's results."""
         return self.root / "quality"

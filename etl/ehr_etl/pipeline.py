@@ -27,6 +27,7 @@ from ehr_etl.erasure.lake_erasure import (
     find_erased,
 )
 from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.promotion import HeldPromotion, list_held_promotions
 from ehr_etl.gold.tables import (
     create_gold_table,
     drop_table_on_failure,
@@ -133,6 +134,8 @@ class LakeReport:
     rebuilt: tuple[str, ...] = ()
     # Tables of users' own views that could not be brought up to date, and are gone.
     dropped: frozenset[str] = frozenset()
+    # Records of gold tables that are kept at their last good rows.
+    held_promotions: tuple[HeldPromotion, ...] = ()
 
     def rows_in(self, table: str) -> int:
         """Return how many rows a table has after the run."""
@@ -195,6 +198,7 @@ def run_once(
             written=frozenset(change.written),
             rebuilt=tuple(change.rebuilt),
             dropped=frozenset(change.dropped),
+            held_promotions=list_held_promotions(lake),
         )
 
 

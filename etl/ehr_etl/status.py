@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ehr_etl.gold.promotion import HeldPromotion, list_held_promotions
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
 from ehr_etl.omop.writer import list_omop_tables
@@ -36,6 +37,8 @@ class LakeStatus:
     lines_waiting: int
     buckets: int
     tables: tuple[TableStatus, ...]
+    # Records of gold tables that are kept at their last good rows.
+    held_promotions: tuple[HeldPromotion, ...] = ()
 
 
 def read_status(lake: Lake) -> LakeStatus:
@@ -49,6 +52,7 @@ def read_status(lake: Lake) -> LakeStatus:
         lines_waiting=cursor.sequence - progress.sequence,
         buckets=progress.buckets,
         tables=tuple(_read_table(lake, name) for name in names if lake.has_table(name)),
+        held_promotions=list_held_promotions(lake),
     )
 
 

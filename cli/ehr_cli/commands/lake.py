@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ehr_etl.change_feed.gateway_feed import HttpFeed
     from ehr_etl.change_feed.kafka_feed import KafkaFeed
     from ehr_etl.data_quality.results import TableQuality
+    from ehr_etl.gold.promotion import HeldPromotion
     from ehr_etl.jobs import Runner
     from ehr_etl.pipeline import LakeReport, LakeWriter, TableChange
     from ehr_etl.sql_on_fhir import ViewDefinition
@@ -148,6 +149,8 @@ def run_lake(settings: Settings, feed: str | None) -> None:
     typer.echo(f"{report.landed:,} changes read; {summarize_rows(report)}.")
     for sentence in describe_closed(report):
         typer.echo(sentence, err=True)
+    for held in report.held_promotions:
+        typer.echo(describe_held(held), err=True)
     if not report.quality_passed:
         typer.echo("Some expectations were not met: see `ehr lake quality`.", err=True)
     if report.written:
@@ -238,6 +241,19 @@ def rebuild_table(settings: Settings, table: str) -> None:
     typer.echo(f"Made anew: {', '.join(change.rebuilt)}.")
 
 
+def describe_held(held: HeldPromotion) -> str:
+    """Return a sentence about records that are held back from a gold table.
+
+    >>> from ehr_etl.gold.promotion import HeldPromotion
+    >>> describe_held(HeldPromotion("gold/condition_flat", "code-present", 2))
+    'Promotion failed for 2 records of gold/condition_flat (code-present): the last good rows stay.'
+    """
+    return (
+        f"Promotion failed for {held.records:,} records of {held.table} ({held.expectation}):"
+        " the last good rows stay."
+    )
+
+
 def print_status(settings: Settings, *, as_json: bool) -> None:
     """Show how far the lake follows the feed, and the sizes of its tables."""
     from ehr_etl.console_table import print_table
@@ -254,6 +270,8 @@ def print_status(settings: Settings, *, as_json: bool) -> None:
         f"Read up to position {status.position:,} and decision {status.decision:,} of the feed;"
         f" {status.lines_waiting:,} lines wait."
     )
+    for held in status.held_promotions:
+        typer.echo(describe_held(held))
     rows = [
         (table.table, table.rows, table.files, table.bytes_in_use, table.bytes_on_disk)
         for table in status.tables

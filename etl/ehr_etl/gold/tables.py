@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from ehr_etl.duckdb_session import QueryLimits, open_duckdb
 from ehr_etl.gold.library import list_view_names, load_view
+from ehr_etl.gold.promotion import gate_rows
 from ehr_etl.lake import (
     GOLD_BUCKET,
     GOLD_CARRIED,
@@ -176,14 +177,21 @@ def update_gold_table(
 ) -> bool:
     """Replace the rows of some records of deid; return whether anything was written.
 
-    `records` are the rows of deid as they are now.
+    `records` are the rows of deid as they are now. Rows that fail are held (`promotion`).
     """
     name = gold_table_name(view.name)
+    rows = gate_rows(
+        lake,
+        view,
+        gold_rows(view, records),
+        buckets=removed,
+        replaced={key for keys in removed.values() for key in keys},
+    )
     return delete_keys_and_add(
         lake,
         name,
         removed,
-        gold_rows(view, records),
+        rows,
         lambda found: found.column(GOLD_KEY),
         column=GOLD_BUCKET,
     )

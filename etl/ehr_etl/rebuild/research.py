@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.transaction import AddAction
 
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.promotion import gate_rows
 from ehr_etl.gold.tables import gold_rows, gold_schema
 from ehr_etl.jobs import RunParts, cut_into_parts
 from ehr_etl.lake import GOLD_BUCKET, TABLES, Lake, gold_table_name
@@ -22,7 +24,7 @@ from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import Layout, create_table, read_buckets
 from ehr_etl.tables.decisions import ClosedRecords, list_patients, read_decisions
 from ehr_etl.tables.deid import RecordScrubber
-from ehr_etl.tables.files import replace_table, write_bucket_files
+from ehr_etl.tables.files import read_bucket_files, replace_table, write_bucket_files
 from ehr_fhir.errors import EhrError
 
 __all__ = ["RebuiltTable", "rebuild_research"]
@@ -93,8 +95,24 @@ def rebuild_research(
             schema = gold_schema(view)
             if not lake.has_table(name):
                 create_table(lake, name, schema, GOLD_BUCKET)
-            replace_table(lake, name, schema, files[name], GOLD_BUCKET)
+            actions = _gate_files(lake, layout, view, files[name])
+            replace_table(lake, name, schema, actions, GOLD_BUCKET)
         yield RebuiltTable(name, errors.get(name))
+
+
+def _gate_files(
+    lake: Lake, layout: Layout, view: ViewDefinition, actions: list[AddAction]
+) -> list[AddAction]:
+    """Check a table's new rows before it is switched; return the files that it is to have."""
+    if view.name not in list_view_names():
+        return actions
+    name = gold_table_name(view.name)
+    rows = read_bucket_files(lake, name, gold_schema(view), actions, column=GOLD_BUCKET)
+    gated = gate_rows(lake, view, rows, buckets=range(layout.buckets), replaced=None)
+    if gated is rows:
+        return actions
+    # Files of no commit are deleted at the next upkeep.
+    return write_bucket_files(lake, name, gated, column=GOLD_BUCKET)
 
 
 def _write_part(job: _Job, buckets: tuple[int, ...]) -> _Written:

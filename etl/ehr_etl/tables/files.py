@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction
 
 from ehr_etl.lake import BUCKET, TABLES, Lake
 
-__all__ = ["replace_table", "write_bucket_files", "write_file"]
+__all__ = ["read_bucket_files", "replace_table", "write_bucket_files", "write_file"]
 
 
 def write_bucket_files(
@@ -42,6 +42,21 @@ def write_bucket_files(
         actions.append(_write(lake, name, part, folder, values))
         start = end
     return actions
+
+
+def read_bucket_files(
+    lake: Lake, name: str, schema: pa.Schema, actions: Iterable[AddAction], *, column: str = BUCKET
+) -> pa.Table:
+    """Return the rows of files that were written and are in no commit yet."""
+    filesystem, root = lake.open_storage()
+    tables = [schema.empty_table()]
+    for action in actions:
+        with filesystem.open_input_file(f"{root}{name}/{action.path}") as source:
+            rows = pq.read_table(source)
+        bucket = pa.scalar(int(action.partition_values[column] or 0), schema.field(column).type)
+        rows = rows.append_column(column, pa.repeat(bucket, rows.num_rows))
+        tables.append(rows.select(schema.names).cast(schema))
+    return pa.concat_tables(tables)
 
 
 def write_file(lake: Lake, name: str, rows: pa.Table) -> list[AddAction]:
