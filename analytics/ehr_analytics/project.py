@@ -31,6 +31,8 @@ TRANSITIONS = {
 
 # A data item that is no column: its approvers let the project's people read de-identified rows.
 READ_ROWS = "rows.read"
+# Beside it: they let them run views of their own, over any element of de-identified records.
+OWN_VIEWS = "views.own"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
 _ITEM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -57,6 +59,11 @@ class Project:
         """Say whether its people may read rows; without it they only run studies."""
         return READ_ROWS in self.items
 
+    @property
+    def may_run_own_views(self) -> bool:
+        """Say whether its people may run views of their own, whose rows they may read."""
+        return self.may_read_rows and OWN_VIEWS in self.items
+
     def columns_by_view(self) -> dict[str, tuple[str, ...]]:
         """Return the approved columns of each view.
 
@@ -64,7 +71,7 @@ class Project:
         """
         views: dict[str, list[str]] = {}
         for item in self.items:
-            if item == READ_ROWS:
+            if item in (READ_ROWS, OWN_VIEWS):
                 continue
             view, column = item.split(".")
             views.setdefault(view, []).append(column)

@@ -12,23 +12,27 @@ own, within limits that the operating system keeps.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.gold_views import GoldView, open_gold_views
-from ehr_analytics.query_job import QueryJob
+from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
+from ehr_analytics.rekeying import select_rekeyed_columns
 from ehr_analytics.row_access import require_row_project
 from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects, find_withheld
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import EhrError, NotFound, Unavailable, Unprocessable
+from ehr_etl.sql_on_fhir import compile_view, parse_view
+from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
 LIMITS = QueryLimits(memory_mb=512, threads=2, seconds=30, rows=100_000)
@@ -60,6 +64,30 @@ class RowQueries:
         sql = f'SELECT {names} FROM "{view}"'  # noqa: S608 - names by the register's pattern
         return self._query(login, project, sql, {}, media, most)
 
+    def run_own_view(
+        self,
+        login: str,
+        project_id: str,
+        definition: Mapping[str, object],
+        *,
+        media: str,
+        most: int | None = None,
+    ) -> QueryAnswer:
+        """Return the rows of a ViewDefinition of a person's own over deid; at most so many."""
+        project = require_row_project(self.register, login, project_id)
+        if not project.may_run_own_views:
+            raise Forbidden(
+                f"Project {project_id} may not run views of its own: name a view by reference, or"
+                f" apply for the data item {projects.OWN_VIEWS}."
+            )
+        view = parse_view(definition)
+        columns = compile_view(view).column_names
+        rekeyed = select_rekeyed_columns(view.name, columns, view)
+        own_view = OwnView(definition, tuple(sorted(rekeyed)), most)
+        sql = f"SELECT * FROM {OWN_VIEW}"  # noqa: S608 - a name of ours
+        text = json.dumps(definition, sort_keys=True, default=str)
+        return self._run(login, project, text, [], {"sql": sql, "own_view": own_view}, media)
+
     def run_sql(
         self,
         login: str,
@@ -87,41 +115,56 @@ class RowQueries:
         media: str,
         most: int | None,
     ) -> QueryAnswer:
+        views = open_gold_views(self.register.data, project.columns_by_view())
+        if most is not None:
+            sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
+        return self._run(login, project, sql, views, {"sql": sql, "parameters": parameters}, media)
+
+    def _run(
+        self,
+        login: str,
+        project: projects.Project,
+        text: str,
+        views: Sequence[GoldView],
+        query: Mapping[str, Any],  # Any: fields of a job of several types
+        media: str,
+    ) -> QueryAnswer:
+        """Run a query in a process of its own; the log has a digest of its text."""
         require_format(media)
         register = self.register
         key = projects.project_key_path(register.data, project.id).read_text("ascii")
-        views = open_gold_views(register.data, project.columns_by_view())
-        if most is not None:
-            sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
-        sources = tuple(view.to_source() for view in views)
         # Not waited for: the threads that would wait are those that answer everybody.
         if not _running.acquire(blocking=False):
             raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")
         try:
             withheld = find_withheld(register.data, self.changed)
             deid = Lake(register.data / "lake").table_url("deid")
-            job = QueryJob(sources, deid, withheld, key, sql, parameters, media, self.limits)
+            sources = tuple(view.to_source() for view in views)
+            job = QueryJob(
+                views=sources, deid=deid, withheld=withheld, key=key, media=media,
+                limits=self.limits, **{"parameters": {}, **query},
+            )  # fmt: skip
             answer = run_in_process(job)
         except EhrError as error:
             # What somebody tried is on record too.
-            self._log(project, login, sql, views, {"refused": type(error).__name__})
+            self._log(project, login, text, views, {"refused": type(error).__name__})
             raise
         finally:
             _running.release()
-        self._log(project, login, sql, views, {"rows": answer.rows})
+        self._log(project, login, text, views, {"rows": answer.rows})
         return answer
 
     def _log(
         self,
         project: projects.Project,
         login: str,
-        sql: str,
+        text: str,
         views: Iterable[GoldView],
         outcome: Mapping[str, object],
     ) -> None:
         with self.register.transaction() as log:
             detail = {
-                "sql": hashlib.sha256(sql.encode()).hexdigest(),
+                "sql": hashlib.sha256(text.encode()).hexdigest(),
                 "tables": {view.name: view.version for view in views},
                 **outcome,
             }

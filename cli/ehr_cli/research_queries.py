@@ -41,6 +41,21 @@ class ProjectQueries:
         answer = self._rows(changed).run_view(login, project, view, media=media, most=most)
         return TableContent(answer.content, answer.media_type)
 
+    def run_own_view(
+        self,
+        login: str,
+        project: str,
+        definition: Mapping[str, object],
+        *,
+        media: str,
+        most: int | None,
+        changed: ChangedSubjects,
+    ) -> TableContent:
+        """Return the rows of a ViewDefinition of the person's own over de-identified records."""
+        rows = self._rows(changed)
+        answer = rows.run_own_view(login, project, definition, media=media, most=most)
+        return TableContent(answer.content, answer.media_type)
+
     def run_sql(
         self,
         login: str,

@@ -64,6 +64,18 @@ class ResearchQueries(Protocol):
     ) -> TableContent:
         """Return the approved columns of a view of the project."""
 
+    def run_own_view(
+        self,
+        login: str,
+        project: str,
+        definition: Mapping[str, object],
+        *,
+        media: str,
+        most: int | None,
+        changed: ChangedSubjects,
+    ) -> TableContent:
+        """Return the rows of a ViewDefinition of the person's own over de-identified records."""
+
     def run_sql(
         self,
         login: str,

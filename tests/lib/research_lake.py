@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,7 @@ def serve_with_lake(house: House) -> House:
     make_lake(house)
     open_project(data, "falls", (*ITEMS, projects.READ_ROWS))
     open_project(data, "counts", ITEMS)
+    open_project(data, "own", (*ITEMS, projects.READ_ROWS, projects.OWN_VIEWS))
     return house
 
 
@@ -53,7 +55,13 @@ def make_lake(house: House) -> None:
     create_tables(lake)
     people, encounters = views["patient_demographics"], views["encounter_flat"]
     rows = [
-        {"bucket": 0, "type": kind, "id": key, "patient": patient, "resource": "{}"}
+        {
+            "bucket": 0,
+            "type": kind,
+            "id": key,
+            "patient": patient,
+            "resource": _resource(kind, key, patient),
+        }
         for kind, keys, patients in (
             ("Patient", people["id"], people["id"]),
             ("Encounter", encounters["_key"], encounters["patient_id"]),
@@ -66,6 +74,13 @@ def make_lake(house: House) -> None:
     append_rows(
         lake, "bronze", nothing, {"position": position, "decision": decision, "sequence": 0}
     )
+
+
+def _resource(kind: str, key: str, patient: str) -> str:
+    content = {"resourceType": kind, "id": key}
+    if kind == "Encounter":
+        return json.dumps({**content, "subject": {"reference": f"Patient/{patient}"}})
+    return json.dumps({**content, "gender": "female"})
 
 
 def open_project(data: Any, project: str, items: tuple[str, ...]) -> None:

@@ -36,13 +36,20 @@ def run_view_on(
     open_records: Callable[[], Any],
     limits: QueryLimits,
     carried: Mapping[str, str] = MappingProxyType({}),
+    most: int | None = None,
 ) -> pa.Table:
-    """Return the table of a view, on a connection; `open_records` may be called twice."""
+    """Return the table of a view, on a connection, or its first rows.
+
+    `open_records` may be called twice.
+    """
     for shallow in (True, False):
         compiled = compile_view(view, shallow=shallow)
+        sql = compiled.sql(SOURCE, carried, DuckDbDialect())
+        if most is not None:
+            sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - a compiled view's
         connection.register(SOURCE, open_records())
         try:
-            return fetch(connection, compiled.sql(SOURCE, carried, DuckDbDialect()), limits)
+            return fetch(connection, sql, limits)
         except RepeatTooDeep:
             if not shallow:
                 raise

@@ -50,6 +50,10 @@ class OperationParameters:
             raise Invalid(f"The parameter {name} is missing.", expression="Parameters.parameter")
         return text
 
+    def has(self, name: str) -> bool:
+        """Say whether a parameter was sent."""
+        return name in self._values
+
     def reference(self, name: str) -> str:
         """Return a Reference of cardinality 1..1 as text; plain text is taken as one, too."""
         value = self.value(name)

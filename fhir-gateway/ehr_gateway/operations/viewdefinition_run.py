@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
+from ehr_fhir.errors import Invalid
 from ehr_gateway.operations._table_answers import (
     COMMON_PARAMETERS,
     read_format,
@@ -22,7 +23,8 @@ OPERATION = Operation(
     affects_state=True,
     callers="people of an open research project that may read rows",
     parameters=(
-        Parameter("viewReference", "string", "The view: `ViewDefinition/` and its name", 1),
+        Parameter("viewReference", "string", "The view: `ViewDefinition/` and its name"),
+        Parameter("viewResource", "ViewDefinition", "Or a view of one's own"),
         *COMMON_PARAMETERS,
     ),
 )
@@ -32,13 +34,15 @@ def answer(call: OperationCall) -> Response:
     """Answer with the table in the format asked for."""
     research, login = require_research(call)
     sent = call.parse_body()
-    view = sent.reference("viewReference").removeprefix("ViewDefinition/")
-    table = research.run_view(
-        login,
-        sent.text("project"),
-        view,
-        media=read_format(sent),
-        most=read_limit(sent),
-        changed=call.context.gateway.store.list_changed_subjects,
-    )
+    project, media, most = sent.text("project"), read_format(sent), read_limit(sent)
+    changed = call.context.gateway.store.list_changed_subjects
+    if definitions := sent.resources("viewResource", 1):
+        if sent.has("viewReference"):
+            raise Invalid("Send a viewReference or a viewResource.", expression="Parameters")
+        table = research.run_own_view(
+            login, project, definitions[0], media=media, most=most, changed=changed
+        )
+    else:
+        view = sent.reference("viewReference").removeprefix("ViewDefinition/")
+        table = research.run_view(login, project, view, media=media, most=most, changed=changed)
     return table_response(call, table)
