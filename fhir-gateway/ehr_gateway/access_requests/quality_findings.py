@@ -36,6 +36,7 @@ __all__ = [
     "DECISIONS",
     "Element",
     "Finding",
+    "count_open_findings",
     "decide_finding",
     "find_finding",
     "list_findings",
@@ -69,6 +70,9 @@ _FROM = (
     " WHERE n.type = d.type AND n.logical_id = d.logical_id AND n.version = d.version"
     " AND (n.decided_ms > d.decided_ms OR (n.decided_ms = d.decided_ms AND n.id > d.id)))"
 )
+_FINALS = ", ".join(f"'{decision}'" for decision in sorted(FINAL_DECISIONS))
+_OPEN = f"(d.decision IS NULL OR d.decision NOT IN ({_FINALS}))"
+_DECIDED = f"d.decision IN ({_FINALS})"
 
 
 @dataclass(frozen=True)
@@ -163,18 +167,22 @@ def list_findings(
         # Names of rules are quoted in the list.
         conditions.append("f.rules LIKE :rule")
         values["rule"] = f'%"{rule}"%'
-    finals = ", ".join(f"'{decision}'" for decision in sorted(FINAL_DECISIONS))
-    conditions.append(
-        f"(d.decision IS NULL OR d.decision NOT IN ({finals}))"
-        if state == "open"
-        else f"d.decision IN ({finals})"
-    )
+    conditions.append(_OPEN if state == "open" else _DECIDED)
     rows = connection.execute(
         f"SELECT {_COLUMNS}{_FROM} WHERE {' AND '.join(conditions)}"
         " ORDER BY f.found_ms, f.type, f.id LIMIT :limit",
         {**values, "limit": limit},
     ).fetchall()
     return [_finding(row, ()) for row in rows]
+
+
+def count_open_findings(connection: Connection, requester: Requester) -> int:
+    """Return how many findings wait for a steward: those that their list shows."""
+    require_steward(requester)
+    conditions, values = _own_findings(requester)
+    where = " AND ".join([_OPEN, *conditions])
+    row = connection.execute(f"SELECT count(*){_FROM} WHERE {where}", values).fetchone()
+    return int(row[0])
 
 
 def find_finding(connection: Connection, requester: Requester, record: str) -> Finding:

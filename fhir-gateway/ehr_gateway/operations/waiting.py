@@ -6,6 +6,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
 from ehr_gateway.access_requests.correction_requests import CORRECTION_KIND
+from ehr_gateway.access_requests.quality_findings import count_open_findings
 from ehr_gateway.access_requests.review import UNREVIEWED
 from ehr_gateway.erasure.requests import ERASURE_KIND
 from ehr_gateway.http.parameters import parameter
@@ -49,7 +50,8 @@ _COUNTS_OF_ROLE = {
 
 def answer(call: OperationCall) -> Response:
     """Answer with a number for each list that the caller's role keeps; it names nobody."""
-    names = _COUNTS_OF_ROLE.get(call.context.access.requester.role)
+    requester = call.context.access.requester
+    names = _COUNTS_OF_ROLE.get(requester.role)
     if names is None:
         raise Forbidden("Nothing waits for this role.")
     values = {
@@ -62,5 +64,7 @@ def answer(call: OperationCall) -> Response:
         counts = {
             name: int(connection.execute(_COUNTS[name], values).fetchone()[0]) for name in names
         }
+        if requester.role == "steward":
+            counts["findings"] = count_open_findings(connection, requester)
     call.record()
     return call.respond(*(parameter(name, count) for name, count in counts.items()))

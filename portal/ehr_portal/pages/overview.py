@@ -102,6 +102,14 @@ PLACES = (
         ("steward", "auditor"),
     ),
     Place(
+        "/findings",
+        "abnormal",
+        N_("Faults in records"),
+        N_("Records that break a rule of quality and wait for your decision."),
+        ("steward",),
+        "findings",
+    ),
+    Place(
         "/quality",
         "trend",
         N_("Data quality"),

@@ -136,6 +136,23 @@ def test_what_has_no_fault_any_more_is_gone(furnished: House) -> None:
     assert listed(furnished.login("steward")) == []
 
 
+def test_what_waits_is_counted_as_it_is_listed(furnished: House) -> None:
+    def counted(session: Session) -> Any:
+        found = must(session.get("$waiting")).json()["parameter"]
+        return next(one["valueInteger"] for one in found if one["name"] == "findings")
+
+    steward = furnished.login("steward")
+    assert counted(steward) == 0
+    must(tell(furnished, FINDING))
+    assert counted(steward) == 1
+    for organization, number in (("hospital-a", 1), ("hospital-b", 0)):
+        subject = Subject("st.x", "st-x", "steward", "St X", organization)
+        session = Session(furnished.client, furnished.issue(subject, "user/*.rs ehr/access"))
+        assert counted(session) == number
+    must(decide(steward, "reject"))
+    assert counted(steward) == 0
+
+
 @pytest.mark.parametrize("login", ["doctor.a", "p.pat-1", "auditor", "admin", "researcher"])
 def test_nobody_else_sees_or_decides(furnished: House, login: str) -> None:
     must(tell(furnished, FINDING))

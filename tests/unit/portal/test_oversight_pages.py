@@ -57,6 +57,16 @@ def test_a_log_in_leads_to_what_waits(portal: PortalHouse, who: str) -> None:
     assert "Nobody is suspended." in shown
 
 
+def test_faults_that_wait_are_counted_on_the_stewards_home(portal: PortalHouse) -> None:
+    answer(portal, "$waiting", count("findings", 4), count("reviews", 0))
+
+    shown = portal.log_in("steward").get("/overview").text
+
+    tile = shown[shown.index('ehr-tile__title"><a href="/findings"') :]
+    assert "4" in tile[: tile.index("ehr-tile__title", 20)]
+    assert shown.index('<a href="/findings"') < shown.index('ehr-tile__title"><a href="/reviews"')
+
+
 def test_what_waits_stands_first(portal: PortalHouse) -> None:
     answer(portal, "$waiting", count("reviews", 0), count("undelivered", 2))
 
