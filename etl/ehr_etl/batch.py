@@ -60,7 +60,7 @@ from ehr_etl.tables.places import (
     record_key,
 )
 from ehr_etl.tables.quarantine import decisions_of
-from ehr_etl.tables.silver import ResourceState, SilverReport, check_line
+from ehr_etl.tables.silver import ResourceState, SilverReport, check_line, is_late_line
 
 __all__ = ["Batch", "BatchWriter"]
 
@@ -146,7 +146,10 @@ class BatchWriter:
             if line.kind == "version":
                 is_held = is_held and not state.is_released(line.version)
                 self.silver.count(
-                    [fault.rule for fault in faults], is_held=is_held, author=line.author
+                    [fault.rule for fault in faults],
+                    is_held=is_held,
+                    author=line.author,
+                    is_late=is_late_line(line),
                 )
             state.take(line, faults if is_held else ())
         for key in keys:

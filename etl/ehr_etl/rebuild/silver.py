@@ -98,8 +98,8 @@ _DECISIONS = (
 )
 _HISTORY = f"SELECT {_VERSION}, resource FROM line WHERE kind = 'version' AND NOT holds"  # noqa: S608
 _COUNTS = (
-    "SELECT author, reasons, holds, count(*) AS number FROM line"
-    " WHERE kind IN ('version', 'fault') GROUP BY author, reasons, holds"
+    "SELECT author, reasons, holds, late, count(*) AS number FROM line"
+    " WHERE kind IN ('version', 'fault') GROUP BY author, reasons, holds, late"
 )
 # What step 2 sends to step 3: rows of silver, and rows of places of other patients.
 _PLACES = TABLES["places"].schema
@@ -124,12 +124,23 @@ class _Job:
         return pc.divide(buckets.combine_chunks(), pa.scalar(len(self.parts[0]), pa.int32()))
 
 
+@dataclass(frozen=True)
+class _Count:
+    """How many versions of an author broke the same rules, and were held or late or neither."""
+
+    author: str | None
+    reasons: tuple[str, ...]
+    is_held: bool
+    is_late: bool
+    number: int
+
+
 @dataclass
 class _Written:
     """The files that a part wrote, by table, and what it counted."""
 
     files: dict[str, list[AddAction]] = field(default_factory=dict)
-    counts: list[tuple[str | None, tuple[str, ...], bool, int]] = field(default_factory=list)
+    counts: list[_Count] = field(default_factory=list)
 
 
 def rebuild_silver(
@@ -151,8 +162,14 @@ def rebuild_silver(
         for written in run(partial(work, job), numbers):
             for name, actions in written.files.items():
                 files[name] += actions
-            for author, reasons, is_held, count in written.counts:
-                report.count(reasons, is_held=is_held, number=count, author=author)
+            for count in written.counts:
+                report.count(
+                    count.reasons,
+                    is_held=count.is_held,
+                    number=count.number,
+                    author=count.author,
+                    is_late=count.is_late,
+                )
     for name in SILVER_TABLES:
         spec = TABLES[name]
         replace_table(lake, name, spec.schema, files[name], spec.partitioned_by)
@@ -205,7 +222,13 @@ def _settle_records(job: _Job, number: int) -> _Written:
             },
         },
         counts=[
-            (row["author"], tuple(row["reasons"]), bool(row["holds"]), int(row["number"]))
+            _Count(
+                row["author"],
+                tuple(row["reasons"]),
+                bool(row["holds"]),
+                bool(row["late"]),
+                int(row["number"]),
+            )
             for row in found["counts"].to_pylist()
         ],
     )

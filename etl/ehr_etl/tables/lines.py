@@ -15,7 +15,7 @@ from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import PatientDecision, list_patients, next_change_ms
 from ehr_etl.tables.places import build_patient_places, record_key
-from ehr_etl.tables.silver import check_line, list_elements
+from ehr_etl.tables.silver import check_line, is_late_line, list_elements
 
 __all__ = ["LINE_SCHEMA", "parse_lines"]
 
@@ -42,6 +42,8 @@ LINE_SCHEMA = pa.schema(
         ("elements", pa.list_(pa.string())),
         # Whether a fault holds the version, and no steward released it.
         ("holds", pa.bool_()),
+        # Whether it came long after what it tells of.
+        ("late", pa.bool_()),
         ("own_bucket", pa.int32()),
         ("place", pa.int32()),
         ("also", pa.list_(_PLACE)),
@@ -74,6 +76,7 @@ def parse_lines(
             "reasons": [fault.rule for fault in faults],
             "elements": list_elements(faults),
             "holds": not is_released and any(rules.is_error(fault.rule) for fault in faults),
+            "late": is_late_line(line),
             **_find_buckets(line, layout),
             "changes_ms": (
                 next_change_ms(PatientDecision(line.rules).rows, now_ms)

@@ -16,8 +16,9 @@ import orjson
 from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.faults import Fault
 from ehr_etl.data_quality.rules import QualityRules
+from ehr_etl.data_quality.timeliness import IN_TIME, is_late
 
-__all__ = ["FAULTY", "ResourceState", "SilverReport", "check_line", "list_elements"]
+__all__ = ["FAULTY", "ResourceState", "SilverReport", "check_line", "is_late_line", "list_elements"]
 
 Row = dict[str, Any]
 
@@ -40,7 +41,7 @@ class SilverReport:
     quarantined: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     # (author, rule) -> versions that broke it; of the empty rule all versions of the author, of
-    # `FAULTY` those that broke any.
+    # `FAULTY` those that broke any, of `IN_TIME` those that came late.
     by_author: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def count(
@@ -50,10 +51,12 @@ class SilverReport:
         is_held: bool,
         number: int = 1,
         author: str | None = None,
+        is_late: bool = False,
     ) -> None:
         """Count versions that broke some rules, or none."""
         if author is not None:
-            for rule in ("", *([FAULTY, *reasons] if reasons else ())):
+            late = (IN_TIME,) if is_late else ()
+            for rule in ("", *([FAULTY, *reasons] if reasons else ()), *late):
                 key = (author, rule)
                 self.by_author[key] = self.by_author.get(key, 0) + number
         self.taken += number
@@ -136,6 +139,13 @@ class ResourceState:
 def list_elements(faults: Iterable[Fault]) -> list[str]:
     """Return the paths of all elements that some faults name, each once."""
     return list(dict.fromkeys(path for fault in faults for path in fault.elements))
+
+
+def is_late_line(line: FeedLine) -> bool:
+    """Say whether a line is a record's first version and came late; a correction never does."""
+    if line.kind != "version" or line.version != 1 or line.deleted or line.resource is None:
+        return False
+    return is_late(orjson.loads(line.resource), line.last_updated)
 
 
 def check_line(line: FeedLine, rules: QualityRules) -> list[Fault]:
