@@ -220,11 +220,15 @@ class _Follower:
             self._unchecked.at_ms = change.at_ms
 
     def _run_due_upkeep(self) -> None:
+        from ehr_etl.gold.promotion import list_held_promotions
+
         now = time.monotonic()
         if self._unchecked is not None and now - self._checked_at >= CHECK_SECONDS:
             quality = self._writer.check_quality(self._unchecked)
             self._unchecked, self._checked_at = None, now
             send_quality(self._settings, self._base_url, quality)
+            for held in list_held_promotions(self._writer.lake):
+                self._on_change(describe_held(held))
         hours = self._settings.lake_retention_hours
         if now - self._maintained_at >= MAINTENANCE_SECONDS:
             self._writer.maintain(hours, _now_ms())
