@@ -16,6 +16,8 @@ from ehr_fhir.jurisdiction import JURISDICTION
 BASE = JURISDICTION.fhir_base
 # Whether an expectation was met. Some allow a share of rows, so the counts do not tell.
 QUALITY_PASSED_URL = f"{BASE}/StructureDefinition/quality-passed"
+# The organization whose records a report is about: R4's `subject` may not name one.
+QUALITY_PROVIDER_URL = f"{BASE}/StructureDefinition/quality-provider"
 # An instant of the past and the share of what was as expected then.
 QUALITY_TREND_URL = f"{BASE}/StructureDefinition/quality-trend"
 _MEASURE = f"{BASE}/Measure/lake-quality-"
@@ -46,10 +48,7 @@ def build_measure_reports(
         report |= {
             "id": f"of-{provider.table}"[:64],
             "measure": f"{_MEASURE}provider",
-            "subject": {
-                "reference": f"Organization/{provider.table}",
-                "display": f"provider-{provider.table}",
-            },
+            "extension": [{"url": QUALITY_PROVIDER_URL, "valueString": provider.table}],
         }
         reports.append(_add_trend(report, trends.get(provider.table, ())))
     return reports
@@ -83,7 +82,7 @@ def is_own_report(entry: Mapping[str, Any]) -> bool:
 
 def _add_trend(report: Json, trend: Sequence[tuple[int, float]]) -> Json:
     if trend:
-        report["extension"] = [
+        report.setdefault("extension", []).extend(
             {
                 "url": QUALITY_TREND_URL,
                 "extension": [
@@ -92,12 +91,12 @@ def _add_trend(report: Json, trend: Sequence[tuple[int, float]]) -> Json:
                 ],
             }
             for at_ms, share in trend
-        ]
+        )
     return report
 
 
 def _build_report(table: TableQuality, at: str) -> Json:
-    return {
+    report: Json = {
         "resourceType": "MeasureReport",
         "id": table.table.replace("_", "-"),
         "status": "complete",
@@ -106,8 +105,11 @@ def _build_report(table: TableQuality, at: str) -> Json:
         "date": at,
         "reporter": {"reference": "Organization/ehr-commons"},
         "period": {"start": at, "end": at},
-        "group": [_build_group(result) for result in table.results],
     }
+    # Of a provider whose records broke no rule there is nothing to list; FHIR has no empty list.
+    if table.results:
+        report["group"] = [_build_group(result) for result in table.results]
+    return report
 
 
 def _build_group(result: ExpectationResult) -> Json:

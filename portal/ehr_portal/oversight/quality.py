@@ -12,6 +12,7 @@ from ehr_portal.record.plain_names import plain_name
 
 PASSED_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
 TREND_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-trend"
+PROVIDER_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-provider"
 # The system under which names/platform.toml has the checks' names.
 CHECK_NAME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
 
@@ -70,10 +71,18 @@ def _parse_report(resource: Resource) -> Report:
         date=_report_date(resource),
         checks=tuple(_parse_check(group) for group in resource.get("group", ())),
         trend=tuple(_parse_trend(resource)),
-        organization=str(resource.get("subject", {}).get("reference", "")).removeprefix(
-            "Organization/"
-        ),
+        organization=_organization(resource),
     )
+
+
+def _organization(resource: Resource) -> str:
+    extensions = resource.get("extension", ())
+    found = (
+        extension.get("valueString")
+        for extension in extensions
+        if extension.get("url") == PROVIDER_EXTENSION
+    )
+    return str(next(found, ""))
 
 
 def _parse_trend(resource: Resource) -> Iterator[tuple[str, float]]:
@@ -88,6 +97,8 @@ def _table_name(resource: Resource) -> str:
     for identifier in resource.get("identifier", ()):
         if identifier.get("value"):
             return str(identifier["value"]).rsplit("/", 1)[-1]
+    if organization := _organization(resource):
+        return f"provider-{organization}"
     subject = resource.get("subject", {}).get("display")
     measure = str(resource.get("measure", "")).rstrip("/").rsplit("/", 1)[-1]
     return str(subject or measure.removeprefix("lake-quality-"))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fhir.resources.R4B.measurereport import MeasureReport
-
 from ehr_etl.data_quality.measure_reports import build_measure_reports
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.lake import Lake
 from ehr_etl.tables.bucketed import create_tables
 from ehr_etl.tables.scores import append_scores, read_trends, summarize_providers
 from ehr_etl.tables.silver import SilverReport
+from ehr_fhir.validation.validate import validate
 from ehr_portal.oversight.quality import newest_reports
 from ehr_portal.record.charts import draw_share_line
 
@@ -63,10 +62,25 @@ def test_a_trend_is_told_in_the_report_and_drawn(tmp_path: Path) -> None:
     assert [share for _, share in trends["ha-harbour"]] == [0.8, 0.9, 1.0]
     assert [share for _, share in trends["condition_flat"]] == [0.75, 0.75, 0.75]
     for report in reports:
-        MeasureReport.model_validate(report)
+        validate(report)
     told = {report.table: report for report in newest_reports(reports)}
     provider = told["provider-ha-harbour"]
     assert provider.organization == "ha-harbour"
     assert [share for _, share in provider.trend] == [0.8, 0.9, 1.0]
     assert "polyline" in draw_share_line(provider.trend, "from 80 % to 100 %")
     assert draw_share_line(provider.trend[:2], "too few") == ""
+
+
+def test_a_provider_whose_records_broke_no_rule_has_a_report_that_the_gateway_takes(
+    tmp_path: Path,
+) -> None:
+    lake = Lake(tmp_path)
+    create_tables(lake)
+    append_scores(lake, 1000, counted(3, 0), [], is_anew=False)
+
+    (report,) = build_measure_reports(
+        [], "2026-11-22T08:00:00Z", providers=summarize_providers(lake), trends=read_trends(lake)
+    )
+
+    validate(report)
+    assert newest_reports([report])[0].organization == "ha-harbour"
