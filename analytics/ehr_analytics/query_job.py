@@ -65,10 +65,9 @@ class SourceView:
 
 @dataclass(frozen=True)
 class OwnView:
-    """A ViewDefinition, those of its columns whose every value is hashed, and its most rows."""
+    """A ViewDefinition, and its most rows."""
 
     definition: Mapping[str, object]
-    rekeyed: tuple[str, ...]
     most: int | None = None
 
 
@@ -120,7 +119,7 @@ class QueryJob:
         limits = QueryLimits(**content["limits"])
         own_view = content["own_view"]
         if own_view is not None:
-            own_view = OwnView(**{**own_view, "rekeyed": tuple(own_view["rekeyed"])})
+            own_view = OwnView(**own_view)
         read = {"views": views, "withheld": withheld, "limits": limits, "own_view": own_view}
         return cls(**{**content, **read})
 
@@ -234,10 +233,14 @@ def _load_own_view(
 ) -> None:
     """Run a view of a person's own over deid; its rows are the table `OWN_VIEW`."""
     # Only here: compiling views takes a third of a second to import.
-    from ehr_etl.sql_on_fhir import parse_view
+    from ehr_analytics.rekeying import select_rekeyed_columns
+    from ehr_etl.sql_on_fhir import compile_view, parse_view
     from ehr_etl.sql_on_fhir.duckdb_run import run_view_on
 
+    # Within the limits of this process: a short path may compile to very much, since each use of a
+    # value repeats what it is made of.
     view = parse_view(own_view.definition)
+    rekeyed = select_rekeyed_columns(view.name, compile_view(view).column_names, view)
     connection.execute(
         "CREATE TABLE _withheld AS SELECT unnest($withheld) AS id",
         {"withheld": list(withheld or (_NOBODY,))},
@@ -257,8 +260,7 @@ def _load_own_view(
 
     rows = run_view_on(connection, view, open_records, job.limits, most=own_view.most)
     connection.register(_SOURCE, rows)
-    columns = tuple(rows.column_names)
-    source = SourceView(OWN_VIEW, "", 0, columns, own_view.rekeyed)
+    source = SourceView(OWN_VIEW, "", 0, tuple(rows.column_names), tuple(rekeyed))
     _create_rekeyed_table(connection, source, job.key)
     connection.unregister(_SOURCE)
 

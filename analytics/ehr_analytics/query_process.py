@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ehr_analytics.query_job import QueryJob
-from ehr_fhir.errors import EhrError, Fault, NotAcceptable, TooCostly, Unavailable, Unprocessable
+from ehr_fhir.errors import (
+    EhrError,
+    Fault,
+    Invalid,
+    NotAcceptable,
+    TooCostly,
+    Unavailable,
+    Unprocessable,
+)
 
 __all__ = ["QueryAnswer", "run_in_process"]
 
@@ -19,7 +27,7 @@ __all__ = ["QueryAnswer", "run_in_process"]
 # time of the query.
 _SECONDS_BESIDE = 30.0
 _ERRORS: Mapping[str, type[EhrError]] = {
-    kind.__name__: kind for kind in (NotAcceptable, TooCostly, Unavailable, Unprocessable)
+    kind.__name__: kind for kind in (Invalid, NotAcceptable, TooCostly, Unavailable, Unprocessable)
 }
 _TOO_MUCH_MEMORY = "The query needs more memory than it may have: ask for less at a time."
 

@@ -25,13 +25,11 @@ from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
-from ehr_analytics.rekeying import select_rekeyed_columns
 from ehr_analytics.row_access import require_row_project
 from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects, find_withheld
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
-from ehr_etl.sql_on_fhir import compile_view, parse_view
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
@@ -80,10 +78,7 @@ class RowQueries:
                 f"Project {project_id} may not run views of its own: name a view by reference, or"
                 f" apply for the data item {projects.OWN_VIEWS}."
             )
-        view = parse_view(definition)
-        columns = compile_view(view).column_names
-        rekeyed = select_rekeyed_columns(view.name, columns, view)
-        own_view = OwnView(definition, tuple(sorted(rekeyed)), most)
+        own_view = OwnView(definition, most)
         sql = f"SELECT * FROM {OWN_VIEW}"  # noqa: S608 - a name of ours
         text = json.dumps(definition, sort_keys=True, default=str)
         return self._run(login, project, text, [], {"sql": sql, "own_view": own_view}, media)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
+from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView, Withheld, run_job
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.sql_guard import check_sql_text
 from ehr_etl.duckdb_session import QueryLimits
@@ -66,6 +66,21 @@ def test_texts_that_grow_and_joins_that_multiply_end_in_time(job: QueryJob, sql:
         run_in_process(replace(job, sql=sql))
     # Without the process the first of these took 88 s; a busy machine gets what it needs to start.
     assert time.monotonic() - started < 30
+
+
+def test_a_short_path_that_compiles_to_very_much_ends_in_time(job: QueryJob) -> None:
+    path = "'x'"
+    for number in range(40):
+        path = f"(name.where(use = '{number}').family | {path})"
+    view = {
+        "resourceType": "ViewDefinition", "name": "mine", "status": "active",
+        "resource": "Patient", "select": [{"column": [{"name": "a", "path": path}]}],
+    }  # fmt: skip
+    sql = f"SELECT * FROM {OWN_VIEW}"
+
+    # In the gateway's own process it would hold a thread for hours.
+    with pytest.raises(TooCostly):
+        run_in_process(replace(job, views=(), sql=sql, own_view=OwnView(view)))
 
 
 @pytest.mark.parametrize(
