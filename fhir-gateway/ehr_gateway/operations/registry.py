@@ -83,8 +83,8 @@ OPERATIONS = _load_operations()
 def type_capabilities(resource_type: str) -> list[dict[str, str]]:
     """Return the operations of a type as a CapabilityStatement lists them.
 
-    >>> [listed["name"] for listed in type_capabilities("SearchParameter")][:4]
-    ['reindex', 'correct-facts', 'corrections', 'hold']
+    >>> [listed["name"] for listed in type_capabilities("SearchParameter")][:3]
+    ['reindex', 'correct-facts', 'corrections']
     """
     # The audit log is no record, though it has the address of one.
     names = (resource_type,) if resource_type == "AuditEvent" else (resource_type, ANY_TYPE)

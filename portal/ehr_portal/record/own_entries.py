@@ -88,6 +88,7 @@ def parse_entry_form(
 def same_entry_criteria(entry: Resource) -> str:
     """Return the criteria of a search for an entry of the same numbers at the same time, not void.
 
+    >>> from ehr_fhir.own_entries import OWN_ENTRY_KINDS
     >>> entry = build_own_entry(OWN_ENTRY_KINDS["weight"], "p", [61.5], "2026-11-22")
     >>> same_entry_criteria(entry).rpartition("&")[2]
     'value-quantity=61.5%7Chttp%3A%2F%2Funitsofmeasure.org%7Ckg'
