@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from ehr_fhir.fhirpath import to_json
-from ehr_fhir.search_parameters import parameters_of
+from ehr_fhir.search_parameters import compile_expression, parameters_of
 
 __all__ = ["ReferenceSearch"]
 
@@ -25,6 +25,8 @@ FOREVER = 10**18
 GRAMS = {"g": Fraction(1), "mg": Fraction(1, 1000), "kg": Fraction(1000)}
 UCUM = "http://unitsofmeasure.org"
 PREFIX = re.compile(r"^(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[-\d])")
+# A bar outside of parentheses.
+_UNION = re.compile(r" \| (?![^()]*\))")
 # The names of a person and of a place are found by each of their parts.
 PARTS = ("text", "family", "given", "prefix", "suffix", "line", "city")
 CHINESE = str.maketrans("陳陈張张", "陈陈张张")
@@ -86,13 +88,17 @@ class ReferenceSearch:
 
     def values(self, resource: Json, code: str) -> list[Any]:
         """Return what the parameter's expression finds in a resource."""
-        expression = parameters_of(str(resource["resourceType"]))[code].compiled_expression
-        found = expression.evaluate(
-            resource,
-            now=EPOCH,
-            resolve=lambda reference: {"resourceType": reference.split("/")[0]},
-        )
-        return [to_json(one) for one in found]
+        kind = str(resource["resourceType"])
+        # Term by term: a union has each value once, and to it `0 mg` of another system is `0 g`.
+        return [
+            to_json(value)
+            for term in _UNION.split(parameters_of(kind)[code].expression)
+            for value in compile_expression(term, kind).evaluate(
+                resource,
+                now=EPOCH,
+                resolve=lambda reference: {"resourceType": reference.split("/")[0]},
+            )
+        ]
 
     def _known(self, resource: Json, name: str) -> bool:
         code = re.split(r"[.:]", name)[0]
