@@ -49,7 +49,7 @@ def run_in_process(job: QueryJob) -> QueryAnswer:
     try:
         # The command line and the environment name nothing of the job, which others could read.
         process = subprocess.run(
-            [sys.executable, "-m", "ehr_analytics.query_job"],
+            [sys.executable, "-m", "ehr_analytics.query_worker"],
             input=job.to_json(),
             stdout=subprocess.PIPE,
             # What a library prints may quote a value.

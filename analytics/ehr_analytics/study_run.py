@@ -25,7 +25,7 @@ from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.counting import Row, count_measures
 from ehr_analytics.gold_views import GoldView, open_gold_views
-from ehr_analytics.query_job import PSEUDONYM_PATTERN
+from ehr_analytics.key_hashing import PSEUDONYM_PATTERN
 from ehr_analytics.register import Register
 from ehr_analytics.study import Study
 from ehr_etl.spark.java_errors import translate_java_errors

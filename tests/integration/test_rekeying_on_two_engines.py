@@ -9,7 +9,8 @@ from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
 from ehr_analytics.gold_views import open_gold_views
-from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
+from ehr_analytics.query_job import QueryJob, SourceView, Withheld
+from ehr_analytics.query_worker import run_job
 from ehr_analytics.study_run import create_temporary_views
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.delta_views import save_definition

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView, Withheld, run_job
+from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView, Withheld
 from ehr_analytics.query_process import run_in_process
+from ehr_analytics.query_worker import run_job
 from ehr_analytics.sql_guard import check_sql_text
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import EhrError, TooCostly, Unprocessable

@@ -11,7 +11,8 @@ import pytest
 from deltalake import write_deltalake
 
 from ehr_analytics.gold_views import open_gold_views
-from ehr_analytics.query_job import QueryJob, SourceView, Withheld, run_job
+from ehr_analytics.query_job import QueryJob, SourceView, Withheld
+from ehr_analytics.query_worker import run_job
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.delta_views import save_definition
 from ehr_etl.lake import Lake

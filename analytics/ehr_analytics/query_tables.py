@@ -1,0 +1,152 @@
+"""Tables of a query in DuckDB: approved columns alone, without rows that are withheld.
+
+Keys are under the project's pseudonyms before a query can read them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+from deltalake import DeltaTable, QueryBuilder
+
+from ehr_analytics.key_hashing import PSEUDONYM_PATTERN, rekey_column
+from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView
+from ehr_etl.lake import GOLD_KEY
+from ehr_fhir.errors import Unavailable
+
+__all__ = ["find_withheld_keys", "list_subjects", "load_own_view", "load_view"]
+
+_NOBODY = ""  # no id: a list in a query needs an item to have a type
+_SOURCE = "_source_rows"  # no view's name begins with an underscore
+
+
+def list_subjects(
+    connection: duckdb.DuckDBPyConnection, job: QueryJob, withheld: tuple[str, ...]
+) -> list[str]:
+    """Return the pseudonyms of the records that the views are made of, and of their patients."""
+    connection.execute("CREATE TABLE _key(id VARCHAR)")
+    for view in job.views:
+        connection.register(_SOURCE, _open_with_key(view, (GOLD_KEY,)))
+        connection.execute(
+            f"INSERT INTO _key SELECT {GOLD_KEY} FROM {_SOURCE}"  # noqa: S608
+            f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))",
+            {"withheld": list(withheld or (_NOBODY,))},
+        )
+        connection.unregister(_SOURCE)
+    connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
+    found = connection.execute(
+        "SELECT id FROM _key UNION SELECT unnest(CASE WHEN patient IS NULL"  # noqa: S608
+        f" THEN regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1)"
+        f" ELSE [patient] END) FROM {_SOURCE} WHERE id IN (SELECT id FROM _key) ORDER BY 1"
+    ).fetchall()
+    connection.unregister(_SOURCE)
+    return [subject for (subject,) in found if subject]
+
+
+def find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> tuple[str, ...]:
+    """Return the keys of all records of deid that are withheld."""
+    connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
+    # A record of several patients names none as its own.
+    found = connection.execute(
+        f"SELECT id FROM {_SOURCE} WHERE patient IN (SELECT unnest($patients))"  # noqa: S608
+        " OR id IN (SELECT unnest($records)) OR (patient IS NULL AND list_has_any("
+        f"regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1), $patients))",
+        {
+            "patients": list(job.withheld.patients or (_NOBODY,)),
+            "records": list(job.withheld.records or (_NOBODY,)),
+        },
+    ).fetchall()
+    connection.unregister(_SOURCE)
+    return (*(key for (key,) in found), *job.withheld.records)
+
+
+def load_view(
+    connection: duckdb.DuckDBPyConnection,
+    view: SourceView,
+    key: str,
+    withheld: tuple[str, ...] = (),
+) -> None:
+    """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
+    if withheld:
+        rows = _open_with_key(view, (*view.columns, GOLD_KEY))
+    else:
+        rows = _read_table(DeltaTable(view.path, version=view.version), view.columns)
+    connection.register(_SOURCE, rows)
+    _create_rekeyed_table(connection, view, key, withheld)
+    connection.unregister(_SOURCE)
+
+
+def _create_rekeyed_table(
+    connection: duckdb.DuckDBPyConnection,
+    view: SourceView,
+    key: str,
+    withheld: tuple[str, ...] = (),
+) -> None:
+    """Copy the rows that are registered as the source into the table of a view."""
+    described = connection.execute(f"DESCRIBE {_SOURCE}").fetchall()
+    selected = ", ".join(
+        f'{rekey_column(name, kind, name in view.rekeyed)} AS "{name}"'
+        for name, kind, *_ in described
+        if name in view.columns
+    )
+    # The key is a parameter: a view's text, which a query could read, would hold it.
+    sql = f'CREATE TABLE "{view.name}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
+    parameters: dict[str, object] = {"key": key} if "$key" in sql else {}
+    if withheld:
+        sql += f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))"
+        parameters["withheld"] = list(withheld)
+    connection.execute(sql, parameters or None)
+
+
+def load_own_view(
+    connection: duckdb.DuckDBPyConnection,
+    job: QueryJob,
+    own_view: OwnView,
+    withheld: tuple[str, ...],
+) -> None:
+    """Run a view of a person's own over deid; its rows are the table `OWN_VIEW`."""
+    # Only here: compiling views takes a third of a second to import.
+    from ehr_analytics.rekeying import select_rekeyed_columns
+    from ehr_etl.sql_on_fhir import compile_view, parse_view
+    from ehr_etl.sql_on_fhir.duckdb_run import run_view_on
+
+    # Within the limits of this process: a short path may compile to very much, since each use of a
+    # value repeats what it is made of.
+    view = parse_view(own_view.definition)
+    rekeyed = select_rekeyed_columns(view.name, compile_view(view).column_names, view)
+    connection.execute(
+        "CREATE TABLE _withheld AS SELECT unnest($withheld) AS id",
+        {"withheld": list(withheld or (_NOBODY,))},
+    )
+
+    def open_records() -> duckdb.DuckDBPyRelation:
+        # The type is one of R4's names, which the definition was checked for.
+        rows = QueryBuilder().register("source", DeltaTable(job.deid))
+        stream: Any = rows.execute(  # Any: delta-rs ships no types
+            f"SELECT id, resource, type FROM source WHERE type = '{view.resource}'"  # noqa: S608
+        )
+        connection.register(_SOURCE, stream)
+        return connection.sql(
+            f"SELECT type, resource FROM {_SOURCE}"  # noqa: S608
+            " WHERE id NOT IN (SELECT id FROM _withheld)"
+        )
+
+    rows = run_view_on(connection, view, open_records, job.limits, most=own_view.most)
+    connection.register(_SOURCE, rows)
+    source = SourceView(OWN_VIEW, "", 0, tuple(rows.column_names), tuple(rekeyed))
+    _create_rekeyed_table(connection, source, job.key)
+    connection.unregister(_SOURCE)
+
+
+def _open_with_key(view: SourceView, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+    table = DeltaTable(view.path, version=view.version)
+    if GOLD_KEY not in {field.name for field in table.schema().fields}:
+        raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
+    return _read_table(table, columns)
+
+
+def _read_table(table: DeltaTable, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+    names = ", ".join(f'"{column}"' for column in columns)
+    rows: Any = QueryBuilder().register("source", table)  # Any: delta-rs ships no types
+    return rows.execute(f"SELECT {names} FROM source")  # noqa: S608 - names by patterns
