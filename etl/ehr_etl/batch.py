@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +26,12 @@ from ehr_etl.lake import BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.omop.writer import OmopWriter
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import (
+    KeyColumn,
     Layout,
     append_rows,
     delete_keys_and_add,
     iterate_buckets,
+    read_rows,
 )
 from ehr_etl.tables.decisions import (
     PatientDecision,
@@ -539,7 +541,7 @@ class BatchWriter:
         name: str,
         removed: Mapping[int, Collection[str]],
         rows: list[Row] | pa.Table,
-        key_of: Callable[[pa.Table], Any],
+        key_of: KeyColumn,
     ) -> bool:
         schema = TABLES[name].schema
         added = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
@@ -556,12 +558,9 @@ class BatchWriter:
         name: str,
         buckets: Iterable[int],
         keys: Collection[str],
-        key_of: Callable[[pa.Table], Any],
+        key_of: KeyColumn,
     ) -> Iterable[Row]:
-        """Yield the rows of some keys, which are in some buckets."""
-        wanted = pa.array(sorted(keys), pa.string())
-        for table in iterate_buckets(self.lake, name, buckets):
-            yield from table.filter(pc.is_in(key_of(table), wanted)).to_pylist()
+        return read_rows(self.lake, name, buckets, keys, key_of)
 
 
 def _changed_by_patient(

@@ -24,7 +24,7 @@ from ehr_etl.erasure.table_files import drop_old_files
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import BUCKET, GOLD_BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.omop.identifiers import person_key
-from ehr_etl.tables.bucketed import WRITER, read_buckets
+from ehr_etl.tables.bucketed import WRITER, cut_buckets, read_buckets, write_buckets
 from ehr_etl.tables.deid import deid_key_text
 from ehr_etl.tables.places import record_key
 from ehr_fhir.json_text import parse, serialize
@@ -42,7 +42,6 @@ __all__ = ["LakeErasure", "erase_from_lake", "find_erased", "list_lake_tables"]
 
 # Rows in memory at once. Chosen.
 _BATCH_ROWS = 20_000
-_BUCKETS_PER_COMMIT = 64
 # Where a line of the feed names patients: its facts, what it is about, and its references.
 _PATIENT_LISTS = re.compile(r'"patients"\s*:\s*\[([^\]]*)\]')
 _LINE_OF_PATIENT = re.compile(r'"type"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([^"]+)"')
@@ -442,9 +441,8 @@ def _rewrite_table(lake: Lake, name: str, change: _ChangeRows) -> int:
     if column is None:
         _overwrite_whole(table, dataset, change)
     else:
-        chosen = sorted(buckets)
-        for start in range(0, len(chosen), _BUCKETS_PER_COMMIT):
-            _overwrite_buckets(table, column, chosen[start : start + _BUCKETS_PER_COMMIT], change)
+        for chosen in cut_buckets(buckets):
+            _overwrite_buckets(table, column, chosen, change)
     return count
 
 
@@ -467,10 +465,4 @@ def _overwrite_buckets(
         after = change(batch) if batch.num_rows else None
         batches.append(batch if after is None else after)
     rows = pa.Table.from_batches(batches, schema=before.schema)
-    write_deltalake(
-        table,
-        rows,
-        mode="overwrite",
-        predicate=f"{column} IN ({', '.join(map(str, buckets))})",
-        writer_properties=WRITER,
-    )
+    write_buckets(table, buckets, rows, column)

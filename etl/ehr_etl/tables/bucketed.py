@@ -24,15 +24,19 @@ from ehr_etl.lake import BUCKET, LOG_PROPERTIES, TABLES, Lake
 __all__ = [
     "WRITER",
     "Buckets",
+    "KeyColumn",
     "Layout",
     "append_rows",
     "create_table",
     "create_tables",
+    "cut_buckets",
     "delete_keys_and_add",
     "iterate_buckets",
     "read_buckets",
+    "read_rows",
     "replace_buckets",
     "table_properties",
+    "write_buckets",
 ]
 
 # Buckets read and written in one commit: some dozens of MB of rows at once. Chosen.
@@ -59,6 +63,8 @@ class Layout:
 
 
 Buckets = Mapping[int, Collection[str]]
+# Returns the keys of some rows, as a column.
+KeyColumn = Callable[[pa.Table], Any]  # Any: pyarrow ships no types
 
 
 def table_properties(name: str, more: Mapping[str, str] | None = None) -> dict[str, str | None]:
@@ -114,12 +120,28 @@ def iterate_buckets(
     lake: Lake, name: str, buckets: Iterable[int], *, column: str = BUCKET
 ) -> Iterator[pa.Table]:
     """Yield the rows of some buckets, some dozens of buckets at a time."""
-    remaining = sorted(set(buckets))
+    remaining = set(buckets)
     if not remaining:
         return
     table = lake.open_table(name)
-    for start in range(0, len(remaining), _BUCKETS_PER_COMMIT):
-        yield read_buckets(table, remaining[start : start + _BUCKETS_PER_COMMIT], column=column)
+    for chosen in cut_buckets(remaining):
+        yield read_buckets(table, chosen, column=column)
+
+
+def cut_buckets(buckets: Collection[int]) -> Iterator[list[int]]:
+    """Yield buckets in order, as many at a time as are read and written in one commit."""
+    ordered = sorted(buckets)
+    for start in range(0, len(ordered), _BUCKETS_PER_COMMIT):
+        yield ordered[start : start + _BUCKETS_PER_COMMIT]
+
+
+def read_rows(
+    lake: Lake, name: str, buckets: Iterable[int], keys: Collection[str], key_of: KeyColumn
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of some keys, which are in some buckets."""
+    wanted = pa.array(sorted(keys), pa.string())
+    for table in iterate_buckets(lake, name, buckets):
+        yield from table.filter(pc.is_in(key_of(table), wanted)).to_pylist()
 
 
 def delete_keys_and_add(
@@ -127,7 +149,7 @@ def delete_keys_and_add(
     name: str,
     removed: Buckets,
     added: pa.Table,
-    key_of: Callable[[pa.Table], Any],
+    key_of: KeyColumn,
     *,
     column: str = BUCKET,
 ) -> bool:
@@ -136,14 +158,12 @@ def delete_keys_and_add(
     `removed` has the keys by bucket; `key_of` returns the column of keys of some rows. What is as
     it was is not written.
     """
-    added_buckets = set(added.column(column).to_pylist())
-    buckets = sorted(added_buckets | set(removed))
+    buckets = set(added.column(column).to_pylist()) | set(removed)
     if not buckets:
         return False
     table = lake.open_table(name)
     is_changed = False
-    for start in range(0, len(buckets), _BUCKETS_PER_COMMIT):
-        chosen = buckets[start : start + _BUCKETS_PER_COMMIT]
+    for chosen in cut_buckets(buckets):
         old = read_buckets(table, chosen, column=column)
         new = added.filter(_is_in(added.column(column), chosen)).select(old.column_names)
         gone = {key for bucket in chosen for key in removed.get(bucket, ())}
@@ -152,7 +172,7 @@ def delete_keys_and_add(
         rows = rows.sort_by(_order(rows, column))
         if rows.equals(old.sort_by(_order(rows, column))):
             continue
-        _write_buckets(table, chosen, rows, column)
+        write_buckets(table, chosen, rows, column)
         is_changed = True
     return is_changed
 
@@ -177,13 +197,11 @@ def replace_buckets(
         )
     ]
     if changed:
-        _write_buckets(table, changed, new.filter(_is_in(new.column(column), changed)), column)
+        write_buckets(table, changed, new.filter(_is_in(new.column(column), changed)), column)
     return bool(changed)
 
 
-def _write_buckets(
-    table: DeltaTable, buckets: Collection[int], rows: pa.Table, column: str
-) -> None:
+def write_buckets(table: DeltaTable, buckets: Collection[int], rows: pa.Table, column: str) -> None:
     """Write rows as the whole of some buckets; the condition names buckets and no key."""
     write_deltalake(
         table,

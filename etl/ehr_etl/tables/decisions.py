@@ -12,13 +12,11 @@ from functools import cached_property
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import EVERYBODY
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.lake import BUCKET, Lake
-from ehr_etl.tables.bucketed import Layout, iterate_buckets
+from ehr_etl.tables.bucketed import Layout, read_rows
 from ehr_privacy.consent import Record, RuleRow, Rules, decide_research, record_from_json
 
 __all__ = [
@@ -79,12 +77,8 @@ def read_decisions_of(
 ) -> dict[str, PatientDecision]:
     """Return what is decided about some patients."""
     buckets = {layout.place(f"Patient/{patient}") for patient in patients}
-    wanted = pa.array(sorted(patients), pa.string())
-    return {
-        row["patient"]: PatientDecision(row["rules"], row["gone"])
-        for table in iterate_buckets(lake, "decisions", buckets)
-        for row in table.filter(pc.is_in(table.column("patient"), wanted)).to_pylist()
-    }
+    rows = read_rows(lake, "decisions", buckets, patients, lambda table: table.column("patient"))
+    return {row["patient"]: PatientDecision(row["rules"], row["gone"]) for row in rows}
 
 
 def build_decision_row(

@@ -11,14 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import write_deltalake
 
 from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.lake import BUCKET, TABLES, Lake, count_rows
-from ehr_etl.tables.bucketed import Layout, delete_keys_and_add, iterate_buckets
+from ehr_etl.tables.bucketed import Layout, delete_keys_and_add, read_rows
 from ehr_etl.tables.places import record_key
 
 __all__ = [
@@ -64,10 +63,10 @@ def list_findings(lake: Lake) -> list[HeldVersion]:
 def decisions_of(lake: Lake, layout: Layout, keys: Collection[str]) -> dict[str, dict[int, str]]:
     """Return record -> version -> what a steward decided, of those of some records."""
     found: defaultdict[str, dict[int, str]] = defaultdict(dict)
-    wanted = pa.array(sorted(keys), pa.string())
-    for table in iterate_buckets(lake, "steward_decisions", {layout.place(key) for key in keys}):
-        for row in table.filter(pc.is_in(table.column("key"), wanted)).to_pylist():
-            found[row["key"]][row["version"]] = row["decision"]
+    buckets = {layout.place(key) for key in keys}
+    rows = read_rows(lake, "steward_decisions", buckets, keys, lambda table: table.column("key"))
+    for row in rows:
+        found[row["key"]][row["version"]] = row["decision"]
     return dict(found)
 
 
