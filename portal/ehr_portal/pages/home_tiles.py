@@ -113,7 +113,7 @@ class HomeTiles:
 async def fetch_home(request: PortalRequest) -> HomeTiles:
     """Fetch all tiles together."""
     gateway, patient = request.gateway, request.patient
-    may_answer = request.user.role == "patient" or request.user.decides_for_patient
+    may_answer = request.user.may_decide
     of_record, of_access = await asyncio.gather(
         asyncio.gather(
             none_if_forbidden(fetch_new_entries(request, MAX_NEW_ON_TILE)),

@@ -20,7 +20,6 @@ from ehr_portal.record.record import fetch_consents
 from ehr_portal.sharing.restrictions import active_restrictions
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import RecordReaderRequest
-from ehr_portal.web.sessions import User
 
 router = APIRouter()
 NAVIGATION = (
@@ -55,7 +54,7 @@ async def show_item(request: RecordReaderRequest, resource_type: str, resource_i
             for restriction in active_restrictions(consents)
             if restriction.record == reference
         ],
-        can_restrict=_can_restrict(request.user),
+        can_restrict=request.user.may_decide,
         hold=None,
         can_hold=False,
         can_mark_wrong=False,
@@ -82,7 +81,3 @@ async def show_section(
 ) -> Response:
     """Show one section."""
     return await render_section(request, request.patient, key, "/record", older)
-
-
-def _can_restrict(user: User) -> bool:
-    return user.role == "patient" or user.decides_for_patient

@@ -33,13 +33,13 @@ def _require_patient(request: AnyRequest) -> PortalRequest:
 def _require_record_reader(request: AnyRequest) -> PortalRequest:
     # A carer who only decides about sharing is shown nothing of the record: an empty page of it
     # would tell them that nothing is recorded.
-    if not _require_patient(request).user.reads_for_patient and request.user.role == "carer":
+    if not _require_patient(request).user.may_read_record:
         raise Forbidden("This page is for who sees the record.")
     return request
 
 
 def _require_decider(request: AnyRequest) -> PortalRequest:
-    if not _require_patient(request).user.decides_for_patient and request.user.role == "carer":
+    if not _require_patient(request).user.may_decide:
         raise Forbidden("This page is for who decides about the record.")
     return request
 

@@ -76,6 +76,16 @@ class User:
         """Return whether this is a carer who decides about a patient's sharing."""
         return self.acts_for_patient and self.manages
 
+    @property
+    def may_read_record(self) -> bool:
+        """Return whether this is a patient, or a carer who sees a patient's record."""
+        return self.role == "patient" or self.reads_for_patient
+
+    @property
+    def may_decide(self) -> bool:
+        """Return whether this is a patient, or a carer who decides about a patient's sharing."""
+        return self.role == "patient" or self.decides_for_patient
+
 
 @dataclass
 class Session:
