@@ -13,6 +13,7 @@ from ehr_portal.gateway.operations import build_parameters, fetch_acting_for
 from ehr_portal.i18n import N_
 from ehr_portal.record.display import person_name
 from ehr_portal.record.record import fetch_patient_or_none
+from ehr_portal.web.carer_powers import act_for_nobody, fetch_powers, set_powers
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
@@ -48,26 +49,20 @@ async def accept_invitation(request: CarerRequest, form: VerifiedForm) -> Respon
 async def choose_patient(request: CarerRequest, form: VerifiedForm) -> Response:
     """Act for one patient from now on, or for nobody."""
     patient = form.get("patient", "")
-    powers = next(
-        (person for person in await fetch_acting_for(request.gateway) if person.patient == patient),
-        None,
-    )
+    powers = await fetch_powers(request.gateway, patient)
     if powers is None:
-        request.session.user = replace(
-            request.user, patient=None, acting_latin="", acting_han="", manages=False
-        )
+        request.session.user = act_for_nobody(request.user)
         return request.redirect("/people")
     # A carer who only decides about sharing does not see the Patient.
     resource = await fetch_patient_or_none(request.gateway, patient)
     name = person_name(resource) if resource else None
-    request.session.user = replace(
+    chosen = replace(
         request.user,
         patient=patient,
         acting_latin=name.latin if name else "",
         acting_han=name.han if name else "",
-        manages=powers.manage == "true",
-        views=powers.view == "true",
     )
+    request.session.user = set_powers(chosen, powers)
     return request.redirect("/home" if powers.view == "true" else "/sharing")
 
 
