@@ -16,7 +16,7 @@ from ehr_portal.record.new_entries import (
     is_marked_wrong,
     mark_wrong,
 )
-from ehr_portal.web.forms import FieldError, VerifiedForm, read_version
+from ehr_portal.web.forms import FieldError, VerifiedForm, read_version, translate_faults
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -43,10 +43,7 @@ async def mark_item_wrong(
     """Mark the entry; what it said stays readable, struck through."""
     item_path = f"/patients/{patient}/item/{resource_type}/{resource_id}"
     reason = form.get("reason", "").strip()
-    errors = [
-        FieldError(fault.field, request.translate(fault.text, **fault.values))
-        for fault in length_faults(form, ["reason"], MAX_TEXT_CHARACTERS)
-    ]
+    errors = translate_faults(request, length_faults(form, ["reason"], MAX_TEXT_CHARACTERS))
     if len(reason) < _SHORTEST_REASON:
         errors = [FieldError("reason", N_("Say in a sentence what is wrong."))]
     if errors:

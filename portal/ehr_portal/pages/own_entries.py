@@ -26,7 +26,7 @@ from ehr_portal.record.own_entries import (
 from ehr_portal.record.providers import written_by_patient
 from ehr_portal.record.record import MAX_SECTION_ROWS, PAGE_SIZE
 from ehr_portal.record.trends import group_into_trends
-from ehr_portal.web.forms import FieldError, PatientForm, read_version
+from ehr_portal.web.forms import PatientForm, read_version, translate_faults
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import PatientRequest, RecordReaderRequest
@@ -169,16 +169,12 @@ def _render_form(
     faults: list[FormFault] | None = None,
     stored: Resource | None = None,
 ) -> Response:
-    errors = [
-        FieldError(fault.field, request.translate(fault.text, **fault.values))
-        for fault in faults or []
-    ]
     return request.render(
         "own_entry.html",
         kind=kind,
         values=values,
         stored=stored,
-        errors=errors,
+        errors=translate_faults(request, faults or []),
         KIND_TITLES=KIND_TITLES,
         PART_TITLES=PART_TITLES,
     )

@@ -29,7 +29,7 @@ from ehr_portal.record.new_entries import (
     build_allergy,
 )
 from ehr_portal.record.new_prescriptions import known_medicines
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, VerifiedForm, translate_faults
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -55,10 +55,8 @@ async def write_allergy(request: ClinicianRequest, patient: str, form: VerifiedF
     """Keep the allergy."""
     token = token_of(form)
     fields = {name: value.strip() for name, value in form.items()}
-    errors = _find_errors(fields) + [
-        FieldError(fault.field, request.translate(fault.text, **fault.values))
-        for fault in length_faults(fields, _TEXTS, MAX_TEXT_CHARACTERS)
-    ]
+    too_long = length_faults(fields, _TEXTS, MAX_TEXT_CHARACTERS)
+    errors = _find_errors(fields) + translate_faults(request, too_long)
     if not errors:
         allergy = build_allergy(patient, entry_author(request), fields, token, request.now)
         try:

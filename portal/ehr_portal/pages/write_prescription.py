@@ -33,7 +33,7 @@ from ehr_portal.record.new_prescriptions import (
 )
 from ehr_portal.record.record import PAGE_SIZE, none_if_forbidden
 from ehr_portal.record.rows import RecordRow, build_row
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, VerifiedForm, translate_faults
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -53,10 +53,7 @@ async def write_draft(request: ClinicianRequest, patient: str, form: VerifiedFor
     """Keep the draft, and go on to its check."""
     token = token_of(form)
     fields = {name: value.strip() for name, value in form.items()}
-    errors = [
-        FieldError(fault.field, request.translate(fault.text, **fault.values))
-        for fault in find_prescription_faults(fields)
-    ]
+    errors = translate_faults(request, find_prescription_faults(fields))
     if not errors:
         draft = build_prescription(patient, entry_author(request), fields, token, request.now)
         try:

@@ -29,7 +29,7 @@ from ehr_portal.record.new_vital_signs import (
     round_identifiers,
 )
 from ehr_portal.record.news2 import ACVPU_TEXTS
-from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.forms import FieldError, VerifiedForm, translate_faults
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
@@ -50,9 +50,7 @@ async def write_vital_signs(
     """Keep the round: all of it, or nothing."""
     token = token_of(form)
     measured, faults = parse_round(form, request.now)
-    errors = [
-        FieldError(fault.field, request.translate(fault.text, **fault.values)) for fault in faults
-    ]
+    errors = translate_faults(request, faults)
     if measured is not None:
         observations = build_round(measured, patient, entry_author(request), token)
         try:

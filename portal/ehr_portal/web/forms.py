@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -12,7 +12,8 @@ from fastapi import Depends
 
 from ehr_fhir.errors import Conflict, Forbidden
 from ehr_portal.gateway.client import Resource
-from ehr_portal.web.request import ACTING_FIELD
+from ehr_portal.record.form_fields import FormFault
+from ehr_portal.web.request import ACTING_FIELD, PortalRequest
 from ehr_portal.web.roles import LoggedInRequest, PatientRequest
 
 
@@ -76,6 +77,13 @@ TickedDomains = Annotated[list[str], Depends(_ticked_domains)]
 def read_version(form: Mapping[str, str], stored: Resource) -> str:
     """Return the version that a form was filled in for, so that a later one is not overwritten."""
     return form.get("version", "") or str(stored["meta"]["versionId"])
+
+
+def translate_faults(request: PortalRequest, faults: Iterable[FormFault]) -> list[FieldError]:
+    """Return the faults of a form's fields in the reader's language."""
+    return [
+        FieldError(fault.field, request.translate(fault.text, **fault.values)) for fault in faults
+    ]
 
 
 def is_day(text: str) -> bool:
