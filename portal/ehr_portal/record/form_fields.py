@@ -21,9 +21,11 @@ class FormFault:
     values: Mapping[str, str] = dataclass_field(default_factory=dict)
 
 
-def range_fault(name: str, least: float, most: float) -> FormFault:
+_ANY_NUMBER = N_("Type a number from %(least)s to %(most)s.")
+
+
+def range_fault(name: str, least: float, most: float, text: str = _ANY_NUMBER) -> FormFault:
     """Return the fault of a field whose number is none, or lies outside its limits."""
-    text = N_("Type a number from %(least)s to %(most)s.")
     return FormFault(name, text, {"least": f"{least:g}", "most": f"{most:g}"})
 
 

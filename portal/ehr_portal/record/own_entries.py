@@ -24,6 +24,7 @@ from ehr_portal.record.form_fields import (
     length_faults,
     normalize_number,
     parse_decimal,
+    range_fault,
 )
 
 _MAX_NUMBER_CHARACTERS = 8
@@ -128,11 +129,10 @@ def form_values(kind: OwnEntryKind, entry: Resource) -> dict[str, str]:
 
 
 def _number_fault(part: OwnEntryPart) -> FormFault:
+    text = N_("Type a number from %(least)s to %(most)s, with one decimal at most.")
     if part.decimals == 0:
         text = N_("Type a whole number from %(least)s to %(most)s.")
-        return FormFault(part.name, text, {"least": f"{part.least:g}", "most": f"{part.most:g}"})
-    text = N_("Type a number from %(least)s to %(most)s, with one decimal at most.")
-    return FormFault(part.name, text, {"least": f"{part.least:g}", "most": f"{part.most:g}"})
+    return range_fault(part.name, part.least, part.most, text)
 
 
 def _parse_number(text: str, part: OwnEntryPart) -> float | None:
