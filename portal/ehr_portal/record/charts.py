@@ -31,19 +31,22 @@ class _PlotArea:
     bottom: int
 
     def coordinates(
-        self, points: Sequence[Point], low: float, high: float
+        self, points: Sequence[tuple[str, float]], low: float, high: float
     ) -> list[tuple[float, float]]:
-        """Return (x, y) of each point: x by its time, y by its value between `low` and `high`."""
-        seconds = [fhir_timestamp(point.date) for point in points]
+        """Return (x, y) of each point: x by its time, y by its value between `low` and `high`.
+
+        `points`: FHIR dates or instants, and values.
+        """
+        seconds = [fhir_timestamp(at) for at, _ in points]
         # Results of one moment stand at the left edge.
         span = (seconds[-1] - seconds[0]) or 1.0
         width = self.right - self.left
         return [
             (
                 round(self.left + (second - seconds[0]) / span * width, 1),
-                round(self.y_of(point.value or 0.0, low, high), 1),
+                round(self.y_of(value, low, high), 1),
             )
-            for second, point in zip(seconds, points, strict=True)
+            for second, (_, value) in zip(seconds, points, strict=True)
         ]
 
     def y_of(self, value: float, low: float, high: float) -> float:
@@ -65,12 +68,8 @@ def draw_sparkline(trend: Trend) -> Markup:
     points = trend.numbers[-MAX_SPARKLINE_POINTS:]
     if len(points) < MIN_TREND_POINTS:
         return Markup("")
-    coordinates = _SPARKLINE.coordinates(points, *_value_range(points, None, None))
-    return Markup(
-        '<svg class="ehr-trend" viewBox="0 0 132 40" aria-hidden="true" focusable="false">'
-        '<polyline class="ehr-plot-line" points="{}"/>'
-        '<circle class="ehr-plot-dot--last" cx="{}" cy="{}" r="4"/></svg>'
-    ).format(_polyline_points(coordinates), *coordinates[-1])
+    attributes = Markup('aria-hidden="true" focusable="false"')
+    return _draw_small_line(attributes, _dated_values(points), *_value_range(points, None, None))
 
 
 def draw_chart(trend: Trend, label: str, days: tuple[str, str]) -> Markup:
@@ -83,7 +82,7 @@ def draw_chart(trend: Trend, label: str, days: tuple[str, str]) -> Markup:
         return Markup("")
     ticks = axis_ticks(*_value_range(points, trend.low, trend.high))
     low, high = ticks[0], ticks[-1]
-    coordinates = _CHART.coordinates(points, low, high)
+    coordinates = _CHART.coordinates(_dated_values(points), low, high)
     dots = Markup("").join(
         _draw_dot(point, *place, is_last=place is coordinates[-1])
         for point, place in zip(points, coordinates, strict=True)
@@ -165,21 +164,24 @@ def draw_share_line(trend: Sequence[tuple[str, float]], label: str) -> Markup:
     """Return a line of shares of 1 over time, 0 % at the bottom; empty without a trend."""
     if len(trend) < MIN_TREND_POINTS:
         return Markup("")
-    seconds = [fhir_timestamp(at) for at, _ in trend]
-    span = (seconds[-1] - seconds[0]) or 1.0
-    area = _SPARKLINE
-    places = [
-        (
-            round(area.left + (second - seconds[0]) / span * (area.right - area.left), 1),
-            round(area.y_of(max(0.0, min(share, 1.0)), 0.0, 1.0), 1),
-        )
-        for second, (_, share) in zip(seconds, trend, strict=True)
-    ]
+    shares = [(at, max(0.0, min(share, 1.0))) for at, share in trend]
+    return _draw_small_line(Markup('role="img" aria-label="{}"').format(label), shares, 0.0, 1.0)
+
+
+def _draw_small_line(
+    attributes: Markup, points: Sequence[tuple[str, float]], low: float, high: float
+) -> Markup:
+    """Return a line through dated values, its last point marked; `attributes` are the SVG's."""
+    coordinates = _SPARKLINE.coordinates(points, low, high)
     return Markup(
-        '<svg class="ehr-trend" viewBox="0 0 132 40" role="img" aria-label="{}">'
+        '<svg class="ehr-trend" viewBox="0 0 132 40" {}>'
         '<polyline class="ehr-plot-line" points="{}"/>'
         '<circle class="ehr-plot-dot--last" cx="{}" cy="{}" r="4"/></svg>'
-    ).format(label, _polyline_points(places), *places[-1])
+    ).format(attributes, _polyline_points(coordinates), *coordinates[-1])
+
+
+def _dated_values(points: Sequence[Point]) -> list[tuple[str, float]]:
+    return [(point.date, point.value or 0.0) for point in points]
 
 
 def _draw_reference_range(trend: Trend, low: float, high: float) -> Markup:
