@@ -40,6 +40,8 @@ class MultiPartParameter:
     """
 
     values: Values
+    # As they were answered, for those that have parts of their own.
+    parts: Sequence[Resource] = ()
 
     def __getattr__(self, name: str) -> str:
         """Return the first value of a part; empty where the part is absent."""
@@ -47,6 +49,10 @@ class MultiPartParameter:
         if name.startswith("_"):
             raise AttributeError(name)
         return next(iter(self.values.get(name.replace("_", "-"), [])), "")
+
+    def parse_parts(self, name: str) -> list[MultiPartParameter]:
+        """Return its parts of a name that have parts themselves, in the answer's order."""
+        return _parse_named(self.parts, name)
 
     @property
     def domains(self) -> list[str]:
@@ -81,11 +87,7 @@ def parse_values(answer: Resource) -> Values:
 
 def parse_multi_parts(answer: Resource, name: str) -> list[MultiPartParameter]:
     """Return the multi-part parameters of a name, in the answer's order."""
-    return [
-        MultiPartParameter(_collect_values(parameter.get("part", ())))
-        for parameter in answer.get("parameter", ())
-        if parameter["name"] == name
-    ]
+    return _parse_named(answer.get("parameter", ()), name)
 
 
 async def fetch_withheld_marker(gateway: GatewayClient, patient: str) -> WithheldMarker:
@@ -134,6 +136,14 @@ async def _fetch_multi_parts(
         return parse_multi_parts(await gateway.invoke_by_get(path), name)
     except (NotFound, Forbidden):
         return []
+
+
+def _parse_named(parts: Iterable[Resource], name: str) -> list[MultiPartParameter]:
+    return [
+        MultiPartParameter(_collect_values(part.get("part", ())), part.get("part", ()))
+        for part in parts
+        if part["name"] == name
+    ]
 
 
 def _collect_values(parts: Iterable[Resource]) -> Values:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ehr_portal.gateway.client import Resource
+from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
 from ehr_portal.i18n import N_
 
 __all__ = ["Certificate", "Erasure", "ScannedPlace", "parse_erasures"]
@@ -54,7 +54,6 @@ class Erasure:
     state: str
     # Empty once it is approved: nothing names the person any more.
     patient: str
-    asked_by: str
     display: str
     reason: str
     asked: str
@@ -73,66 +72,46 @@ class Erasure:
 
 def parse_erasures(answer: Resource) -> list[Erasure]:
     """Return the erasures of the answer of `$erasures`, newest first."""
-    return [
-        _parse_erasure(parameter.get("part", []))
-        for parameter in answer.get("parameter", ())
-        if parameter["name"] == "erasure"
-    ]
+    return [_build_erasure(part) for part in parse_multi_parts(answer, "erasure")]
 
 
-def _parse_erasure(parts: list[Resource]) -> Erasure:
-    values = _values(parts)
-    certificates = [part.get("part", []) for part in parts if part["name"] == "certificate"]
-    certificate = _parse_certificate(certificates[0]) if certificates else None
-    state = str(values.get("state", ""))
+def _build_erasure(part: MultiPartParameter) -> Erasure:
+    certificates = part.parse_parts("certificate")
+    certificate = _build_certificate(certificates[0]) if certificates else None
+    state = part.state
     if certificate is not None:
         state = "found" if certificate.found else "certified"
     return Erasure(
-        id=str(values.get("id", "")),
+        id=part.id,
         state=state,
-        patient=str(values.get("patient", "")),
-        asked_by=str(values.get("asked-by", "")),
-        display=str(values.get("display", "")),
-        reason=str(values.get("reason", "")),
-        asked=str(values.get("asked", "")),
-        decided=str(values.get("decided", "")),
-        decided_display=str(values.get("decided-display", "")),
-        decision_reason=str(values.get("decision-reason", "")),
+        patient=part.patient,
+        display=part.display,
+        reason=part.reason,
+        asked=part.asked,
+        decided=part.decided,
+        decided_display=part.decided_display,
+        decision_reason=part.decision_reason,
         numbers={
-            name: int(values[name]) for name in ("accounts", "records", "shared") if name in values
+            name: int(part.values[name][0])
+            for name in ("accounts", "records", "shared")
+            if name in part.values
         },
         certificate=certificate,
     )
 
 
-def _parse_certificate(parts: list[Resource]) -> Certificate:
-    values = _values(parts)
-    places = [_values(part.get("part", [])) for part in parts if part["name"] == "place"]
+def _build_certificate(part: MultiPartParameter) -> Certificate:
     return Certificate(
-        at=str(values.get("at", "")),
-        texts=int(values.get("texts", 0)),
-        files=int(values.get("files", 0)),
-        size=int(values.get("bytes", 0)),
-        found=int(values.get("found", 0)),
+        at=part.at,
+        texts=int(part.texts or 0),
+        files=int(part.files or 0),
+        size=int(part.bytes or 0),
+        found=int(part.found or 0),
         places=tuple(
             ScannedPlace(
-                str(place.get("name", "")),
-                int(place.get("files", 0)),
-                int(place.get("bytes", 0)),
-                int(place.get("found", 0)),
+                place.name, int(place.files or 0), int(place.bytes or 0), int(place.found or 0)
             )
-            for place in places
+            for place in part.parse_parts("place")
         ),
-        not_scanned=tuple(
-            str(part["valueString"]) for part in parts if part["name"] == "not-scanned"
-        ),
+        not_scanned=tuple(part.values.get("not-scanned", ())),
     )
-
-
-def _values(parts: list[Resource]) -> dict[str, Any]:
-    return {
-        part["name"]: value
-        for part in parts
-        for key, value in part.items()
-        if key.startswith("value")
-    }

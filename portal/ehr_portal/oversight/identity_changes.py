@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_portal.gateway.client import Resource
+from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
 from ehr_portal.i18n import N_
 
 __all__ = ["IdentityChange", "IdentityProposal", "parse_proposals"]
@@ -46,45 +47,27 @@ class IdentityProposal:
 
 def parse_proposals(answer: Resource) -> list[IdentityProposal]:
     """Return the proposals of the answer of `$identity-proposals`."""
-    return [
-        _parse_proposal(parameter.get("part", ()))
-        for parameter in answer.get("parameter", ())
-        if parameter["name"] == "proposal"
-    ]
+    return [_build_proposal(part) for part in parse_multi_parts(answer, "proposal")]
 
 
-def _parse_proposal(parts: list[Resource]) -> IdentityProposal:
-    values = _values(parts)
-    changes = tuple(
-        _parse_change(_values(part.get("part", []))) for part in parts if part["name"] == "change"
-    )
+def _build_proposal(part: MultiPartParameter) -> IdentityProposal:
     return IdentityProposal(
-        id=str(values.get("id", "")),
-        patient=str(values.get("patient", "")),
-        display=str(values.get("display", "")),
-        organization=str(values.get("organization", "")),
-        asked=str(values.get("asked", "")),
-        is_current=values.get("current") is True,
-        changes=changes,
+        id=part.id,
+        patient=part.patient,
+        display=part.display,
+        organization=part.organization,
+        asked=part.asked,
+        is_current=part.current == "true",
+        changes=tuple(_build_change(change) for change in part.parse_parts("change")),
     )
 
 
-def _parse_change(values: Mapping[str, Any]) -> IdentityChange:
-    element = str(values.get("element", ""))
+def _build_change(part: MultiPartParameter) -> IdentityChange:
     return IdentityChange(
-        ELEMENT_TITLES.get(element, element),
-        _describe(str(values.get("now", ""))),
-        _describe(str(values.get("proposed", ""))),
+        ELEMENT_TITLES.get(part.element, part.element),
+        _describe(part.now),
+        _describe(part.proposed),
     )
-
-
-def _values(parts: list[Resource]) -> dict[str, Any]:
-    return {
-        part["name"]: value
-        for part in parts
-        for key, value in part.items()
-        if key.startswith("value")
-    }
 
 
 def _describe(text: str) -> str:
