@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
+from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts, parse_values
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.oversight.quality import CHECK_NAME_SYSTEM
 from ehr_portal.record.display import Text
@@ -19,7 +19,8 @@ from ehr_portal.record.plain_names import plain_name
 __all__ = [
     "Element",
     "Finding",
-    "count_by",
+    "count_by_organization",
+    "count_by_rule",
     "describe_value",
     "name_rule",
     "parse_elements",
@@ -82,18 +83,17 @@ def parse_findings(answer: Resource) -> list[Finding]:
 
 def parse_finding(answer: Resource) -> Finding:
     """Return the finding of the answer of `$finding`."""
-    wrapped = {"parameter": [{"name": "finding", "part": answer.get("parameter", ())}]}
-    return parse_findings(wrapped)[0]
+    return _build_finding(MultiPartParameter(parse_values(answer)))
 
 
 def parse_elements(answer: Resource) -> list[Element]:
     """Return the elements of the answer of `$finding`, in its order."""
-    found = []
+    elements = []
     for part in parse_multi_parts(answer, "element"):
         record, _, path = part.path.rpartition("#")
-        text = part.value
-        found.append(Element(record, path, describe_value(text) if text else None))
-    return found
+        value = describe_value(part.value) if part.value else None
+        elements.append(Element(record, path, value))
+    return elements
 
 
 def describe_value(text: str) -> str:
@@ -112,24 +112,24 @@ def describe_value(text: str) -> str:
     return _describe(value)[:_LONGEST_TEXT]
 
 
-def count_by(findings: Iterable[Finding], key: str) -> list[tuple[str, int]]:
-    """Return the organisations, or the rules, of some findings with how many have them."""
-    if key == "organization":
-        counts = Counter(finding.organization for finding in findings)
-    else:
-        counts = Counter(rule for finding in findings for rule in finding.rules)
-    return counts.most_common()
+def count_by_organization(findings: Iterable[Finding]) -> list[tuple[str, int]]:
+    """Return the organisations of some findings with how many each has, the most first."""
+    return Counter(finding.organization for finding in findings).most_common()
+
+
+def count_by_rule(findings: Iterable[Finding]) -> list[tuple[str, int]]:
+    """Return the rules of some findings with how many break each, the most first."""
+    return Counter(rule for finding in findings for rule in finding.rules).most_common()
 
 
 def _build_finding(part: MultiPartParameter) -> Finding:
-    rules: Sequence[str] = part.values.get("rule", [])
     return Finding(
         record=part.record,
         version=int(part.version or 0),
         is_error=part.severity == "error",
         found=part.found,
         organization=part.organization,
-        rules=tuple(rules),
+        rules=tuple(part.values.get("rule", ())),
         decision=part.decision,
         reason=part.reason,
         decided_by=part.decided_by,

@@ -16,7 +16,8 @@ from ehr_fhir.errors import Conflict, Invalid, NotFound
 from ehr_portal.gateway.operations import build_parameters
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.findings import (
-    count_by,
+    count_by_organization,
+    count_by_rule,
     name_rule,
     parse_elements,
     parse_finding,
@@ -68,8 +69,8 @@ async def show_findings(
         "findings.html",
         findings=matches[:_MOST_SHOWN],
         total=len(matches),
-        by_provider=count_by(findings, "organization"),
-        by_rule=count_by(findings, "rule"),
+        by_provider=count_by_organization(findings),
+        by_rule=count_by_rule(findings),
         provider=provider,
         rule=rule,
         state=chosen,
