@@ -62,7 +62,7 @@ ELSEWHERE = {
     "/own-entries/{entry}": "a measurement: test_patients_choices.py",
     "/corrections/to-answer/{correction_id}": "a request: test_patients_choices.py",
     "/reviews/{access_id}": "an emergency: test_access_beyond_sharing.py",
-    "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_pages.py",
+    "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_proposals.py",
     "/findings/{resource_type}/{resource_id}": "a fault that the lake found: test_findings.py",
     "/erasures/{erasure_id}": "a request of two people: test_erasures.py",
 }
