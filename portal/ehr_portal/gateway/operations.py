@@ -80,6 +80,14 @@ def build_parameters(**values: str | int | Sequence[str] | None) -> Resource:
     return {"resourceType": "Parameters", "parameter": parameters}
 
 
+def dash_if_empty(text: str) -> str:
+    """Return a required text; a dash for an empty one, which Parameters would leave out.
+
+    The gateway judges the dash as too short, and says so of the parameter.
+    """
+    return text or "-"
+
+
 def parse_values(answer: Resource) -> Values:
     """Return the parameters of an answer that hold a value, by name and as text."""
     return _collect_values(answer.get("parameter", ()))

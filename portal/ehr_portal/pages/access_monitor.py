@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound, Unprocessable
-from ehr_portal.gateway.operations import build_parameters, parse_values
+from ehr_portal.gateway.operations import build_parameters, dash_if_empty, parse_values
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.containment import KIND_TITLES, parse_report, parse_suspensions
 from ehr_portal.oversight.event_search import day_bounds
@@ -64,8 +64,7 @@ async def suspend(request: ContainmentRequest, form: VerifiedForm) -> Response:
     parameters = build_parameters(
         kind=typed["kind"],
         subject=_named_subject(typed),
-        # An empty reason is left out of Parameters: the gateway judges the dash as too short.
-        reason=typed["reason"] or "-",
+        reason=dash_if_empty(typed["reason"]),
         until=until,
     )
     try:
@@ -87,7 +86,8 @@ async def suspend(request: ContainmentRequest, form: VerifiedForm) -> Response:
 async def lift(request: ContainmentRequest, form: VerifiedForm) -> Response:
     """Lift a suspension."""
     parameters = build_parameters(
-        suspension=form.get("suspension", "") or "-", reason=form.get("reason", "").strip() or "-"
+        suspension=dash_if_empty(form.get("suspension", "")),
+        reason=dash_if_empty(form.get("reason", "").strip()),
     )
     try:
         await request.gateway.invoke("$lift-suspension", parameters)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound, Unprocessable
-from ehr_portal.gateway.operations import build_parameters
+from ehr_portal.gateway.operations import build_parameters, dash_if_empty
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.erasures import parse_erasures
 from ehr_portal.web.forms import FieldError, VerifiedForm
@@ -46,11 +46,7 @@ async def ask_for_erasure(request: ContainmentRequest, form: VerifiedForm) -> Re
     if not typed["sure"]:
         error = FieldError("sure", N_("Tick the box: an erasure cannot be undone."))
         return await _render_list(request, typed, error)
-    parameters = build_parameters(
-        # The gateway judges the dash as too short.
-        reason=typed["reason"] or "-",
-        linked=typed["linked"],
-    )
+    parameters = build_parameters(reason=dash_if_empty(typed["reason"]), linked=typed["linked"])
     try:
         await request.gateway.invoke(f"Patient/{typed['patient']}/$purge", parameters)
     except NotFound:
@@ -85,7 +81,9 @@ async def decide_erasure(request: StewardRequest, erasure_id: str, form: Verifie
     if decision not in DECISION_TITLES:
         error = FieldError("decision", N_("Choose what you decide."))
         return await _render_one(request, erasure_id, decision, reason, error)
-    parameters = build_parameters(erasure=erasure_id, decision=decision, reason=reason or "-")
+    parameters = build_parameters(
+        erasure=erasure_id, decision=decision, reason=dash_if_empty(reason)
+    )
     try:
         await request.gateway.invoke("$decide-erasure", parameters)
     except Forbidden:

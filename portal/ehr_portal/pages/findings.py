@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound
-from ehr_portal.gateway.operations import build_parameters
+from ehr_portal.gateway.operations import build_parameters, dash_if_empty
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.findings import (
     count_by_organization,
@@ -103,8 +103,7 @@ async def save_finding_decision(
     parameters = build_parameters(
         version=int(version) if version.isdecimal() else 0,
         decision=decision,
-        # A missing reason would be left out of the Parameters; the dash is judged as too short.
-        reason=reason or "-",
+        reason=dash_if_empty(reason),
     )
     try:
         await request.gateway.invoke(f"{record}/$decide-finding", parameters)

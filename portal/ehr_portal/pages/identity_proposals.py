@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound
-from ehr_portal.gateway.operations import build_parameters
+from ehr_portal.gateway.operations import build_parameters, dash_if_empty
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.identity_changes import IdentityProposal, parse_proposals
 from ehr_portal.record.providers import Provider
@@ -43,8 +43,9 @@ async def save_decision(request: StewardRequest, proposal_id: str, form: Verifie
     if decision not in DECISION_TITLES:
         error = FieldError("decision", N_("Choose what you decide."))
         return await _render_form(request, proposal_id, decision, reason, error)
-    # An empty reason is left out of Parameters; the dash lets the gateway judge it as too short.
-    parameters = build_parameters(proposal=proposal_id, decision=decision, reason=reason or "-")
+    parameters = build_parameters(
+        proposal=proposal_id, decision=decision, reason=dash_if_empty(reason)
+    )
     try:
         await request.gateway.invoke("$decide-identity", parameters)
     except Conflict:

@@ -11,6 +11,7 @@ from ehr_fhir.errors import Conflict, Invalid, NotFound
 from ehr_portal.gateway.operations import (
     MultiPartParameter,
     build_parameters,
+    dash_if_empty,
     parse_multi_parts,
 )
 from ehr_portal.i18n import N_
@@ -67,8 +68,7 @@ async def save_finding(request: StewardRequest, access_id: str, form: VerifiedFo
     if finding not in FINDING_TITLES:
         error = FieldError("finding", N_("Choose what you found."))
         return await _render_form(request, access_id, finding=finding, note=note, error=error)
-    # An empty note is left out of Parameters; the dash lets the gateway judge it as too short.
-    parameters = build_parameters(access=access_id, finding=finding, note=note or "-")
+    parameters = build_parameters(access=access_id, finding=finding, note=dash_if_empty(note))
     try:
         await request.gateway.invoke("$review-access", parameters)
     except Conflict:
