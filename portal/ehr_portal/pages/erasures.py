@@ -28,12 +28,16 @@ LINKED_TITLES = {
     "leave": N_("Erase this account alone"),
 }
 _FIELDS = ("patient", "reason", "linked", "sure")
+_REASON_MISSING = FieldError("reason", N_("Write the reason, without naming the person."))
+_LINKED_UNSAID = FieldError(
+    "linked", N_("The person has linked accounts: say what becomes of them.")
+)
 
 
 @router.get("/erasures")
 async def show_erasures(request: OverseerRequest) -> Response:
     """List the erasures, and show the form to ask for one."""
-    return await _render_list(request, {})
+    return await _render_erasures(request, {})
 
 
 @router.post("/erasures")
@@ -42,10 +46,10 @@ async def ask_for_erasure(request: ContainmentRequest, form: VerifiedForm) -> Re
     typed = {name: form.get(name, "").strip() for name in _FIELDS}
     if not typed["patient"]:
         error = FieldError("patient", N_("Write the number of the record."))
-        return await _render_list(request, typed, error)
+        return await _render_erasures(request, typed, error)
     if not typed["sure"]:
         error = FieldError("sure", N_("Tick the box: an erasure cannot be undone."))
-        return await _render_list(request, typed, error)
+        return await _render_erasures(request, typed, error)
     parameters = build_parameters(reason=dash_if_empty(typed["reason"]), linked=typed["linked"])
     try:
         await request.gateway.invoke(f"Patient/{typed['patient']}/$purge", parameters)
@@ -54,24 +58,19 @@ async def ask_for_erasure(request: ContainmentRequest, form: VerifiedForm) -> Re
     except Conflict:
         error = FieldError("patient", N_("This erasure is asked for already."))
     except Unprocessable as problem:
-        is_about_links = "linked" in str(problem)
-        error = (
-            FieldError("linked", N_("The person has linked accounts: say what becomes of them."))
-            if is_about_links
-            else FieldError("reason", N_("Write the reason, without naming the person."))
-        )
+        error = _LINKED_UNSAID if "linked" in str(problem) else _REASON_MISSING
     except Invalid:
-        error = FieldError("reason", N_("Write the reason, without naming the person."))
+        error = _REASON_MISSING
     else:
         request.flash(N_("The erasure is asked for. A second person has to approve it."))
         return request.redirect("/erasures")
-    return await _render_list(request, typed, error)
+    return await _render_erasures(request, typed, error)
 
 
 @router.get("/erasures/{erasure_id}")
 async def show_erasure(request: OverseerRequest, erasure_id: str) -> Response:
     """Show one erasure with its certificate, and to a steward the form of the decision."""
-    return await _render_one(request, erasure_id)
+    return await _render_erasure(request, erasure_id)
 
 
 @router.post("/erasures/{erasure_id}")
@@ -80,7 +79,7 @@ async def decide_erasure(request: StewardRequest, erasure_id: str, form: Verifie
     decision, reason = form.get("decision", ""), form.get("reason", "").strip()
     if decision not in DECISION_TITLES:
         error = FieldError("decision", N_("Choose what you decide."))
-        return await _render_one(request, erasure_id, decision, reason, error)
+        return await _render_erasure(request, erasure_id, decision, reason, error)
     parameters = build_parameters(
         erasure=erasure_id, decision=decision, reason=dash_if_empty(reason)
     )
@@ -88,15 +87,14 @@ async def decide_erasure(request: StewardRequest, erasure_id: str, form: Verifie
         await request.gateway.invoke("$decide-erasure", parameters)
     except Forbidden:
         error = FieldError("decision", N_("You asked for it: another person has to decide."))
-        return await _render_one(request, erasure_id, decision, reason, error)
-    except (Invalid, Unprocessable):
-        error = FieldError("reason", N_("Write the reason, without naming the person."))
-        return await _render_one(request, erasure_id, decision, reason, error)
+        return await _render_erasure(request, erasure_id, decision, reason, error)
+    except Invalid:
+        return await _render_erasure(request, erasure_id, decision, reason, _REASON_MISSING)
     request.flash(N_("Your decision is on record."))
     return request.redirect(f"/erasures/{erasure_id}")
 
 
-async def _render_list(
+async def _render_erasures(
     request: PortalRequest, typed: dict[str, str], error: FieldError | None = None
 ) -> Response:
     answer = await request.gateway.invoke_by_get("$erasures")
@@ -110,7 +108,7 @@ async def _render_list(
     )
 
 
-async def _render_one(
+async def _render_erasure(
     request: PortalRequest,
     erasure_id: str,
     decision: str = "",
@@ -118,13 +116,14 @@ async def _render_one(
     error: FieldError | None = None,
 ) -> Response:
     answer = await request.gateway.invoke_by_get("$erasures")
-    found = next((erasure for erasure in parse_erasures(answer) if erasure.id == erasure_id), None)
-    if found is None:
+    erasures = parse_erasures(answer)
+    erasure = next((erasure for erasure in erasures if erasure.id == erasure_id), None)
+    if erasure is None:
         raise NotFound("There is no such erasure.")
     return request.render(
         "erasure.html",
-        erasure=found,
-        may_decide=request.user.role == "steward" and found.state == "proposed",
+        erasure=erasure,
+        may_decide=request.user.role == "steward" and erasure.state == "proposed",
         decision=decision,
         reason=reason,
         DECISION_TITLES=DECISION_TITLES,

@@ -65,21 +65,19 @@ async def _render_notices(
     answer = await request.gateway.invoke_by_get("$notices", language=request.language, **older)
     notices, preference = parse_multi_parts(answer, "notice"), parse_values(answer)
     await _mark_read(request, notices, "".join(preference.get("unread", [])))
+    has_older = preference.get("older") == ["true"]
+    older_path = f"/notices?before={notices[-1].id}" if has_older else ""
     saved_email = "".join(preference.get("email", []))
     return request.render(
         "notices.html",
         notices=notices,
         is_older=bool(before),
-        older_path=_older_path(notices) if preference.get("older") == ["true"] else "",
+        older_path=older_path,
         email=saved_email if typed_email is None else typed_email,
         preferred_language="".join(preference.get("language", [])),
         each_access=preference.get("each-access") == ["true"],
         errors=[error] if error else [],
     )
-
-
-def _older_path(notices: list[MultiPartParameter]) -> str:
-    return f"/notices?before={notices[-1].id}"
 
 
 async def _mark_read(

@@ -133,11 +133,10 @@ def _typed_amount(form: Mapping[str, str], field: str) -> float:
 def _daily_amount(form: Mapping[str, str]) -> float:
     """Return what is taken in a day at least: one dose of what is taken only when needed."""
     repeat = FREQUENCIES[form["frequency"]][1]
+    units_a_day = {"d": 1, "h": 24}.get(repeat.get("periodUnit", ""))
     times = 1.0
-    if repeat.get("periodUnit") == "d" and not form.get("as-needed"):
-        times = repeat["frequency"] / repeat["period"]
-    elif repeat.get("periodUnit") == "h" and not form.get("as-needed"):
-        times = 24 * repeat["frequency"] / repeat["period"]
+    if units_a_day is not None and not form.get("as-needed"):
+        times = units_a_day * repeat["frequency"] / repeat["period"]
     return times * _typed_amount(form, "dose")
 
 
