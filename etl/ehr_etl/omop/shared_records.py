@@ -7,10 +7,12 @@ only when that changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 import orjson
+import pyarrow.compute as pc
 
 from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
 from ehr_etl.omop.fhir_values import Coding, find_values, first_value, list_codings
@@ -20,6 +22,7 @@ from ehr_etl.omop.vocabulary import UnmappedReason, Vocabulary
 from ehr_etl.tables.bucketed import Layout
 
 __all__ = [
+    "IS_SHARED_RECORD",
     "SHARED_TYPES",
     "build_shared_rows",
     "is_shared_reference",
@@ -31,6 +34,8 @@ __all__ = [
 Row = dict[str, Any]
 
 SHARED_TYPES = ("Location", "Medication", "Organization", "Practitioner", "PractitionerRole")
+# The rows of deid that are of shared records, as a filter of a table or a data set.
+IS_SHARED_RECORD = pc.field("patient").is_null() & pc.field("type").isin(list(SHARED_TYPES))
 _REFERENCE = re.compile(rf"({'|'.join(SHARED_TYPES)})/[0-9a-z]+")
 
 
@@ -75,14 +80,15 @@ def read_medication_codes(value: str) -> list[Coding]:
 
 def build_shared_rows(
     layout: Layout, resources: Iterable[tuple[str, Mapping[str, Any]]], vocabulary: Vocabulary
-) -> Iterator[tuple[str, Row]]:
-    """Yield table and row for shared records, given as `Type/pseudonym` and resource."""
+) -> Mapping[str, list[Row]]:
+    """Return by table the rows of shared records, given as `Type/pseudonym` and resource."""
     rules = load_mappings()
+    rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
     for name, resource in resources:
         bucket = layout.place(name)
-        yield "shared_records", {
-            GOLD_BUCKET: bucket, GOLD_KEY: name, "value": shared_value(resource)
-        }  # fmt: skip
+        rows_by_table["shared_records"].append(
+            {GOLD_BUCKET: bucket, GOLD_KEY: name, "value": shared_value(resource)}
+        )
         rule = rules.events.get(name.partition("/")[0])
         if rule is None or not rule.target:
             continue
@@ -97,13 +103,14 @@ def build_shared_rows(
             values[f"{field}_source"] = chosen.source_value
             values[f"{field}_source_concept"] = chosen.mapping.source_concept_id
             if chosen.mapping.reason is not None:
-                yield "unmapped_codes", {
-                    GOLD_BUCKET: bucket, GOLD_KEY: str(key), "table_name": target.table,
-                    "row_id": key, "field": f"{field}_concept_id",
-                    "system": chosen.system,
-                    "code": chosen.source_value,
-                    "reason": chosen.mapping.reason if codings else UnmappedReason.ABSENT,
-                    "domain_unverified": False,
-                }  # fmt: skip
+                rows_by_table["unmapped_codes"].append(
+                    {GOLD_BUCKET: bucket, GOLD_KEY: str(key), "table_name": target.table,
+                     "row_id": key, "field": f"{field}_concept_id",
+                     "system": chosen.system,
+                     "code": chosen.source_value,
+                     "reason": chosen.mapping.reason if codings else UnmappedReason.ABSENT,
+                     "domain_unverified": False}
+                )  # fmt: skip
         row = {column: values.get(value) for column, value in target.columns.items()}
-        yield target.table, {GOLD_BUCKET: bucket, GOLD_KEY: str(key), **row}
+        rows_by_table[target.table].append({GOLD_BUCKET: bucket, GOLD_KEY: str(key), **row})
+    return rows_by_table

@@ -31,6 +31,7 @@ from ehr_etl.omop.cdm import (
 from ehr_etl.omop.identifiers import integer_key, person_key
 from ehr_etl.omop.person import PersonBuilder, SourceRecord
 from ehr_etl.omop.shared_records import (
+    IS_SHARED_RECORD,
     SHARED_TYPES,
     build_shared_rows,
     list_shared_targets,
@@ -103,33 +104,33 @@ class OmopWriter:
 
         `records` are their rows of deid as they are now.
         """
-        changed = self._changed_shared_records(removed, records)
+        shared = _read_shared_records(records)
+        # Those that changed or are gone.
+        names = {
+            f"{kind}/{name}"
+            for kind in SHARED_TYPES
+            for keys in removed.get(kind, {}).values()
+            for name in keys
+        }
+        changed = self._changed_shared_records(names, shared)
         persons = self._find_persons(removed, records)
         for bucket, keys in self._persons_of(changed.keys()).items():
             persons[bucket] |= keys
         rows_by_table = self._build_persons(persons, changed)
         for name in WRITTEN_BY_PERSON:
             self._replace_keys(name, persons, rows_by_table.get(name, ()))
-        self._write_shared(removed, records)
+        self._write_shared(names, shared)
         if self.written:
             self.write_description()
 
     def _changed_shared_records(
-        self, removed: Mapping[str, Buckets], records: pa.Table
+        self, names: Collection[str], shared: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, str | None]:
         """Return the shared records of which another thing counts than before; None: gone."""
-        now = {
-            f"{row['type']}/{row['id']}": shared_value(orjson.loads(row["resource"]))
-            for row in _shared_rows(records)
-        }
-        names = set(now) | {
-            f"{kind}/{name}"
-            for kind in SHARED_TYPES
-            for keys in removed.get(kind, {}).values()
-            for name in keys
-        }
-        before = self._read_shared(names)
-        return {name: now.get(name) for name in names if now.get(name) != before.get(name)}
+        now = {name: shared_value(resource) for name, resource in shared.items()}
+        either = {*names, *now}
+        before = self._read_shared(either)
+        return {name: now.get(name) for name in either if now.get(name) != before.get(name)}
 
     def _read_shared(self, names: Collection[str]) -> dict[str, str]:
         wanted = pa.array(sorted(names), pa.string())
@@ -210,19 +211,11 @@ class OmopWriter:
                 rows_by_table[name] += rows
         return rows_by_table
 
-    def _write_shared(self, removed: Mapping[str, Buckets], records: pa.Table) -> None:
+    def _write_shared(
+        self, names: Collection[str], shared: Mapping[str, Mapping[str, Any]]
+    ) -> None:
         """Replace the rows of doctors, places and medications that changed."""
-        names = {
-            f"{kind}/{name}"
-            for kind in SHARED_TYPES
-            for keys in removed.get(kind, {}).values()
-            for name in keys
-        }
-        present = [(f"{row['type']}/{row['id']}", orjson.loads(row["resource"]))
-                   for row in _shared_rows(records)]  # fmt: skip
-        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
-        for name, row in build_shared_rows(self.layout, present, self.vocabulary):
-            rows_by_table[name].append(row)
+        rows_by_table = build_shared_rows(self.layout, shared.items(), self.vocabulary)
         for table in WRITTEN_BY_RECORD:
             keys: defaultdict[int, set[str]] = defaultdict(set)
             for name in names:
@@ -246,15 +239,17 @@ class OmopWriter:
         self.write_fixed_tables()
 
     def _all_shared_rows(self) -> Mapping[str, list[Row]]:
-        table = self.lake.open_table("deid").to_pyarrow_dataset()
-        condition = pc.field("patient").is_null() & pc.field("type").isin(list(SHARED_TYPES))
-        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
-        for batch in table.to_batches(columns=["type", "id", "resource"], filter=condition):
-            present = ((f"{row['type']}/{row['id']}", orjson.loads(row["resource"]))
-                       for row in batch.to_pylist())  # fmt: skip
-            for name, row in build_shared_rows(self.layout, present, self.vocabulary):
-                rows_by_table[name].append(row)
-        return rows_by_table
+        batches = (
+            self.lake.open_table("deid")
+            .to_pyarrow_dataset()
+            .to_batches(columns=["type", "id", "resource"], filter=IS_SHARED_RECORD)
+        )
+        present = (
+            (f"{row['type']}/{row['id']}", orjson.loads(row["resource"]))
+            for batch in batches
+            for row in batch.to_pylist()
+        )
+        return build_shared_rows(self.layout, present, self.vocabulary)
 
     def build_buckets(self, buckets: Sequence[int]) -> Mapping[str, list[Row]]:
         """Return the rows of all persons of some buckets, by table."""
@@ -349,10 +344,12 @@ def build_locations() -> list[Row]:
     return rows
 
 
-def _shared_rows(records: pa.Table) -> list[Row]:
-    return [
-        row for row in records.to_pylist() if row["patient"] is None and row["type"] in SHARED_TYPES
-    ]
+def _read_shared_records(records: pa.Table) -> dict[str, Mapping[str, Any]]:
+    """Return `Type/pseudonym` -> content of the shared records among some rows of deid."""
+    return {
+        f"{row['type']}/{row['id']}": orjson.loads(row["resource"])
+        for row in records.filter(IS_SHARED_RECORD).to_pylist()
+    }
 
 
 def _shared_keys(table: str, name: str) -> set[str]:

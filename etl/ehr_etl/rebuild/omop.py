@@ -7,20 +7,18 @@ calls, too.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake.transaction import AddAction
 
 from ehr_etl.jobs import RunParts, cut_into_parts
 from ehr_etl.lake import GOLD_BUCKET, Lake
 from ehr_etl.omop.cdm import build_table, table_name, table_schema
-from ehr_etl.omop.shared_records import SHARED_TYPES, build_shared_rows
+from ehr_etl.omop.shared_records import IS_SHARED_RECORD, build_shared_rows
 from ehr_etl.omop.state import OmopState
 from ehr_etl.omop.writer import (
     WRITTEN_BY_PERSON,
@@ -74,8 +72,7 @@ def rebuild_omop(
     clear_scratch(lake)
     # Persons are made with what is there of these.
     _replace(lake, "shared_records", files)
-    for name, actions in _collect(run(partial(_write_persons, job), parts)).items():
-        files.setdefault(name, []).extend(actions)
+    files = _collect([files, *run(partial(_write_persons, job), parts)])
     names = dict.fromkeys((*WRITTEN_BY_PERSON, *WRITTEN_BY_RECORD))
     for name in names:
         if name != "shared_records":
@@ -88,12 +85,8 @@ def rebuild_omop(
 def _send_shared(job: _Job, buckets: tuple[int, ...]) -> None:
     """Send the records of no person of some buckets of deid to their parts."""
     records = read_buckets(job.lake.open_table("deid"), buckets)
-    is_shared = pc.and_(
-        pc.is_null(records.column("patient")),
-        pc.is_in(records.column("type"), pa.array(SHARED_TYPES, pa.string())),
-    )
     rows = [{"name": f"{row['type']}/{row['id']}", "resource": row["resource"]}
-            for row in records.filter(is_shared).to_pylist()]  # fmt: skip
+            for row in records.filter(IS_SHARED_RECORD).to_pylist()]  # fmt: skip
     numbers = [job.part_of[job.layout.place(row["name"])] for row in rows]
     sent = pa.Table.from_pylist(rows, schema=_SENT)
     send_to_parts(job.lake, _SCRATCH, sent, pa.array(numbers, pa.int32()))
@@ -103,9 +96,7 @@ def _write_shared(job: _Job, number: int) -> Files:
     """Write the rows of a part's records of no person."""
     sent = read_part(job.lake, _SCRATCH, number, _SENT).to_pylist()
     resources = ((row["name"], orjson.loads(row["resource"])) for row in sent)
-    rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
-    for name, row in build_shared_rows(job.layout, resources, job.writer().vocabulary):
-        rows_by_table[name].append(row)
+    rows_by_table = build_shared_rows(job.layout, resources, job.writer().vocabulary)
     return _write_rows(job.lake, rows_by_table)
 
 
