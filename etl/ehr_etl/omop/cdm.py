@@ -13,7 +13,7 @@ from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -26,12 +26,14 @@ __all__ = [
     "VOCABULARY_TABLES",
     "CdmField",
     "build_table",
+    "concatenate_lists",
     "load_cdm",
     "table_name",
     "table_schema",
 ]
 
 Row = dict[str, Any]
+_Item = TypeVar("_Item")
 
 CDM_VERSION = "5.4"
 # Tables whose rows are made of one person's records, in the order in which they are written.
@@ -137,6 +139,19 @@ def table_schema(name: str) -> pa.Schema:
     """Return the columns of a table: those by which the lake finds rows again, then its own."""
     own = ETL_TABLES.get(name) or [(field.name, field.arrow_type) for field in load_cdm()[name]]
     return pa.schema([(GOLD_BUCKET, pa.int32()), (GOLD_KEY, pa.string()), *own])
+
+
+def concatenate_lists(parts: Iterable[Mapping[str, list[_Item]]]) -> dict[str, list[_Item]]:
+    """Concatenate lists of rows or files that several parts have by table.
+
+    >>> concatenate_lists([{"death": [1]}, {"death": [2], "person": [3]}])
+    {'death': [1, 2], 'person': [3]}
+    """
+    whole: dict[str, list[_Item]] = {}
+    for part in parts:
+        for name, items in part.items():
+            whole.setdefault(name, []).extend(items)
+    return whole
 
 
 def build_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

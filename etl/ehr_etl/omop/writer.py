@@ -24,6 +24,7 @@ from ehr_etl.omop.cdm import (
     PERSON_TABLES,
     VOCABULARY_TABLES,
     build_table,
+    concatenate_lists,
     load_cdm,
     table_name,
     table_schema,
@@ -178,16 +179,17 @@ class OmopWriter:
     def _build_persons(
         self, persons: Mapping[int, Collection[str]], changed: Mapping[str, str | None]
     ) -> Mapping[str, list[Row]]:
-        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
-        for table in iterate_buckets(self.lake, "deid", persons):
-            pseudonyms = {
+        def select(table: pa.Table) -> set[str]:
+            return {
                 pseudonym
                 for bucket, pseudonym in _list_patients(table)
                 if str(person_key(pseudonym)) in persons[bucket]
             }
-            for name, rows in self._build_rows(table, pseudonyms, changed).items():
-                rows_by_table[name] += rows
-        return rows_by_table
+
+        return concatenate_lists(
+            self._build_rows(table, select(table), changed)
+            for table in iterate_buckets(self.lake, "deid", persons)
+        )
 
     def _build_rows(
         self, table: pa.Table, pseudonyms: Collection[str], changed: Mapping[str, str | None]
@@ -205,11 +207,10 @@ class OmopWriter:
         }
         known = self._read_shared(targets - changed.keys())
         known |= {name: value for name, value in changed.items() if value is not None}
-        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
-        for (bucket, pseudonym), found in records.items():
-            for name, rows in self._builder.build(pseudonym, bucket, found, known).items():
-                rows_by_table[name] += rows
-        return rows_by_table
+        return concatenate_lists(
+            self._builder.build(pseudonym, bucket, found, known)
+            for (bucket, pseudonym), found in records.items()
+        )
 
     def _write_shared(
         self, names: Collection[str], shared: Mapping[str, Mapping[str, Any]]
@@ -253,12 +254,10 @@ class OmopWriter:
 
     def build_buckets(self, buckets: Sequence[int]) -> Mapping[str, list[Row]]:
         """Return the rows of all persons of some buckets, by table."""
-        rows_by_table: defaultdict[str, list[Row]] = defaultdict(list)
-        for table in iterate_buckets(self.lake, "deid", buckets):
-            pseudonyms = {pseudonym for _, pseudonym in _list_patients(table)}
-            for name, rows in self._build_rows(table, pseudonyms, {}).items():
-                rows_by_table[name] += rows
-        return rows_by_table
+        return concatenate_lists(
+            self._build_rows(table, {pseudonym for _, pseudonym in _list_patients(table)}, {})
+            for table in iterate_buckets(self.lake, "deid", buckets)
+        )
 
     # Tables of no person.
 

@@ -7,7 +7,7 @@ calls, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction
 
 from ehr_etl.jobs import RunParts, cut_into_parts
 from ehr_etl.lake import GOLD_BUCKET, Lake
-from ehr_etl.omop.cdm import build_table, table_name, table_schema
+from ehr_etl.omop.cdm import build_table, concatenate_lists, table_name, table_schema
 from ehr_etl.omop.shared_records import IS_SHARED_RECORD, build_shared_rows
 from ehr_etl.omop.state import OmopState
 from ehr_etl.omop.writer import (
@@ -68,11 +68,11 @@ def rebuild_omop(
     clear_scratch(lake)
     for _ in run(partial(_send_shared, job), parts):
         pass
-    files = _collect(run(partial(_write_shared, job), range(len(parts))))
+    files = concatenate_lists(run(partial(_write_shared, job), range(len(parts))))
     clear_scratch(lake)
     # Persons are made with what is there of these.
     _replace(lake, "shared_records", files)
-    files = _collect([files, *run(partial(_write_persons, job), parts)])
+    files = concatenate_lists([files, *run(partial(_write_persons, job), parts)])
     names = dict.fromkeys((*WRITTEN_BY_PERSON, *WRITTEN_BY_RECORD))
     for name in names:
         if name != "shared_records":
@@ -112,14 +112,6 @@ def _write_rows(lake: Lake, rows_by_table: Mapping[str, list[Row]]) -> Files:
         )
         for name, rows in rows_by_table.items()
     }
-
-
-def _collect(written: Iterable[Files]) -> Files:
-    files: Files = {}
-    for part in written:
-        for name, actions in part.items():
-            files.setdefault(name, []).extend(actions)
-    return files
 
 
 def _replace(lake: Lake, name: str, files: Files) -> None:
