@@ -21,6 +21,7 @@ from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
 
 __all__ = [
     "CDM_VERSION",
+    "CONCEPT_COLUMNS",
     "ETL_TABLES",
     "PERSON_TABLES",
     "VOCABULARY_TABLES",
@@ -45,6 +46,22 @@ PERSON_TABLES = (
 VOCABULARY_TABLES = (
     *("concept", "vocabulary", "domain", "concept_class", "concept_relationship"),
     *("relationship", "concept_synonym", "concept_ancestor", "drug_strength"),
+)
+# The column whose concept says what a row is.
+CONCEPT_COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "person": "gender_concept_id",
+        "visit_occurrence": "visit_concept_id",
+        "visit_detail": "visit_detail_concept_id",
+        "condition_occurrence": "condition_concept_id",
+        "drug_exposure": "drug_concept_id",
+        "procedure_occurrence": "procedure_concept_id",
+        "device_exposure": "device_concept_id",
+        "measurement": "measurement_concept_id",
+        "observation": "observation_concept_id",
+        "provider": "specialty_concept_id",
+        "care_site": "place_of_service_concept_id",
+    }
 )
 # Outside of the CDM, in a folder of its own: what links rows to records, why a concept is 0.
 ETL_TABLES: Mapping[str, tuple[tuple[str, pa.DataType], ...]] = MappingProxyType(

@@ -8,7 +8,15 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-__all__ = ["Coding", "Moment", "find_values", "first_value", "list_codings", "parse_moment"]
+__all__ = [
+    "Coding",
+    "Moment",
+    "find_values",
+    "first_value",
+    "list_codings",
+    "parse_moment",
+    "read_reference",
+]
 
 Json = Any  # JSON of every shape
 
@@ -73,6 +81,11 @@ def list_codings(value: Json, system: str = "") -> list[Coding]:
         for coding in codings
         if isinstance(coding.get("system"), str) and isinstance(coding.get("code"), str)
     ]
+
+
+def read_reference(value: Json) -> Json:
+    """Return the `reference` of a Reference; None of any other value."""
+    return value.get("reference") if isinstance(value, Mapping) else None
 
 
 def parse_moment(value: Json, zone: ZoneInfo) -> Moment | None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.lake import Lake
-from ehr_etl.omop.cdm import load_cdm, table_name
+from ehr_etl.omop.cdm import CONCEPT_COLUMNS, load_cdm, table_name
 from ehr_etl.omop.state import OmopState, load_state
 from ehr_fhir.errors import NotFound
 
@@ -23,21 +23,6 @@ __all__ = [
     "draw_mapping_rates",
     "read_mapping_report",
 ]
-
-# The column whose concept says what a row is.
-_CONCEPTS: Mapping[str, str] = {
-    "person": "gender_concept_id",
-    "visit_occurrence": "visit_concept_id",
-    "visit_detail": "visit_detail_concept_id",
-    "condition_occurrence": "condition_concept_id",
-    "drug_exposure": "drug_concept_id",
-    "procedure_occurrence": "procedure_concept_id",
-    "device_exposure": "device_concept_id",
-    "measurement": "measurement_concept_id",
-    "observation": "observation_concept_id",
-    "provider": "specialty_concept_id",
-    "care_site": "place_of_service_concept_id",
-}
 
 
 @dataclass(frozen=True)
@@ -115,7 +100,7 @@ def read_mapping_report(lake: Lake) -> MappingReport:
     if state is None or not lake.has_table(table_name("person")):
         raise NotFound("The lake has no OMOP tables: run `ehr lake omop build` first.")
     rates = []
-    for table, column in _CONCEPTS.items():
+    for table, column in CONCEPT_COLUMNS.items():
         concepts = _read(lake, table, [column]).column(column)
         mapped = pc.sum(pc.greater(concepts, 0)).as_py() or 0
         rates.append(MappingRate(table, len(concepts), mapped))
@@ -134,7 +119,7 @@ def _count_unmapped(lake: Lake) -> tuple[MappingRate, ...]:
     rows = _read(lake, "unmapped_codes", ["table_name", "field", "system", "reason"])
     counts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
     for row in _group(rows, ["table_name", "field", "system", "reason"]):
-        if _CONCEPTS.get(row["table_name"]) == row["field"]:
+        if CONCEPT_COLUMNS.get(row["table_name"]) == row["field"]:
             counts[row["table_name"], row["system"] or "", row["reason"]] += row["rows"]
     return tuple(
         MappingRate(table, count, 0, system, reason)

@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -99,6 +99,11 @@ class TargetRule:
 
     table: str
     columns: Mapping[str, str]
+
+    @cached_property
+    def columns_by_value(self) -> Mapping[str, str]:
+        """Return value of an event -> the column that takes it."""
+        return {value: column for column, value in self.columns.items()}
 
 
 @dataclass(frozen=True)

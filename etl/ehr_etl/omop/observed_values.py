@@ -8,13 +8,13 @@ from typing import Any
 from ehr_etl.omop.fhir_values import Coding, first_value, list_codings
 from ehr_etl.omop.person_rows import PersonRows
 from ehr_etl.omop.vocabulary import Vocabulary
+from ehr_fhir.units import UCUM
 
 __all__ = ["has_value", "read_observed_values"]
 
 Row = dict[str, Any]
 Json = Any  # JSON of every shape
 
-_UCUM = "http://unitsofmeasure.org"
 _COMPARATOR = "http://hl7.org/fhir/quantity-comparator"
 
 
@@ -48,10 +48,9 @@ def read_observed_values(
             person_rows.add_unmapped(table, key, "operator_concept_id", operator)
         if "code" in quantity:
             unit = vocabulary.choose(
-                [Coding(str(quantity.get("system", _UCUM)), str(quantity["code"]))]
+                [Coding(str(quantity.get("system", UCUM)), str(quantity["code"]))]
             )
-            values |= {"unit_concept": unit.concept_id, "unit_source": quantity["code"],
-                       "unit_source_concept": unit.mapping.source_concept_id}  # fmt: skip
+            values |= unit.element_values("unit")
             person_rows.add_unmapped(table, key, "unit_concept_id", unit)
     elif "valueCodeableConcept" in content:
         code = vocabulary.choose(list_codings(content["valueCodeableConcept"]))

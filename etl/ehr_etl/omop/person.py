@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ehr_etl.omop.cdm import CONCEPT_COLUMNS
 from ehr_etl.omop.derived_rows import add_eras, add_observation_period
 from ehr_etl.omop.fhir_values import (
     Moment,
@@ -18,6 +19,7 @@ from ehr_etl.omop.fhir_values import (
     first_value,
     list_codings,
     parse_moment,
+    read_reference,
 )
 from ehr_etl.omop.identifiers import integer_key, person_key
 from ehr_etl.omop.mappings import EventRule, load_mappings
@@ -29,7 +31,7 @@ from ehr_etl.omop.shared_records import (
     read_medication_codes,
 )
 from ehr_etl.omop.visits import Visit, find_top_visit
-from ehr_etl.omop.vocabulary import CodeMapping, Concept, MappedCode, UnmappedReason, Vocabulary
+from ehr_etl.omop.vocabulary import ABSENT_CODE, Concept, MappedCode, Vocabulary
 
 __all__ = ["PersonBuilder", "SourceRecord"]
 
@@ -90,12 +92,13 @@ class PersonBuilder:
         if not year.isdigit():
             return "no-year-of-birth"
         values: Row = {"id": person_rows.person, "year_of_birth": int(year)}
-        self._add_concepts(person_rows, "person", person_rows.person, rule, record.resource, values)
+        self._add_concepts(person_rows, "Person", person_rows.person, rule, record.resource, values)
         for name in ("race", "ethnicity"):
             # De-identification lets neither through.
-            absent = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
             values[f"{name}_concept"] = 0
-            person_rows.add_unmapped("person", person_rows.person, f"{name}_concept_id", absent)
+            person_rows.add_unmapped(
+                "person", person_rows.person, f"{name}_concept_id", ABSENT_CODE
+            )
         region = first_value(record.resource, ("address.state",))
         values["location"] = None if region is None else integer_key("location", str(region))
         self._add_row(person_rows, "Person", values)
@@ -129,12 +132,8 @@ class PersonBuilder:
         rule = self._rules.events["Encounter"]
         visits: dict[str, Visit] = {}
         for record in records:
-            reason = rule.refusal(record.resource)
-            start = self._moment(record.resource, rule.start)
-            if reason is None and start is None:
-                reason = self._reason_of_no_date(record.resource, rule)
-            if reason is not None or start is None:
-                person_rows.add_remark(record, reason)
+            start = self._read_start(person_rows, rule, record)
+            if start is None:
                 continue
             parent = _reference_id(first_value(record.resource, rule.part_of), "Encounter")
             end = self._moment(record.resource, rule.end)
@@ -169,10 +168,9 @@ class PersonBuilder:
             values["parent_visit_detail"] = person_rows.visits[str(visit.parent)][1]
         if visit.end is None:
             values["type"] = rule.type_of_derived_end
-        column = "visit_concept_id" if detail is None else "visit_detail_concept_id"
         values |= _code_values(code)
-        person_rows.add_unmapped(table, key, column, code)
-        self._add_concepts(person_rows, table, key, rule, record.resource, values)
+        person_rows.add_unmapped(table, key, CONCEPT_COLUMNS[table], code)
+        self._add_concepts(person_rows, target, key, rule, record.resource, values)
         self._add_row(person_rows, target, values)
         person_rows.add_source(record, table, key, code.system)
 
@@ -184,12 +182,8 @@ class PersonBuilder:
         if rule is None or rule.target:
             person_rows.add_remark(record, "type-not-mapped")
             return
-        reason = rule.refusal(record.resource)
-        start = self._moment(record.resource, rule.start)
-        if reason is None and start is None:
-            reason = self._reason_of_no_date(record.resource, rule)
-        if reason is not None or start is None:
-            person_rows.add_remark(record, reason)
+        start = self._read_start(person_rows, rule, record)
+        if start is None:
             return
         for note in rule.notes(record.resource):
             person_rows.add_remark(record, f"kept, although {note}")
@@ -238,13 +232,14 @@ class PersonBuilder:
             table = self._rules.targets[target].table
             key = integer_key(table, record.name, f"{part}#{number}" if number else part)
             row = {**values, **_code_values(code), "id": key, "concept": concept.concept_id}
-            column = f"{table.removesuffix('_occurrence').removesuffix('_exposure')}_concept_id"
-            person_rows.add_unmapped(table, key, column, code, unverified=concept is _UNMAPPED)
+            person_rows.add_unmapped(
+                table, key, CONCEPT_COLUMNS[table], code, unverified=concept is _UNMAPPED
+            )
             if rule.value:
                 row |= read_observed_values(self._vocabulary, person_rows, table, key, content)
             if row.get("value_concept") is None and concept.value_concept_id is not None:
                 row["value_concept"] = concept.value_concept_id
-            self._add_concepts(person_rows, table, key, rule, record.resource, row)
+            self._add_concepts(person_rows, target, key, rule, record.resource, row)
             self._add_row(person_rows, target, row)
             person_rows.add_source(record, table, key, code.system)
 
@@ -296,37 +291,29 @@ class PersonBuilder:
     def _add_concepts(
         self,
         person_rows: PersonRows,
-        table: str,
+        target: str,
         key: int,
         rule: EventRule,
         resource: Mapping[str, Json],
         values: Row,
     ) -> None:
         """Add the further coded elements of an event that its table has columns for."""
-        columns = self._columns_of(table)
+        table = self._rules.targets[target].table
+        columns = self._rules.targets[target].columns_by_value
         for name, element in rule.concepts.items():
             column = columns.get(f"{name}_concept")
             if column is None:
                 continue
             codings = list_codings(first_value(resource, element.paths), element.system)
-            chosen = self._vocabulary.choose(codings)
             # The CDM needs the gender's concept; the others may be null where nothing is told.
             if not codings:
                 values[f"{name}_concept"] = 0 if table == "person" else None
                 if table == "person":
-                    absent = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
-                    person_rows.add_unmapped(table, key, column, absent)
+                    person_rows.add_unmapped(table, key, column, ABSENT_CODE)
                 continue
-            values |= {
-                f"{name}_concept": chosen.concept_id,
-                f"{name}_source": chosen.source_value,
-                f"{name}_source_concept": chosen.mapping.source_concept_id,
-            }
+            chosen = self._vocabulary.choose(codings)
+            values |= chosen.element_values(name)
             person_rows.add_unmapped(table, key, column, chosen)
-
-    def _columns_of(self, table: str) -> Mapping[str, str]:
-        target = next(one for one in self._rules.targets.values() if one.table == table)
-        return {value: column for column, value in target.columns.items()}
 
     def _add_row(self, person_rows: PersonRows, target: str, values: Row) -> None:
         rule = self._rules.targets[target]
@@ -340,7 +327,7 @@ class PersonBuilder:
         """Return the coding of the first of some elements that has any."""
         for path in paths:
             for value in find_values(content, path):
-                reference = value.get("reference") if isinstance(value, Mapping) else None
+                reference = read_reference(value)
                 if is_shared_reference(reference):
                     codings = read_medication_codes(person_rows.shared.get(reference, "[]"))
                 else:
@@ -359,7 +346,7 @@ class PersonBuilder:
         """Return the key of the first doctor or place that a record names and that is there."""
         for path in paths:
             for value in find_values(resource, path):
-                reference = value.get("reference") if isinstance(value, Mapping) else None
+                reference = read_reference(value)
                 if not is_shared_reference(reference) or reference not in person_rows.shared:
                     continue
                 target = self._rules.events[reference.partition("/")[0]].target
@@ -375,14 +362,23 @@ class PersonBuilder:
         )
         return next((moment for moment in found if moment is not None), None)
 
-    @staticmethod
-    def _reason_of_no_date(resource: Mapping[str, Json], rule: EventRule) -> str:
-        return "no-date" if first_value(resource, rule.start) is None else "partial-date"
+    def _read_start(
+        self, person_rows: PersonRows, rule: EventRule, record: SourceRecord
+    ) -> Moment | None:
+        """Return when an event began; None, and a remark, of a record that gives no row."""
+        reason = rule.refusal(record.resource)
+        if reason is None:
+            start = self._moment(record.resource, rule.start)
+            if start is not None:
+                return start
+            is_absent = first_value(record.resource, rule.start) is None
+            reason = "no-date" if is_absent else "partial-date"
+        person_rows.add_remark(record, reason)
+        return None
 
 
 def _reference_id(value: Json, resource_type: str) -> str | None:
-    reference = value.get("reference") if isinstance(value, Mapping) else None
-    kind, _, identifier = str(reference).partition("/")
+    kind, _, identifier = str(read_reference(value)).partition("/")
     return identifier if kind == resource_type else None
 
 

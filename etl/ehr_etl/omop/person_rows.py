@@ -11,7 +11,7 @@ from typing import Any
 from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
 from ehr_etl.omop.vocabulary import MappedCode
 
-__all__ = ["PersonRows", "SourceRecord"]
+__all__ = ["PersonRows", "SourceRecord", "build_unmapped_row"]
 
 Row = dict[str, Any]
 Json = Any  # JSON of every shape
@@ -57,7 +57,7 @@ class PersonRows:
              "row_id": row, "system": system},
         )  # fmt: skip
 
-    def add_remark(self, record: SourceRecord, reason: str | None) -> None:
+    def add_remark(self, record: SourceRecord, reason: str) -> None:
         """Tell why a record gave no row, or what a reader of its row has to know."""
         self.add(
             "source_records",
@@ -68,12 +68,23 @@ class PersonRows:
         self, table: str, row: int, column: str, code: MappedCode, *, unverified: bool = False
     ) -> None:
         """Tell why a column's concept is 0; nothing of a code that is mapped."""
-        reason = code.mapping.reason
-        if reason is not None:
+        if code.mapping.reason is not None:
             self.add(
                 "unmapped_codes",
-                {"table_name": table, "row_id": row, "field": column,
-                 "system": code.system,
-                 "code": code.source_value, "reason": reason,
-                 "domain_unverified": unverified},
-            )  # fmt: skip
+                build_unmapped_row(table, row, column, code, unverified=unverified),
+            )
+
+
+def build_unmapped_row(
+    table: str, row: int, column: str, code: MappedCode, *, unverified: bool = False
+) -> Row:
+    """Return the row of unmapped_codes that says why a column's concept is 0."""
+    return {
+        "table_name": table,
+        "row_id": row,
+        "field": column,
+        "system": code.system,
+        "code": code.source_value,
+        "reason": code.mapping.reason,
+        "domain_unverified": unverified,
+    }

@@ -15,10 +15,17 @@ import orjson
 import pyarrow.compute as pc
 
 from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
-from ehr_etl.omop.fhir_values import Coding, find_values, first_value, list_codings
+from ehr_etl.omop.fhir_values import (
+    Coding,
+    find_values,
+    first_value,
+    list_codings,
+    read_reference,
+)
 from ehr_etl.omop.identifiers import integer_key
 from ehr_etl.omop.mappings import load_mappings
-from ehr_etl.omop.vocabulary import UnmappedReason, Vocabulary
+from ehr_etl.omop.person_rows import build_unmapped_row
+from ehr_etl.omop.vocabulary import ABSENT_CODE, Vocabulary
 from ehr_etl.tables.bucketed import Layout
 
 __all__ = [
@@ -54,14 +61,8 @@ def list_shared_targets(resource: Mapping[str, Any]) -> list[str]:
     if rule is None:
         return []
     paths = (*rule.code, *rule.provider, *rule.care_site)
-    found = {
-        reference
-        for path in paths
-        for value in find_values(resource, path)
-        for reference in [value.get("reference") if isinstance(value, Mapping) else None]
-        if is_shared_reference(reference)
-    }
-    return sorted(found)
+    references = (read_reference(value) for path in paths for value in find_values(resource, path))
+    return sorted({reference for reference in references if is_shared_reference(reference)})
 
 
 def shared_value(resource: Mapping[str, Any]) -> str:
@@ -97,20 +98,13 @@ def build_shared_rows(
         values: Row = {"id": key}
         for field, element in rule.concepts.items():
             codings = list_codings(first_value(resource, element.paths), element.system)
-            chosen = vocabulary.choose(codings)
-            concept = chosen.concept_id
-            values[f"{field}_concept"] = concept
-            values[f"{field}_source"] = chosen.source_value
-            values[f"{field}_source_concept"] = chosen.mapping.source_concept_id
+            chosen = vocabulary.choose(codings) if codings else ABSENT_CODE
+            values |= chosen.element_values(field)
             if chosen.mapping.reason is not None:
+                unmapped = build_unmapped_row(target.table, key, f"{field}_concept_id", chosen)
                 rows_by_table["unmapped_codes"].append(
-                    {GOLD_BUCKET: bucket, GOLD_KEY: str(key), "table_name": target.table,
-                     "row_id": key, "field": f"{field}_concept_id",
-                     "system": chosen.system,
-                     "code": chosen.source_value,
-                     "reason": chosen.mapping.reason if codings else UnmappedReason.ABSENT,
-                     "domain_unverified": False}
-                )  # fmt: skip
+                    {GOLD_BUCKET: bucket, GOLD_KEY: str(key), **unmapped}
+                )
         row = {column: values.get(value) for column, value in target.columns.items()}
         rows_by_table[target.table].append({GOLD_BUCKET: bucket, GOLD_KEY: str(key), **row})
     return rows_by_table

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from ehr_etl.lake import Lake
+from ehr_etl.omop.cdm import CDM_VERSION
 from ehr_etl.omop.mappings import load_mappings, mappings_digest
 from ehr_etl.omop.vocabulary import BUILT_IN, Vocabulary
 
@@ -39,7 +40,7 @@ class OmopState:
         """Return what was used: CDM, vocabulary, guide, rules and software (f2o-102)."""
         rules = load_mappings()
         return {
-            "cdm_version": "v5.4",
+            "cdm_version": f"v{CDM_VERSION}",
             "vocabulary_release": self.release,
             "implementation_guide": f"hl7.fhir.uv.omop {rules.guide}",
             "fhir_version": rules.fhir,

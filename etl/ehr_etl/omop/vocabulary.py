@@ -19,6 +19,7 @@ from ehr_etl.omop.fhir_values import Coding
 from ehr_etl.omop.mappings import load_mappings
 
 __all__ = [
+    "ABSENT_CODE",
     "BUILT_IN",
     "CodeMapping",
     "Concept",
@@ -84,6 +85,22 @@ class MappedCode:
         """Return the code system."""
         return self.coding.system if self.coding else None
 
+    def element_values(self, element: str) -> dict[str, int | str | None]:
+        """Return concept, source value and source concept as values of a coded element.
+
+        >>> ABSENT_CODE.element_values("unit")
+        {'unit_concept': 0, 'unit_source': None, 'unit_source_concept': 0}
+        """
+        return {
+            f"{element}_concept": self.concept_id,
+            f"{element}_source": self.source_value,
+            f"{element}_source_concept": self.mapping.source_concept_id,
+        }
+
+
+# Of an element that a record does not have.
+ABSENT_CODE = MappedCode(None, CodeMapping(reason=UnmappedReason.ABSENT))
+
 
 class Vocabulary:
     """Looks codes up; `database` is what `athena.load_vocabulary` made of the user's folder."""
@@ -138,9 +155,9 @@ class Vocabulary:
         if self._database is None:
             if built_in is not None:
                 return CodeMapping(concepts=(built_in,))
-            known = name is not None or any(system == known for known, _ in load_crosswalk())
+            is_known = name is not None or any(system == other for other, _ in load_crosswalk())
             return CodeMapping(
-                reason=UnmappedReason.NO_VOCABULARY if known else UnmappedReason.UNKNOWN_SYSTEM
+                reason=UnmappedReason.NO_VOCABULARY if is_known else UnmappedReason.UNKNOWN_SYSTEM
             )
         if name is not None:
             return self._find_in_database(name, code)

@@ -20,6 +20,7 @@ from deltalake import write_deltalake
 
 from ehr_etl.lake import BUCKET, GOLD_BUCKET, GOLD_KEY, Lake
 from ehr_etl.omop.cdm import (
+    CDM_VERSION,
     ETL_TABLES,
     PERSON_TABLES,
     VOCABULARY_TABLES,
@@ -281,7 +282,7 @@ class OmopWriter:
             "cdm_etl_reference": "docs/explanation/omop.md",
             "source_release_date": moment.date(),
             "cdm_release_date": moment.date(),
-            "cdm_version": "v5.4",
+            "cdm_version": f"v{CDM_VERSION}",
             "cdm_version_concept_id": _CDM_5_4,
             "vocabulary_version": self.state.release[:20],
         }
