@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehr_cli.options import Data
-from ehr_cli.settings import Settings, load_settings
+from ehr_cli.settings import load_settings
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from ehr_etl.pipeline import LakeWriter, TableChange
+    from ehr_etl.pipeline import TableChange
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,8 +30,9 @@ def build(data: Data = None) -> None:
 
     Example: ehr lake omop build --data var/mine
     """
-    chosen = load_settings().override(data=data)
-    with _open_writer(chosen) as writer:
+    from ehr_cli.commands.lake import open_writer
+
+    with open_writer(load_settings().override(data=data)) as writer:
         change = writer.build_omop(_now_ms())
     _print_change(change)
 
@@ -51,11 +50,11 @@ def load_vocabulary(
 
     Example: ehr lake omop vocabulary ~/Downloads/vocabulary_download_v5
     """
+    from ehr_cli.commands.lake import open_writer
     from ehr_etl.omop.athena import load_vocabulary as load_folder
     from ehr_etl.omop.writer import create_omop_tables
 
-    chosen = load_settings().override(data=data)
-    with _open_writer(chosen) as writer:
+    with open_writer(load_settings().override(data=data)) as writer:
         create_omop_tables(writer.lake)
         report = load_folder(writer.lake, folder)
         for name, rows in report.rows.items():
@@ -90,16 +89,12 @@ def print_report(
     rates = [
         (
             rate.table,
-            "",
+            rate.system,
             rate.rows,
             rate.mapped,
             "" if rate.percent is None else f"{rate.percent:g} %",
         )
-        for rate in report.rates
-    ]
-    rates += [
-        (rate.table, rate.system, rate.rows, rate.mapped, f"{rate.percent:g} %")
-        for rate in report.by_system
+        for rate in (*report.rates, *report.by_system)
     ]
     rates.sort()
     title = f"Standard concepts; vocabulary release: {report.state.release}"
@@ -146,12 +141,6 @@ def check(
             print_table(("Failed check", "Table", "Column", "Violations", "Of"), failed)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
-
-
-def _open_writer(settings: Settings) -> AbstractContextManager[LakeWriter]:
-    from ehr_cli.commands.lake import open_writer
-
-    return open_writer(settings)
 
 
 def _print_change(change: TableChange) -> None:

@@ -154,13 +154,19 @@ def _count_exclusions(lake: Lake) -> tuple[Exclusion, ...]:
 
 
 def _describe_table(lake: Lake, name: str) -> tuple[int, str]:
-    """Return the rows of a table, and which of its columns have a value anywhere."""
+    """Return the rows of a table, and which of its columns have a value anywhere.
+
+    Batch by batch: a vocabulary has tens of millions of rows.
+    """
     columns = [field.name for field in load_cdm()[name]]
-    rows = _read(lake, name, columns)
-    filled = [column for column in columns if rows.column(column).null_count < rows.num_rows]
+    table = lake.open_table(table_name(name)).to_pyarrow_dataset()
+    rows, filled = 0, set[str]()
+    for batch in table.to_batches(columns=columns):
+        rows += batch.num_rows
+        filled |= {own for own in columns if batch.column(own).null_count < batch.num_rows}
     if not filled:
-        return rows.num_rows, "none"
-    return rows.num_rows, "all" if len(filled) == len(columns) else "some"
+        return rows, "none"
+    return rows, "all" if len(filled) == len(columns) else "some"
 
 
 def _read(lake: Lake, name: str, columns: Sequence[str]) -> pa.Table:
@@ -169,9 +175,8 @@ def _read(lake: Lake, name: str, columns: Sequence[str]) -> pa.Table:
 
 
 def _group(rows: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
-    counted = rows.append_column("rows", pa.array([1] * rows.num_rows, pa.int64()))
-    grouped = counted.group_by(list(columns)).aggregate([("rows", "sum")])
-    return [{**row, "rows": row["rows_sum"]} for row in grouped.to_pylist()]
+    grouped = rows.group_by(list(columns)).aggregate([([], "count_all")])
+    return [{**row, "rows": row["count_all"]} for row in grouped.to_pylist()]
 
 
 def draw_mapping_rates(report: MappingReport, file: Path) -> None:
