@@ -15,6 +15,7 @@ import pyarrow.fs
 import pyarrow.ipc
 
 from ehr_etl.lake import Lake
+from ehr_etl.tables.files import split_by_number
 
 __all__ = ["clear_scratch", "read_part", "send_to_parts"]
 
@@ -25,15 +26,8 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 def send_to_parts(lake: Lake, kind: str, rows: pa.Table, parts: pa.Array) -> None:
     """Write rows to the scratch files of their parts; `parts` has the part of each row."""
     order = pc.sort_indices(parts)
-    numbers = parts.take(order).to_pylist()
-    rows = rows.take(order)
-    start = 0
-    while start < len(numbers):
-        end = start
-        while end < len(numbers) and numbers[end] == numbers[start]:
-            end += 1
-        _write(lake, f"{kind}/{numbers[start]}", rows.slice(start, end - start))
-        start = end
+    for number, part in split_by_number(rows.take(order), parts.take(order).to_pylist()):
+        _write(lake, f"{kind}/{number}", part)
 
 
 def read_part(lake: Lake, kind: str, number: int, schema: pa.Schema) -> pa.Table:

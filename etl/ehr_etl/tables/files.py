@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,13 @@ from deltalake.transaction import AddAction
 
 from ehr_etl.lake import BUCKET, TABLES, Lake
 
-__all__ = ["read_bucket_files", "replace_table", "write_bucket_files", "write_file"]
+__all__ = [
+    "read_bucket_files",
+    "replace_table",
+    "split_by_number",
+    "write_bucket_files",
+    "write_file",
+]
 
 
 def write_bucket_files(
@@ -30,18 +37,25 @@ def write_bucket_files(
     """Write rows to files of a table, one for each bucket; return what the commit needs."""
     actions = []
     rows = rows.sort_by(column)
-    numbers = rows.column(column).to_pylist()
-    start = 0
-    while start < len(numbers):
-        end = start
-        while end < len(numbers) and numbers[end] == numbers[start]:
-            end += 1
-        part = rows.slice(start, end - start).drop_columns([column])
-        folder = f"{column}={numbers[start]}"
-        values = {column: str(numbers[start])}
-        actions.append(_write(lake, name, part, folder, values))
-        start = end
+    for bucket, part in split_by_number(rows, rows.column(column).to_pylist()):
+        values = {column: str(bucket)}
+        part = part.drop_columns([column])
+        actions.append(_write(lake, name, part, f"{column}={bucket}", values))
     return actions
+
+
+def split_by_number(rows: pa.Table, numbers: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the rows of each number; `numbers` has that of each row, equal ones side by side.
+
+    >>> rows = pa.table({"letter": ["a", "b", "c"]})
+    >>> [(number, part.num_rows) for number, part in split_by_number(rows, [4, 4, 7])]
+    [(4, 2), (7, 1)]
+    """
+    start = 0
+    for number, run in groupby(numbers):
+        length = sum(1 for _ in run)
+        yield number, rows.slice(start, length)
+        start += length
 
 
 def read_bucket_files(
