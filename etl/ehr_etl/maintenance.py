@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 import orjson
+from deltalake import DeltaTable
 
 from ehr_etl.lake import LOG_PROPERTIES, TABLES, Lake
 
 __all__ = [
     "delete_old_files",
+    "list_files_in_use",
     "load_old_files",
     "maintain_table",
     "save_old_files",
@@ -91,7 +93,7 @@ def delete_old_files(
     """Delete the files that no reader needs any more; return the old files that are left."""
     filesystem, root = lake.open_storage()
     prefix = f"{root}{name}/"
-    needed = _list_needed(lake, name)
+    needed = list_files_in_use(lake.open_table(name))
     old_bytes = 0
     found: dict[str, int] = {}
     for info in lake.list_files(name):
@@ -110,9 +112,9 @@ def delete_old_files(
     return {path: seen for path, seen in found.items() if path not in due}
 
 
-def _list_needed(lake: Lake, name: str) -> dict[str, int]:
-    """Return the paths of the newest version's files, with their sizes."""
-    actions = lake.open_table(name).get_add_actions(flatten=True)
+def list_files_in_use(table: DeltaTable) -> dict[str, int]:
+    """Return the paths of the files that a table's opened version has, with their bytes."""
+    actions = table.get_add_actions(flatten=True)
     if not actions.num_rows:
         return {}
     # Delta's log has them as parts of an address.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ehr_etl.gold.promotion import HeldPromotion, list_held_promotions
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
+from ehr_etl.maintenance import list_files_in_use
 from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.progress import load_progress
 from ehr_etl.tables.bronze import stored_cursor
@@ -58,8 +58,7 @@ def read_status(lake: Lake) -> LakeStatus:
 
 def _read_table(lake: Lake, name: str) -> TableStatus:
     table = lake.open_table(name)
-    actions: Any = table.get_add_actions(flatten=True)
-    sizes = actions.column("size_bytes").to_pylist() if actions.num_rows else []
+    sizes = list_files_in_use(table).values()
     on_disk = sum(info.size or 0 for info in lake.list_files(name))
     return TableStatus(name, table.version(), count_rows(lake, name), len(sizes), sum(sizes),
                        on_disk)  # fmt: skip

@@ -8,9 +8,9 @@ had: one checkpoint, and the data files that it names.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 from ehr_etl.lake import Lake
+from ehr_etl.maintenance import list_files_in_use
 
 __all__ = ["drop_old_files"]
 
@@ -25,9 +25,7 @@ def drop_old_files(lake: Lake, name: str) -> None:
     """
     table = lake.open_table(name)
     version = table.version()
-    actions = table.get_add_actions(flatten=True)
-    # Delta's log has them as parts of an address.
-    needed = set(map(unquote, actions.column("path").to_pylist())) if actions.num_rows else set()
+    needed = list_files_in_use(table)
     # A checkpoint of before the old files were deleted names them still.
     table.create_checkpoint()
     filesystem, root = lake.open_storage()
