@@ -8,13 +8,13 @@ room than the table itself, after seconds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from urllib.parse import unquote
 
 import orjson
 from deltalake import DeltaTable
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.lake import LOG_PROPERTIES, TABLES, Lake
 
 __all__ = [
@@ -73,9 +73,7 @@ def load_old_files(lake: Lake) -> dict[str, OldFiles]:
 
 def save_old_files(lake: Lake, old: Mapping[str, OldFiles]) -> None:
     """Keep which files are old; lost, they only stay for longer."""
-    partial = lake.old_files_file.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(old, option=orjson.OPT_SORT_KEYS))
-    os.replace(partial, lake.old_files_file)
+    replace_file(lake.old_files_file, orjson.dumps(old, option=orjson.OPT_SORT_KEYS))
 
 
 def _join_small_files(lake: Lake, name: str) -> None:

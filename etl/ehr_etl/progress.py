@@ -6,11 +6,11 @@ them again changes nothing: each table is made of its inputs, not of what was th
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 
 import orjson
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.lake import Lake
 
 __all__ = ["Progress", "load_progress", "save_progress"]
@@ -40,9 +40,4 @@ def save_progress(lake: Lake, progress: Progress) -> None:
     content = orjson.dumps(asdict(progress), option=orjson.OPT_SORT_KEYS)
     if lake.progress_file.exists() and lake.progress_file.read_bytes() == content:
         return
-    partial = lake.progress_file.with_suffix(".partial")
-    with partial.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(lake.progress_file)
+    replace_file(lake.progress_file, content, is_durable=True)

@@ -7,12 +7,12 @@ question, and the gateway refuses what is no part of its past.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import orjson
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict
 
@@ -56,9 +56,4 @@ def load_epoch(lake: Lake) -> FeedEpoch | None:
 
 def save_epoch(lake: Lake, epoch: FeedEpoch) -> None:
     """Keep the epoch on disk, before anything read in it is landed."""
-    partial = lake.feed_epoch.with_suffix(".partial")
-    with partial.open("wb") as out:
-        out.write(orjson.dumps(asdict(epoch)))
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(lake.feed_epoch)
+    replace_file(lake.feed_epoch, orjson.dumps(asdict(epoch)), is_durable=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.lake import Lake
 
 
@@ -39,10 +40,8 @@ def write_quality_results(lake: Lake, tables: Sequence[TableQuality]) -> None:
     lake.quality_folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         target = lake.quality_folder / f"{table.table}.json"
-        partial = target.with_suffix(".partial")
         content = {**asdict(table), "success": table.success}
-        partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        partial.rename(target)
+        replace_file(target, orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def read_quality_results(lake: Lake) -> tuple[TableQuality, ...]:

@@ -5,7 +5,6 @@ It holds numbers and places, never a text that was sought, so it may be kept and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.erasure.folder_scan import FolderScan
 
 __all__ = ["Certificate", "write_certificate"]
@@ -69,10 +69,6 @@ def write_certificate(folder: Path, certificate: Certificate) -> Path:
     """Keep a certificate durably; return its file."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = folder / f"{certificate.erasure}.json"
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(orjson.dumps(certificate.to_json(), option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(target)
+    content = orjson.dumps(certificate.to_json(), option=orjson.OPT_INDENT_2)
+    replace_file(target, content, is_durable=True)
     return target

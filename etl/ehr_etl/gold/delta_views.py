@@ -9,6 +9,7 @@ import orjson
 import pyarrow as pa
 from deltalake import QueryBuilder, write_deltalake
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
@@ -55,9 +56,8 @@ def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition
     """Keep the definition of a user's view beside its table-to-be, and return it."""
     view = parse_view(content)
     lake.views_folder.mkdir(parents=True, exist_ok=True)
-    partial = lake.views_folder / f"{view.name}.partial"
-    partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    partial.replace(lake.views_folder / f"{view.name}.json")
+    text = orjson.dumps(content, option=orjson.OPT_INDENT_2)
+    replace_file(lake.views_folder / f"{view.name}.json", text)
     return view
 
 

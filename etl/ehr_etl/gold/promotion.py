@@ -18,6 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.data_quality.expectations import find_faulty_rows, load_suite
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY, Lake, gold_table_name
@@ -132,6 +133,4 @@ def _save_held(
     if after == before:
         return
     held = {name: listed for name, listed in {**held, view: after}.items() if listed}
-    partial = lake.promotions_file.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(held, option=orjson.OPT_SORT_KEYS))
-    partial.replace(lake.promotions_file)
+    replace_file(lake.promotions_file, orjson.dumps(held, option=orjson.OPT_SORT_KEYS))

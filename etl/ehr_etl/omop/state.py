@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from ehr_etl.atomic_files import replace_file
 from ehr_etl.lake import Lake
 from ehr_etl.omop.cdm import CDM_VERSION
 from ehr_etl.omop.mappings import load_mappings, mappings_digest
@@ -60,9 +61,7 @@ def save_state(lake: Lake, state: OmopState) -> None:
     """Keep the state, whole or not at all."""
     file = _file(lake)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(asdict(state)))
-    partial.replace(file)
+    replace_file(file, orjson.dumps(asdict(state)))
 
 
 def record_run(lake: Lake, state: OmopState, now_ms: int) -> None:
