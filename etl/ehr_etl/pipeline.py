@@ -344,8 +344,7 @@ class LakeWriter:
             writer = OmopWriter(self.lake, self._layout(), state, now_ms)
             writer.remap()
             change.written |= writer.written
-            digests = {**self._progress.digests, _OMOP: digest}
-            self._save(replace(self._progress, digests=digests))
+            self._save_digest(_OMOP, digest)
         return change
 
     def check_quality(self, change: TableChange) -> tuple[TableQuality, ...]:
@@ -428,6 +427,10 @@ class LakeWriter:
         save_progress(self.lake, progress)
         self._progress = progress
 
+    def _save_digest(self, name: str, digest: str) -> None:
+        """Keep by which rules, keys and views a table is made now."""
+        self._save(replace(self._progress, digests={**self._progress.digests, name: digest}))
+
     def _digests(self, views: Mapping[str, ViewDefinition]) -> dict[str, str]:
         deid = deid_digest(self._key)
         digests = {
@@ -487,11 +490,11 @@ class LakeWriter:
         stale: set[str],
         now_ms: int,
     ) -> None:
-        """Make deid and gold tables anew, where another one of their inputs is."""
-        wanted = self._digests(views)
+        """Make deid and gold tables anew, those whose rules or input are others now."""
         names = stale - {"silver", _OMOP, *change.dropped}
         if not names:
             return
+        wanted = self._digests(views)
         by_table = {gold_table_name(name): view for name, view in views.items()}
         for made in rebuild_research(
             run,
@@ -509,8 +512,7 @@ class LakeWriter:
                 continue
             change.written.add(made.name)
             change.rebuilt.append(made.name)
-            digests = {**self._progress.digests, made.name: wanted[made.name]}
-            self._save(replace(self._progress, digests=digests))
+            self._save_digest(made.name, wanted[made.name])
 
     def _rebuild_omop(self, run: RunParts, change: TableChange, now_ms: int) -> None:
         """Make the OMOP tables anew from deid."""
@@ -519,8 +521,7 @@ class LakeWriter:
         slots = self._runner.slots
         change.written |= rebuild_omop(run, slots, self.lake, self._layout(), state, now_ms)
         change.rebuilt.append(_OMOP)
-        digests = {**self._progress.digests, _OMOP: omop_digest(state, deid_digest(self._key))}
-        self._save(replace(self._progress, digests=digests))
+        self._save_digest(_OMOP, omop_digest(state, deid_digest(self._key)))
 
     def _omop_writer(self, stale: set[str], now_ms: int) -> OmopWriter | None:
         """Return what follows changes into the OMOP tables; None without them, or if made anew."""
