@@ -34,6 +34,7 @@ from ehr_etl.tables.bucketed import (
     read_rows,
 )
 from ehr_etl.tables.decisions import (
+    ClosedRecords,
     PatientDecision,
     build_decision_row,
     list_patients,
@@ -96,9 +97,11 @@ class BatchWriter:
     written: set[str] = field(default_factory=set)
     # Tables of users' own views that could not be brought up to date, and are gone.
     dropped: set[str] = field(default_factory=set)
+    # Counts the records that research may not use.
+    closed: ClosedRecords = field(default_factory=ClosedRecords)
 
     def __post_init__(self) -> None:
-        self.scrubber = RecordScrubber(self.key, self.now_ms)
+        self.scrubber = RecordScrubber(self.key, self.now_ms, self.closed)
 
     def apply(self, batch: Batch) -> None:
         """Apply one batch."""
@@ -262,10 +265,7 @@ class BatchWriter:
         buckets = self._patients_by_bucket(states, places, rows, people.keys() - identities.keys())
         found = dict(rows)
         findings: list[Row] = []
-        removed: defaultdict[int, set[str]] = defaultdict(set)
-        for key in states:
-            for place in self._all_places(key, places, rows):
-                removed[place].add(key)
+        removed = self._keys_by_place(states, places, rows)
         changed = _changed_by_patient(states)
         for place, there in self._rows_beside(buckets, states, rows):
             known = people | self._find_duplicates_of(
@@ -478,10 +478,7 @@ class BatchWriter:
         places: Mapping[str, set[int]],
         rows: Mapping[str, Row],
     ) -> None:
-        removed = defaultdict(set)
-        for key in {*states, *rows}:
-            for place in self._all_places(key, places, rows):
-                removed[place].add(key)
+        removed = self._keys_by_place({*states, *rows}, places, rows)
         self._replace("silver", removed, list(rows.values()), _record_keys)
 
     def _write_deid_and_gold(
@@ -530,6 +527,16 @@ class BatchWriter:
                 removed[place_row[BUCKET]].add(place_row["key"])
                 added[place_row["key"]] = place_row
         self._replace("places", removed, list(added.values()), _key_column)
+
+    def _keys_by_place(
+        self, keys: Iterable[str], places: Mapping[str, set[int]], rows: Mapping[str, Row]
+    ) -> defaultdict[int, set[str]]:
+        """Return bucket -> the records that have, or are to have, their row of silver there."""
+        by_place: defaultdict[int, set[str]] = defaultdict(set)
+        for key in keys:
+            for place in self._all_places(key, places, rows):
+                by_place[place].add(key)
+        return by_place
 
     @staticmethod
     def _all_places(key: str, places: Mapping[str, set[int]], rows: Mapping[str, Row]) -> set[int]:

@@ -562,8 +562,8 @@ class LakeWriter:
             silver=change.silver,
             written=change.written,
             dropped=change.dropped,
+            closed=change.closed,
         )
-        writer.scrubber.closed = change.closed
         if judged or due:
             writer.apply(Batch(judged=judged, due_patients=due))
         numbered = read_lines(self.lake, self._progress.sequence, self.cursor.sequence)

@@ -138,10 +138,9 @@ def _scrub_part(job: _Job, key: bytes, buckets: tuple[int, ...], closed: ClosedR
     rows = silver.filter(pc.invert(silver.column("deleted"))).to_pylist()
     patients = {patient for row in rows for patient in list_patients(row)}
     decisions = read_decisions(job.lake, job.layout, patients)
-    scrubber = RecordScrubber(key, job.now_ms)
-    scrubber.closed = closed
-    found = (scrubber.scrub(row, decisions) for row in rows)
-    kept = [row for row in found if row is not None]
+    scrubber = RecordScrubber(key, job.now_ms, closed)
+    scrubbed = (scrubber.scrub(row, decisions) for row in rows)
+    kept = [row for row in scrubbed if row is not None]
     return pa.Table.from_pylist(kept, schema=TABLES["deid"].schema).sort_by(
         [("bucket", "ascending"), ("type", "ascending"), ("id", "ascending")]
     )

@@ -24,16 +24,15 @@ __all__ = ["RecordScrubber", "deid_digest", "deid_key_text"]
 class RecordScrubber:
     """Makes rows of deid under one key, at one instant; `closed` counts what is left out."""
 
-    def __init__(self, key: bytes, now_ms: int) -> None:
-        self._key, self._now_ms = key, now_ms
+    def __init__(self, key: bytes, now_ms: int, closed: ClosedRecords) -> None:
+        self._key, self._now_ms, self._closed = key, now_ms, closed
         self._deidentifier = _find_deidentifier(key)
-        self.closed = ClosedRecords()
 
     def scrub(
         self, row: Mapping[str, Any], decisions: Mapping[str, PatientDecision]
     ) -> dict[str, Any] | None:
         """Return the row of deid for a row of silver; None if research may not use the record."""
-        record = decide_record(row, decisions, self._now_ms, self.closed)
+        record = decide_record(row, decisions, self._now_ms, self._closed)
         if record is None:
             return None
         resource = self._deidentifier.scrub(orjson.loads(row["resource"]))
