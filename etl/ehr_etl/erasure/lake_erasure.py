@@ -25,10 +25,10 @@ from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import BUCKET, GOLD_BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.omop.identifiers import person_key
 from ehr_etl.tables.bucketed import WRITER, cut_buckets, read_buckets, write_buckets
+from ehr_etl.tables.decisions import list_patients
 from ehr_etl.tables.deid import deid_key_text
 from ehr_etl.tables.places import record_key
 from ehr_fhir.json_text import parse, serialize
-from ehr_privacy.consent import record_from_json
 from ehr_privacy.deid import pseudonym
 from ehr_privacy.erasure import (
     ErasedVersions,
@@ -172,26 +172,18 @@ def _name_patients(text: str) -> Iterator[str]:
     yield from _NAMED_PATIENTS.findall(text)
 
 
-def _patients_of(line: FeedLine) -> set[str]:
-    """Return the patients that a line is about, as far as it tells."""
-    patients: set[str] = set()
-    if line.facts is not None and line.type is not None and line.id is not None:
-        record = record_from_json(orjson.loads(line.facts), line.type, line.id, line.author)
-        patients |= record.patients
-    if line.id is not None and (line.type == "Patient" or line.kind == "rules"):
-        patients.add(line.id)
-    return patients - {EVERYBODY}
-
-
 def _version_of(line: FeedLine, about: frozenset[str]) -> VersionPatients | None:
     """Return what a line tells of whose a version is; of a line without facts, whom it names."""
     if line.kind != "version" or line.type is None or line.id is None or line.version is None:
         return None
-    patients = _patients_of(line)
+    patients = list_patients({"facts": line.facts})
+    if line.type == "Patient":
+        patients |= {line.id}
+    patients -= {EVERYBODY}
     if line.facts is None:
         text = line.resource or ""
         patients |= {patient for patient in about if f"Patient/{patient}" in text}
-    return VersionPatients(line.type, line.id, line.version, frozenset(patients))
+    return VersionPatients(line.type, line.id, line.version, patients)
 
 
 def _is_erased(line: FeedLine, found: LakeErasure) -> bool:
@@ -354,21 +346,12 @@ def _change_pseudonymous(
         if pa.types.is_string(batch[name].type):
             is_erased = pc.or_(is_erased, pc.is_in(batch[name], wanted))
     kept = _drop(batch, is_erased)
-    rows = _first(kept, batch)
-    is_changed = False
     for name in names:
-        if not pa.types.is_string(rows[name].type):
-            continue
-        values = rows[name].to_pylist()
-        cleaned = [_without_pseudonyms(value, pseudonyms) for value in values]
-        if cleaned != values:
-            is_changed = True
-            rows = rows.set_column(
-                rows.schema.get_field_index(name),
-                rows.schema.field(name),
-                pa.array(cleaned, pa.string()),
-            )
-    return rows if is_changed else kept
+        if pa.types.is_string(batch[name].type):
+            texts = _first(kept, batch)[name].to_pylist()
+            cleaned = [_without_pseudonyms(text, pseudonyms) for text in texts]
+            kept = _with_texts(kept, batch, name, texts, cleaned)
+    return kept
 
 
 def _without_pseudonyms(value: str | None, pseudonyms: Collection[str]) -> str | None:
