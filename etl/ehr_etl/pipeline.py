@@ -20,12 +20,8 @@ from ehr_etl.change_feed.entries import EVERYBODY, FeedLine, parse_line
 from ehr_etl.data_quality.expectations import check_gold_tables, preload_great_expectations
 from ehr_etl.data_quality.results import TableQuality, read_quality_results, write_quality_results
 from ehr_etl.data_quality.rules import load_quality_rules, rules_digest
-from ehr_etl.erasure.lake_erasure import (
-    LakeErasure,
-    erase_from_bronze,
-    erase_from_lake,
-    find_erased,
-)
+from ehr_etl.erasure.erased_lines import LakeErasure, find_erased
+from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.promotion import HeldPromotion, list_held_promotions
 from ehr_etl.gold.tables import (

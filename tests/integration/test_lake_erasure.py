@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ehr_etl.erasure.byte_search import ByteSearch
+from ehr_etl.erasure.erased_lines import find_erased
 from ehr_etl.erasure.folder_scan import scan_folder
-from ehr_etl.erasure.lake_erasure import find_erased
 from ehr_etl.gold.delta_views import save_definition, write_view_table
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.jobs import LocalRunner

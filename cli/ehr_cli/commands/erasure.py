@@ -189,7 +189,8 @@ def print_certificate(settings: Settings, certificate: Certificate) -> None:
 def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
     """Take patients out of the lake and of other files of a data folder that is being restored."""
     from ehr_etl.erasure.byte_search import ByteSearch
-    from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake, find_erased
+    from ehr_etl.erasure.erased_lines import find_erased
+    from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake
     from ehr_etl.lake import Lake
     from ehr_etl.pipeline import forget_tables
     from ehr_gateway.erasure.erased_patients import open_erasure_key
@@ -246,7 +247,7 @@ def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
 
 def _is_out_of_lake(settings: Settings, key: bytes, hashes: Collection[str]) -> bool:
     from ehr_cli.commands.lake import open_lake
-    from ehr_etl.erasure.lake_erasure import find_erased
+    from ehr_etl.erasure.erased_lines import find_erased
 
     return not find_erased(open_lake(settings), key, hashes).patients
 

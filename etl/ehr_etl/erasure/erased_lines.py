@@ -1,0 +1,153 @@
+"""Lines of the feed that an erasure takes out of the lake, found in bronze by keyed hashes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from ehr_etl.change_feed.entries import EVERYBODY, FeedLine, parse_line
+from ehr_etl.lake import Lake
+from ehr_etl.omop.identifiers import person_key
+from ehr_etl.tables.decisions import list_patients
+from ehr_etl.tables.deid import deid_key_text
+from ehr_etl.tables.places import record_key
+from ehr_privacy.deid import pseudonym
+from ehr_privacy.erasure import ErasedVersions, VersionPatients, choose_versions, hash_patient
+
+__all__ = ["BATCH_ROWS", "LakeErasure", "find_erased", "refers_to_any"]
+
+# Rows in memory at once. Chosen.
+BATCH_ROWS = 20_000
+# Where a line of the feed names patients: its facts, what it is about, and its references.
+_PATIENT_LISTS = re.compile(r'"patients"\s*:\s*\[([^\]]*)\]')
+_LINE_OF_PATIENT = re.compile(r'"type"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([^"]+)"')
+_NAMED_PATIENTS = re.compile(r"Patient/([A-Za-z0-9.\-]{1,64})")
+_REFERENCES = re.compile(r'"reference"\s*:\s*"([^"]*)"')
+
+
+@dataclass
+class LakeErasure:
+    """Whom and what an erasure takes out of the lake."""
+
+    patients: set[str] = field(default_factory=set)
+    versions: ErasedVersions = field(default_factory=ErasedVersions)
+    # Numbers of the lines of bronze.
+    sequences: set[int] = field(default_factory=set)
+    # Records of others, by `Type/id`, that lose a reference.
+    cut_records: set[str] = field(default_factory=set)
+    # Rows taken out and changed, by table.
+    rows: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> set[str]:
+        """References to what is erased, as `Type/id`."""
+        named = {f"{kind}/{identity}" for kind, identity in self.versions.records}
+        return named | {f"Patient/{patient}" for patient in self.patients}
+
+    def pseudonyms(self, key: bytes) -> set[str]:
+        """Return the pseudonyms of the patients and their records."""
+        records = {deid_key_text(key, *record) for record in self.versions.records}
+        people = {pseudonym(key, f"Patient/{patient}") for patient in self.patients}
+        # By these OMOP's rows of a person are found.
+        return records | people | {str(person_key(name)) for name in people}
+
+
+def find_erased(lake: Lake, key: bytes, hashes: Collection[str]) -> LakeErasure:
+    """Find, in bronze, the patients of some keyed hashes and all that is about them."""
+    found = LakeErasure(patients=_find_patients(lake, key, frozenset(hashes)))
+    if not found.patients:
+        return found
+    about = frozenset(found.patients)
+    found.versions = choose_versions(
+        (version for _, line in _iterate_lines(lake) if (version := _version_of(line, about))),
+        about,
+    )
+    targets = found.targets
+    newest_rules: dict[str, int] = {}
+    outdated: list[tuple[int, str]] = []
+    for sequence, line in _iterate_lines(lake):
+        if _is_erased(line, found):
+            found.sequences.add(sequence)
+        elif line.kind == "version" and line.resource and refers_to_any(line.resource, targets):
+            found.cut_records.add(record_key(line.type, line.id))
+        elif line.kind == "rules" and line.id is not None:
+            newest_rules[line.id] = sequence
+            if _has_rule_of(line, found):
+                outdated.append((sequence, line.id))
+    # Rules of another account of the same person, copied from the erased one. The gateway has told
+    # that account's rules anew; without newer ones the line stays, since it may close something.
+    found.sequences |= {sequence for sequence, who in outdated if sequence < newest_rules[who]}
+    return found
+
+
+def _iterate_lines(lake: Lake) -> Iterator[tuple[int, FeedLine]]:
+    for sequence, text in _iterate_texts(lake):
+        yield sequence, parse_line(text)
+
+
+def _iterate_texts(lake: Lake) -> Iterator[tuple[int, str]]:
+    table = lake.open_table("bronze").to_pyarrow_dataset()
+    for batch in table.to_batches(columns=["sequence", "line"], batch_size=BATCH_ROWS):
+        yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+
+
+def _find_patients(lake: Lake, key: bytes, hashes: frozenset[str]) -> set[str]:
+    seen: set[str] = set()
+    found: set[str] = set()
+    for _, text in _iterate_texts(lake):
+        for patient in _name_patients(text):
+            if patient not in seen:
+                seen.add(patient)
+                if hash_patient(key, patient) in hashes:
+                    found.add(patient)
+    return found
+
+
+def _name_patients(text: str) -> Iterator[str]:
+    """Yield the ids of patients that a line may be about; more than they are does no harm."""
+    for names in _PATIENT_LISTS.findall(text):
+        yield from (name.strip().strip('"') for name in names.split(","))
+    yield from _LINE_OF_PATIENT.findall(text)
+    yield from _NAMED_PATIENTS.findall(text)
+
+
+def _version_of(line: FeedLine, about: frozenset[str]) -> VersionPatients | None:
+    """Return what a line tells of whose a version is; of a line without facts, whom it names."""
+    if line.kind != "version" or line.type is None or line.id is None or line.version is None:
+        return None
+    patients = list_patients({"facts": line.facts})
+    if line.type == "Patient":
+        patients |= {line.id}
+    patients -= {EVERYBODY}
+    if line.facts is None:
+        text = line.resource or ""
+        patients |= {patient for patient in about if f"Patient/{patient}" in text}
+    return VersionPatients(line.type, line.id, line.version, patients)
+
+
+def _is_erased(line: FeedLine, found: LakeErasure) -> bool:
+    if line.kind == "rules":
+        return line.id in found.patients
+    if line.kind == "fault":
+        # It cannot be read: whatever names the patient may be about them.
+        text = line.resource or ""
+        return any(name in text for name in found.patients | found.targets)
+    if line.type is None or line.id is None:
+        return False
+    return found.versions.takes(line.type, line.id, line.version)
+
+
+def _has_rule_of(line: FeedLine, found: LakeErasure) -> bool:
+    rules = line.rules or ""
+    return any(
+        f'"{identity}"' in rules for kind, identity in found.versions.records if kind == "Consent"
+    )
+
+
+def refers_to_any(text: str, targets: Collection[str]) -> bool:
+    """Say whether a resource refers to something that is erased."""
+    return any(
+        "/".join(reference.partition("/_history/")[0].split("/")[-2:]) in targets
+        for reference in _REFERENCES.findall(text)
+    )

@@ -1,0 +1,208 @@
+"""Rows of a table without what an erasure takes out: one function of some rows for each table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehr_etl.change_feed.entries import parse_line
+from ehr_etl.erasure.erased_lines import LakeErasure, refers_to_any
+from ehr_fhir.json_text import parse, serialize
+from ehr_privacy.erasure import cut_references
+
+__all__ = ["ChangeRows", "choose_row_change"]
+
+# Changes some rows of a table; None where they stay as they are.
+ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch | None]
+
+
+def choose_row_change(name: str, found: LakeErasure, key: bytes) -> ChangeRows:
+    """Return what takes the rows of an erasure out of a table."""
+    if name == "bronze":
+        return lambda batch: _change_bronze(batch, found)
+    if name in ("silver", "silver_history", "quarantine", "findings"):
+        return lambda batch: _change_versions(batch, found)
+    if name == "decisions":
+        return lambda batch: _drop(batch, pc.is_in(batch["patient"], _strings(found.patients)))
+    if name == "identities":
+        return lambda batch: _drop(batch, _is_identity_erased(batch, found))
+    if name == "places":
+        return lambda batch: _drop(batch, _is_place_erased(batch, found))
+    if name == "steward_decisions":
+        return lambda batch: _drop(batch, _is_decision_erased(batch, found))
+    pseudonyms = found.pseudonyms(key)
+    return lambda batch: _change_pseudonymous(batch, pseudonyms)
+
+
+def _cut_text(text: str, targets: Collection[str]) -> str:
+    """Return the JSON of a resource without references to what is erased."""
+    resource = parse(text.encode())
+    return serialize(resource).decode() if cut_references(resource, targets) else text
+
+
+def _change_bronze(batch: pa.RecordBatch, found: LakeErasure) -> pa.RecordBatch | None:
+    sequences = pa.array(sorted(found.sequences), pa.int64())
+    kept = _drop(batch, pc.is_in(batch["sequence"], sequences))
+    targets = found.targets
+    texts = _first(kept, batch)["line"].to_pylist()
+    changed = [_cut_line(text, targets) for text in texts]
+    return _with_texts(kept, batch, "line", texts, changed)
+
+
+def _cut_line(text: str, targets: Collection[str]) -> str:
+    """Return a line of the feed whose resource names nothing that is erased."""
+    if not refers_to_any(text, targets):
+        return text
+    line = parse_line(text)
+    if line.resource is None or line.kind != "version":
+        return text
+    resource = _cut_text(line.resource, targets)
+    if resource == line.resource:
+        return text
+    head = orjson.loads(text)
+    del head["resource"]
+    return f'{orjson.dumps(head).decode()[:-1]},"resource":{resource}}}'
+
+
+def _change_versions(batch: pa.RecordBatch, found: LakeErasure) -> pa.RecordBatch | None:
+    rows = zip(*(batch[name].to_pylist() for name in ("type", "id", "version")), strict=True)
+    is_erased = [
+        kind is not None and found.versions.takes(kind, identity, version)
+        for kind, identity, version in rows
+    ]
+    if "key" in batch.schema.names and "resource" in batch.schema.names:
+        # A line in quarantine that is no version.
+        texts = batch["resource"].to_pylist()
+        names = found.patients | found.targets
+        is_erased = [
+            erased or (kind is None and any(name in (text or "") for name in names))
+            for erased, kind, text in zip(is_erased, batch["type"].to_pylist(), texts, strict=True)
+        ]
+    kept = _drop(batch, pa.array(is_erased))
+    targets = found.targets
+    if "resource" not in batch.schema.names:
+        return kept
+    texts = _first(kept, batch)["resource"].to_pylist()
+    kinds = _first(kept, batch)["type"].to_pylist()
+    changed = [
+        text
+        if text is None or kind is None or not refers_to_any(text, targets)
+        else _cut_text(text, targets)
+        for text, kind in zip(texts, kinds, strict=True)
+    ]
+    return _with_texts(kept, batch, "resource", texts, changed)
+
+
+def _is_place_erased(batch: pa.RecordBatch, found: LakeErasure) -> pa.Array:
+    """Say of rows of `places` whether their key names an erased record or patient."""
+    names = found.targets | found.patients
+    return pa.array(
+        [not names.isdisjoint(_name_parts(key)) for key in batch["key"].to_pylist()], pa.bool_()
+    )
+
+
+def _name_parts(key: str) -> set[str]:
+    """Return what a key of `places` may name: itself and its parts.
+
+    >>> sorted(_name_parts("also:p1@7"))
+    ['7', 'also', 'also:p1', 'also:p1@7', 'p1', 'p1@7']
+    """
+    parts = {key, *key.split("@")}
+    return parts | {piece for part in parts for piece in (part, *part.split(":"))}
+
+
+def _is_identity_erased(batch: pa.RecordBatch, found: LakeErasure) -> pa.Array:
+    """Say of rows of `identities` whether they name an erased patient; they are made anew."""
+    rows = zip(*(batch[name].to_pylist() for name in ("key", "patient", "others")), strict=True)
+    return pa.array(
+        [
+            not found.patients.isdisjoint({key.partition(":")[2], patient, *(others or ())})
+            for key, patient, others in rows
+        ],
+        pa.bool_(),
+    )
+
+
+def _is_decision_erased(batch: pa.RecordBatch, found: LakeErasure) -> pa.Array:
+    """Say of decisions of stewards whether the version that they are about is erased."""
+    is_erased = []
+    for key, version in zip(batch["key"].to_pylist(), batch["version"].to_pylist(), strict=True):
+        kind, _, identity = key.partition("/")
+        is_erased.append(found.versions.takes(kind, identity, version))
+    return pa.array(is_erased, pa.bool_())
+
+
+def _change_pseudonymous(
+    batch: pa.RecordBatch, pseudonyms: Collection[str]
+) -> pa.RecordBatch | None:
+    """Drop rows about erased records; elsewhere take their pseudonyms out.
+
+    The first of the columns that name a row's own record is its key.
+    """
+    names = batch.schema.names
+    own = [name for name in ("_key", "id", "patient", "person_source_value") if name in names]
+    wanted = _strings(pseudonyms)
+    is_erased = pa.array([False] * batch.num_rows)
+    for name in own:
+        if pa.types.is_string(batch[name].type):
+            is_erased = pc.or_(is_erased, pc.is_in(batch[name], wanted))
+    kept = _drop(batch, is_erased)
+    for name in names:
+        if pa.types.is_string(batch[name].type):
+            texts = _first(kept, batch)[name].to_pylist()
+            cleaned = [_without_pseudonyms(text, pseudonyms) for text in texts]
+            kept = _with_texts(kept, batch, name, texts, cleaned)
+    return kept
+
+
+def _without_pseudonyms(value: str | None, pseudonyms: Collection[str]) -> str | None:
+    """Return a value that names no erased record: a reference is null, JSON loses it."""
+    if value is None or len(value) < 32:
+        return value
+    if value.rpartition("/")[2] in pseudonyms:
+        return None
+    if not value.startswith("{"):
+        return value
+    targets = {word for word in _quoted_references(value) if word.rpartition("/")[2] in pseudonyms}
+    return _cut_text(value, targets) if targets else value
+
+
+def _quoted_references(text: str) -> Iterator[str]:
+    for part in text.split('"'):
+        if "/" in part:
+            yield part
+
+
+def _drop(batch: pa.RecordBatch, is_dropped: Any) -> pa.RecordBatch | None:
+    """Return the rows that stay; None where all do."""
+    if not pc.any(is_dropped).as_py():
+        return None
+    return batch.filter(pc.invert(pc.fill_null(is_dropped, fill_value=False)))
+
+
+def _first(kept: pa.RecordBatch | None, batch: pa.RecordBatch) -> pa.RecordBatch:
+    # A batch without rows is false.
+    return batch if kept is None else kept
+
+
+def _with_texts(
+    kept: pa.RecordBatch | None,
+    batch: pa.RecordBatch,
+    column: str,
+    before: Sequence[str | None],
+    after: Sequence[str | None],
+) -> pa.RecordBatch | None:
+    if before == after:
+        return kept
+    rows = _first(kept, batch)
+    return rows.set_column(
+        rows.schema.get_field_index(column), rows.schema.field(column), pa.array(after, pa.string())
+    )
+
+
+def _strings(values: Collection[str]) -> pa.Array:
+    return pa.array(sorted(values), pa.string())
