@@ -298,14 +298,14 @@ class LakeWriter:
                 "folder of keys of the data folder."
             )
         clear_scratch(self.lake)
-        found = find_erased(self.lake, key, hashes)
-        erase_from_lake(self.lake, found, self._key)
-        if found.patients:
+        erasure = find_erased(self.lake, key, hashes)
+        erase_from_lake(self.lake, erasure, self._key)
+        if erasure.patients:
             # What others' rows say of the patient, such as a duplicate or a lost reference, is
             # worked out anew. It is no byte of the patient's.
             self._progress = forget_tables(self.lake)
-        erase_from_bronze(self.lake, found)
-        return found
+        erase_from_bronze(self.lake, erasure)
+        return erasure
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
         """Make a table anew from its input, and what is made of it."""

@@ -55,30 +55,30 @@ class LakeErasure:
 
 def find_erased(lake: Lake, key: bytes, hashes: Collection[str]) -> LakeErasure:
     """Find, in bronze, the patients of some keyed hashes and all that is about them."""
-    found = LakeErasure(patients=_find_patients(lake, key, frozenset(hashes)))
-    if not found.patients:
-        return found
-    about = frozenset(found.patients)
-    found.versions = choose_versions(
+    erasure = LakeErasure(patients=_find_patients(lake, key, frozenset(hashes)))
+    if not erasure.patients:
+        return erasure
+    about = frozenset(erasure.patients)
+    erasure.versions = choose_versions(
         (version for _, line in _iterate_lines(lake) if (version := _version_of(line, about))),
         about,
     )
-    targets = found.targets
+    targets = erasure.targets
     newest_rules: dict[str, int] = {}
     outdated: list[tuple[int, str]] = []
     for sequence, line in _iterate_lines(lake):
-        if _is_erased(line, found):
-            found.sequences.add(sequence)
+        if _is_erased(line, erasure):
+            erasure.sequences.add(sequence)
         elif line.kind == "version" and line.resource and refers_to_any(line.resource, targets):
-            found.cut_records.add(record_key(line.type, line.id))
+            erasure.cut_records.add(record_key(line.type, line.id))
         elif line.kind == "rules" and line.id is not None:
             newest_rules[line.id] = sequence
-            if _has_rule_of(line, found):
+            if _has_rule_of(line, erasure):
                 outdated.append((sequence, line.id))
     # Rules of another account of the same person, copied from the erased one. The gateway has told
     # that account's rules anew; without newer ones the line stays, since it may close something.
-    found.sequences |= {sequence for sequence, who in outdated if sequence < newest_rules[who]}
-    return found
+    erasure.sequences |= {sequence for sequence, who in outdated if sequence < newest_rules[who]}
+    return erasure
 
 
 def _iterate_lines(lake: Lake) -> Iterator[tuple[int, FeedLine]]:
@@ -126,22 +126,22 @@ def _version_of(line: FeedLine, about: frozenset[str]) -> VersionPatients | None
     return VersionPatients(line.type, line.id, line.version, patients)
 
 
-def _is_erased(line: FeedLine, found: LakeErasure) -> bool:
+def _is_erased(line: FeedLine, erasure: LakeErasure) -> bool:
     if line.kind == "rules":
-        return line.id in found.patients
+        return line.id in erasure.patients
     if line.kind == "fault":
         # It cannot be read: whatever names the patient may be about them.
         text = line.resource or ""
-        return any(name in text for name in found.patients | found.targets)
+        return any(name in text for name in erasure.patients | erasure.targets)
     if line.type is None or line.id is None:
         return False
-    return found.versions.takes(line.type, line.id, line.version)
+    return erasure.versions.takes(line.type, line.id, line.version)
 
 
-def _has_rule_of(line: FeedLine, found: LakeErasure) -> bool:
+def _has_rule_of(line: FeedLine, erasure: LakeErasure) -> bool:
     rules = line.rules or ""
     return any(
-        f'"{identity}"' in rules for kind, identity in found.versions.records if kind == "Consent"
+        f'"{identity}"' in rules for kind, identity in erasure.versions.records if kind == "Consent"
     )
 
 

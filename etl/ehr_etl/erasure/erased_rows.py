@@ -20,21 +20,21 @@ __all__ = ["ChangeRows", "choose_row_change"]
 ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch | None]
 
 
-def choose_row_change(name: str, found: LakeErasure, key: bytes) -> ChangeRows:
+def choose_row_change(name: str, erasure: LakeErasure, key: bytes) -> ChangeRows:
     """Return what takes the rows of an erasure out of a table."""
     if name == "bronze":
-        return lambda batch: _change_bronze(batch, found)
+        return lambda batch: _change_bronze(batch, erasure)
     if name in ("silver", "silver_history", "quarantine", "findings"):
-        return lambda batch: _change_versions(batch, found)
+        return lambda batch: _change_versions(batch, erasure)
     if name == "decisions":
-        return lambda batch: _drop(batch, pc.is_in(batch["patient"], _strings(found.patients)))
+        return lambda batch: _drop(batch, pc.is_in(batch["patient"], _strings(erasure.patients)))
     if name == "identities":
-        return lambda batch: _drop(batch, _is_identity_erased(batch, found))
+        return lambda batch: _drop(batch, _is_identity_erased(batch, erasure))
     if name == "places":
-        return lambda batch: _drop(batch, _is_place_erased(batch, found))
+        return lambda batch: _drop(batch, _is_place_erased(batch, erasure))
     if name == "steward_decisions":
-        return lambda batch: _drop(batch, _is_decision_erased(batch, found))
-    pseudonyms = found.pseudonyms(key)
+        return lambda batch: _drop(batch, _is_decision_erased(batch, erasure))
+    pseudonyms = erasure.pseudonyms(key)
     return lambda batch: _change_pseudonymous(batch, pseudonyms)
 
 
@@ -44,10 +44,10 @@ def _cut_text(text: str, targets: Collection[str]) -> str:
     return serialize(resource).decode() if cut_references(resource, targets) else text
 
 
-def _change_bronze(batch: pa.RecordBatch, found: LakeErasure) -> pa.RecordBatch | None:
-    sequences = pa.array(sorted(found.sequences), pa.int64())
+def _change_bronze(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
+    sequences = pa.array(sorted(erasure.sequences), pa.int64())
     kept = _drop(batch, pc.is_in(batch["sequence"], sequences))
-    targets = found.targets
+    targets = erasure.targets
     texts = _first(kept, batch)["line"].to_pylist()
     changed = [_cut_line(text, targets) for text in texts]
     return _with_texts(kept, batch, "line", texts, changed)
@@ -68,22 +68,22 @@ def _cut_line(text: str, targets: Collection[str]) -> str:
     return f'{orjson.dumps(head).decode()[:-1]},"resource":{resource}}}'
 
 
-def _change_versions(batch: pa.RecordBatch, found: LakeErasure) -> pa.RecordBatch | None:
+def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
     rows = zip(*(batch[name].to_pylist() for name in ("type", "id", "version")), strict=True)
     is_erased = [
-        kind is not None and found.versions.takes(kind, identity, version)
+        kind is not None and erasure.versions.takes(kind, identity, version)
         for kind, identity, version in rows
     ]
     if "key" in batch.schema.names and "resource" in batch.schema.names:
         # A line in quarantine that is no version.
         texts = batch["resource"].to_pylist()
-        names = found.patients | found.targets
+        names = erasure.patients | erasure.targets
         is_erased = [
             erased or (kind is None and any(name in (text or "") for name in names))
             for erased, kind, text in zip(is_erased, batch["type"].to_pylist(), texts, strict=True)
         ]
     kept = _drop(batch, pa.array(is_erased))
-    targets = found.targets
+    targets = erasure.targets
     if "resource" not in batch.schema.names:
         return kept
     texts = _first(kept, batch)["resource"].to_pylist()
@@ -97,9 +97,9 @@ def _change_versions(batch: pa.RecordBatch, found: LakeErasure) -> pa.RecordBatc
     return _with_texts(kept, batch, "resource", texts, changed)
 
 
-def _is_place_erased(batch: pa.RecordBatch, found: LakeErasure) -> pa.Array:
+def _is_place_erased(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.Array:
     """Say of rows of `places` whether their key names an erased record or patient."""
-    names = found.targets | found.patients
+    names = erasure.targets | erasure.patients
     return pa.array(
         [not names.isdisjoint(_name_parts(key)) for key in batch["key"].to_pylist()], pa.bool_()
     )
@@ -115,24 +115,24 @@ def _name_parts(key: str) -> set[str]:
     return parts | {piece for part in parts for piece in (part, *part.split(":"))}
 
 
-def _is_identity_erased(batch: pa.RecordBatch, found: LakeErasure) -> pa.Array:
+def _is_identity_erased(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.Array:
     """Say of rows of `identities` whether they name an erased patient; they are made anew."""
     rows = zip(*(batch[name].to_pylist() for name in ("key", "patient", "others")), strict=True)
     return pa.array(
         [
-            not found.patients.isdisjoint({key.partition(":")[2], patient, *(others or ())})
+            not erasure.patients.isdisjoint({key.partition(":")[2], patient, *(others or ())})
             for key, patient, others in rows
         ],
         pa.bool_(),
     )
 
 
-def _is_decision_erased(batch: pa.RecordBatch, found: LakeErasure) -> pa.Array:
+def _is_decision_erased(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.Array:
     """Say of decisions of stewards whether the version that they are about is erased."""
     is_erased = []
     for key, version in zip(batch["key"].to_pylist(), batch["version"].to_pylist(), strict=True):
         kind, _, identity = key.partition("/")
-        is_erased.append(found.versions.takes(kind, identity, version))
+        is_erased.append(erasure.versions.takes(kind, identity, version))
     return pa.array(is_erased, pa.bool_())
 
 

@@ -37,25 +37,24 @@ def list_lake_tables(lake: Lake) -> list[str]:
     return [*unique, "bronze"] if lake.has_table("bronze") else unique
 
 
-def erase_from_lake(lake: Lake, found: LakeErasure, deid_key: bytes) -> LakeErasure:
-    """Take what was found out of every table but bronze, and old files of all tables.
+def erase_from_lake(lake: Lake, erasure: LakeErasure, deid_key: bytes) -> None:
+    """Take what was found out of every table but bronze; old files stay until that is done.
 
     Call `erase_from_bronze` when everything that is made of bronze is as it shall be.
     """
-    if found.patients:
+    if erasure.patients:
         for name in list_lake_tables(lake):
             if name != "bronze":
-                found.rows[name] = _rewrite_table(
-                    lake, name, choose_row_change(name, found, deid_key)
+                erasure.rows[name] = _rewrite_table(
+                    lake, name, choose_row_change(name, erasure, deid_key)
                 )
-    return found
 
 
-def erase_from_bronze(lake: Lake, found: LakeErasure) -> None:
+def erase_from_bronze(lake: Lake, erasure: LakeErasure) -> None:
     """Take what was found out of bronze, then delete every old file of every table."""
-    if found.patients:
-        found.rows["bronze"] = _rewrite_table(
-            lake, "bronze", choose_row_change("bronze", found, b"")
+    if erasure.patients:
+        erasure.rows["bronze"] = _rewrite_table(
+            lake, "bronze", choose_row_change("bronze", erasure, b"")
         )
     for name in list_lake_tables(lake):
         drop_old_files(lake, name)
