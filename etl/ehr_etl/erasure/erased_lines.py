@@ -11,11 +11,10 @@ from ehr_etl.lake import Lake
 from ehr_etl.omop.identifiers import person_key
 from ehr_etl.tables.decisions import list_patients
 from ehr_etl.tables.deid import deid_key_text
-from ehr_etl.tables.places import record_key
 from ehr_privacy.deid import pseudonym
 from ehr_privacy.erasure import ErasedVersions, VersionPatients, choose_versions, hash_patient
 
-__all__ = ["BATCH_ROWS", "LakeErasure", "find_erased", "refers_to_any"]
+__all__ = ["BATCH_ROWS", "LakeErasure", "find_erased"]
 
 # Rows in memory at once. Chosen.
 BATCH_ROWS = 20_000
@@ -23,7 +22,6 @@ BATCH_ROWS = 20_000
 _PATIENT_LISTS = re.compile(r'"patients"\s*:\s*\[([^\]]*)\]')
 _LINE_OF_PATIENT = re.compile(r'"type"\s*:\s*"Patient"\s*,\s*"id"\s*:\s*"([^"]+)"')
 _NAMED_PATIENTS = re.compile(r"Patient/([A-Za-z0-9.\-]{1,64})")
-_REFERENCES = re.compile(r'"reference"\s*:\s*"([^"]*)"')
 
 
 @dataclass
@@ -34,10 +32,6 @@ class LakeErasure:
     versions: ErasedVersions = field(default_factory=ErasedVersions)
     # Numbers of the lines of bronze.
     sequences: set[int] = field(default_factory=set)
-    # Records of others, by `Type/id`, that lose a reference.
-    cut_records: set[str] = field(default_factory=set)
-    # Rows taken out and changed, by table.
-    rows: dict[str, int] = field(default_factory=dict)
 
     @property
     def targets(self) -> set[str]:
@@ -63,14 +57,11 @@ def find_erased(lake: Lake, key: bytes, hashes: Collection[str]) -> LakeErasure:
         (version for _, line in _iterate_lines(lake) if (version := _version_of(line, about))),
         about,
     )
-    targets = erasure.targets
     newest_rules: dict[str, int] = {}
     outdated: list[tuple[int, str]] = []
     for sequence, line in _iterate_lines(lake):
         if _is_erased(line, erasure):
             erasure.sequences.add(sequence)
-        elif line.kind == "version" and line.resource and refers_to_any(line.resource, targets):
-            erasure.cut_records.add(record_key(line.type, line.id))
         elif line.kind == "rules" and line.id is not None:
             newest_rules[line.id] = sequence
             if _has_rule_of(line, erasure):
@@ -142,12 +133,4 @@ def _has_rule_of(line: FeedLine, erasure: LakeErasure) -> bool:
     rules = line.rules or ""
     return any(
         f'"{identity}"' in rules for kind, identity in erasure.versions.records if kind == "Consent"
-    )
-
-
-def refers_to_any(text: str, targets: Collection[str]) -> bool:
-    """Say whether a resource refers to something that is erased."""
-    return any(
-        "/".join(reference.partition("/_history/")[0].split("/")[-2:]) in targets
-        for reference in _REFERENCES.findall(text)
     )

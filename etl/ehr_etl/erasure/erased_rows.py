@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -10,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import parse_line
-from ehr_etl.erasure.erased_lines import LakeErasure, refers_to_any
+from ehr_etl.erasure.erased_lines import LakeErasure
 from ehr_fhir.json_text import parse, serialize
 from ehr_privacy.erasure import cut_references
 
 __all__ = ["ChangeRows", "choose_row_change"]
 
+_REFERENCES = re.compile(r'"reference"\s*:\s*"([^"]*)"')
 # Changes some rows of a table; None where they stay as they are.
 ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch | None]
 
@@ -38,6 +40,14 @@ def choose_row_change(name: str, erasure: LakeErasure, key: bytes) -> ChangeRows
     return lambda batch: _change_pseudonymous(batch, pseudonyms)
 
 
+def _refers_to_any(text: str, targets: Collection[str]) -> bool:
+    """Say whether a resource refers to something that is erased."""
+    return any(
+        "/".join(reference.partition("/_history/")[0].split("/")[-2:]) in targets
+        for reference in _REFERENCES.findall(text)
+    )
+
+
 def _cut_text(text: str, targets: Collection[str]) -> str:
     """Return the JSON of a resource without references to what is erased."""
     resource = parse(text.encode())
@@ -55,7 +65,7 @@ def _change_bronze(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatc
 
 def _cut_line(text: str, targets: Collection[str]) -> str:
     """Return a line of the feed whose resource names nothing that is erased."""
-    if not refers_to_any(text, targets):
+    if not _refers_to_any(text, targets):
         return text
     line = parse_line(text)
     if line.resource is None or line.kind != "version":
@@ -90,7 +100,7 @@ def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBa
     kinds = _first(kept, batch)["type"].to_pylist()
     changed = [
         text
-        if text is None or kind is None or not refers_to_any(text, targets)
+        if text is None or kind is None or not _refers_to_any(text, targets)
         else _cut_text(text, targets)
         for text, kind in zip(texts, kinds, strict=True)
     ]

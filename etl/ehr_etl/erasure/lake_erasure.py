@@ -8,7 +8,7 @@ buckets or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -45,51 +45,42 @@ def erase_from_lake(lake: Lake, erasure: LakeErasure, deid_key: bytes) -> None:
     if erasure.patients:
         for name in list_lake_tables(lake):
             if name != "bronze":
-                erasure.rows[name] = _rewrite_table(
-                    lake, name, choose_row_change(name, erasure, deid_key)
-                )
+                _rewrite_table(lake, name, choose_row_change(name, erasure, deid_key))
 
 
 def erase_from_bronze(lake: Lake, erasure: LakeErasure) -> None:
     """Take what was found out of bronze, then delete every old file of every table."""
     if erasure.patients:
-        erasure.rows["bronze"] = _rewrite_table(
-            lake, "bronze", choose_row_change("bronze", erasure, b"")
-        )
+        _rewrite_table(lake, "bronze", choose_row_change("bronze", erasure, b""))
     for name in list_lake_tables(lake):
         drop_old_files(lake, name)
 
 
-def _rewrite_table(lake: Lake, name: str, change: ChangeRows) -> int:
-    """Write a table without what is erased; return how many rows were taken out or changed."""
+def _rewrite_table(lake: Lake, name: str, change: ChangeRows) -> None:
+    """Write a table without what is erased; where nothing of it is there, leave it as it is."""
     table = lake.open_table(name)
     partitions = table.metadata().partition_columns
     column = next((item for item in (BUCKET, GOLD_BUCKET) if item in partitions), None)
     dataset = table.to_pyarrow_dataset()
-    count = 0
+    is_changed = False
     buckets: set[int] = set()
     for batch in dataset.to_batches(batch_size=BATCH_ROWS):
-        if batch.num_rows and (after := change(batch)) is not None:
-            count += max(batch.num_rows - after.num_rows, 1)
+        if batch.num_rows and change(batch) is not None:
+            is_changed = True
             if column is not None:
                 buckets |= set(batch[column].to_pylist())
-    if not count:
-        return 0
+    if not is_changed:
+        return
     if column is None:
         _overwrite_whole(table, dataset, change)
     else:
         for chosen in cut_buckets(buckets):
             _overwrite_buckets(table, column, chosen, change)
-    return count
 
 
 def _overwrite_whole(table: DeltaTable, dataset: Any, change: ChangeRows) -> None:
-    def rows() -> Iterator[pa.RecordBatch]:
-        for batch in dataset.to_batches(batch_size=BATCH_ROWS):
-            after = change(batch) if batch.num_rows else None
-            yield batch if after is None else after
-
-    reader = pa.RecordBatchReader.from_batches(dataset.schema, rows())
+    rows = _change_batches(dataset.to_batches(batch_size=BATCH_ROWS), change)
+    reader = pa.RecordBatchReader.from_batches(dataset.schema, rows)
     write_deltalake(table, reader, mode="overwrite", writer_properties=WRITER)
 
 
@@ -97,9 +88,14 @@ def _overwrite_buckets(
     table: DeltaTable, column: str, buckets: list[int], change: ChangeRows
 ) -> None:
     before = read_buckets(table, buckets, column=column)
-    batches = []
-    for batch in before.to_batches():
-        after = change(batch) if batch.num_rows else None
-        batches.append(batch if after is None else after)
-    rows = pa.Table.from_batches(batches, schema=before.schema)
+    batches = _change_batches(before.to_batches(), change)
+    rows = pa.Table.from_batches(list(batches), schema=before.schema)
     write_buckets(table, buckets, rows, column)
+
+
+def _change_batches(
+    batches: Iterable[pa.RecordBatch], change: ChangeRows
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        after = change(batch) if batch.num_rows else None
+        yield batch if after is None else after
