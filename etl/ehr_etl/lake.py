@@ -36,14 +36,16 @@ LOG_PROPERTIES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_VERSION_FIELDS = [
+# What tells of a version, in every table that has versions.
+VERSION_FIELDS = (
     ("position", pa.int64()),
     ("type", pa.string()),
     ("id", pa.string()),
     ("version", pa.int32()),
     ("last_updated", pa.string()),
     ("author", pa.string()),
-]
+)
+VERSION_COLUMNS = tuple(name for name, _ in VERSION_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
             pa.schema(
                 [
                     (BUCKET, pa.int32()),
-                    *_VERSION_FIELDS,
+                    *VERSION_FIELDS,
                     ("deleted", pa.bool_()),
                     ("held", pa.bool_()),
                     ("faults", pa.list_(pa.string())),
@@ -91,7 +93,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
         ),
         # Every good version ever received, the newest too.
         "silver_history": TableSpec(
-            pa.schema([*_VERSION_FIELDS, ("deleted", pa.bool_()), ("resource", pa.string())]),
+            pa.schema([*VERSION_FIELDS, ("deleted", pa.bool_()), ("resource", pa.string())]),
             partitioned_by=None,
             statistics=("position",),
         ),
@@ -100,7 +102,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
                 [
                     (BUCKET, pa.int32()),
                     ("key", pa.string()),
-                    *_VERSION_FIELDS,
+                    *VERSION_FIELDS,
                     ("deleted", pa.bool_()),
                     ("facts", pa.string()),
                     ("reasons", pa.list_(pa.string())),
@@ -117,7 +119,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
                 [
                     (BUCKET, pa.int32()),
                     ("key", pa.string()),
-                    *_VERSION_FIELDS,
+                    *VERSION_FIELDS,
                     ("reasons", pa.list_(pa.string())),
                     ("elements", pa.list_(pa.string())),
                 ]

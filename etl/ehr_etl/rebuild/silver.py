@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_etl.jobs import RunParts, cut_into_parts
-from ehr_etl.lake import BUCKET, TABLES, Lake
+from ehr_etl.lake import BUCKET, TABLES, VERSION_COLUMNS, Lake
 from ehr_etl.rebuild.scratch import clear_scratch, read_part, send_to_parts
 from ehr_etl.tables.bronze import read_lines
 from ehr_etl.tables.bucketed import Layout
@@ -51,7 +51,7 @@ _PART_BUCKETS = 16
 # A part's lines may be many where a patient has very many: as much memory as it needs, one thread.
 _LIMITS = QueryLimits(memory_mb=4096, threads=1)
 
-_VERSION = "position, type, id, version, last_updated, author, deleted"
+_VERSION = ", ".join((*VERSION_COLUMNS, "deleted"))
 # The newest good version (`g`), with the facts told last of just that version, and whether a newer
 # one waits; the version that waits (`w`).
 _NEWEST = (

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ehr_etl.change_feed.entries import FeedLine, parse_line
 from ehr_etl.data_quality.rules import QualityRules
+from ehr_etl.lake import VERSION_FIELDS
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import PatientDecision, list_patients, next_change_ms
 from ehr_etl.tables.places import build_patient_places, record_key
@@ -28,12 +29,7 @@ LINE_SCHEMA = pa.schema(
         ("sequence", pa.int64()),
         ("kind", pa.string()),
         ("key", pa.string()),
-        ("position", pa.int64()),
-        ("type", pa.string()),
-        ("id", pa.string()),
-        ("version", pa.int32()),
-        ("last_updated", pa.string()),
-        ("author", pa.string()),
+        *VERSION_FIELDS,
         ("deleted", pa.bool_()),
         ("facts", pa.string()),
         ("rules", pa.string()),

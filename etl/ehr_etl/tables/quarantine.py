@@ -16,7 +16,7 @@ from deltalake import write_deltalake
 from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.data_quality.rules import load_quality_rules
-from ehr_etl.lake import BUCKET, TABLES, Lake, count_rows
+from ehr_etl.lake import BUCKET, TABLES, VERSION_COLUMNS, Lake, count_rows
 from ehr_etl.tables.bucketed import Layout, delete_keys_and_add, read_rows
 from ehr_etl.tables.places import record_key
 
@@ -31,9 +31,7 @@ __all__ = [
     "write_steward_decisions",
 ]
 
-_LISTED_COLUMNS = (
-    *("position", "type", "id", "version", "last_updated", "author", "reasons", "elements"),
-)
+_LISTED_COLUMNS = [*VERSION_COLUMNS, "reasons", "elements"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def _list_versions(lake: Lake, name: str) -> list[HeldVersion]:
     if not lake.has_table(name):
         return []
     # By column: the content of the records is not read.
-    table = lake.open_table(name).to_pyarrow_table(columns=list(_LISTED_COLUMNS))
+    table = lake.open_table(name).to_pyarrow_table(columns=_LISTED_COLUMNS)
     held = [
         HeldVersion(
             **{

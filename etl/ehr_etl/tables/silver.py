@@ -17,15 +17,13 @@ from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.data_quality.faults import Fault
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.data_quality.timeliness import IN_TIME, is_late
+from ehr_etl.lake import VERSION_COLUMNS
 
 __all__ = ["FAULTY", "ResourceState", "SilverReport", "check_line", "is_late_line", "list_elements"]
 
 Row = dict[str, Any]
 
-_VERSION_COLUMNS = (
-    *("position", "type", "id", "version", "last_updated", "author"),
-    *("deleted", "facts", "resource"),
-)
+_COLUMNS = (*VERSION_COLUMNS, "deleted", "facts", "resource")
 # Stands for any rule, where versions that broke one are counted.
 FAULTY = "any-rule"
 # What a steward's decision does to a version.
@@ -100,7 +98,7 @@ class ResourceState:
                 if row is not None and row["version"] == line.version:
                     row["facts"] = line.facts
             return
-        row = {name: getattr(line, name) for name in _VERSION_COLUMNS}
+        row = {name: getattr(line, name) for name in _COLUMNS}
         if faults:
             if self.waiting is None or row["version"] >= self.waiting["version"]:
                 self.waiting = {
@@ -119,7 +117,7 @@ class ResourceState:
         """Take the waiting version as good, if a steward decided so."""
         if self.waiting is not None and self.is_released(self.waiting["version"]):
             row, self.waiting = self.waiting, None
-            self._pass_version({name: row[name] for name in _VERSION_COLUMNS})
+            self._pass_version({name: row[name] for name in _COLUMNS})
 
     def _pass_version(self, row: Row) -> None:
         """Take a good version."""
