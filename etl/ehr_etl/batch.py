@@ -62,7 +62,7 @@ from ehr_etl.tables.places import (
     patient_place,
     record_key,
 )
-from ehr_etl.tables.quarantine import decisions_of
+from ehr_etl.tables.quarantine import read_steward_decisions
 from ehr_etl.tables.silver import ResourceState, SilverReport, check_line, is_late_line
 
 __all__ = ["Batch", "BatchWriter"]
@@ -105,15 +105,15 @@ class BatchWriter:
 
     def apply(self, batch: Batch) -> None:
         """Apply one batch."""
-        states, places = self._take_lines(batch)
-        changed = self._changed_decisions(batch, states)
-        rows = self._new_rows(states)
-        identities = self._new_identities(states)
-        rows = self._link(states, places, rows, identities)
+        states, places = self._apply_lines(batch)
+        changed = self._find_changed_decisions(batch, states)
+        rows = self._build_rows(states)
+        identities = self._build_identities(states)
+        rows = self._find_linked_faults(states, places, rows, identities)
         self._write_quarantine(batch, states)
         self._write_history(states)
         self._write_silver(states, places, rows)
-        redone = {**self._rows_of_patients(set(changed), states), **rows}
+        redone = {**self._read_rows_of_patients(set(changed), states), **rows}
         concerned = {patient for row in redone.values() for patient in list_patients(row)}
         known = {**read_decisions(self.lake, self.layout, concerned), **changed}
         self._write_deid_and_gold(states, places, redone, known)
@@ -123,7 +123,7 @@ class BatchWriter:
 
     # What the lines say.
 
-    def _take_lines(
+    def _apply_lines(
         self, batch: Batch
     ) -> tuple[Mapping[str, ResourceState], Mapping[str, set[int]]]:
         """Return what the lines make of the records they name, and where the old rows are."""
@@ -137,7 +137,7 @@ class BatchWriter:
         }
         places = self._read_places(keys)
         states = self._read_states(keys, places)
-        for key, decided in decisions_of(self.lake, self.layout, keys).items():
+        for key, decided in read_steward_decisions(self.lake, self.layout, keys).items():
             states[key].decided = decided
         for _, line in batch.lines:
             if line.kind not in ("version", "facts", "fault"):
@@ -179,7 +179,7 @@ class BatchWriter:
             states[key].waiting = row
         return states
 
-    def _changed_decisions(
+    def _find_changed_decisions(
         self, batch: Batch, states: Mapping[str, ResourceState]
     ) -> dict[str, PatientDecision]:
         """Return the patients whose decision is another than before, or may be."""
@@ -217,7 +217,7 @@ class BatchWriter:
             places[row["key"]].add(row["place"])
         return places
 
-    def _new_rows(self, states: Mapping[str, ResourceState]) -> dict[str, Row]:
+    def _build_rows(self, states: Mapping[str, ResourceState]) -> dict[str, Row]:
         """Return the rows of silver of the states, each with its bucket."""
         rows = {}
         for key, state in states.items():
@@ -227,7 +227,7 @@ class BatchWriter:
                 rows[key] = {"bucket": bucket, **row}
         return rows
 
-    def _rows_of_patients(
+    def _read_rows_of_patients(
         self, patients: Collection[str], states: Mapping[str, ResourceState]
     ) -> dict[str, Row]:
         """Return the rows of silver about some patients, but those that the batch replaces."""
@@ -239,17 +239,17 @@ class BatchWriter:
             buckets |= {
                 row["place"] for row in table.to_pylist() if is_place_of_patient(row, patients)
             }
-        found = {}
+        rows = {}
         for table in iterate_buckets(self.lake, "silver", buckets):
             for row in table.to_pylist():
                 key = record_key(row["type"], row["id"])
                 if key not in states and not list_patients(row).isdisjoint(patients):
-                    found[key] = row
-        return found
+                    rows[key] = row
+        return rows
 
     # Faults beside other records.
 
-    def _link(
+    def _find_linked_faults(
         self,
         states: Mapping[str, ResourceState],
         places: Mapping[str, set[int]],
@@ -261,15 +261,17 @@ class BatchWriter:
         Looked at are the new rows and those beside them, of the patients whom the new and the old
         rows are about, and the Patients who share an identity with one that changes, or did so.
         """
-        people = self._find_duplicates_of(self._sharing_people(identities), identities)
-        buckets = self._patients_by_bucket(states, places, rows, people.keys() - identities.keys())
-        found = dict(rows)
+        people = self._find_duplicates_of(self._find_sharing_people(identities), identities)
+        buckets = self._find_patients_by_bucket(
+            states, places, rows, people.keys() - identities.keys()
+        )
+        changed_rows = dict(rows)
         findings: list[Row] = []
-        removed = self._keys_by_place(states, places, rows)
-        changed = _changed_by_patient(states)
-        for place, there in self._rows_beside(buckets, states, rows):
+        removed = self._group_keys_by_place(states, places, rows)
+        changed = _group_by_patient(states)
+        for place, there in self._read_neighbour_rows(buckets, states, rows):
             known = people | self._find_duplicates_of(
-                self._doubtful_people(there) - people.keys(), identities
+                self._find_doubtful_people(there) - people.keys(), identities
             )
             faults = find_row_faults(
                 there.values(),
@@ -283,15 +285,15 @@ class BatchWriter:
             for key, listed in faults.items():
                 row, names = there[key], [fault.rule for fault in listed]
                 if key not in rows and (self.is_careful or names != row["faults"]):
-                    found[key] = row
+                    changed_rows[key] = row
                 row["faults"] = names
                 removed[place].add(key)
                 if listed:
                     findings.append(build_finding_row(row, listed))
         self._replace("findings", removed, findings, _key_column)
-        return found
+        return changed_rows
 
-    def _patients_by_bucket(
+    def _find_patients_by_bucket(
         self,
         states: Mapping[str, ResourceState],
         places: Mapping[str, set[int]],
@@ -301,7 +303,7 @@ class BatchWriter:
         """Return the buckets to look at, and of which patients the records there."""
         buckets: defaultdict[int, set[str | None]] = defaultdict(set)
         for key, row in rows.items():
-            for place in self._all_places(key, places, rows):
+            for place in self._list_places(key, places, rows):
                 buckets[place].add(first_patient(row))
         for state in states.values():
             if state.before is not None:
@@ -312,7 +314,7 @@ class BatchWriter:
             buckets[row[BUCKET]].add(first_patient(row))
         return buckets
 
-    def _rows_beside(
+    def _read_neighbour_rows(
         self,
         buckets: Mapping[int, Collection[str | None]],
         states: Mapping[str, ResourceState],
@@ -345,7 +347,7 @@ class BatchWriter:
         """Return what stewards decided of new rows, and of those that have a fault."""
         others = {key for key, row in there.items() if row["faults"] and key not in states}
         decided = {key: states[key].decided for key in there if key in states}
-        decided |= decisions_of(self.lake, self.layout, others)
+        decided |= read_steward_decisions(self.lake, self.layout, others)
         return {
             (key, version): decision
             for key, listed in decided.items()
@@ -354,7 +356,7 @@ class BatchWriter:
 
     # Who shares an identity.
 
-    def _new_identities(self, states: Mapping[str, ResourceState]) -> dict[str, list[Row]]:
+    def _build_identities(self, states: Mapping[str, ResourceState]) -> dict[str, list[Row]]:
         """Return patient -> rows of `identities`, of the Patients that the batch replaces."""
         return {
             str(state.current["id"]): build_identity_rows(self.layout, state.current)
@@ -362,12 +364,12 @@ class BatchWriter:
             if state.current is not None and state.current["type"] == "Patient"
         }
 
-    def _sharing_people(self, identities: Mapping[str, list[Row]]) -> set[str]:
+    def _find_sharing_people(self, identities: Mapping[str, list[Row]]) -> set[str]:
         """Return the Patients that change, and those who share a hash with them or did so."""
-        hashes = self._old_hashes(identities) | _hash_keys(identities)
+        hashes = self._read_hashes(identities) | _hash_keys(identities)
         return {row["patient"] for row in self._read_identities(hashes)} | identities.keys()
 
-    def _doubtful_people(self, there: Mapping[str, Row]) -> set[str]:
+    def _find_doubtful_people(self, there: Mapping[str, Row]) -> set[str]:
         """Return the Patients of some rows who may be somebody else too."""
         return {
             row["id"]
@@ -383,12 +385,12 @@ class BatchWriter:
             return {}
         unchanged = set(patients) - identities.keys()
         new = [row for rows in identities.values() for row in rows]
-        hashes = self._old_hashes(unchanged) | _hash_keys(identities)
+        hashes = self._read_hashes(unchanged) | _hash_keys(identities)
         rows = [row for row in self._read_identities(hashes) if row["patient"] not in identities]
-        found = find_duplicate_people([*rows, *new])
-        return {patient: found.get(patient) for patient in patients}
+        others = find_duplicate_people([*rows, *new])
+        return {patient: others.get(patient) for patient in patients}
 
-    def _old_hashes(self, patients: Collection[str]) -> set[str]:
+    def _read_hashes(self, patients: Collection[str]) -> set[str]:
         own = {patient_key(patient) for patient in patients}
         return {hash_key(text) for row in self._read_identities(own) for text in row["others"]}
 
@@ -400,7 +402,7 @@ class BatchWriter:
         if not identities:
             return
         keys = {
-            *self._old_hashes(identities),
+            *self._read_hashes(identities),
             *map(patient_key, identities),
             *_hash_keys(identities),
         }
@@ -478,7 +480,7 @@ class BatchWriter:
         places: Mapping[str, set[int]],
         rows: Mapping[str, Row],
     ) -> None:
-        removed = self._keys_by_place({*states, *rows}, places, rows)
+        removed = self._group_keys_by_place({*states, *rows}, places, rows)
         self._replace("silver", removed, list(rows.values()), _record_keys)
 
     def _write_deid_and_gold(
@@ -496,7 +498,7 @@ class BatchWriter:
         for key in {*states, *redone}:
             resource_type, _, resource_id = key.partition("/")
             name = deid_key_text(self.key, resource_type, resource_id)
-            for place in self._all_places(key, places, redone):
+            for place in self._list_places(key, places, redone):
                 removed[place].add(name)
                 removed_by_type[resource_type][place].add(name)
             row = redone.get(key)
@@ -528,18 +530,18 @@ class BatchWriter:
                 added[place_row["key"]] = place_row
         self._replace("places", removed, list(added.values()), _key_column)
 
-    def _keys_by_place(
+    def _group_keys_by_place(
         self, keys: Iterable[str], places: Mapping[str, set[int]], rows: Mapping[str, Row]
     ) -> defaultdict[int, set[str]]:
         """Return bucket -> the records that have, or are to have, their row of silver there."""
         by_place: defaultdict[int, set[str]] = defaultdict(set)
         for key in keys:
-            for place in self._all_places(key, places, rows):
+            for place in self._list_places(key, places, rows):
                 by_place[place].add(key)
         return by_place
 
     @staticmethod
-    def _all_places(key: str, places: Mapping[str, set[int]], rows: Mapping[str, Row]) -> set[int]:
+    def _list_places(key: str, places: Mapping[str, set[int]], rows: Mapping[str, Row]) -> set[int]:
         new = {int(rows[key]["bucket"])} if key in rows else set()
         return {*places.get(key, ()), *new}
 
@@ -570,7 +572,7 @@ class BatchWriter:
         return read_rows(self.lake, name, buckets, keys, key_of)
 
 
-def _changed_by_patient(
+def _group_by_patient(
     states: Mapping[str, ResourceState],
 ) -> dict[str | None, list[LinkedRecord]]:
     """Return patient -> the records of a batch that are or were theirs, as they were and are."""

@@ -93,21 +93,21 @@ def delete_old_files(
     prefix = f"{root}{name}/"
     needed = list_files_in_use(lake.open_table(name))
     old_bytes = 0
-    found: dict[str, int] = {}
+    first_seen: dict[str, int] = {}
     for info in lake.list_files(name):
         path = info.path.removeprefix(prefix)
         if path.startswith("_delta_log/") or path in needed:
             continue
-        found[path] = old.get(path, now_ms)
+        first_seen[path] = old.get(path, now_ms)
         old_bytes += info.size or 0
     live_bytes = sum(needed.values())
     grace = retention_hours * _HOUR_MS
     if old_bytes > live_bytes:
         grace = min(grace, _SHORT_GRACE_MS)
-    due = {path for path, seen in found.items() if seen + grace <= now_ms}
+    due = {path for path, seen in first_seen.items() if seen + grace <= now_ms}
     for path in due:
         filesystem.delete_file(f"{prefix}{path}")
-    return {path: seen for path, seen in found.items() if path not in due}
+    return {path: seen for path, seen in first_seen.items() if path not in due}
 
 
 def list_files_in_use(table: DeltaTable) -> dict[str, int]:

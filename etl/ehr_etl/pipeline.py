@@ -270,17 +270,17 @@ class LakeWriter:
         pending = self.cursor.sequence - self._progress.sequence
         if not self._progress.buckets and pending <= _REBUILD_LINES:
             self._begin_empty(views, pending, now_ms)
-        stale = self._stale_tables(views, pending)
+        stale = self._find_stale_tables(views, pending)
         with self._runner.open(self.cursor.sequence) as run:
             if "silver" in stale:
                 self._rebuild_silver(run, change, now_ms)
             else:
-                due = self._due_patients(now_ms)
+                due = self._find_due_patients(now_ms)
                 judged = self._take_in_steward_decisions()
                 if pending or due:
                     self._apply_batches(change, views, stale, judged, due, now_ms)
                     # Doubt about everybody closes all that is there.
-                    stale = self._stale_tables(views, pending=0)
+                    stale = self._find_stale_tables(views, pending=0)
             self._rebuild_research(run, change, views, stale, now_ms)
             if _OMOP in stale:
                 self._rebuild_omop(run, change, now_ms)
@@ -322,7 +322,7 @@ class LakeWriter:
 
     def build_omop(self, now_ms: int) -> TableChange:
         """Make the OMOP tables; from now on every change is followed into them."""
-        self._need_tables()
+        self._require_tables()
         if load_state(self.lake) is None:
             save_state(self.lake, OmopState())
         create_omop_tables(self.lake)
@@ -330,7 +330,7 @@ class LakeWriter:
 
     def remap_omop(self, now_ms: int) -> TableChange:
         """Look every code up in the vocabulary as it is loaded now; write the rows that change."""
-        self._need_tables()
+        self._require_tables()
         state = load_state(self.lake)
         if state is None or _OMOP not in self._progress.digests:
             return self.build_omop(now_ms)
@@ -403,7 +403,7 @@ class LakeWriter:
 
     def seconds_until_due(self, now_ms: int) -> float:
         """Return in how many seconds the next term of a decision begins or ends."""
-        self._due_patients(now_ms)
+        self._find_due_patients(now_ms)
         return max(0.0, ((self._due_ms or now_ms) - now_ms) / 1000)
 
     def count_rows(self) -> dict[str, int]:
@@ -412,7 +412,7 @@ class LakeWriter:
         names = ("bronze", "silver", "quarantine", "deid", *views)
         return {name: count_rows(self.lake, name) for name in names if self.lake.has_table(name)}
 
-    def _need_tables(self) -> None:
+    def _require_tables(self) -> None:
         if not self._progress.buckets:
             raise NotFound("The lake is empty: run `ehr lake run` first.")
 
@@ -427,7 +427,7 @@ class LakeWriter:
         """Keep by which rules, keys and views a table is made now."""
         self._save(replace(self._progress, digests={**self._progress.digests, name: digest}))
 
-    def _digests(self, views: Mapping[str, ViewDefinition]) -> dict[str, str]:
+    def _compute_digests(self, views: Mapping[str, ViewDefinition]) -> dict[str, str]:
         deid = deid_digest(self._key)
         digests = {
             "silver": rules_digest(),
@@ -438,9 +438,9 @@ class LakeWriter:
             digests[_OMOP] = omop_digest(state, deid)
         return digests
 
-    def _stale_tables(self, views: Mapping[str, ViewDefinition], pending: int) -> set[str]:
+    def _find_stale_tables(self, views: Mapping[str, ViewDefinition], pending: int) -> set[str]:
         """Return the tables to make anew: by other rules than now, or with very much to change."""
-        wanted = self._digests(views)
+        wanted = self._compute_digests(views)
         stale = {
             name for name, digest in wanted.items() if self._progress.digests.get(name) != digest
         }
@@ -457,7 +457,7 @@ class LakeWriter:
         for view in views.values():
             create_gold_table(self.lake, view)
         buckets = max(_FEWEST_BUCKETS, pending // ROWS_PER_BUCKET)
-        self._save(replace(self._progress, buckets=buckets, digests=self._digests(views)))
+        self._save(replace(self._progress, buckets=buckets, digests=self._compute_digests(views)))
         if (omop := self._omop_writer(set(), now_ms)) is not None:
             create_omop_tables(self.lake)
             omop.write_fixed_tables()
@@ -490,7 +490,7 @@ class LakeWriter:
         names = stale - {"silver", _OMOP, *change.dropped}
         if not names:
             return
-        wanted = self._digests(views)
+        wanted = self._compute_digests(views)
         by_table = {gold_table_name(name): view for name, view in views.items()}
         for made in rebuild_research(
             run,
@@ -571,7 +571,7 @@ class LakeWriter:
             self._save(replace(self._progress, sequence=lines[-1][0]))
         self._due_ms, self._is_first = None, False
 
-    def _due_patients(self, now_ms: int) -> set[str]:
+    def _find_due_patients(self, now_ms: int) -> set[str]:
         """Return the patients with a rule whose term began or ended since it was looked at."""
         if self._due_ms is not None and now_ms < self._due_ms:
             return set()

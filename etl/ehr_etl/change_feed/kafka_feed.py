@@ -104,7 +104,7 @@ class KafkaFeed:
 
         The publisher has seen to it that the topic's own epochs follow each other.
         """
-        self._read(_ANSWER_MS)
+        self._read_places(_ANSWER_MS)
         if self._last is None:
             return None
         epochs = {page.epoch.epoch for _, page in self._waiting}
@@ -126,14 +126,14 @@ class KafkaFeed:
             while self._waiting:
                 offset, page = self._waiting.popleft()
                 if _is_beyond(page, after, decisions):
-                    yield self._fetch(offset)
+                    yield self._fetch_page(offset)
                     after, decisions = max(after, page.next), max(decisions, page.next_decisions)
-            if not self._read(0):
+            if not self._read_places(0):
                 return
 
     def wait_for_change(self, after: int, decisions: int, seconds: float) -> bool:
         """Return whether something comes after a place within some seconds."""
-        return bool(self._waiting) or self._read(int(seconds * 1000))
+        return bool(self._waiting) or self._read_places(int(seconds * 1000))
 
     def close(self) -> None:
         """End the connections."""
@@ -141,31 +141,31 @@ class KafkaFeed:
             if consumer is not None:
                 consumer.close()
 
-    def _read(self, milliseconds: int) -> bool:
+    def _read_places(self, milliseconds: int) -> bool:
         """Read places up to the topic's end as it is now; wait for one if there is none."""
-        with _translated(self.address):
+        with _translate_kafka_errors(self.address):
             partition = self.address.partition
             if self._places is None:
                 self._places = _open_consumer(self.address)
                 self._places.seek_to_beginning(partition)
             end = self._places.end_offsets([partition])[partition]
-            found = False
+            has_new = False
             if self._places.position(partition) >= end and milliseconds and self._last:
-                found = self._take(self._places.poll(timeout_ms=milliseconds))
+                has_new = self._queue_places(self._places.poll(timeout_ms=milliseconds))
             while self._places.position(partition) < end:
-                found = self._take(self._places.poll(timeout_ms=_ANSWER_MS)) or found
-        return found
+                has_new = self._queue_places(self._places.poll(timeout_ms=_ANSWER_MS)) or has_new
+        return has_new
 
-    def _take(self, polled: Mapping[Any, list[Any]]) -> bool:
-        messages = [message for found in polled.values() for message in found]
+    def _queue_places(self, polled: Mapping[Any, list[Any]]) -> bool:
+        messages = [message for received in polled.values() for message in received]
         for message in messages:
             self._last = _PagePlace.from_message(message)
             self._waiting.append((message.offset, self._last))
         return bool(messages)
 
-    def _fetch(self, offset: int) -> bytes:
+    def _fetch_page(self, offset: int) -> bytes:
         """Return the page at an offset; Conflict when the topic no longer has it."""
-        with _translated(self.address):
+        with _translate_kafka_errors(self.address):
             partition = self.address.partition
             if self._contents is None:
                 self._contents = _open_consumer(self.address)
@@ -185,7 +185,7 @@ def publish_feed(feed: HttpFeed, address: TopicAddress, *, wait_seconds: float =
     Where the topic ends is read from the topic itself. Conflict when the store does not have all
     that is in the topic: a lake that reads it would keep what is no longer there.
     """
-    with _translated(address):
+    with _translate_kafka_errors(address):
         _create_topic(address)
         last = _read_last(address)
     after, decisions = (last.next, last.next_decisions) if last else (0, 0)
@@ -197,7 +197,7 @@ def publish_feed(feed: HttpFeed, address: TopicAddress, *, wait_seconds: float =
     if last is not None and present.store != last.epoch.store:
         raise Conflict("The topic was filled from another store: begin another one.")
     written = 0
-    with _translated(address):
+    with _translate_kafka_errors(address):
         producer = KafkaProducer(
             bootstrap_servers=address.broker,
             acks="all",
@@ -262,7 +262,7 @@ def _create_topic(address: TopicAddress) -> None:
 
 
 @contextmanager
-def _translated(address: TopicAddress) -> Iterator[None]:
+def _translate_kafka_errors(address: TopicAddress) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:

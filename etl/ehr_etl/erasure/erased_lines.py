@@ -85,14 +85,14 @@ def _iterate_texts(lake: Lake) -> Iterator[tuple[int, str]]:
 
 def _find_patients(lake: Lake, key: bytes, hashes: frozenset[str]) -> set[str]:
     seen: set[str] = set()
-    found: set[str] = set()
+    patients: set[str] = set()
     for _, text in _iterate_texts(lake):
         for patient in _name_patients(text):
             if patient not in seen:
                 seen.add(patient)
                 if hash_patient(key, patient) in hashes:
-                    found.add(patient)
-    return found
+                    patients.add(patient)
+    return patients
 
 
 def _name_patients(text: str) -> Iterator[str]:

@@ -54,7 +54,7 @@ class _Job:
 
 
 @dataclass
-class _Written:
+class _PartResult:
     """The files that a part wrote, by table, and the views that failed."""
 
     files: dict[str, list[AddAction]] = field(default_factory=dict)
@@ -115,8 +115,8 @@ def _gate_files(
     return write_bucket_files(lake, name, gated, column=GOLD_BUCKET)
 
 
-def _write_part(job: _Job, buckets: tuple[int, ...]) -> _Written:
-    written = _Written()
+def _write_part(job: _Job, buckets: tuple[int, ...]) -> _PartResult:
+    written = _PartResult()
     if job.key is None:
         records = read_buckets(job.lake.open_table("deid"), buckets)
     else:

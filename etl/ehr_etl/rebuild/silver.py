@@ -35,7 +35,7 @@ from ehr_etl.tables.identities import build_identity_rows, find_duplicate_people
 from ehr_etl.tables.lines import LINE_SCHEMA, parse_lines
 from ehr_etl.tables.linking import build_finding_row, find_row_faults
 from ehr_etl.tables.places import record_key
-from ehr_etl.tables.quarantine import all_decisions
+from ehr_etl.tables.quarantine import read_all_steward_decisions
 from ehr_etl.tables.silver import SilverReport
 
 __all__ = ["SILVER_TABLES", "rebuild_silver"]
@@ -136,7 +136,7 @@ class _Count:
 
 
 @dataclass
-class _Written:
+class _PartResult:
     """The files that a part wrote, by table, and what it counted."""
 
     files: dict[str, list[AddAction]] = field(default_factory=dict)
@@ -149,16 +149,16 @@ def rebuild_silver(
     """Make silver, its history, quarantine, decisions and places from all lines up to one."""
     clear_scratch(lake)
     parts = cut_into_parts(layout.buckets, slots, _PART_BUCKETS)
-    job = _Job(lake, layout, tuple(parts), all_decisions(lake), now_ms)
+    job = _Job(lake, layout, tuple(parts), read_all_steward_decisions(lake), now_ms)
     # No longer than a slot's share, so that all have work.
     stretch = max(1000, min(_STRETCH_LINES, -(-up_to // slots)))
     stretches = [(after, min(after + stretch, up_to)) for after in range(0, up_to, stretch)]
     numbers = range(len(parts))
-    for _ in run(partial(_sort_lines, job), stretches):
+    for _ in run(partial(_send_lines, job), stretches):
         pass
     files: defaultdict[str, list[AddAction]] = defaultdict(list)
     report = SilverReport()
-    for work in (_settle_records, _find_people, _write_silver):
+    for work in (_select_versions, _find_duplicates, _write_silver_part):
         for written in run(partial(work, job), numbers):
             for name, actions in written.files.items():
                 files[name] += actions
@@ -177,7 +177,7 @@ def rebuild_silver(
     return report
 
 
-def _sort_lines(job: _Job, stretch: tuple[int, int]) -> None:
+def _send_lines(job: _Job, stretch: tuple[int, int]) -> None:
     """Parse and check the lines of a stretch, and send each to the part of its record."""
     after, up_to = stretch
     numbered = list(read_lines(job.lake, after, up_to))
@@ -186,18 +186,18 @@ def _sort_lines(job: _Job, stretch: tuple[int, int]) -> None:
         send_to_parts(job.lake, "lines", rows, job.part_of(rows.column("own_bucket")))
 
 
-def _settle_records(job: _Job, number: int) -> _Written:
+def _select_versions(job: _Job, number: int) -> _PartResult:
     """Find the newest good version of each record of a part, and what waits or is decided."""
     lines = read_part(job.lake, "lines", number, LINE_SCHEMA)
-    found: dict[str, pa.Table] = {}
+    tables: dict[str, pa.Table] = {}
     with open_duckdb(_LIMITS) as connection:
         connection.register("line", lines)
         for name, sql in (
             ("silver", _SILVER), ("quarantine", _QUARANTINE), ("decisions", _DECISIONS),
             ("silver_history", _HISTORY), ("counts", _COUNTS),
         ):  # fmt: skip
-            found[name] = fetch(connection, sql, _LIMITS)
-    silver = found["silver"]
+            tables[name] = fetch(connection, sql, _LIMITS)
+    silver = tables["silver"]
     places = pa.Table.from_arrays(
         [
             silver.column("own_bucket"),
@@ -206,18 +206,18 @@ def _settle_records(job: _Job, number: int) -> _Written:
         ],
         names=_PLACES.names,
     ).cast(_PLACES)
-    _send(job, "silver", silver.select(TABLES["silver"].schema.names))
+    _send_rows(job, "silver", silver.select(TABLES["silver"].schema.names))
     _send_identities(job, silver.filter(pc.equal(silver.column("type"), "Patient")).to_pylist())
     others = pc.list_flatten(silver.column("also").combine_chunks())
-    _send(job, "places", pa.Table.from_struct_array(others) if len(others) else None)
+    _send_rows(job, "places", pa.Table.from_struct_array(others) if len(others) else None)
     lake = job.lake
-    history = _typed("silver_history", found["silver_history"]).sort_by("position")
-    return _Written(
+    history = _cast_rows("silver_history", tables["silver_history"]).sort_by("position")
+    return _PartResult(
         files={
             "places": write_bucket_files(lake, "places", places),
             "silver_history": write_file(lake, "silver_history", history),
             **{
-                name: write_bucket_files(lake, name, _typed(name, found[name]))
+                name: write_bucket_files(lake, name, _cast_rows(name, tables[name]))
                 for name in ("quarantine", "decisions")
             },
         },
@@ -229,7 +229,7 @@ def _settle_records(job: _Job, number: int) -> _Written:
                 bool(row["late"]),
                 int(row["number"]),
             )
-            for row in found["counts"].to_pylist()
+            for row in tables["counts"].to_pylist()
         ],
     )
 
@@ -246,7 +246,7 @@ def _send_identities(job: _Job, patients: Sequence[Mapping[str, Any]]) -> None:
         send_to_parts(job.lake, "identities", table, job.part_of(table.column(BUCKET)))
 
 
-def _find_people(job: _Job, number: int) -> _Written:
+def _find_duplicates(job: _Job, number: int) -> _PartResult:
     """Write the identities of a part; send who may be somebody else to where their records are."""
     shared = read_part(job.lake, "identities", number, _SHARED)
     rows = shared.to_pylist()
@@ -258,19 +258,19 @@ def _find_people(job: _Job, number: int) -> _Written:
     if people:
         table = pa.Table.from_pylist(people, schema=_PEOPLE)
         send_to_parts(job.lake, "people", table, job.part_of(table.column(BUCKET)))
-    identities = _typed("identities", shared)
-    return _Written({"identities": write_bucket_files(job.lake, "identities", identities)})
+    identities = _cast_rows("identities", shared)
+    return _PartResult({"identities": write_bucket_files(job.lake, "identities", identities)})
 
 
-def _send(job: _Job, name: str, rows: pa.Table | None) -> None:
+def _send_rows(job: _Job, name: str, rows: pa.Table | None) -> None:
     if rows is not None and rows.num_rows:
-        typed = _typed(name, rows)
-        send_to_parts(job.lake, name, typed, job.part_of(typed.column(BUCKET)))
+        cast = _cast_rows(name, rows)
+        send_to_parts(job.lake, name, cast, job.part_of(cast.column(BUCKET)))
 
 
-def _write_silver(job: _Job, number: int) -> _Written:
+def _write_silver_part(job: _Job, number: int) -> _PartResult:
     """Write the rows of silver with their faults, and places of other patients, of a part."""
-    silver, findings = _link(job, number)
+    silver, findings = _find_faults_of_part(job, number)
     places = read_part(job.lake, "places", number, _PLACES)
     # Several records tell the same of a patient.
     distinct = places.group_by(_PLACES.names).aggregate([]).select(_PLACES.names)
@@ -279,10 +279,10 @@ def _write_silver(job: _Job, number: int) -> _Written:
         "findings": write_bucket_files(job.lake, "findings", findings),
         "places": write_bucket_files(job.lake, "places", distinct),
     }
-    return _Written(dict(files))
+    return _PartResult(dict(files))
 
 
-def _link(job: _Job, number: int) -> tuple[pa.Table, pa.Table]:
+def _find_faults_of_part(job: _Job, number: int) -> tuple[pa.Table, pa.Table]:
     """Return the rows of silver of a part with their faults, and the rows of findings."""
     silver = read_part(job.lake, "silver", number, TABLES["silver"].schema)
     people: dict[str, str] = {}
@@ -299,16 +299,16 @@ def _link(job: _Job, number: int) -> tuple[pa.Table, pa.Table]:
     for listed in by_bucket.values():
         faults = find_row_faults(listed, rules, decided=job.decided, people=people)
         for row in listed:
-            found = faults[record_key(row["type"], row["id"])]
-            row["faults"] = [fault.rule for fault in found]
-            if found:
-                findings.append(build_finding_row(row, found))
+            row_faults = faults[record_key(row["type"], row["id"])]
+            row["faults"] = [fault.rule for fault in row_faults]
+            if row_faults:
+                findings.append(build_finding_row(row, row_faults))
     return (
         pa.Table.from_pylist(rows, schema=TABLES["silver"].schema),
         pa.Table.from_pylist(findings, schema=TABLES["findings"].schema),
     )
 
 
-def _typed(name: str, rows: pa.Table) -> pa.Table:
+def _cast_rows(name: str, rows: pa.Table) -> pa.Table:
     schema = TABLES[name].schema
     return rows.select(schema.names).cast(schema)

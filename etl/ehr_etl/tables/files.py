@@ -115,13 +115,13 @@ def _statistics_of(name: str) -> Sequence[str]:
 
 def _summarize(rows: pa.Table, columns: Sequence[str]) -> dict[str, Any]:
     """Return the statistics of a file in Delta's form, of those columns alone."""
-    found: dict[str, Any] = {"numRecords": rows.num_rows}
+    statistics: dict[str, Any] = {"numRecords": rows.num_rows}
     if not columns:
-        return found
+        return statistics
     ends = {name: pc.min_max(rows.column(name)).as_py() for name in columns}
     known = {name: end for name, end in ends.items() if end["min"] is not None}
     return {
-        **found,
+        **statistics,
         "minValues": {name: end["min"] for name, end in known.items()},
         "maxValues": {name: end["max"] for name, end in known.items()},
         "nullCount": {name: rows.column(name).null_count for name in columns},

@@ -61,15 +61,15 @@ def find_row_faults(
     by_patient: defaultdict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         by_patient[first_patient(row)].append(row)
-    found: dict[str, list[Fault]] = {}
+    faults: dict[str, list[Fault]] = {}
     for patient, listed in by_patient.items():
         if patients is None or patient in patients:
             only: Collection[str] | None = None
             needed: Sequence[Mapping[str, Any]] = listed
             if changed is not None:
                 only, needed = _select_rows(patient, listed, rules, changed.get(patient, ()))
-            found |= _faults_of_patient(patient, needed, rules, decided, people, fresh, only)
-    return found
+            faults |= _faults_of_patient(patient, needed, rules, decided, people, fresh, only)
+    return faults
 
 
 def _select_rows(
@@ -85,12 +85,12 @@ def _select_rows(
         return only, [by_key[key] for key in sorted(only)]
     texts = {key: None if row["deleted"] else row["resource"] for key, row in by_key.items()}
     person = PersonTexts(texts)
-    found = find_keys_to_check(patient, person, changed, rules)
-    if found is None:
+    keys = find_keys_to_check(patient, person, changed, rules)
+    if keys is None:
         return None, rows
-    records = [LinkedRecord(key, parse_row(by_key[key])) for key in sorted(found)]
+    records = [LinkedRecord(key, parse_row(by_key[key])) for key in sorted(keys)]
     needed = find_neighbours(patient, person, records, rules)
-    return found, [row for key, row in by_key.items() if key in needed]
+    return keys, [row for key, row in by_key.items() if key in needed]
 
 
 def parse_row(row: Mapping[str, Any]) -> Resource | None:

@@ -22,11 +22,11 @@ from ehr_etl.tables.places import record_key
 
 __all__ = [
     "HeldVersion",
-    "all_decisions",
     "clear_steward_decisions",
-    "decisions_of",
     "list_findings",
     "list_held_versions",
+    "read_all_steward_decisions",
+    "read_steward_decisions",
     "summarize_silver",
     "write_steward_decisions",
 ]
@@ -58,17 +58,19 @@ def list_findings(lake: Lake) -> list[HeldVersion]:
     return _list_versions(lake, "findings")
 
 
-def decisions_of(lake: Lake, layout: Layout, keys: Collection[str]) -> dict[str, dict[int, str]]:
+def read_steward_decisions(
+    lake: Lake, layout: Layout, keys: Collection[str]
+) -> dict[str, dict[int, str]]:
     """Return record -> version -> what a steward decided, of those of some records."""
-    found: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    decisions: defaultdict[str, dict[int, str]] = defaultdict(dict)
     buckets = {layout.place(key) for key in keys}
     rows = read_rows(lake, "steward_decisions", buckets, keys, lambda table: table.column("key"))
     for row in rows:
-        found[row["key"]][row["version"]] = row["decision"]
-    return dict(found)
+        decisions[row["key"]][row["version"]] = row["decision"]
+    return dict(decisions)
 
 
-def all_decisions(lake: Lake) -> dict[tuple[str, int], str]:
+def read_all_steward_decisions(lake: Lake) -> dict[tuple[str, int], str]:
     """Return (record, version) -> what a steward decided, of all: as many as people decided."""
     rows = lake.open_table("steward_decisions").to_pyarrow_table().to_pylist()
     return {(row["key"], row["version"]): row["decision"] for row in rows}

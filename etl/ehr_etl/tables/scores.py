@@ -100,9 +100,9 @@ def read_trends(lake: Lake) -> Mapping[str, tuple[tuple[int, float], ...]]:
     for row in _read(lake):
         if row["origin"] is not None and row["check"]:
             continue
-        found = sums[row["origin"] or row["table"], row["at_ms"]]
-        found[0] += row["evaluated"]
-        found[1] += row["unexpected"]
+        counts = sums[row["origin"] or row["table"], row["at_ms"]]
+        counts[0] += row["evaluated"]
+        counts[1] += row["unexpected"]
     trends: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for (name, at_ms), (evaluated, unexpected) in sorted(sums.items()):
         if evaluated:
