@@ -214,13 +214,14 @@ def lake_run(
     Example: ehr lake run --data var/mine
     """
     from ehr_cli import settings
-    from ehr_cli.commands import lake
+    from ehr_cli.commands.lake import run_lake
+    from ehr_cli.commands.lake_follower import follow_lake
 
     chosen = settings.load_settings().override(data=data)
     if once:
-        lake.run_lake(chosen, feed)
+        run_lake(chosen, feed)
     else:
-        lake.follow_lake(chosen, feed)
+        follow_lake(chosen, feed)
 
 
 @lake_app.command("follow")
@@ -233,9 +234,9 @@ def lake_follow(
     Example: ehr lake follow --data var/mine
     """
     from ehr_cli import settings
-    from ehr_cli.commands import lake
+    from ehr_cli.commands.lake_follower import follow_lake
 
-    lake.follow_lake(settings.load_settings().override(data=data), feed)
+    follow_lake(settings.load_settings().override(data=data), feed)
 
 
 @lake_app.command("publish")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from ehr_cli.commands.lake import fetch_program_token
+from ehr_cli.commands.lake_access import fetch_program_token
 from ehr_etl.data_quality.gateway_client import post_to_gateway
 from tests.lib.barriers import inspect_page
 from tests.lib.people import Person, Size

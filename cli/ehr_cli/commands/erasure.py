@@ -224,7 +224,7 @@ def _finish_store(settings: Settings) -> None:
 
 
 def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
-    from ehr_cli.commands.lake import open_lake, open_writer
+    from ehr_cli.commands.lake_access import open_lake, open_writer
     from ehr_gateway.erasure.erased_patients import open_erasure_key
 
     if not open_lake(settings).has_table("bronze"):
@@ -246,7 +246,7 @@ def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
 
 
 def _is_out_of_lake(settings: Settings, key: bytes, hashes: Collection[str]) -> bool:
-    from ehr_cli.commands.lake import open_lake
+    from ehr_cli.commands.lake_access import open_lake
     from ehr_etl.erasure.erased_lines import find_erased
 
     return not find_erased(open_lake(settings), key, hashes).patients

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,26 +13,29 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ehr_cli.commands.lake_access import (
+    RETRY_SECONDS,
+    WAIT_SECONDS,
+    choose_runner,
+    fetch_program_token,
+    now_ms,
+    open_feed,
+    open_http_feed,
+    open_lake,
+    open_writer,
+    read_deid_key,
+    read_erasure_key,
+    start_spark,
+)
 from ehr_cli.settings import Settings
-from ehr_etl.lake import Lake
-from ehr_fhir.errors import Conflict, NotFound, Unauthorized, Unavailable, Unprocessable
+from ehr_fhir.errors import Conflict, NotFound, Unavailable, Unprocessable
 
 if TYPE_CHECKING:
-    import httpx
-    from pyspark.sql import SparkSession
-
-    from ehr_etl.change_feed.gateway_feed import HttpFeed
-    from ehr_etl.change_feed.kafka_feed import KafkaFeed
     from ehr_etl.data_quality.results import TableQuality
     from ehr_etl.gold.promotion import HeldPromotion
-    from ehr_etl.jobs import Runner
-    from ehr_etl.pipeline import LakeReport, LakeWriter, TableChange
+    from ehr_etl.pipeline import LakeReport
     from ehr_etl.sql_on_fhir import ViewDefinition
 
-# How long the gateway may hold back an answer without changes; it takes up to 60. Chosen.
-WAIT_SECONDS = 25.0
-# How long to wait for a gateway that does not answer. Chosen.
-RETRY_SECONDS = 5
 # Why a record may not be used for research, by the reason that the decision gives.
 _CLOSED = {
     "at-fault": "conflict with others of their person",
@@ -46,74 +49,6 @@ _CLOSED = {
     "rules-in-doubt": "whose patient's rules are not understood",
     "newer-version-in-quarantine": "of which a newer version waits in quarantine",
 }
-# Between two runs of the quality gate, and of upkeep, while following. Chosen: the gate reads whole
-# gold tables (3 s of processor time and more); upkeep takes some tenths of a second, and what is
-# old grows by up to 0.2 MB with each change.
-CHECK_SECONDS = 600
-MAINTENANCE_SECONDS = 60
-SWEEP_SECONDS = 10
-
-
-def start_spark(settings: Settings) -> SparkSession:
-    """Start the one Spark session."""
-    from ehr_etl.spark.session import SparkSettings, spark_session
-
-    chosen = SparkSettings(settings.spark_master, settings.spark_memory)
-    return spark_session(settings.data / "spark", chosen)
-
-
-def open_writer(settings: Settings) -> LakeWriter:
-    """Return the lake's one writer, not opened yet."""
-    from ehr_etl.pipeline import LakeWriter
-
-    return LakeWriter(
-        open_lake(settings),
-        read_deid_key(settings.data),
-        choose_runner(settings),
-        read_erasure_key=lambda: read_erasure_key(settings.data),
-    )
-
-
-def choose_runner(settings: Settings) -> Runner:
-    """Return what rebuilds tables: this machine's processors, or a Spark cluster if one is set."""
-    from ehr_etl.jobs import LocalRunner
-
-    if settings.spark_master.partition("[")[0] == "local":
-        return LocalRunner()
-    from ehr_etl.spark.cluster import SparkRunner
-
-    return SparkRunner(lambda: start_spark(settings))
-
-
-def open_lake(settings: Settings) -> Lake:
-    """Return the lake of a data folder; its tables may be in an object store."""
-    # delta-rs reads the store's own variables, such as AWS_ACCESS_KEY_ID, by itself.
-    return Lake(settings.lake, settings.lake_tables)
-
-
-@contextmanager
-def open_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed | KafkaFeed]:
-    """Open the feed of the gateway, or the Kafka topic that is set."""
-    if settings.lake_feed:
-        from ehr_etl.change_feed.kafka_feed import KafkaFeed, TopicAddress
-
-        with closing(KafkaFeed(TopicAddress.parse(settings.lake_feed))) as feed:
-            yield feed
-        return
-    with open_http_feed(settings, base_url) as http_feed:
-        yield http_feed
-
-
-@contextmanager
-def open_http_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed]:
-    """Open the feed of the gateway with a new token."""
-    # Slow to import, and commands over tables alone do without.
-    import httpx
-
-    from ehr_etl.change_feed.gateway_feed import HttpFeed
-
-    with httpx.Client(base_url=base_url, timeout=120) as client:
-        yield HttpFeed(client, fetch_program_token(client, settings.data, "lake"))
 
 
 def publish_feed(settings: Settings, topic: str, feed: str | None, *, once: bool) -> None:
@@ -159,89 +94,10 @@ def run_lake(settings: Settings, feed: str | None) -> None:
     finish_pending(settings, lambda text: typer.echo(text, err=True))
 
 
-def follow_lake(
-    settings: Settings, feed: str | None, on_change: Callable[[str], None] = typer.echo
-) -> None:
-    """Follow the gateway's feed until stopped, in one process."""
-    base_url = feed or settings.base_url
-    with open_writer(settings) as writer:
-        follower = _Follower(settings, writer, base_url, on_change)
-        failures = 0
-        while True:
-            try:
-                follower.follow_once()
-                failures = 0
-            except Unavailable as error:
-                # Once is what a restart of the gateway does.
-                if failures:
-                    typer.echo(f"{error} Asking again.", err=True)
-                failures += 1
-                time.sleep(RETRY_SECONDS)
-
-
-class _Follower:
-    """Updates the tables on every change of the feed; checks quality and maintains in intervals."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        writer: LakeWriter,
-        base_url: str,
-        on_change: Callable[[str], None],
-    ) -> None:
-        self._settings, self._writer, self._base_url = settings, writer, base_url
-        self._on_change = on_change
-        self._unchecked: TableChange | None = None
-        self._checked_at = self._maintained_at = self._swept_at = float("-inf")
-
-    def follow_once(self) -> None:
-        """Apply new changes, run the upkeep that is due, and wait for the next change."""
-        with open_feed(self._settings, self._base_url) as feed:
-            renewed = time.monotonic() + self._settings.token_seconds / 2
-            while time.monotonic() < renewed:
-                lines = self._writer.take_in(feed)
-                change = self._writer.bring_up(_now_ms())
-                if change.written:
-                    self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
-                    self._add_unchecked(change)
-                    if change.written & {"quarantine", "findings"}:
-                        send_faults(self._settings, self._base_url)
-                self._run_due_upkeep()
-                cursor = self._writer.cursor
-                seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(_now_ms()))
-                feed.wait_for_change(cursor.position, cursor.decision, seconds)
-
-    def _add_unchecked(self, change: TableChange) -> None:
-        if self._unchecked is None:
-            self._unchecked = change
-        else:
-            self._unchecked.written |= change.written
-            self._unchecked.silver.add(change.silver)
-            self._unchecked.at_ms = change.at_ms
-
-    def _run_due_upkeep(self) -> None:
-        from ehr_etl.gold.promotion import list_held_promotions
-
-        now = time.monotonic()
-        if self._unchecked is not None and now - self._checked_at >= CHECK_SECONDS:
-            quality = self._writer.check_quality(self._unchecked)
-            self._unchecked, self._checked_at = None, now
-            send_quality(self._settings, self._base_url, quality)
-            for held in list_held_promotions(self._writer.lake):
-                self._on_change(describe_held(held))
-        hours = self._settings.lake_retention_hours
-        if now - self._maintained_at >= MAINTENANCE_SECONDS:
-            self._writer.maintain(hours, _now_ms())
-            self._maintained_at = self._swept_at = now
-        elif now - self._swept_at >= SWEEP_SECONDS:
-            self._writer.maintain(hours, _now_ms(), is_thorough=False)
-            self._swept_at = now
-
-
 def rebuild_table(settings: Settings, table: str) -> None:
     """Rebuild a table of the lake, and the tables that are made of it."""
     with open_writer(settings) as writer:
-        change = writer.rebuild(table, _now_ms())
+        change = writer.rebuild(table, now_ms())
     typer.echo(f"Made anew: {', '.join(change.rebuilt)}.")
 
 
@@ -388,7 +244,7 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
             feed,
             deid_key=read_deid_key(settings.data),
             read_erasure_key=lambda: read_erasure_key(settings.data),
-            now_ms=_now_ms(),
+            now_ms=now_ms(),
             runner=choose_runner(settings),
             retention_hours=settings.lake_retention_hours,
             on_progress=lambda step, sentence: say(sentence),
@@ -445,10 +301,6 @@ def describe_closed(report: LakeReport) -> list[str]:
     return sentences
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def summarize_rows(report: LakeReport) -> str:
     """Return the row counts of the tables in one line."""
     rows = {change.table: change.after for change in report.tables}
@@ -457,42 +309,3 @@ def summarize_rows(report: LakeReport) -> str:
         f"silver {rows['silver']:,}, quarantine {rows['quarantine']:,}, "
         f"deid {rows['deid']:,}, gold {gold:,} rows"
     )
-
-
-def read_deid_key(data: Path) -> bytes:
-    """Return the HMAC key of the pseudonyms; whoever has it can link them to patients."""
-    path = data / "keys" / "deid.key"
-    if not path.exists():
-        raise NotFound(f"{path} is missing: start `ehr up` once on this data folder.")
-    return path.read_bytes()
-
-
-def read_erasure_key(data: Path) -> bytes | None:
-    """Return the key by which the feed names erased patients; None before the first erasure."""
-    path = data / "keys" / "erasure.key"
-    return path.read_bytes() if path.exists() else None
-
-
-def fetch_program_token(client: httpx.Client, data: Path, program: str) -> str:
-    """Return a token of one of the platform's programs (OAuth 2 client credentials grant)."""
-    # Slow to import, and commands over tables alone do without.
-    import httpx
-
-    # The data folder knows the whole gateway, which takes a second to import; views do without.
-    from ehr_cli.data_folder import read_program_secret
-
-    try:
-        answer = client.post(
-            "/oauth/token",
-            data={"grant_type": "client_credentials"},
-            auth=(program, read_program_secret(data, program)),
-        )
-    except httpx.TransportError as error:
-        raise Unavailable("The gateway does not answer: is `ehr up` running?") from error
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"The data folder {data} holds no secret for {program}: start `ehr up` on it once."
-        ) from error
-    if answer.status_code != 200:
-        raise Unauthorized(f"The gateway refused the secret of {program}.")
-    return str(answer.json()["access_token"])

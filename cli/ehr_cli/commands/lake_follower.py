@@ -1,13 +1,108 @@
-"""The process that follows the feed beside `ehr up --all`: `ehr lake follow`, saying less."""
+"""`ehr lake follow`, and the process that does so beside `ehr up --all`, saying less."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ehr_cli.commands.lake import follow_lake
+import typer
+
+from ehr_cli.commands.lake import describe_held, send_faults, send_quality
+from ehr_cli.commands.lake_access import RETRY_SECONDS, WAIT_SECONDS, now_ms, open_feed, open_writer
 from ehr_cli.server.companion import end_with_parent
-from ehr_cli.settings import load_settings
-from ehr_fhir.errors import EhrError
+from ehr_cli.settings import Settings, load_settings
+from ehr_fhir.errors import EhrError, Unavailable
+
+if TYPE_CHECKING:
+    from ehr_etl.pipeline import LakeWriter, TableChange
+
+# Between two runs of the quality gate, and of upkeep, while following. Chosen: the gate reads whole
+# gold tables (3 s of processor time and more); upkeep takes some tenths of a second, and what is
+# old grows by up to 0.2 MB with each change.
+CHECK_SECONDS = 600
+MAINTENANCE_SECONDS = 60
+SWEEP_SECONDS = 10
+
+
+def follow_lake(
+    settings: Settings, feed: str | None, on_change: Callable[[str], None] = typer.echo
+) -> None:
+    """Follow the gateway's feed until stopped, in one process."""
+    base_url = feed or settings.base_url
+    with open_writer(settings) as writer:
+        follower = _Follower(settings, writer, base_url, on_change)
+        failures = 0
+        while True:
+            try:
+                follower.follow_once()
+                failures = 0
+            except Unavailable as error:
+                # Once is what a restart of the gateway does.
+                if failures:
+                    typer.echo(f"{error} Asking again.", err=True)
+                failures += 1
+                time.sleep(RETRY_SECONDS)
+
+
+class _Follower:
+    """Updates the tables on every change of the feed; checks quality and maintains in intervals."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        writer: LakeWriter,
+        base_url: str,
+        on_change: Callable[[str], None],
+    ) -> None:
+        self._settings, self._writer, self._base_url = settings, writer, base_url
+        self._on_change = on_change
+        self._unchecked: TableChange | None = None
+        self._checked_at = self._maintained_at = self._swept_at = float("-inf")
+
+    def follow_once(self) -> None:
+        """Apply new changes, run the upkeep that is due, and wait for the next change."""
+        with open_feed(self._settings, self._base_url) as feed:
+            renewed = time.monotonic() + self._settings.token_seconds / 2
+            while time.monotonic() < renewed:
+                lines = self._writer.take_in(feed)
+                change = self._writer.bring_up(now_ms())
+                if change.written:
+                    self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
+                    self._add_unchecked(change)
+                    if change.written & {"quarantine", "findings"}:
+                        send_faults(self._settings, self._base_url)
+                self._run_due_upkeep()
+                cursor = self._writer.cursor
+                seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(now_ms()))
+                feed.wait_for_change(cursor.position, cursor.decision, seconds)
+
+    def _add_unchecked(self, change: TableChange) -> None:
+        if self._unchecked is None:
+            self._unchecked = change
+        else:
+            self._unchecked.written |= change.written
+            self._unchecked.silver.add(change.silver)
+            self._unchecked.at_ms = change.at_ms
+
+    def _run_due_upkeep(self) -> None:
+        from ehr_etl.gold.promotion import list_held_promotions
+
+        now = time.monotonic()
+        if self._unchecked is not None and now - self._checked_at >= CHECK_SECONDS:
+            quality = self._writer.check_quality(self._unchecked)
+            self._unchecked, self._checked_at = None, now
+            send_quality(self._settings, self._base_url, quality)
+            for held in list_held_promotions(self._writer.lake):
+                self._on_change(describe_held(held))
+        hours = self._settings.lake_retention_hours
+        if now - self._maintained_at >= MAINTENANCE_SECONDS:
+            self._writer.maintain(hours, now_ms())
+            self._maintained_at = self._swept_at = now
+        elif now - self._swept_at >= SWEEP_SECONDS:
+            self._writer.maintain(hours, now_ms(), is_thorough=False)
+            self._swept_at = now
 
 
 def main() -> int:

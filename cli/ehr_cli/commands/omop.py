@@ -30,7 +30,7 @@ def build(data: Data = None) -> None:
 
     Example: ehr lake omop build --data var/mine
     """
-    from ehr_cli.commands.lake import open_writer
+    from ehr_cli.commands.lake_access import open_writer
 
     with open_writer(load_settings().override(data=data)) as writer:
         change = writer.build_omop(_now_ms())
@@ -50,7 +50,7 @@ def load_vocabulary(
 
     Example: ehr lake omop vocabulary ~/Downloads/vocabulary_download_v5
     """
-    from ehr_cli.commands.lake import open_writer
+    from ehr_cli.commands.lake_access import open_writer
     from ehr_etl.omop.athena import load_vocabulary as load_folder
     from ehr_etl.omop.writer import create_omop_tables
 

@@ -21,7 +21,7 @@ def list_versions(data: Data = None) -> None:
 
     Example: ehr lake quarantine list
     """
-    from ehr_cli.commands.lake import open_lake
+    from ehr_cli.commands.lake_access import open_lake
     from ehr_etl.console_table import print_table
     from ehr_etl.tables.quarantine import list_held_versions
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ehr_cli.commands import lake as lake_commands
+from ehr_cli.commands.lake_access import open_lake
 from ehr_cli.data_folder import gateway_settings
 from ehr_cli.demo.http_client import DemoClient
 from ehr_cli.demo.tour_state import StepResult, Tour
@@ -104,7 +105,7 @@ def train_model(tour: Tour) -> StepResult:
     from ehr_models.registry import list_tasks
 
     client = DemoClient(tour.settings, client="models")
-    views = run_identified_views(tour.spark, lake_commands.open_lake(tour.settings))
+    views = run_identified_views(tour.spark, open_lake(tour.settings))
     reports = [
         train_and_score(
             task,

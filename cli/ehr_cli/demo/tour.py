@@ -79,7 +79,7 @@ def _run_step(tour: Tour, name: str, step: Step) -> TimedStep:
 
 
 def _start_spark(settings: Settings, stack: ExitStack) -> Future[SparkSession]:
-    from ehr_cli.commands.lake import start_spark
+    from ehr_cli.commands.lake_access import start_spark
 
     pool = stack.enter_context(ThreadPoolExecutor(1))
     starting_spark = pool.submit(start_spark, settings)
