@@ -17,9 +17,9 @@ from ehr_cli.commands.lake_access import (
     RETRY_SECONDS,
     WAIT_SECONDS,
     choose_runner,
-    fetch_program_token,
     now_ms,
     open_feed,
+    open_gateway,
     open_http_feed,
     open_lake,
     open_writer,
@@ -253,9 +253,6 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
 
 def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuality]) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
-    # Slow to import, and commands over tables alone do without.
-    import httpx
-
     from ehr_etl.data_quality.measure_reports import build_measure_reports, send_measure_reports
     from ehr_etl.tables.scores import read_trends, summarize_providers
 
@@ -264,20 +261,16 @@ def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuali
     reports = build_measure_reports(
         quality, at, providers=summarize_providers(lake), trends=read_trends(lake)
     )
-    with httpx.Client(base_url=base_url, timeout=120) as client:
-        send_measure_reports(client, fetch_program_token(client, settings.data, "lake"), reports)
+    with open_gateway(settings, base_url) as (client, token):
+        send_measure_reports(client, token, reports)
     return len(reports)
 
 
 def send_faults(settings: Settings, base_url: str) -> int:
     """Send what has faults to the gateway, for the steward's worklist; return how many."""
-    # Slow to import, and commands over tables alone do without.
-    import httpx
-
     from ehr_etl.tables.findings import send_findings
 
-    with httpx.Client(base_url=base_url, timeout=120) as client:
-        token = fetch_program_token(client, settings.data, "lake")
+    with open_gateway(settings, base_url) as (client, token):
         return send_findings(client, token, open_lake(settings))
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "fetch_program_token",
     "now_ms",
     "open_feed",
+    "open_gateway",
     "open_http_feed",
     "open_lake",
     "open_writer",
@@ -95,13 +96,20 @@ def open_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed | KafkaFee
 @contextmanager
 def open_http_feed(settings: Settings, base_url: str) -> Iterator[HttpFeed]:
     """Open the feed of the gateway with a new token."""
+    from ehr_etl.change_feed.gateway_feed import HttpFeed
+
+    with open_gateway(settings, base_url) as (client, token):
+        yield HttpFeed(client, token)
+
+
+@contextmanager
+def open_gateway(settings: Settings, base_url: str) -> Iterator[tuple[httpx.Client, str]]:
+    """Open a client of the gateway, with a new token of the lake's."""
     # Slow to import, and commands over tables alone do without.
     import httpx
 
-    from ehr_etl.change_feed.gateway_feed import HttpFeed
-
     with httpx.Client(base_url=base_url, timeout=120) as client:
-        yield HttpFeed(client, fetch_program_token(client, settings.data, "lake"))
+        yield client, fetch_program_token(client, settings.data, "lake")
 
 
 def now_ms() -> int:
