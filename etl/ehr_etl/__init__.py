@@ -2,5 +2,5 @@
 
 In: the gateway's change feed over HTTP; the consent and de-identification rules of `ehr_privacy`.
 Out: Delta tables; quality reports as FHIR MeasureReports.
-`pipeline.run_once` is one run of it all; `lake` is the registry of tables.
+`lake_run.run_once` is one run of it all; `lake` is the registry of tables.
 """

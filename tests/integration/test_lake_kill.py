@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ehr_etl.lake import Lake
-from ehr_etl.pipeline import LakeWriter, run_once
+from ehr_etl.lake_run import run_once
+from ehr_etl.pipeline import LakeWriter
 from tests.lib.feed_lines import consent
 from tests.lib.lake_gateway import FakeStore
 from tests.lib.lake_input import (
@@ -36,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ehr_etl import batch, pipeline
+from ehr_etl import batch, lake_run
 from ehr_etl.lake import Lake
 from ehr_etl.tables import bronze
 from tests.lib.lake_input import KEY, NOW_MS, first_feed
@@ -61,7 +62,7 @@ elif moment == "gold":
     batch.update_gold_table = die
 else:
     batch.delete_keys_and_add = after(batch.delete_keys_and_add)
-pipeline.run_once(Lake(folder / "lake"), first_feed(), deid_key=KEY, now_ms=NOW_MS)
+lake_run.run_once(Lake(folder / "lake"), first_feed(), deid_key=KEY, now_ms=NOW_MS)
 """
 
 

@@ -17,7 +17,8 @@ from ehr_etl.gold.delta_views import save_definition, write_view_table
 from ehr_etl.gold.library import read_view_file
 from ehr_etl.gold.tables import run_identified_views, run_view
 from ehr_etl.lake import Lake, read_small_table
-from ehr_etl.pipeline import STEPS, LakeReport, LakeWriter, run_once
+from ehr_etl.lake_run import STEPS, LakeReport, run_once
+from ehr_etl.pipeline import LakeWriter
 from ehr_etl.tables.bronze import FeedSource
 from ehr_fhir.errors import Conflict, EhrError, Invalid
 from ehr_privacy.deid import pseudonym

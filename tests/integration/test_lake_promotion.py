@@ -11,7 +11,8 @@ from ehr_cli.commands.lake import describe_held
 from ehr_etl import pipeline
 from ehr_etl.data_quality import expectations
 from ehr_etl.lake import Lake, read_small_table
-from ehr_etl.pipeline import LakeReport, LakeWriter, run_once
+from ehr_etl.lake_run import LakeReport, run_once
+from ehr_etl.pipeline import LakeWriter
 from ehr_etl.status import read_status
 from ehr_privacy.deid import pseudonym
 from tests.lib.feed_lines import consent

@@ -33,7 +33,7 @@ from ehr_fhir.errors import Conflict, NotFound, Unavailable, Unprocessable
 if TYPE_CHECKING:
     from ehr_etl.data_quality.results import TableQuality
     from ehr_etl.gold.promotion import HeldPromotion
-    from ehr_etl.pipeline import LakeReport
+    from ehr_etl.lake_run import LakeReport
     from ehr_etl.sql_on_fhir import ViewDefinition
 
 # Why a record may not be used for research, by the reason that the decision gives.
@@ -236,7 +236,7 @@ def print_quality(settings: Settings) -> None:
 
 def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) -> LakeReport:
     """Run the pipeline once over the gateway's feed."""
-    from ehr_etl.pipeline import run_once
+    from ehr_etl.lake_run import run_once
 
     with open_feed(settings, base_url) as feed:
         return run_once(

@@ -13,7 +13,7 @@ from ehr_cli.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from ehr_etl.pipeline import LakeReport
+    from ehr_etl.lake_run import LakeReport
 
 
 @dataclass(frozen=True)
