@@ -29,16 +29,9 @@ from ehr_etl.gold.tables import (
     view_digest,
 )
 from ehr_etl.jobs import LocalRunner, Runner, RunParts
-from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
-from ehr_etl.maintenance import (
-    delete_old_files,
-    load_old_files,
-    maintain_table,
-    save_old_files,
-    table_version,
-)
+from ehr_etl.lake import Lake, count_rows, gold_table_name
 from ehr_etl.omop.state import OmopState, load_state, omop_digest, save_state
-from ehr_etl.omop.writer import OmopWriter, create_omop_tables, list_omop_tables
+from ehr_etl.omop.writer import OmopWriter, create_omop_tables
 from ehr_etl.progress import Progress, load_progress, save_progress
 from ehr_etl.rebuild.omop import rebuild_omop
 from ehr_etl.rebuild.research import rebuild_research
@@ -64,6 +57,7 @@ from ehr_etl.tables.quarantine import (
 )
 from ehr_etl.tables.scores import append_scores
 from ehr_etl.tables.silver import SilverReport
+from ehr_etl.upkeep import maintain_tables
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
 
@@ -267,33 +261,18 @@ class LakeWriter:
     ) -> tuple[str, ...]:
         """Compact tables that grow by small files, and delete old files; return which tables.
 
-        A table that is as it was at the last upkeep, with no old file, is left alone. Upkeep that
-        is not thorough deletes old files alone: it costs some hundredths of a second.
+        Upkeep that is not thorough deletes old files alone: it costs some hundredths of a second.
         """
-        if is_thorough:
-            clear_scratch(self.lake)
-        work = maintain_table if is_thorough else delete_old_files
-        names = [*TABLES, *map(gold_table_name, list_gold_views(self.lake)), *list_omop_tables()]
-        before, old = self._progress.maintained, load_old_files(self.lake)
-        maintained, left, changed = {}, {}, []
-        for name in filter(self.lake.has_table, names):
-            if old.get(name) or table_version(self.lake, name) != before.get(name):
-                left[name] = work(
-                    self.lake,
-                    name,
-                    old.get(name, {}),
-                    retention_hours=retention_hours,
-                    now_ms=now_ms,
-                )
-                changed.append(name)
-                if not is_thorough:
-                    maintained[name] = before.get(name, -1)
-                    continue
-            maintained[name] = table_version(self.lake, name)
-        if changed:
-            save_old_files(self.lake, {name: files for name, files in left.items() if files})
-            self._save(replace(self._progress, maintained=maintained))
-        return tuple(changed)
+        upkeep = maintain_tables(
+            self.lake,
+            self._progress.maintained,
+            retention_hours=retention_hours,
+            now_ms=now_ms,
+            is_thorough=is_thorough,
+        )
+        if upkeep.tables:
+            self._save(replace(self._progress, maintained=dict(upkeep.versions)))
+        return upkeep.tables
 
     def seconds_until_due(self, now_ms: int) -> float:
         """Return in how many seconds the next term of a decision begins or ends."""

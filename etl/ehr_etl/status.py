@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ehr_etl.gold.promotion import HeldPromotion, list_held_promotions
-from ehr_etl.gold.tables import list_gold_views
-from ehr_etl.lake import TABLES, Lake, count_rows, gold_table_name
+from ehr_etl.lake import Lake, count_rows
 from ehr_etl.maintenance import list_files_in_use
-from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.progress import load_progress
 from ehr_etl.tables.bronze import stored_cursor
+from ehr_etl.upkeep import iterate_tables
 
 __all__ = ["LakeStatus", "TableStatus", "read_status"]
 
@@ -44,14 +43,13 @@ class LakeStatus:
 def read_status(lake: Lake) -> LakeStatus:
     """Read the status of a lake, while it is written or not."""
     progress, cursor = load_progress(lake), stored_cursor(lake)
-    names = [*TABLES, *map(gold_table_name, list_gold_views(lake)), *list_omop_tables()]
     return LakeStatus(
         position=cursor.position,
         decision=cursor.decision,
         lines_received=cursor.sequence,
         lines_waiting=cursor.sequence - progress.sequence,
         buckets=progress.buckets,
-        tables=tuple(_read_table(lake, name) for name in names if lake.has_table(name)),
+        tables=tuple(_read_table(lake, name) for name in iterate_tables(lake)),
         held_promotions=list_held_promotions(lake),
     )
 

@@ -1,0 +1,66 @@
+"""Upkeep of all tables of a lake: maintenance of each that changed or still has old files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ehr_etl.gold.tables import list_gold_views
+from ehr_etl.lake import TABLES, Lake, gold_table_name
+from ehr_etl.maintenance import (
+    delete_old_files,
+    load_old_files,
+    maintain_table,
+    save_old_files,
+    table_version,
+)
+from ehr_etl.omop.writer import list_omop_tables
+from ehr_etl.rebuild.scratch import clear_scratch
+
+__all__ = ["Upkeep", "iterate_tables", "maintain_tables"]
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """Which tables had their maintenance, and which version each table has after it."""
+
+    tables: tuple[str, ...]
+    versions: Mapping[str, int]
+
+
+def iterate_tables(lake: Lake) -> Iterator[str]:
+    """Yield the tables that the lake keeps up to date and that there are."""
+    names = [*TABLES, *map(gold_table_name, list_gold_views(lake)), *list_omop_tables()]
+    return filter(lake.has_table, names)
+
+
+def maintain_tables(
+    lake: Lake, before: Mapping[str, int], *, retention_hours: int, now_ms: int, is_thorough: bool
+) -> Upkeep:
+    """Maintain the tables; `before` has the version of each after its last thorough maintenance.
+
+    A table that is as it was then, with no old file, is left alone. Upkeep that is not thorough
+    deletes old files alone: it costs some hundredths of a second.
+    """
+    if is_thorough:
+        clear_scratch(lake)
+    work = maintain_table if is_thorough else delete_old_files
+    old = load_old_files(lake)
+    versions, left, changed = {}, {}, []
+    for name in iterate_tables(lake):
+        if old.get(name) or table_version(lake, name) != before.get(name):
+            left[name] = work(
+                lake,
+                name,
+                old.get(name, {}),
+                retention_hours=retention_hours,
+                now_ms=now_ms,
+            )
+            changed.append(name)
+            if not is_thorough:
+                versions[name] = before.get(name, -1)
+                continue
+        versions[name] = table_version(lake, name)
+    if changed:
+        save_old_files(lake, {name: files for name, files in left.items() if files})
+    return Upkeep(tuple(changed), versions)
