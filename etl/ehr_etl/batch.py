@@ -42,13 +42,7 @@ from ehr_etl.tables.decisions import (
     read_decisions_of,
 )
 from ehr_etl.tables.deid import RecordScrubber, deid_key_text
-from ehr_etl.tables.identities import (
-    build_identity_rows,
-    find_duplicate_people,
-    hash_key,
-    is_hash_key,
-    patient_key,
-)
+from ehr_etl.tables.identities import IdentityIndex, build_identity_rows
 from ehr_etl.tables.linking import (
     DUPLICATE_PERSON,
     build_finding_row,
@@ -102,6 +96,7 @@ class BatchWriter:
 
     def __post_init__(self) -> None:
         self.scrubber = RecordScrubber(self.key, self.now_ms, self.closed)
+        self.identity_index = IdentityIndex(self.lake, self.layout)
 
     def apply(self, batch: Batch) -> None:
         """Apply one batch."""
@@ -261,7 +256,9 @@ class BatchWriter:
         Looked at are the new rows and those beside them, of the patients whom the new and the old
         rows are about, and the Patients who share an identity with one that changes, or did so.
         """
-        people = self._find_duplicates_of(self._find_sharing_people(identities), identities)
+        people = self.identity_index.find_duplicates_of(
+            self.identity_index.find_sharing_people(identities), identities
+        )
         buckets = self._find_patients_by_bucket(
             states, places, rows, people.keys() - identities.keys()
         )
@@ -270,7 +267,7 @@ class BatchWriter:
         removed = self._group_keys_by_place(states, places, rows)
         changed = _group_by_patient(states)
         for place, there in self._read_neighbour_rows(buckets, states, rows):
-            known = people | self._find_duplicates_of(
+            known = people | self.identity_index.find_duplicates_of(
                 self._find_doubtful_people(there) - people.keys(), identities
             )
             faults = find_row_faults(
@@ -364,11 +361,6 @@ class BatchWriter:
             if state.current is not None and state.current["type"] == "Patient"
         }
 
-    def _find_sharing_people(self, identities: Mapping[str, list[Row]]) -> set[str]:
-        """Return the Patients that change, and those who share a hash with them or did so."""
-        hashes = self._read_hashes(identities) | _hash_keys(identities)
-        return {row["patient"] for row in self._read_identities(hashes)} | identities.keys()
-
     def _find_doubtful_people(self, there: Mapping[str, Row]) -> set[str]:
         """Return the Patients of some rows who may be somebody else too."""
         return {
@@ -377,41 +369,10 @@ class BatchWriter:
             if row["type"] == "Patient" and (self.is_careful or DUPLICATE_PERSON in row["faults"])
         }
 
-    def _find_duplicates_of(
-        self, patients: Collection[str], identities: Mapping[str, list[Row]]
-    ) -> dict[str, str | None]:
-        """Return patient -> who else they may be; None for nobody."""
-        if not patients:
-            return {}
-        unchanged = set(patients) - identities.keys()
-        new = [row for rows in identities.values() for row in rows]
-        hashes = self._read_hashes(unchanged) | _hash_keys(identities)
-        rows = [row for row in self._read_identities(hashes) if row["patient"] not in identities]
-        others = find_duplicate_people([*rows, *new])
-        return {patient: others.get(patient) for patient in patients}
-
-    def _read_hashes(self, patients: Collection[str]) -> set[str]:
-        own = {patient_key(patient) for patient in patients}
-        return {hash_key(text) for row in self._read_identities(own) for text in row["others"]}
-
-    def _read_identities(self, keys: Collection[str]) -> list[Row]:
-        buckets = {self.layout.place(key) for key in keys}
-        return list(self._read_rows("identities", buckets, keys, _key_column))
-
     def _write_identities(self, identities: Mapping[str, list[Row]]) -> None:
-        if not identities:
-            return
-        keys = {
-            *self._read_hashes(identities),
-            *map(patient_key, identities),
-            *_hash_keys(identities),
-        }
-        kept = [row for row in self._read_identities(keys) if row["patient"] not in identities]
-        removed = defaultdict(set)
-        for key in keys:
-            removed[self.layout.place(key)].add(key)
-        new = [row for rows in identities.values() for row in rows]
-        self._replace("identities", removed, [*kept, *new], _key_column)
+        if identities:
+            removed, rows = self.identity_index.build_replacement(identities)
+            self._replace("identities", removed, rows, _key_column)
 
     # Decisions.
 
@@ -586,10 +547,6 @@ def _group_by_patient(
 
 def _record_keys(table: pa.Table) -> Any:
     return pc.binary_join_element_wise(table.column("type"), table.column("id"), "/")
-
-
-def _hash_keys(identities: Mapping[str, list[Row]]) -> set[str]:
-    return {row["key"] for rows in identities.values() for row in rows if is_hash_key(row["key"])}
 
 
 def _key_column(table: pa.Table) -> Any:

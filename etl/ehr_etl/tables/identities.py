@@ -11,30 +11,35 @@ import hmac
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from ehr_etl.lake import BUCKET
-from ehr_etl.tables.bucketed import Layout
+from ehr_etl.lake import BUCKET, Lake
+from ehr_etl.tables.bucketed import Buckets, Layout, read_rows
 from ehr_fhir.references import local_target
 
-__all__ = ["build_identity_rows", "find_duplicate_people", "hash_key", "is_hash_key", "patient_key"]
+__all__ = [
+    "IdentityIndex",
+    "build_identity_rows",
+    "find_duplicate_people",
+]
 
 Row = dict[str, Any]
 
 
-def patient_key(patient: str) -> str:
+def _patient_key(patient: str) -> str:
     """Return by what the row with a patient's hashes is found."""
     return f"patient:{patient}"
 
 
-def hash_key(text: str) -> str:
+def _hash_key(text: str) -> str:
     """Return by what the rows of those who share a hash are found."""
     return f"of:{text}"
 
 
-def is_hash_key(key: str) -> bool:
+def _is_hash_key(key: str) -> bool:
     """Say whether a key is that of a hash."""
     return key.startswith("of:")
 
@@ -50,10 +55,10 @@ def build_identity_rows(layout: Layout, row: Mapping[str, Any]) -> list[Row]:
         for link in patient.get("link", ())
         if (target := local_target(str(link.get("other", {}).get("reference", "")))) is not None
     )
-    own = patient_key(row["id"])
+    own = _patient_key(row["id"])
     return [
         _row(layout, own, row["id"], hashes),
-        *(_row(layout, hash_key(text), row["id"], linked) for text in hashes),
+        *(_row(layout, _hash_key(text), row["id"], linked) for text in hashes),
     ]
 
 
@@ -68,7 +73,7 @@ def find_duplicate_people(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """
     by_hash: defaultdict[str, dict[str, Collection[str]]] = defaultdict(dict)
     for row in rows:
-        if is_hash_key(row["key"]):
+        if _is_hash_key(row["key"]):
             by_hash[row["key"]][row["patient"]] = row["others"]
     found: dict[str, str] = {}
     for sharing in by_hash.values():
@@ -79,6 +84,56 @@ def find_duplicate_people(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
                 if not is_linked and (name not in found or other < found[name]):
                     found[name] = other
     return found
+
+
+@dataclass(frozen=True)
+class IdentityIndex:
+    """The table `identities`, asked about Patients of whom some get new rows (`replaced`)."""
+
+    lake: Lake
+    layout: Layout
+
+    def find_sharing_people(self, replaced: Mapping[str, list[Row]]) -> set[str]:
+        """Return the Patients that change, and those who share a hash with them or did so."""
+        hashes = self._read_hashes(replaced) | _hash_keys(replaced)
+        return {row["patient"] for row in self._read_rows(hashes)} | replaced.keys()
+
+    def find_duplicates_of(
+        self, patients: Collection[str], replaced: Mapping[str, list[Row]]
+    ) -> dict[str, str | None]:
+        """Return patient -> who else they may be; None for nobody."""
+        if not patients:
+            return {}
+        unchanged = set(patients) - replaced.keys()
+        new = [row for rows in replaced.values() for row in rows]
+        hashes = self._read_hashes(unchanged) | _hash_keys(replaced)
+        rows = [row for row in self._read_rows(hashes) if row["patient"] not in replaced]
+        others = find_duplicate_people([*rows, *new])
+        return {patient: others.get(patient) for patient in patients}
+
+    def build_replacement(self, replaced: Mapping[str, list[Row]]) -> tuple[Buckets, list[Row]]:
+        """Return the keys to take out, by bucket, and the rows to put in, others' among them."""
+        keys = {*self._read_hashes(replaced), *map(_patient_key, replaced), *_hash_keys(replaced)}
+        kept = [row for row in self._read_rows(keys) if row["patient"] not in replaced]
+        removed: defaultdict[int, set[str]] = defaultdict(set)
+        for key in keys:
+            removed[self.layout.place(key)].add(key)
+        new = [row for rows in replaced.values() for row in rows]
+        return removed, [*kept, *new]
+
+    def _read_hashes(self, patients: Collection[str]) -> set[str]:
+        own = {_patient_key(patient) for patient in patients}
+        return {_hash_key(text) for row in self._read_rows(own) for text in row["others"]}
+
+    def _read_rows(self, keys: Collection[str]) -> list[Row]:
+        buckets = {self.layout.place(key) for key in keys}
+        return list(
+            read_rows(self.lake, "identities", buckets, keys, lambda table: table.column("key"))
+        )
+
+
+def _hash_keys(replaced: Mapping[str, list[Row]]) -> set[str]:
+    return {row["key"] for rows in replaced.values() for row in rows if _is_hash_key(row["key"])}
 
 
 def _identity_texts(patient: Mapping[str, Any]) -> Iterable[str]:
