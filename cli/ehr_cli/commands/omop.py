@@ -75,7 +75,7 @@ def print_report(
 
     Example: ehr lake omop report --plot mapping.png
     """
-    from ehr_cli.commands.lake import open_lake
+    from ehr_cli.commands.lake_access import open_lake
     from ehr_etl.console_table import print_table
     from ehr_etl.omop.mapping_report import draw_mapping_rates, read_mapping_report
 
@@ -117,7 +117,7 @@ def check(
 
     Example: ehr lake omop check --csv checks.csv
     """
-    from ehr_cli.commands.lake import open_lake
+    from ehr_cli.commands.lake_access import open_lake
     from ehr_etl.console_table import print_table
     from ehr_etl.omop.quality_dashboard import run_checks, summarize_checks, to_json, write_csv
 

@@ -18,6 +18,7 @@ from deltalake import DeltaTable, write_deltalake
 from ehr_etl.erasure.erased_lines import BATCH_ROWS, LakeErasure
 from ehr_etl.erasure.erased_rows import ChangeRows, choose_row_change
 from ehr_etl.erasure.table_files import drop_old_files
+from ehr_etl.gold.promotion import forget_held
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import BUCKET, GOLD_BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.tables.bucketed import WRITER, cut_buckets, read_buckets, write_buckets
@@ -38,14 +39,15 @@ def list_lake_tables(lake: Lake) -> list[str]:
 
 
 def erase_from_lake(lake: Lake, erasure: LakeErasure, deid_key: bytes) -> None:
-    """Take what was found out of every table but bronze; old files stay until that is done.
+    """Take what was found out of every table but bronze, and out of what is held from gold.
 
-    Call `erase_from_bronze` when everything that is made of bronze is as it shall be.
+    Old files stay. Call `erase_from_bronze` when all that is made of bronze is as it shall be.
     """
     if erasure.patients:
         for name in list_lake_tables(lake):
             if name != "bronze":
                 _rewrite_table(lake, name, choose_row_change(name, erasure, deid_key))
+        forget_held(lake, erasure.pseudonyms(deid_key))
 
 
 def erase_from_bronze(lake: Lake, erasure: LakeErasure) -> None:

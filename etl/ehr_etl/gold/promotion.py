@@ -25,7 +25,7 @@ from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import read_buckets
 
-__all__ = ["HeldPromotion", "gate_rows", "list_held_promotions"]
+__all__ = ["HeldPromotion", "forget_held", "gate_rows", "list_held_promotions"]
 
 # View -> pseudonym of a record -> names of the expectations that its row does not meet.
 _Held = dict[str, dict[str, list[str]]]
@@ -72,6 +72,17 @@ def gate_rows(
     is_failed = pc.is_in(rows.column(GOLD_KEY), keys)
     good, bad = rows.filter(pc.invert(is_failed)), rows.filter(is_failed)
     return pa.concat_tables([good, _read_last_good(lake, view, bad, buckets)])
+
+
+def forget_held(lake: Lake, keys: Collection[str]) -> None:
+    """Drop records that are erased from what is held, by their pseudonyms."""
+    held = _read_held(lake)
+    kept = {
+        view: {key: names for key, names in records.items() if key not in keys}
+        for view, records in held.items()
+    }
+    if kept != held:
+        _write_held(lake, kept)
 
 
 def _find_failed(view: ViewDefinition, rows: pa.Table) -> dict[str, list[str]]:
@@ -132,5 +143,9 @@ def _save_held(
     after = {key: names for key, names in before.items() if key not in gone} | dict(failed)
     if after == before:
         return
-    held = {name: listed for name, listed in {**held, view: after}.items() if listed}
-    replace_file(lake.promotions_file, orjson.dumps(held, option=orjson.OPT_SORT_KEYS))
+    _write_held(lake, {**held, view: after})
+
+
+def _write_held(lake: Lake, held: Mapping[str, Mapping[str, list[str]]]) -> None:
+    listed = {view: records for view, records in held.items() if records}
+    replace_file(lake.promotions_file, orjson.dumps(listed, option=orjson.OPT_SORT_KEYS))
