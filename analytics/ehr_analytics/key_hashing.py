@@ -8,27 +8,28 @@ __all__ = ["PSEUDONYM_PATTERN", "rekey_column"]
 PSEUDONYM_PATTERN = "(?i)[0-9a-f]{32}"
 
 
-def rekey_column(name: str, kind: str, rekeyed: bool) -> str:
+def rekey_column(name: str, sql_type: str, is_key: bool) -> str:
+    """Return the SQL of a column: hash each value of a key, and any text with a pseudonym in it."""
     column = f'"{name}"'
-    item_kind = kind.removesuffix("[]")
-    is_simple = "(" not in item_kind.removeprefix("DECIMAL(") and "[" not in item_kind
+    item_type = sql_type.removesuffix("[]")
+    is_simple = "(" not in item_type.removeprefix("DECIMAL(") and "[" not in item_type
     if not is_simple:
         # A value of many parts is none of a view's: hashed whole, whatever is in it.
-        return _hashed(column)
-    if not rekeyed and item_kind != "VARCHAR":
+        return _hash_value(column)
+    if not is_key and item_type != "VARCHAR":
         return column
-    if kind.endswith("[]"):
-        return f"list_transform({column}, lambda item_: {_rekeyed('item_', rekeyed)})"
-    return _rekeyed(column, rekeyed)
+    if sql_type.endswith("[]"):
+        return f"list_transform({column}, lambda item_: {_rekey_value('item_', is_key)})"
+    return _rekey_value(column, is_key)
 
 
-def _rekeyed(value: str, rekeyed: bool) -> str:
-    if rekeyed:
-        return _hashed(value)
+def _rekey_value(value: str, is_key: bool) -> str:
+    if is_key:
+        return _hash_value(value)
     pattern = f"regexp_matches({value}, '{PSEUDONYM_PATTERN}')"
-    return f"CASE WHEN {pattern} THEN {_hashed(value)} ELSE {value} END"
+    return f"CASE WHEN {pattern} THEN {_hash_value(value)} ELSE {value} END"
 
 
-def _hashed(value: str) -> str:
+def _hash_value(value: str) -> str:
     # `||` of nothing is nothing; concat() would give all unknown values one pseudonym.
     return f"sha256($key || CAST({value} AS VARCHAR))"

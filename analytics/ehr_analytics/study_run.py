@@ -120,24 +120,27 @@ def create_temporary_views(session: SparkSession, views: Sequence[GoldView], key
         ).createOrReplaceTempView(view.name)
 
 
-def _rekey_column(name: str, kind: str, rekeyed: bool, key: str) -> Column:
+def _rekey_column(name: str, spark_type: str, is_key: bool, key: str) -> Column:
     """Hash keys under the project's key, so that rows of two projects cannot be joined."""
 
-    def hashed(value: Column) -> Column:
+    def hash_value(value: Column) -> Column:
         return F.sha2(F.concat(F.lit(key), value.cast("string")), 256)
 
-    def rekey(value: Column) -> Column:
-        if rekeyed:
-            return hashed(value)
-        return F.when(value.rlike(PSEUDONYM_PATTERN), hashed(value)).otherwise(value)
+    def rekey_value(value: Column) -> Column:
+        if is_key:
+            return hash_value(value)
+        return F.when(value.rlike(PSEUDONYM_PATTERN), hash_value(value)).otherwise(value)
 
     column = F.col(name)
-    if "<" in kind.removeprefix("array<"):
+    item_type = spark_type.removeprefix("array<")
+    if "<" in item_type:
         # A value of many parts is none of a view's: hashed whole, whatever is in it.
-        return hashed(column).alias(name)
-    if kind.startswith("array<"):
-        return F.transform(column, rekey).alias(name) if rekeyed or "string" in kind else column
-    return rekey(column).alias(name) if rekeyed or kind == "string" else column
+        return hash_value(column).alias(name)
+    if not is_key and item_type.removesuffix(">") != "string":
+        return column
+    if spark_type.startswith("array<"):
+        return F.transform(column, rekey_value).alias(name)
+    return rekey_value(column).alias(name)
 
 
 def _store_run(

@@ -82,15 +82,15 @@ def _use(node: Node | None, focus: KeyUse) -> KeyUse:
         case Call():
             return _use_of_call(node, focus)
         case Index(base=base, index=index):
-            return _given_by(_use(base, focus), _use(index, focus))
+            return _apply_condition(_use(base, focus), _use(index, focus))
         case Binary(operator="|", left=left, right=right):
             return max(_use(left, focus), _use(right, focus))
         case TypeTest(operator="as", operand=operand):
             return _use(operand, focus)
         case Binary(left=left, right=right):
-            return _computed(max(_use(left, focus), _use(right, focus)))
+            return _mark_computed(max(_use(left, focus), _use(right, focus)))
         case Unary(operand=operand) | TypeTest(operand=operand):
-            return _computed(_use(operand, focus))
+            return _mark_computed(_use(operand, focus))
         case _:
             return KeyUse.COMPUTED if focus is KeyUse.COMPUTED else KeyUse.NONE
 
@@ -105,8 +105,8 @@ def _use_of_call(call: Call, focus: KeyUse) -> KeyUse:
     if call.name in _GIVES_ARGUMENTS:
         return max(base, arguments)
     if call.name in _NAVIGATION:
-        return _given_by(base, arguments)
-    return _computed(max(base, arguments))
+        return _apply_condition(base, arguments)
+    return _mark_computed(max(base, arguments))
 
 
 def _is_of_one_source(node: Node | None) -> bool:
@@ -118,10 +118,10 @@ def _is_of_one_source(node: Node | None) -> bool:
     )
 
 
-def _given_by(use: KeyUse, condition: KeyUse) -> KeyUse:
-    """Return the use of what is given where a condition holds."""
+def _apply_condition(use: KeyUse, condition: KeyUse) -> KeyUse:
+    """Return the use of items after a condition: one on a key makes it computed."""
     return KeyUse.COMPUTED if condition else use
 
 
-def _computed(use: KeyUse) -> KeyUse:
+def _mark_computed(use: KeyUse) -> KeyUse:
     return KeyUse.COMPUTED if use else KeyUse.NONE
