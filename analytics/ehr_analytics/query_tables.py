@@ -19,6 +19,8 @@ __all__ = ["find_withheld_keys", "list_subjects", "load_own_view", "load_view"]
 
 _NOBODY = ""  # no id: a list in a query needs an item to have a type
 _SOURCE = "_source_rows"  # no view's name begins with an underscore
+# The patients that a record refers to; one of several patients names none as its own.
+_REFERENCED_PATIENTS = f"regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1)"
 
 
 def list_subjects(
@@ -27,7 +29,7 @@ def list_subjects(
     """Return the pseudonyms of the records that the views are made of, and of their patients."""
     connection.execute("CREATE TABLE _key(id VARCHAR)")
     for view in job.views:
-        connection.register(_SOURCE, _open_with_key(view, (GOLD_KEY,)))
+        connection.register(_SOURCE, _read_with_key(view, (GOLD_KEY,)))
         connection.execute(
             f"INSERT INTO _key SELECT {GOLD_KEY} FROM {_SOURCE}"  # noqa: S608
             f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))",
@@ -37,8 +39,8 @@ def list_subjects(
     connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
     found = connection.execute(
         "SELECT id FROM _key UNION SELECT unnest(CASE WHEN patient IS NULL"  # noqa: S608
-        f" THEN regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1)"
-        f" ELSE [patient] END) FROM {_SOURCE} WHERE id IN (SELECT id FROM _key) ORDER BY 1"
+        f" THEN {_REFERENCED_PATIENTS} ELSE [patient] END) FROM {_SOURCE}"
+        " WHERE id IN (SELECT id FROM _key) ORDER BY 1"
     ).fetchall()
     connection.unregister(_SOURCE)
     return [subject for (subject,) in found if subject]
@@ -47,11 +49,10 @@ def list_subjects(
 def find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> tuple[str, ...]:
     """Return the keys of all records of deid that are withheld."""
     connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
-    # A record of several patients names none as its own.
     found = connection.execute(
         f"SELECT id FROM {_SOURCE} WHERE patient IN (SELECT unnest($patients))"  # noqa: S608
-        " OR id IN (SELECT unnest($records)) OR (patient IS NULL AND list_has_any("
-        f"regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1), $patients))",
+        " OR id IN (SELECT unnest($records))"
+        f" OR (patient IS NULL AND list_has_any({_REFERENCED_PATIENTS}, $patients))",
         {
             "patients": list(job.withheld.patients or (_NOBODY,)),
             "records": list(job.withheld.records or (_NOBODY,)),
@@ -62,14 +63,11 @@ def find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> 
 
 
 def load_view(
-    connection: duckdb.DuckDBPyConnection,
-    view: SourceView,
-    key: str,
-    withheld: tuple[str, ...] = (),
+    connection: duckdb.DuckDBPyConnection, view: SourceView, key: str, withheld: tuple[str, ...]
 ) -> None:
     """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
     if withheld:
-        rows = _open_with_key(view, (*view.columns, GOLD_KEY))
+        rows = _read_with_key(view, (*view.columns, GOLD_KEY))
     else:
         rows = _read_table(DeltaTable(view.path, version=view.version), view.columns)
     connection.register(_SOURCE, rows)
@@ -122,11 +120,8 @@ def load_own_view(
 
     def open_records() -> duckdb.DuckDBPyRelation:
         # The type is one of R4's names, which the definition was checked for.
-        rows = QueryBuilder().register("source", DeltaTable(job.deid))
-        stream: Any = rows.execute(  # Any: delta-rs ships no types
-            f"SELECT id, resource, type FROM source WHERE type = '{view.resource}'"  # noqa: S608
-        )
-        connection.register(_SOURCE, stream)
+        columns, where = ("id", "resource", "type"), f"type = '{view.resource}'"
+        connection.register(_SOURCE, _read_table(DeltaTable(job.deid), columns, where))
         return connection.sql(
             f"SELECT type, resource FROM {_SOURCE}"  # noqa: S608
             " WHERE id NOT IN (SELECT id FROM _withheld)"
@@ -139,14 +134,16 @@ def load_own_view(
     connection.unregister(_SOURCE)
 
 
-def _open_with_key(view: SourceView, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+def _read_with_key(view: SourceView, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
     table = DeltaTable(view.path, version=view.version)
     if GOLD_KEY not in {field.name for field in table.schema().fields}:
         raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
     return _read_table(table, columns)
 
 
-def _read_table(table: DeltaTable, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+def _read_table(
+    table: DeltaTable, columns: tuple[str, ...], where: str = "true"
+) -> Any:  # Any: an Arrow stream
     names = ", ".join(f'"{column}"' for column in columns)
     rows: Any = QueryBuilder().register("source", table)  # Any: delta-rs ships no types
-    return rows.execute(f"SELECT {names} FROM source")  # noqa: S608 - names by patterns
+    return rows.execute(f"SELECT {names} FROM source WHERE {where}")  # noqa: S608 - names by patterns
