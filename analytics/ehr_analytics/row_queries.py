@@ -16,20 +16,19 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.gold_views import GoldView, open_gold_views
-from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob
+from ehr_analytics.project_jobs import build_view_query, prepare_job
+from ehr_analytics.query_job import OWN_VIEW, OwnView
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.row_access import require_row_project
 from ehr_analytics.table_formats import require_format
-from ehr_analytics.withheld import ChangedSubjects, find_withheld
+from ehr_analytics.withheld import ChangedSubjects
 from ehr_etl.duckdb_session import QueryLimits
-from ehr_etl.lake import Lake
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
@@ -58,9 +57,7 @@ class RowQueries:
         columns = project.columns_by_view().get(view)
         if columns is None:
             raise NotFound(f"{view} is not a view of the project {project_id}.")
-        names = ", ".join(f'"{column}"' for column in columns)
-        sql = f'SELECT {names} FROM "{view}"'  # noqa: S608 - names by the register's pattern
-        return self._query(login, project, sql, {}, media, most)
+        return self._query(login, project, build_view_query(view, columns), {}, media, most)
 
     def run_own_view(
         self,
@@ -78,10 +75,10 @@ class RowQueries:
                 f"Project {project_id} may not run views of its own: name a view by reference, or"
                 f" apply for the data item {projects.OWN_VIEWS}."
             )
-        own_view = OwnView(definition, most)
         sql = f"SELECT * FROM {OWN_VIEW}"  # noqa: S608 - a name of ours
         text = json.dumps(definition, sort_keys=True, default=str)
-        return self._run(login, project, text, [], {"sql": sql, "own_view": own_view}, media)
+        own_view = OwnView(definition, most)
+        return self._run(login, project, text, [], sql, media, own_view=own_view)
 
     def run_sql(
         self,
@@ -113,7 +110,7 @@ class RowQueries:
         views = open_gold_views(self.register.data, project.columns_by_view())
         if most is not None:
             sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
-        return self._run(login, project, sql, views, {"sql": sql, "parameters": parameters}, media)
+        return self._run(login, project, sql, views, sql, media, parameters=parameters)
 
     def _run(
         self,
@@ -121,25 +118,23 @@ class RowQueries:
         project: projects.Project,
         text: str,
         views: Sequence[GoldView],
-        query: Mapping[str, Any],  # Any: fields of a job of several types
+        sql: str,
         media: str,
+        *,
+        parameters: Parameters | None = None,
+        own_view: OwnView | None = None,
     ) -> QueryAnswer:
         """Run a query in a process of its own; the log has a digest of its text."""
         require_format(media)
-        register = self.register
-        key = projects.project_key_path(register.data, project.id).read_text("ascii")
         # Not waited for: the threads that would wait are those that answer everybody.
         if not _running.acquire(blocking=False):
             raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")
         try:
-            withheld = find_withheld(register.data, self.changed)
-            deid = Lake(register.data / "lake").table_url("deid")
-            sources = tuple(view.to_source() for view in views)
-            job = QueryJob(
-                views=sources, deid=deid, withheld=withheld, key=key, media=media,
-                limits=self.limits, **{"parameters": {}, **query},
+            job = prepare_job(
+                self.register, project, self.changed, views,
+                sql=sql, media=media, limits=self.limits,
             )  # fmt: skip
-            answer = run_in_process(job)
+            answer = run_in_process(replace(job, parameters=parameters or {}, own_view=own_view))
         except EhrError as error:
             # What somebody tried is on record too.
             self._log(project, login, text, views, {"refused": type(error).__name__})

@@ -14,14 +14,13 @@ import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import BinaryIO
 
 from ehr_analytics import export_register as exports
 from ehr_analytics.export_register import PENDING, ExportedView, ViewExport
 from ehr_analytics.gold_views import open_gold_views
-from ehr_analytics.project import Project, project_key_path
-from ehr_analytics.query_job import QueryJob
+from ehr_analytics.project import Project
+from ehr_analytics.project_jobs import build_view_query, prepare_job
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.row_access import require_row_project
@@ -29,12 +28,10 @@ from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import (
     ChangedSubjects,
     DecisionBasis,
-    find_withheld,
     list_changed_since,
     read_basis,
 )
 from ehr_etl.duckdb_session import QueryLimits
-from ehr_etl.lake import Lake
 from ehr_fhir.errors import (
     Conflict,
     EhrError,
@@ -251,29 +248,18 @@ class ViewExports:
     def _write_view(
         self, export: ViewExport, number: int, view: str
     ) -> tuple[ExportedView, tuple[str, ...]]:
-        data, limits = self.register.data, self.limits
         # The rights may have ended while this waited.
         project = require_row_project(self.register, export.who, export.project)
         columns = project.columns_by_view()[view]
-        names = ", ".join(f'"{column}"' for column in columns)
-        job = QueryJob(
-            views=tuple(each.to_source() for each in open_gold_views(data, {view: columns})),
-            deid=Lake(data / "lake").table_url("deid"),
-            withheld=find_withheld(data, self.changed),
-            key=project_key_path(data, project.id).read_text("ascii"),
-            sql=f'SELECT {names} FROM "{view}"',  # noqa: S608 - names by the register's pattern
-            parameters={},
-            media=export.media,
-            limits=limits.query,
-            output=str(_output_path(self.register, export, number)),
-            output_mb=limits.file_mb,
-            names_subjects=True,
+        job = prepare_job(
+            self.register, project, self.changed,
+            open_gold_views(self.register.data, {view: columns}),
+            sql=build_view_query(view, columns), media=export.media, limits=self.limits.query,
+        )  # fmt: skip
+        # By number: the name that a reader gives is never part of a path.
+        path = exports.export_folder(self.register, export.id) / str(number)
+        answer = run_in_process(
+            replace(job, output=str(path), output_mb=self.limits.file_mb, names_subjects=True)
         )
-        answer = run_in_process(job)
         written = replace(export.views[number], rows=answer.rows, media_type=answer.media_type)
         return written, answer.subjects
-
-
-def _output_path(register: Register, export: ViewExport, number: int) -> Path:
-    # By number: the name that a reader gives is never part of a path.
-    return exports.export_folder(register, export.id) / str(number)
