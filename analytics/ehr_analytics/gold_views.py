@@ -12,7 +12,7 @@ from deltalake.exceptions import TableNotFoundError
 from ehr_analytics.query_job import SourceView
 from ehr_analytics.rekeying import select_rekeyed_columns
 from ehr_etl.gold.tables import find_gold_view
-from ehr_etl.lake import Lake
+from ehr_etl.lake import Lake, gold_table_name
 from ehr_fhir.errors import Unavailable, Unprocessable
 
 __all__ = ["GoldView", "open_gold_views"]
@@ -42,7 +42,7 @@ def open_gold_views(data: Path, columns_by_view: Mapping[str, Sequence[str]]) ->
 
 
 def _open_view(lake: Lake, view: str, columns: tuple[str, ...]) -> GoldView:
-    path = lake.table_path("gold") / view
+    path = lake.table_path(gold_table_name(view))
     try:
         table = DeltaTable(str(path))
     except TableNotFoundError as error:

@@ -44,18 +44,18 @@ class DecisionBasis:
 def read_basis(data: Path, until_ms: int) -> DecisionBasis:
     """Return the decisions by which the lake's tables are made, and what is due until a time."""
     lake = _open_lake(data)
-    epoch = load_epoch(lake)
-    key = (data / "keys" / "deid.key").read_bytes()
+    epoch = _read_epoch(lake)
+    key = _read_deid_key(data)
     due = tuple(
         (when, deid_key_text(key, "Patient", patient))
         for when, patient in _list_due(lake, until_ms)
     )
-    return DecisionBasis(epoch.epoch if epoch else "", _last_applied(lake), due)
+    return DecisionBasis(epoch, _read_last_applied(lake), due)
 
 
 def list_changed_since(data: Path, changed: ChangedSubjects, basis: DecisionBasis) -> set[str]:
     """Return the pseudonyms of patients and records whose decision changed after a basis."""
-    key = (data / "keys" / "deid.key").read_bytes()
+    key = _read_deid_key(data)
     now_ms = int(time.time() * 1000)
     subjects = {deid_key_text(key, *each) for each in changed(basis.number, basis.epoch)}
     return subjects | {subject for when, subject in basis.due if when <= now_ms}
@@ -64,15 +64,15 @@ def list_changed_since(data: Path, changed: ChangedSubjects, basis: DecisionBasi
 def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:
     """Return whose rows are withheld from a query that begins now."""
     lake = _open_lake(data)
-    epoch = load_epoch(lake)
+    epoch = _read_epoch(lake)
     due = _list_due(lake, int(time.time() * 1000))
     subjects = {
-        *changed(_last_applied(lake), epoch.epoch if epoch else ""),
+        *changed(_read_last_applied(lake), epoch),
         *(("Patient", patient) for _, patient in due),
     }
     if not subjects:
         return Withheld()
-    key = (data / "keys" / "deid.key").read_bytes()
+    key = _read_deid_key(data)
     patients = sorted(
         deid_key_text(key, *subject) for subject in subjects if subject[0] == "Patient"
     )
@@ -86,7 +86,17 @@ def _open_lake(data: Path) -> Lake:
     return lake
 
 
-def _last_applied(lake: Lake) -> int:
+def _read_deid_key(data: Path) -> bytes:
+    return (data / "keys" / "deid.key").read_bytes()
+
+
+def _read_epoch(lake: Lake) -> str:
+    """Return the epoch of the gateway's feed that the lake follows; empty before the first run."""
+    epoch = load_epoch(lake)
+    return epoch.epoch if epoch else ""
+
+
+def _read_last_applied(lake: Lake) -> int:
     """Return the number of the last decision by which the lake's tables are made."""
     cursor, applied = stored_cursor(lake), load_progress(lake).sequence
     if cursor.sequence <= applied:
