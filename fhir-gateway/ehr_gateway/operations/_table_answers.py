@@ -13,12 +13,13 @@ from ehr_gateway.research_queries import ResearchQueries, TableContent
 
 __all__ = [
     "COMMON_PARAMETERS",
+    "FORMAT",
     "FORMATS",
     "PROJECT",
     "read_format",
     "read_limit",
+    "read_view_name",
     "require_research",
-    "require_research_of",
     "table_response",
 ]
 
@@ -26,19 +27,11 @@ FORMATS = frozenset({"csv", "json", "ndjson", "parquet"})
 # Chosen: as many rows as the platform gives at most, see `ehr_analytics.row_queries`.
 _MOST_ROWS = 100_000
 PROJECT = Parameter("project", "id", "The research project under which it is asked", 1)
-COMMON_PARAMETERS = (
-    PROJECT,
-    Parameter("_format", "code", "csv, json, ndjson or parquet; ndjson when nothing is said"),
-    Parameter("_limit", "integer", "The most rows to answer"),
-)
+FORMAT = Parameter("_format", "code", "csv, json, ndjson or parquet; ndjson when nothing is said")
+COMMON_PARAMETERS = (PROJECT, FORMAT, Parameter("_limit", "integer", "The most rows to answer"))
 
 
-def require_research(call: OperationCall) -> tuple[ResearchQueries, str]:
-    """Return the queries and the log-in of the person who calls."""
-    return require_research_of(call.context)
-
-
-def require_research_of(context: RequestContext) -> tuple[ResearchQueries, str]:
+def require_research(context: RequestContext) -> tuple[ResearchQueries, str]:
     """Return the queries and the log-in of the person who asks; programs have no projects."""
     research = context.gateway.research
     if research is None:
@@ -57,6 +50,11 @@ def read_format(sent: OperationParameters) -> str:
 def read_limit(sent: OperationParameters) -> int | None:
     """Return the most rows asked for."""
     return sent.optional_integer("_limit", 1, _MOST_ROWS)
+
+
+def read_view_name(sent: OperationParameters) -> str:
+    """Return the name of the view that is referred to."""
+    return sent.reference("viewReference").removeprefix("ViewDefinition/")
 
 
 def table_response(call: OperationCall, table: TableContent) -> Response:

@@ -39,7 +39,7 @@ _VALUES = ("valueString", "valueCode", "valueInteger", "valueDecimal", "valueBoo
 
 def answer(call: OperationCall) -> Response:
     """Answer with the table in the format asked for."""
-    research, login = require_research(call)
+    research, login = require_research(call.context)
     sent = call.parse_body()
     table = research.run_sql(
         login,

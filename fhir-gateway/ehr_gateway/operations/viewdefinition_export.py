@@ -6,7 +6,13 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.http.view_exports import accepted_response
-from ehr_gateway.operations._table_answers import PROJECT, read_format, require_research
+from ehr_gateway.operations._table_answers import (
+    FORMAT,
+    PROJECT,
+    read_format,
+    read_view_name,
+    require_research,
+)
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.research_queries import ExportOutput
@@ -27,7 +33,7 @@ OPERATION = Operation(
         ),
         Parameter("clientTrackingId", "string", "A text that the answers repeat"),
         PROJECT,
-        Parameter("_format", "code", "csv, json, ndjson or parquet; ndjson when nothing is said"),
+        FORMAT,
     ),
 )
 # As many as one export may have; see `ehr_analytics.view_exports`.
@@ -37,14 +43,14 @@ _LONGEST_TRACKING_ID = 200
 
 def answer(call: OperationCall) -> Response:
     """Start the export; answer with the address of its status."""
-    research, login = require_research(call)
+    research, login = require_research(call.context)
     sent = call.parse_body(with_parts=("view",))
     tracking_id = sent.optional_text("clientTrackingId")
     if tracking_id is not None and len(tracking_id) > _LONGEST_TRACKING_ID:
         raise Invalid("The clientTrackingId is too long.", expression="Parameters.parameter")
     outputs = []
     for parts in sent.parts("view", _MOST_VIEWS, ("name", "viewReference")):
-        view = parts.reference("viewReference").removeprefix("ViewDefinition/")
+        view = read_view_name(parts)
         outputs.append(ExportOutput(view, parts.optional_text("name") or view))
     status = research.start_export(
         login,

@@ -9,6 +9,7 @@ from ehr_gateway.operations._table_answers import (
     COMMON_PARAMETERS,
     read_format,
     read_limit,
+    read_view_name,
     require_research,
     table_response,
 )
@@ -32,7 +33,7 @@ OPERATION = Operation(
 
 def answer(call: OperationCall) -> Response:
     """Answer with the table in the format asked for."""
-    research, login = require_research(call)
+    research, login = require_research(call.context)
     sent = call.parse_body()
     project, media, most = sent.text("project"), read_format(sent), read_limit(sent)
     changed = call.context.gateway.store.list_changed_subjects
@@ -43,6 +44,6 @@ def answer(call: OperationCall) -> Response:
             login, project, definitions[0], media=media, most=most, changed=changed
         )
     else:
-        view = sent.reference("viewReference").removeprefix("ViewDefinition/")
+        view = read_view_name(sent)
         table = research.run_view(login, project, view, media=media, most=most, changed=changed)
     return table_response(call, table)

@@ -13,7 +13,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import ACCESS_SCOPE, RequestContext, require_scope
 from ehr_gateway.http.negotiation import fhir_response
 from ehr_gateway.http.view_exports import EXPORT_PATH, result_response, status_response
-from ehr_gateway.operations._table_answers import require_research_of
+from ehr_gateway.operations._table_answers import require_research
 from ehr_gateway.research_queries import ResearchQueries
 
 __all__ = ["cancel_export", "read_export_file", "read_export_result", "read_export_status"]
@@ -81,7 +81,7 @@ def _begin(
 ) -> tuple[ResearchQueries, str, recorder.AuditContext]:
     audit_context = context.begin_audit("operation", f"{EXPORT_PATH}/{address}"[:200])
     require_scope(context, ACCESS_SCOPE)
-    return *require_research_of(context), audit_context
+    return *require_research(context), audit_context
 
 
 def _record(context: RequestContext, audit_context: recorder.AuditContext) -> None:
