@@ -39,7 +39,7 @@ PENDING = frozenset({"accepted", "in-progress"})
 _CUT_OFF = "Unavailable", "The export was cut off by a restart of the server: start it again."
 _LOCK = "lock"
 # Chosen: files go within a minute of their expiry.
-_SECONDS_BETWEEN_LOOKS = 60.0
+_SECONDS_BETWEEN_SWEEPS = 60.0
 _watched: set[Path] = set()
 _watch_lock = threading.Lock()
 
@@ -201,7 +201,7 @@ def _watch(data: Path) -> None:
             if is_over:
                 _watched.discard(data)
                 return
-        pause.wait(_SECONDS_BETWEEN_LOOKS)
+        pause.wait(_SECONDS_BETWEEN_SWEEPS)
 
 
 def _is_held(register: Register, export_id: str) -> bool:

@@ -54,7 +54,7 @@ def run_in_process(job: QueryJob) -> QueryAnswer:
             stdout=subprocess.PIPE,
             # What a library prints may quote a value.
             stderr=subprocess.DEVNULL,
-            env=_environment(),
+            env=_build_environment(),
             timeout=None if limits.seconds is None else limits.seconds + _SECONDS_BESIDE,
             check=False,
         )
@@ -68,15 +68,15 @@ def run_in_process(job: QueryJob) -> QueryAnswer:
             # A library that gets no memory ends its process.
             raise TooCostly(_TOO_MUCH_MEMORY)
         raise Fault("The process of a query ended without an answer.")
-    told = json.loads(head)
-    if "error" in told:
-        kind = _ERRORS.get(told["error"], Fault)
-        raise kind(told["message"] or _TOO_MUCH_MEMORY)
-    subjects = tuple(told.get("subjects", ()))
-    return QueryAnswer(content, told["media_type"], told["rows"], subjects)
+    reply = json.loads(head)
+    if "error" in reply:
+        kind = _ERRORS.get(reply["error"], Fault)
+        raise kind(reply["message"] or _TOO_MUCH_MEMORY)
+    subjects = tuple(reply.get("subjects", ()))
+    return QueryAnswer(content, reply["media_type"], reply["rows"], subjects)
 
 
-def _environment() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     # No setting of the gateway, among which are secrets, comes with a query.
     return {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -56,7 +56,7 @@ _ERRORS = {
 _NOT_READABLE = "Somebody in these files may not be read any more"
 _NOT_THERE = "The files are not there any more"
 # One at a time in each process: the others wait for it in their threads.
-_turn = threading.Lock()
+_write_lock = threading.Lock()
 
 
 # Chosen: ten times what a query gives at once, in as much more time.
@@ -105,7 +105,7 @@ class ViewExports:
         require_format(media)
         self._check_views(project, views)
         exports.erase_expired(register)
-        self._check_room(login)
+        self._check_capacity(login)
         now = register.clock().timestamp()
         export = ViewExport(
             secrets.token_hex(16), project.id, login, "accepted", now,
@@ -151,7 +151,7 @@ class ViewExports:
             content = (folder / str(number)).open("rb")
         except FileNotFoundError:
             # An erasure took it.
-            raise self._give_up(export, _NOT_THERE) from None
+            raise self._withdraw(export, _NOT_THERE) from None
         with self.register.transaction() as log:
             detail = {"export": export.id, "table": export.views[number].view}
             self.register.append_event(log, export.project, login, "download", detail=detail)
@@ -162,14 +162,15 @@ class ViewExports:
         try:
             content = json.loads(path.read_bytes())
         except FileNotFoundError:
-            raise self._give_up(export, _NOT_THERE) from None
+            raise self._withdraw(export, _NOT_THERE) from None
         due = tuple((int(when), subject) for when, subject in content["due"])
         basis = DecisionBasis(content["epoch"], content["number"], due)
         changed = list_changed_since(self.register.data, self.changed, basis)
         if not changed.isdisjoint(content["subjects"]):
-            raise self._give_up(export, _NOT_READABLE)
+            raise self._withdraw(export, _NOT_READABLE)
 
-    def _give_up(self, export: ViewExport, why: str) -> Gone:
+    def _withdraw(self, export: ViewExport, why: str) -> Gone:
+        """Erase the files of a finished export, which has failed from now on; return its error."""
         refusal = Gone(f"{why}: start the export again.")
         failed = replace(export, state="failed", error=(Gone.__name__, str(refusal)))
         exports.change_export(self.register, failed, frozenset({"completed"}))
@@ -190,7 +191,7 @@ class ViewExports:
             if view.view not in columns:
                 raise NotFound(f"{view.view} is not a view of the project {project.id}.")
 
-    def _check_room(self, login: str) -> None:
+    def _check_capacity(self, login: str) -> None:
         kept = [
             export
             for export in exports.read_live_exports(self.register)
@@ -208,7 +209,7 @@ class ViewExports:
         register = self.register
         with lock:
             try:
-                with _turn:
+                with _write_lock:
                     ended = self._write_views(export)
             except EhrError as error:
                 ended = replace(export, state="failed", error=(type(error).__name__, str(error)))

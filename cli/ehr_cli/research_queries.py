@@ -38,7 +38,7 @@ class ProjectQueries:
         changed: ChangedSubjects,
     ) -> TableContent:
         """Return the approved columns of a view of the project."""
-        answer = self._rows(changed).run_view(login, project, view, media=media, most=most)
+        answer = self._row_queries(changed).run_view(login, project, view, media=media, most=most)
         return TableContent(answer.content, answer.media_type)
 
     def run_own_view(
@@ -52,7 +52,7 @@ class ProjectQueries:
         changed: ChangedSubjects,
     ) -> TableContent:
         """Return the rows of a ViewDefinition of the person's own over de-identified records."""
-        rows = self._rows(changed)
+        rows = self._row_queries(changed)
         answer = rows.run_own_view(login, project, definition, media=media, most=most)
         return TableContent(answer.content, answer.media_type)
 
@@ -68,7 +68,7 @@ class ProjectQueries:
         changed: ChangedSubjects,
     ) -> TableContent:
         """Return the rows of one SELECT over the views of the project."""
-        rows = self._rows(changed)
+        rows = self._row_queries(changed)
         answer = rows.run_sql(login, project, sql, parameters, media=media, most=most)
         return TableContent(answer.content, answer.media_type)
 
@@ -94,11 +94,11 @@ class ProjectQueries:
 
     def read_export(self, login: str, export_id: str) -> ExportStatus:
         """Return an export of the person; raise the error of one that failed."""
-        return _to_status(self._exports(_ask_nobody).read(login, export_id))
+        return _to_status(self._exports(_refuse_to_list).read(login, export_id))
 
     def cancel_export(self, login: str, export_id: str) -> None:
         """Cancel an export of the person, or give up its files."""
-        self._exports(_ask_nobody).cancel(login, export_id)
+        self._exports(_refuse_to_list).cancel(login, export_id)
 
     def open_export_file(
         self, login: str, export_id: str, number: int, *, changed: ChangedSubjects
@@ -119,7 +119,7 @@ class ProjectQueries:
 
         return ViewExports(Register(self.data), changed)
 
-    def _rows(self, changed: ChangedSubjects) -> RowQueries:
+    def _row_queries(self, changed: ChangedSubjects) -> RowQueries:
         # Only here: a gateway that nobody asks for rows loads neither DuckDB nor the lake.
         from ehr_analytics.register import Register
         from ehr_analytics.row_queries import RowQueries
@@ -127,7 +127,7 @@ class ProjectQueries:
         return RowQueries(Register(self.data), changed)
 
 
-def _ask_nobody(number: int, epoch: str) -> list[tuple[str, str]]:
+def _refuse_to_list(number: int, epoch: str) -> list[tuple[str, str]]:
     raise Fault("A step that reads no rows asks for no decisions.")
 
 

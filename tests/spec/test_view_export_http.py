@@ -37,7 +37,7 @@ def lake(furnished: House) -> House:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Exports that wait for their turn until the test is over."""
-    with view_exports._turn:
+    with view_exports._write_lock:
         yield
 
 
@@ -246,7 +246,7 @@ def test_rows_and_files_go_at_expiry(lake: House) -> None:
 def test_the_watch_erases_what_expired_before_a_restart(
     lake: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_register, "_SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr(export_register, "_SECONDS_BETWEEN_SWEEPS", 0.1)
     _finish(lake)
     with Register(lake.settings.data).transaction() as rows:
         rows.execute("UPDATE export SET expires = 1")

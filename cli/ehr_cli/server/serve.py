@@ -136,7 +136,7 @@ def serve(
     announcer = threading.Thread(
         target=_announce, args=(settings, on_ready, companion), daemon=True
     )
-    with _stop_after_server(companion):
+    with _stop_with_server(companion):
         if settings.workers == 1:
             announcer.start()
             _prepare_pages()
@@ -149,7 +149,7 @@ def serve(
 
 
 @contextmanager
-def _stop_after_server(companion: Companion | None) -> Iterator[None]:
+def _stop_with_server(companion: Companion | None) -> Iterator[None]:
     """End a companion when the server has ended, by a signal too."""
     if companion is None:
         yield
