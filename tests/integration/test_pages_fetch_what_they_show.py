@@ -19,7 +19,7 @@ from ehr_gateway.transaction.transaction import open_transaction
 from ehr_portal.record.sections import SECTION_BY_KEY
 from tests.lib.gateway import House, database, furnished, houses, move_in
 from tests.lib.portal_reader import Reader
-from tests.unit.portal.test_odd_addresses import routes
+from tests.lib.portal_routes import routes
 from tests.unit.portal.test_route_table import OPEN
 
 __all__ = ["database", "furnished", "houses", "move_in"]

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from ehr_portal import PortalSettings, create_portal
 from ehr_portal.web.sessions import User
 from tests.lib.gateway import BASE, House
-from tests.unit.portal.test_odd_addresses import Values
+from tests.lib.portal_routes import Values
 
 READERS = {
     "p.pat-1": User("Patient One", "", "patient", None, "pat-1", ""),

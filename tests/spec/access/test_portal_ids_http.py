@@ -12,7 +12,7 @@ import pytest
 
 from tests.lib.gateway import House
 from tests.lib.portal_reader import READERS, Reader
-from tests.unit.portal.test_odd_addresses import routes
+from tests.lib.portal_routes import routes
 
 _WITH_IDS = [(method, path) for method, path in routes() if "{" in path and "{tag}" not in path]
 SECRETS = ("Ka Ming", "asthma", "13.5", "ZA123456", "Feb 1980")

@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 
 from ehr_fhir.errors import NotFound
 from ehr_portal.gateway.client import GatewayClient
-from ehr_portal.pages import load_router
 from ehr_portal.web.headers import HEADERS, SCRIPT_POLICY
 from tests.lib.portal_house import PortalHouse
+from tests.lib.portal_routes import VARIABLES, Values, routes
 
 ODD = (
     "pa%0d%0aX:y", "pa%0aSet-Cookie:a=b", "p%3Fx=1", "p%23x", "..", "%2e%2e", "%2e%2e%2f%2e%2e",
@@ -20,37 +20,6 @@ ODD = (
     "a" * 600, "a%2Fb", "a%5Cb", "%25%30%30", "%20", "pat-1%20", "<script>", "%22%3E", "a;b", "a:b",
     "a,b", "*", "$x", "%7F", "%E2%80%AE", "|", "{{7*7}}",
 )  # fmt: skip
-
-
-class Values(dict[str, str]):
-    """Values of a path's variables; an id for those of pages that are added later."""
-
-    def __missing__(self, name: str) -> str:
-        return "a-1"
-
-
-VARIABLES = Values(
-    patient="pat-1", resource_type="Condition", resource_id="con-1", key="results",
-    organization="st-b", tag="en",
-)  # fmt: skip
-
-
-def routes() -> list[tuple[str, str]]:
-    """Return the method and path of every page of the portal."""
-    found: list[tuple[str, str]] = []
-    for path, methods in _paths(load_router()):
-        found += [(method, path) for method in sorted(methods) if method in ("GET", "POST")]
-    return sorted(set(found))
-
-
-def _paths(router: Any) -> list[tuple[str, set[str]]]:
-    found = []
-    for route in router.routes:
-        if hasattr(route, "path"):
-            found.append((route.path, set(route.methods or ())))
-        else:
-            found += _paths(route.original_router)
-    return found
 
 
 def is_page_with_headers(answer: Any) -> bool:

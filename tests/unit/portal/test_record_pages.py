@@ -10,7 +10,7 @@ import pytest
 from ehr_portal.record.new_entries import ENTRY_SYSTEM
 from ehr_portal.record.risk_scores import BETTER_THAN_BASELINE, MODEL_EVALUATION
 from tests.lib.portal_house import PortalHouse, portal
-from tests.unit.portal.test_odd_addresses import Values, routes
+from tests.lib.portal_routes import Values, routes
 
 __all__ = ["portal"]
 

@@ -19,7 +19,7 @@ from ehr_portal.record.descriptions import described_types
 from ehr_portal.web.sessions import User
 from tests.lib.full_resource import FullResource
 from tests.lib.portal_house import PEOPLE, PortalHouse
-from tests.unit.portal.test_odd_addresses import VARIABLES, routes
+from tests.lib.portal_routes import VARIABLES, routes
 
 WHO = sorted(PEOPLE)
 # Of nobody in particular: the log-in itself and how pages look.
