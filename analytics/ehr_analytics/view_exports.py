@@ -1,4 +1,4 @@
-"""Exports of a project's views into files, written in the background (SQL on FHIR v2).
+"""Exports of a project's views into files (SQL on FHIR v2): started, read, fetched, cancelled.
 
 The rights are judged when an export starts and at each download. Files hold rows as they were: so
 each export keeps whom its rows are about, and once a decision about one of them changes, it is
@@ -7,34 +7,26 @@ given out no more and its files are erased.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import shutil
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ehr_analytics import export_register as exports
 from ehr_analytics.export_register import PENDING, ExportedView, ViewExport
-from ehr_analytics.gold_views import open_gold_views
+from ehr_analytics.export_subjects import load_subjects
+from ehr_analytics.export_writer import ExportWriter
 from ehr_analytics.project import Project
-from ehr_analytics.project_jobs import build_view_query, prepare_job
-from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.row_access import require_row_project
 from ehr_analytics.table_formats import require_format
-from ehr_analytics.withheld import (
-    ChangedSubjects,
-    DecisionBasis,
-    list_changed_since,
-    read_basis,
-)
+from ehr_analytics.withheld import ChangedSubjects, list_changed_since
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import (
     Conflict,
-    EhrError,
     Fault,
     Gone,
     NotFound,
@@ -47,17 +39,12 @@ from ehr_fhir.errors import (
 __all__ = ["LIMITS", "ExportLimits", "ViewExports"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-# Whom the rows of an export are about, and the decisions that they are made by.
-_SUBJECTS = "subjects.json"
 _ERRORS = {
     kind.__name__: kind
     for kind in (Conflict, Gone, NotFound, TooCostly, Unavailable, Unprocessable)
 }
 _NOT_READABLE = "Somebody in these files may not be read any more"
 _NOT_THERE = "The files are not there any more"
-# One at a time in each process: the others wait for it in their threads.
-_write_lock = threading.Lock()
-
 
 # Chosen: ten times what a query gives at once, in as much more time.
 _QUERY_LIMITS = QueryLimits(memory_mb=1024, threads=2, seconds=300, rows=1_000_000)
@@ -113,8 +100,9 @@ class ViewExports:
         )  # fmt: skip
         lock = exports.begin_export(register, export)
         exports.watch_expiry(register.data)
+        writer = ExportWriter(register, self.changed, self.limits.query, self.limits.file_mb)
         name = f"export-{export.id}"
-        threading.Thread(target=self._write, args=(export, lock), name=name, daemon=True).start()
+        threading.Thread(target=writer.write, args=(export, lock), name=name, daemon=True).start()
         return export
 
     def read(self, login: str, export_id: str) -> ViewExport:
@@ -158,15 +146,12 @@ class ViewExports:
         return content, export.views[number].media_type
 
     def _require_unchanged(self, export: ViewExport) -> None:
-        path = exports.export_folder(self.register, export.id) / _SUBJECTS
         try:
-            content = json.loads(path.read_bytes())
+            subjects = load_subjects(exports.export_folder(self.register, export.id))
         except FileNotFoundError:
             raise self._withdraw(export, _NOT_THERE) from None
-        due = tuple((int(when), subject) for when, subject in content["due"])
-        basis = DecisionBasis(content["epoch"], content["number"], due)
-        changed = list_changed_since(self.register.data, self.changed, basis)
-        if not changed.isdisjoint(content["subjects"]):
+        changed = list_changed_since(self.register.data, self.changed, subjects.basis)
+        if not changed.isdisjoint(subjects.pseudonyms):
             raise self._withdraw(export, _NOT_READABLE)
 
     def _withdraw(self, export: ViewExport, why: str) -> Gone:
@@ -203,64 +188,3 @@ class ViewExports:
         free_mb = shutil.disk_usage(self.register.folder).free // 2**20
         if len(kept) >= self.limits.exports or free_mb < 2 * self.limits.file_mb:
             raise Unavailable("There is no room for another export: try again later.")
-
-    def _write(self, export: ViewExport, lock: BinaryIO) -> None:
-        """Write the files of an export, then say how it ended; runs on a thread of its own."""
-        register = self.register
-        with lock:
-            try:
-                with _write_lock:
-                    ended = self._write_views(export)
-            except EhrError as error:
-                ended = replace(export, state="failed", error=(type(error).__name__, str(error)))
-            except Exception:  # nobody waits for this thread
-                text = "The export failed by a fault of the server."
-                ended = replace(export, state="failed", error=(Fault.__name__, text))
-            if ended is None:
-                exports.erase_files(register, export.id)
-                return
-            ended = replace(ended, ended=register.clock().timestamp())
-            is_stored = exports.change_export(register, ended, PENDING)
-            if ended.state == "failed" or not is_stored:
-                exports.erase_files(register, export.id)
-
-    def _write_views(self, export: ViewExport) -> ViewExport | None:
-        """Return the finished export; None where it was cancelled meanwhile."""
-        data = self.register.data
-        # First, so that what changes meanwhile is found at a download.
-        basis = read_basis(data, int(export.expires * 1000))
-        export = replace(export, state="in-progress")
-        subjects: set[str] = set()
-        for number, view in enumerate(export.views):
-            if not exports.change_export(self.register, export, PENDING):
-                return None
-            written, found = self._write_view(export, number, view.view)
-            subjects.update(found)
-            views = tuple(written if at == number else each for at, each in enumerate(export.views))
-            export = replace(export, views=views)
-        folder = exports.export_folder(self.register, export.id)
-        if not folder.is_dir():
-            return None
-        # Not in the register, whose rows hold nothing of a patient.
-        content = json.dumps({**asdict(basis), "subjects": sorted(subjects)})
-        (folder / _SUBJECTS).write_text(content, "ascii")
-        return replace(export, state="completed")
-
-    def _write_view(
-        self, export: ViewExport, number: int, view: str
-    ) -> tuple[ExportedView, tuple[str, ...]]:
-        # The rights may have ended while this waited.
-        project = require_row_project(self.register, export.who, export.project)
-        columns = project.columns_by_view()[view]
-        job = prepare_job(
-            self.register, project, self.changed,
-            open_gold_views(self.register.data, {view: columns}),
-            sql=build_view_query(view, columns), media=export.media, limits=self.limits.query,
-        )  # fmt: skip
-        # By number: the name that a reader gives is never part of a path.
-        path = exports.export_folder(self.register, export.id) / str(number)
-        answer = run_in_process(
-            replace(job, output=str(path), output_mb=self.limits.file_mb, names_subjects=True)
-        )
-        written = replace(export.views[number], rows=answer.rows, media_type=answer.media_type)
-        return written, answer.subjects

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ehr_analytics import export_register, view_exports
+from ehr_analytics import export_register, export_writer, view_exports
 from ehr_analytics import project as projects
 from ehr_analytics.export_register import erase_expired, read_live_exports
 from ehr_analytics.register import Register, utc_now
@@ -37,7 +37,7 @@ def lake(furnished: House) -> House:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Exports that wait for their turn until the test is over."""
-    with view_exports._write_lock:
+    with export_writer._write_lock:
         yield
 
 
