@@ -172,7 +172,7 @@ class _Compiler(RuleConditions):
         closed = {t for t, roles in self.roles.readers.items() if self.requester.role not in roles}
         return any_of(
             self.params.bind_in(f"{self.alias}.type", closed, negate=True),
-            self.is_clinical_consent(self.alias) if "Consent" in closed else FALSE,
+            self.is_clinical_consent() if "Consent" in closed else FALSE,
         )
 
     def directory(self) -> str:
@@ -202,7 +202,7 @@ class _Compiler(RuleConditions):
             return self.own() if role == "patient" else self.carer()
         named = all_of(
             self.params.bind_in(f"{self.alias}.type", self.roles.readers),
-            negate(self.is_clinical_consent(self.alias)),
+            negate(self.is_clinical_consent()),
         )
         if role == "steward":
             return any_of(named, negate(self.has_patient()))
@@ -218,7 +218,7 @@ class _Compiler(RuleConditions):
             return FALSE
         return all_of(
             self.params.bind_in(f"{self.alias}.domain", cells["none"], negate=True),
-            negate(self.inner(self.alias, cells["none"])),
+            negate(self.inner(cells["none"])),
             any_of(self.is_author(), self.shared(cells["restricted"])),
         )
 
@@ -239,7 +239,7 @@ class _Compiler(RuleConditions):
         )
         return any_of(
             self.params.bind_in(f"{self.alias}.domain", restricted),
-            self.inner(self.alias, restricted),
+            self.inner(restricted),
             restriction,
         )
 
@@ -248,25 +248,24 @@ class _Compiler(RuleConditions):
         if self.requester.organization is None:
             return FALSE
         ordinary = negate(self.emergency())
-        no_grant = negate(self.grant(self.alias))
+        no_grant = negate(self.grant())
         stepped = any_of(
             self.params.bind_in(f"{self.alias}.domain", restricted),
-            self.inner(self.alias, restricted),
+            self.inner(restricted),
         )
         unjoined = negate(exists("consent_joining j", self.term("j")))
         unshared = all_of(*map(negate, self.sharings("rp.patient")))
         unasked = FALSE if "step-up" in self.lifted else all_of(stepped, no_grant)
-        unlifted = FALSE if "hidden" in self.lifted else all_of(ordinary, no_grant)
         sealed = "x.sealed = 1"
         # What is asked most often first, and each table looked up once.
         # (An OR over a conjunction would be a level more than SQLite's parser has room for.)
-        patients = [self.no_patient(any_of(unjoined, unshared, unasked), ordinary)]
-        restrictions = [
-            self.no_restriction(any_of(sealed, ordinary), any_of(sealed, no_grant))
-            if unlifted != FALSE
-            else self.no_restriction(sealed)
-        ]
-        return all_of(self.has_patient(), *patients, *restrictions)
+        by_patient = self.no_patient(any_of(unjoined, unshared, unasked), ordinary)
+        by_rule = (
+            self.no_restriction(sealed)
+            if "hidden" in self.lifted
+            else self.no_restriction(any_of(sealed, ordinary), any_of(sealed, no_grant))
+        )
+        return all_of(self.has_patient(), by_patient, by_rule)
 
     # Patients and carers.
 
@@ -287,7 +286,7 @@ class _Compiler(RuleConditions):
             all_of(
                 "ca.can_manage = 1",
                 f"{self.alias}.type = {self.params.word('Consent')}",
-                negate(self.is_clinical_consent(self.alias)),
+                negate(self.is_clinical_consent()),
             ),
         )
         mine = f"ca.person = {self.params.bind(self.requester.person)}"

@@ -26,16 +26,16 @@ class RuleConditions:
     alias: str
     params: Params
 
-    def is_clinical_consent(self, record: str) -> str:
+    def is_clinical_consent(self) -> str:
         """Say that the record is a Consent about care, which no reader is named for."""
-        return f"{record}.clinical_consent = 1"
+        return f"{self.alias}.clinical_consent = 1"
 
     def has_patient(self) -> str:
         return exists("record_patient hp", f"hp.pk = {self.alias}.pk")
 
-    def inner(self, record: str, domains: set[str]) -> str:
+    def inner(self, domains: set[str]) -> str:
         """Say that the record holds something of one of the domains."""
-        column = f"{record}.inner_domains"
+        column = f"{self.alias}.inner_domains"
         return any_of(
             *(
                 contains_name(self.params, column, self.params.word(domain))
@@ -79,10 +79,10 @@ class RuleConditions:
         )
         return explicit, deemed
 
-    def grant(self, record: str) -> str:
+    def grant(self) -> str:
         """The requester's grants cover every domain of the record, together or one for all."""
-        everything, inner = self.params.word("*"), f"{record}.inner_domains"
-        own = f"gr.domain = {record}.domain"
+        everything, inner = self.params.word("*"), f"{self.alias}.inner_domains"
+        own = f"gr.domain = {self.alias}.domain"
         of_requester = (self.term("gr"), self.mine("gr"))
         under_sharing = any_of(*self.sharings("gr.patient", "gr.since"))
         of_record = any_of(
