@@ -53,8 +53,8 @@ def page_statement(
     """Return the statement of one page and its parameters.
 
     Its rows have the pk, the columns of the position and, if consent is checked last, the version.
-    With `inclusive` the page starts at the position instead of after it. With `with_total` each row
-    of a search that `sorts_all` has the number of all matches, too, and their patients.
+    With `inclusive` the page starts at the position instead of after it. With `with_total`, for a
+    search that `sorts_all`, each row has the number of all matches, too, and their patients.
     """
     plan = replace(plan, params={**plan.params, "limit": limit})
     if is_ordered_scan(query):
@@ -130,7 +130,7 @@ def _order_by_values(
         f"m AS MATERIALIZED (SELECT r.pk, {', '.join(values)} FROM {plan.source}"  # noqa: S608
         f" WHERE {condition})"
     )
-    selected = f"*{_TOTAL}" if with_total and sorts_all(plan, query) else "*"
+    selected = f"*{_TOTAL}" if with_total else "*"
     matches, by = f"SELECT {selected} FROM m{keyset}", ", ".join([*order, identity])  # noqa: S608
     if plan.checks_consent_last:
         return plan.with_clause(valued_table) + _check_consent_in_order(

@@ -6,13 +6,13 @@ Each statement that finds resources holds the consent condition.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.search.filters import Filter, InCompartment
 from ehr_fhir.search.query import SearchQuery, parse_search
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection, encode_list, in_list
+from ehr_gateway.database import Connection, Row, encode_list, in_list
 from ehr_gateway.search.cursor import Position
 from ehr_gateway.search.order import (
     is_ordered_scan,
@@ -92,14 +92,7 @@ class SearchExecutor:
     ) -> list[Match]:
         """Return up to `limit` matches after a position (or from it on), in the requested order."""
         plan = self._plan(query, limit if is_ordered_scan(query) else None)
-        if plan.fallback is not None and not query.sort:
-            for scan_limit in plan.scan_limits:
-                limited = self._limit_scan(plan, query, after, scan_limit)
-                matches = self._run_page(limited, query, limit, after, inclusive=inclusive)
-                if limited is plan or len(matches) == limit:
-                    return matches
-            plan = plan.fallback
-        return self._run_page(plan, query, limit, after, inclusive=inclusive)
+        return self._run_plan(plan, query, limit, after, inclusive=inclusive)
 
     def find_page(
         self, query: SearchQuery, limit: int, after: Position | None, *, with_total: bool
@@ -108,11 +101,10 @@ class SearchExecutor:
 
         The total is None where it was not asked for, or is to be counted by itself.
         """
-        if with_total and not is_ordered_scan(query):
-            plan = self._plan(query, None)
-            if sorts_all(plan, query):
-                return self._run_counted_page(plan, query, limit, after)
-        return self.find_matches(query, limit, after), None
+        plan = self._plan(query, limit if is_ordered_scan(query) else None)
+        if with_total and sorts_all(plan, query):
+            return self._run_counted_page(plan, query, limit, after)
+        return self._run_plan(plan, query, limit, after), None
 
     def load_versions(self, matches: Sequence[Match]) -> list[Version]:
         """Return the versions of some matches, in their order."""
@@ -191,6 +183,25 @@ class SearchExecutor:
         requester = self.access.requester
         return reader_parameters(requester.person, requester.organization, self.access.now_ms)
 
+    def _run_plan(
+        self,
+        plan: SearchPlan,
+        query: SearchQuery,
+        limit: int,
+        after: Position | None,
+        *,
+        inclusive: bool = False,
+    ) -> list[Match]:
+        """Run a plan; where it scans, in steps, until the page is full or its fallback is due."""
+        if plan.fallback is not None and not query.sort:
+            for scan_limit in plan.scan_limits:
+                limited = self._limit_scan(plan, query, after, scan_limit)
+                matches = self._run_page(limited, query, limit, after, inclusive=inclusive)
+                if limited is plan or len(matches) == limit:
+                    return matches
+            plan = plan.fallback
+        return self._run_page(plan, query, limit, after, inclusive=inclusive)
+
     def _limit_scan(
         self, plan: SearchPlan, query: SearchQuery, after: Position | None, max_rows: int
     ) -> SearchPlan:
@@ -223,15 +234,7 @@ class SearchExecutor:
         statement, params = page_statement(
             plan, query, self.registry.ids, limit, after, inclusive=inclusive
         )
-        columns = position_columns(query)
-        return [
-            Match(
-                row["pk"],
-                tuple(row[column] for column in columns),
-                Version.from_row(row, has_disclosure=True) if plan.checks_consent_last else None,
-            )
-            for row in self.connection.execute(statement, params)
-        ]
+        return _build_matches(plan, query, self.connection.execute(statement, params))
 
     def _run_counted_page(
         self, plan: SearchPlan, query: SearchQuery, limit: int, after: Position | None
@@ -243,10 +246,9 @@ class SearchExecutor:
         if not rows:
             # After the last match there is no row to tell the total.
             return [], None
-        columns = position_columns(query)
-        matches = [Match(row["pk"], tuple(row[column] for column in columns)) for row in rows]
-        patients = sorted((rows[0]["patients"] or "").split(",")) if rows[0]["patients"] else []
-        return matches, CountedMatches(rows[0]["total"], tuple(patients))
+        total, listed = rows[0]["total"], rows[0]["patients"]
+        counted = CountedMatches(total, tuple(sorted(listed.split(","))) if listed else ())
+        return _build_matches(plan, query, rows), counted
 
     def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:
         """Return the filters of a query, with the patient's own compartment for a patient."""
@@ -262,3 +264,15 @@ class SearchExecutor:
     def _find_terminology(self, kind: str, pairs: Sequence[tuple[str, str]]) -> list[Version]:
         query = replace(parse_search(kind, pairs), count=2)
         return self.load_versions(self.find_matches(query, query.count))
+
+
+def _build_matches(plan: SearchPlan, query: SearchQuery, rows: Iterable[Row]) -> list[Match]:
+    columns = position_columns(query)
+    return [
+        Match(
+            row["pk"],
+            tuple(row[column] for column in columns),
+            Version.from_row(row, has_disclosure=True) if plan.checks_consent_last else None,
+        )
+        for row in rows
+    ]
