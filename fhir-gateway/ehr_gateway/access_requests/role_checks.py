@@ -22,6 +22,7 @@ __all__ = [
     "require_clinician",
     "require_decider",
     "require_patient_self",
+    "require_role",
     "require_visible_patient",
 ]
 
@@ -41,6 +42,12 @@ class Clinician:
     def actor(self) -> dict[str, Any]:
         """The person as an actor of a Consent."""
         return {"id": self.id, "display": self.display}
+
+
+def require_role(context: RequestContext, roles: frozenset[str]) -> None:
+    """Raise Forbidden unless the caller has one of the roles."""
+    if context.access.requester.role not in roles:
+        raise Forbidden(f"This is for {', '.join(sorted(roles))}.")
 
 
 def require_clinician(context: RequestContext) -> Clinician:

@@ -22,6 +22,7 @@ from ehr_gateway.access_requests.request_rows import (
     insert_request,
     select_requests,
 )
+from ehr_gateway.access_requests.role_checks import NO_PATIENT, require_role
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import Connection
@@ -84,7 +85,7 @@ def request_erasure(
     Raises Unprocessable where other accounts are the same person's and `linked` does not say what
     becomes of them, and Conflict where a request waits already.
     """
-    _require_role(context, _ASKING_ROLES)
+    require_role(context, _ASKING_ROLES)
     requester, now = context.access.requester, context.access.now_ms
     with context.gateway.store.write_transaction() as connection:
         _require_patient(connection, patient)
@@ -138,7 +139,7 @@ def decide_erasure(
     Raises Forbidden for the person who asked for it, whichever of their accounts they use, and
     NotFound for a request that is not there or was decided.
     """
-    _require_role(context, frozenset({"steward"}))
+    require_role(context, frozenset({"steward"}))
     gateway = context.gateway
     # What reads disclosed is first in files of the data folder: it is to be emptied too.
     gateway.audit_batcher.flush()
@@ -172,7 +173,7 @@ def decide_erasure(
 
 def list_erasures(connection: Connection, context: RequestContext) -> Sequence[AccessRequest]:
     """Return requests for erasures, newest first."""
-    _require_role(context, _ASKING_ROLES | {"auditor"})
+    require_role(context, _ASKING_ROLES | {"auditor"})
     return select_requests(connection, "kind = :kind", kind=ERASURE_KIND)
 
 
@@ -268,17 +269,12 @@ def _measure(connection: Connection, patients: Sequence[str]) -> ErasureExtent:
     return ErasureExtent(len(patients), len(versions.records), versions.shared)
 
 
-def _require_role(context: RequestContext, roles: frozenset[str]) -> None:
-    if context.access.requester.role not in roles:
-        raise Forbidden(f"This is for {', '.join(sorted(roles))}.")
-
-
 def _require_patient(connection: Connection, patient: str) -> None:
     row = connection.execute(
         "SELECT 1 FROM resource WHERE type = 'Patient' AND id = ?", (patient,)
     ).fetchone()
     if row is None:
-        raise NotFound("There is no Patient with this id.")
+        raise NotFound(NO_PATIENT)
 
 
 def _require_other_person(

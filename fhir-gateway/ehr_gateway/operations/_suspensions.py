@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import Forbidden
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.tokens.suspensions import Suspension
 
@@ -16,18 +14,11 @@ __all__ = [
     "ROLES_READING_SUSPENSIONS",
     "ROLES_SUSPENDING",
     "build_suspension_parts",
-    "require_role",
     "resolve_subject",
 ]
 
 ROLES_SUSPENDING = frozenset({"steward", "administrator"})
 ROLES_READING_SUSPENSIONS = ROLES_SUSPENDING | {"auditor"}
-
-
-def require_role(context: RequestContext, roles: frozenset[str]) -> None:
-    """Raise Forbidden unless the caller has one of the roles."""
-    if context.access.requester.role not in roles:
-        raise Forbidden(f"This is for {', '.join(sorted(roles))}.")
 
 
 def resolve_subject(connection: Connection, kind: str, subject: str) -> str | None:

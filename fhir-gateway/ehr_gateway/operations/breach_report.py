@@ -9,13 +9,11 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import datetime_interval, format_instant
 from ehr_fhir.errors import Invalid
+from ehr_gateway.access_requests.role_checks import require_role
 from ehr_gateway.audit_log.reached_patients import ReachedPatient
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations._breaches import find_breach
-from ehr_gateway.operations._suspensions import (
-    ROLES_READING_SUSPENSIONS,
-    require_role,
-)
+from ehr_gateway.operations._suspensions import ROLES_READING_SUSPENSIONS
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.tokens.suspensions import KINDS

@@ -7,11 +7,11 @@ from dataclasses import replace
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, NotFound
+from ehr_gateway.access_requests.role_checks import require_role
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.operations._suspensions import (
     ROLES_SUSPENDING,
     build_suspension_parts,
-    require_role,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter

@@ -9,13 +9,13 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import Conflict, Invalid, Unprocessable
+from ehr_gateway.access_requests.role_checks import require_role
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.reached_patients import ReachedPatient
 from ehr_gateway.database import Connection
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.notices.outbox import Notice, list_readers, queue_notice
 from ehr_gateway.operations._breaches import find_breach
-from ehr_gateway.operations._suspensions import require_role
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.tokens.suspensions import KINDS

@@ -6,13 +6,13 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import Conflict, Invalid, NotFound, Unprocessable
+from ehr_gateway.access_requests.role_checks import require_role
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.ids import new_id
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_suspension_redo
 from ehr_gateway.operations._suspensions import (
     ROLES_SUSPENDING,
     build_suspension_parts,
-    require_role,
     resolve_subject,
 )
 from ehr_gateway.operations.call import OperationCall

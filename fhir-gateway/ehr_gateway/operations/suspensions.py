@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
+from ehr_gateway.access_requests.role_checks import require_role
 from ehr_gateway.operations._suspensions import (
     ROLES_READING_SUSPENSIONS,
     build_suspension_parts,
-    require_role,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
