@@ -6,6 +6,7 @@ row in its own transaction (`record`); a read adds entries (`RequestContext.add_
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +24,9 @@ from ehr_gateway.store.disclosure import GRANT_IN_FORCE, Disclosure, reader_para
 from ehr_gateway.tokens.access_tokens import Subject
 
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
+_PLATFORM = "ehr-commons"
+# Administration of the system (HL7 v3 PurposeOfUse).
+PLATFORM_PURPOSE = "HSYSADMIN"
 
 
 class DisclosedVersion(Protocol):
@@ -62,6 +66,17 @@ class AuditContext:
     address: str | None = None
     # Whom the request asks about; it learns here who is on record already.
     inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
+
+
+def build_platform_context(program: str, interaction: str, now_ms: int) -> AuditContext:
+    """Return the context of what one of the platform's programs does without a request."""
+    return AuditContext(
+        subject=Subject(_PLATFORM, "eHR Commons", "system", program, _PLATFORM),
+        purpose=PLATFORM_PURPOSE,
+        at_ms=now_ms,
+        request_id=uuid.uuid4().hex,
+        interaction=interaction,
+    )
 
 
 def record_rows(connection: Connection, rows: Sequence[RowValues]) -> None:

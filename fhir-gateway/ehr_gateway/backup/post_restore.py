@@ -41,12 +41,9 @@ from ehr_gateway.store.epoch import StoreEpoch, begin_epoch
 from ehr_gateway.store.relabel import relabel_step
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens import keys
-from ehr_gateway.tokens.access_tokens import Subject
 
 __all__ = ["RestoredState", "confirm_restore", "secure_restored_store"]
 
-_PLATFORM = "ehr-commons"
-_PURPOSE = "HSYSADMIN"
 # Their rows stay, with the time when they ended.
 _SESSION_TABLES = ("login_session", "token_family")
 # Codes and tokens for one use: which of them were used since the backup is not known.
@@ -81,13 +78,7 @@ def secure_restored_store(
 ) -> RestoredState:
     """Take the post-restore steps, in one transaction and then on the key folder."""
     store = Store(settings.database, settings.data)
-    audit_context = AuditContext(
-        subject=Subject(_PLATFORM, "eHR Commons", "system", "restore", _PLATFORM),
-        purpose=_PURPOSE,
-        at_ms=now_ms,
-        request_id=uuid.uuid4().hex,
-        interaction=RESTORE,
-    )
+    audit_context = recorder.build_platform_context("restore", RESTORE, now_ms)
     try:
         signed_size = find_signed_size(previous_log, settings)
         with store.write_transaction() as connection:
@@ -153,7 +144,7 @@ def confirm_restore(store: Store, login: str, now_ms: int) -> Closure | None:
             reopen_store(connection)
             audit_context = AuditContext(
                 subject=subject_of_account(account, "local"),
-                purpose=_PURPOSE,
+                purpose=recorder.PLATFORM_PURPOSE,
                 at_ms=now_ms,
                 request_id=uuid.uuid4().hex,
                 interaction=RESTORE_CONFIRMATION,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import uuid
 from pathlib import Path
 
 from ehr_gateway.access_requests.request_rows import AccessRequest, select_requests
 from ehr_gateway.audit_log.erase import erase_patient_events
-from ehr_gateway.audit_log.recorder import AuditContext
+from ehr_gateway.audit_log.recorder import build_platform_context
 from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.erasure.database_files import rewrite_database
 from ehr_gateway.erasure.erased_patients import open_erasure_key
@@ -21,12 +20,10 @@ from ehr_gateway.erasure.requests import ERASURE_KIND, PENDING_SETTING, is_pendi
 from ehr_gateway.erasure.sought_texts import erasures_folder, read_sought_texts
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
-from ehr_gateway.tokens.access_tokens import Subject
 
 __all__ = ["delete_files_of_notices", "finish_erasures"]
 
 _LOG = logging.getLogger("ehr_gateway")
-_PLATFORM = "ehr-commons"
 
 
 def finish_erasures(store: Store, settings: GatewaySettings, spool: Spool, now_ms: int) -> int:
@@ -75,13 +72,7 @@ def _erase_late_events(
     sought = read_sought_texts(erasures_folder(settings.data), key, request.id)
     if sought is None:
         return
-    audit_context = AuditContext(
-        subject=Subject(_PLATFORM, "eHR Commons", "system", "erasure", _PLATFORM),
-        purpose="HSYSADMIN",
-        at_ms=now_ms,
-        request_id=uuid.uuid4().hex,
-        interaction="operation",
-    )
+    audit_context = build_platform_context("erasure", "operation", now_ms)
     with store.write_transaction() as connection:
         for patient in sought.patients:
             erase_patient_events(
