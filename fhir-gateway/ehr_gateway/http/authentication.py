@@ -103,6 +103,7 @@ Authenticated = Annotated[RequestContext, Depends(authenticate)]
 # Steps of access: asking for it, approving, declaring, inviting. An app may read for a person
 # without acting for them, so no scope on records covers these.
 ACCESS_SCOPE = "ehr/access"
+_FEED_SCOPE = "ehr/feed.read"
 
 
 def require_scope(context: RequestContext, scope: str) -> None:
@@ -112,3 +113,14 @@ def require_scope(context: RequestContext, scope: str) -> None:
         raise InsufficientScope(
             f"The token's scopes do not cover steps of access: {scope}.", scope=scope
         )
+
+
+def require_feed_scope(context: RequestContext, sentence_start: str) -> None:
+    """Refuse all but a program's token with the scope of the change feed.
+
+    `sentence_start` begins the text of the refusal, such as `The change feed needs`.
+    """
+    requester = context.access.requester
+    if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
+        text = f"{sentence_start} a program's token with the scope {_FEED_SCOPE}."
+        raise InsufficientScope(text, scope=_FEED_SCOPE)

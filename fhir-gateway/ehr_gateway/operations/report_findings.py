@@ -5,13 +5,13 @@ from __future__ import annotations
 import orjson
 from fastapi.responses import Response
 
-from ehr_fhir.errors import InsufficientScope, Invalid
+from ehr_fhir.errors import Invalid
 from ehr_gateway.access_requests.quality_findings import store_findings
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import require_feed_scope
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
-from ehr_privacy.consent import has_scope
 
 OPERATION = Operation(
     name="report-findings",
@@ -31,22 +31,18 @@ OPERATION = Operation(
     ),
     required_scope=None,
 )
-_FEED_SCOPE = "ehr/feed.read"
 
 
 def answer(call: OperationCall) -> Response:
     """Store what was found; answer with how many versions have a fault."""
-    context, requester = call.context, call.context.access.requester
-    if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
-        raise InsufficientScope(
-            f"Findings need a program's token with the scope {_FEED_SCOPE}.", scope=_FEED_SCOPE
-        )
+    context = call.context
+    require_feed_scope(context, "Findings need")
     sent = call.parse_body()
     try:
         findings = orjson.loads(sent.text("findings"))
     except orjson.JSONDecodeError as error:
         raise Invalid("The findings are no JSON.", expression="findings") from error
-    if not isinstance(findings, list) or not all(isinstance(one, dict) for one in findings):
+    if not isinstance(findings, list) or not all(isinstance(finding, dict) for finding in findings):
         raise Invalid("The findings are a JSON list of objects.", expression="findings")
     is_all = sent.optional_boolean("all")
     with context.gateway.store.write_transaction() as connection:

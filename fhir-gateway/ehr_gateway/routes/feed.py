@@ -22,18 +22,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import InsufficientScope
 from ehr_gateway.audit_log.asked_about import build_feed_rows
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.gateway import gateway_of
-from ehr_gateway.http.authentication import Authenticated, RequestContext
+from ehr_gateway.http.authentication import Authenticated, RequestContext, require_feed_scope
 from ehr_gateway.http.threads import release_place
 from ehr_gateway.store.decision_changes import DecisionChange
 from ehr_gateway.store.store import FeedEntry
-from ehr_privacy.consent import has_scope, record_to_json
+from ehr_privacy.consent import record_to_json
 
 router = APIRouter()
-_FEED_SCOPE = "ehr/feed.read"
 # Between two looks at the end of the feed while a reader waits. Chosen: one look reads two index
 # entries (tens of microseconds), and a change reaches the lake within this time.
 _POLL_SECONDS = 0.1
@@ -56,7 +54,7 @@ async def list_changes(
     without changes is held back for so many seconds, until there is one.
     """
     audit_context = context.begin_audit("feed", f"feed?after={after}")
-    _require_scope(context)
+    require_feed_scope(context, "The change feed needs")
     if wait:
         await _wait_for_change(request, after, decisions, wait)
     cursor = _Cursor(after, decisions, min(limit, context.gateway.settings.max_feed_entries), epoch)
@@ -130,13 +128,6 @@ def _read_page(context: RequestContext, cursor: _Cursor, audit_context: AuditCon
         *map(_serialize_decision, page.decisions),
     ]
     return Response(b"".join(lines), media_type="application/x-ndjson", headers=headers)
-
-
-def _require_scope(context: RequestContext) -> None:
-    requester = context.access.requester
-    if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
-        text = f"The change feed needs a program's token with the scope {_FEED_SCOPE}."
-        raise InsufficientScope(text, scope=_FEED_SCOPE)
 
 
 def _serialize_change(entry: FeedEntry) -> bytes:
