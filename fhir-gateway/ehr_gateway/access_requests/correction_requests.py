@@ -9,7 +9,7 @@ words are kept in the table of requests alone, never in an address, a log or a n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
@@ -35,10 +35,12 @@ __all__ = [
     "CorrectionRequest",
     "answer_correction",
     "attach_statement",
+    "insert_correction",
     "list_organization_corrections",
     "list_patient_corrections",
     "list_record_corrections",
     "request_correction",
+    "require_no_waiting_correction",
 ]
 
 CORRECTION_KIND = "correction-request"
@@ -79,7 +81,6 @@ def request_correction(
     Raises NotFound for whoever may not decide for the patient, and for a record that they do not
     see; Conflict while an earlier request about the record waits.
     """
-    requester, now = context.access.requester, context.access.now_ms
     kind, _, identity = record.partition("/")
     if kind in _OTHER_WAYS:
         raise Unprocessable(_OTHER_WAYS[kind], expression="Parameters.parameter")
@@ -91,32 +92,58 @@ def request_correction(
             raise NotFound(f"There is no {kind} with this id.")
         if version.author is None:
             raise Unprocessable("What you wrote down yourself you correct yourself.")
-        waiting = select_requests(
-            connection,
-            "kind = :kind AND patient = :patient AND state = 'requested'",
-            kind=CORRECTION_KIND,
-            patient=patient,
-        )
-        if any(request.details["record"] == record for request in waiting):
-            raise Conflict("A correction of this record is asked for already.")
-        if len(waiting) >= _MOST_WAITING:
+        if len(require_no_waiting_correction(connection, patient, record)) >= _MOST_WAITING:
             raise TooMany("Too many requests wait for an answer.")
-        request = AccessRequest(
-            id=new_id(),
-            kind=CORRECTION_KIND,
-            state="requested",
-            patient=patient,
-            person=requester.person,
-            display=context.caller.subject.display,
-            organization=version.author,
-            profession=None,
-            reason=text,
-            details={"record": record, "version": version.version},
-            asked_ms=now,
-            expires_ms=now + ANSWER_MS,
-        )
-        insert_request(connection, request)
+        request = insert_correction(
+            connection, context, patient,
+            record=record, version=version.version, organization=version.author, reason=text,
+        )  # fmt: skip
         _add_audit_targets(step, request)
+    return request
+
+
+def require_no_waiting_correction(
+    connection: Connection, patient: str, record: str
+) -> Sequence[AccessRequest]:
+    """Raise Conflict if a request about a record waits; return the patient's others that do."""
+    waiting = select_requests(
+        connection,
+        "kind = :kind AND patient = :patient AND state = 'requested'",
+        kind=CORRECTION_KIND,
+        patient=patient,
+    )
+    if any(request.details["record"] == record for request in waiting):
+        raise Conflict("A correction of this record is asked for already.")
+    return waiting
+
+
+def insert_correction(
+    connection: Connection,
+    context: RequestContext,
+    patient: str,
+    *,
+    record: str,
+    version: int,
+    organization: str,
+    reason: str,
+) -> AccessRequest:
+    """Insert the caller's request that an organisation correct a version of a patient's record."""
+    now = context.access.now_ms
+    request = AccessRequest(
+        id=new_id(),
+        kind=CORRECTION_KIND,
+        state="requested",
+        patient=patient,
+        person=context.access.requester.person,
+        display=context.caller.subject.display,
+        organization=organization,
+        profession=None,
+        reason=reason,
+        details={"record": record, "version": version},
+        asked_ms=now,
+        expires_ms=now + ANSWER_MS,
+    )
+    insert_request(connection, request)
     return request
 
 

@@ -9,7 +9,7 @@ decided goes to the lake with the change feed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,9 @@ import orjson
 from ehr_fhir.definitions import resource_types
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
 from ehr_fhir.json_text import parse
-from ehr_gateway.access_requests.correction_requests import ANSWER_MS, CORRECTION_KIND
-from ehr_gateway.access_requests.request_rows import (
-    AccessRequest,
-    insert_request,
-    select_requests,
+from ehr_gateway.access_requests.correction_requests import (
+    insert_correction,
+    require_no_waiting_correction,
 )
 from ehr_gateway.access_requests.step_transaction import step_transaction
 from ehr_gateway.database import Connection
@@ -277,30 +275,11 @@ def _ask_author(
     if finding.author is None or not finding.patients:
         raise Unprocessable("No organisation wrote this for a patient: release it or reject it.")
     patient = finding.patients[0]
-    waiting: Sequence[AccessRequest] = select_requests(
-        connection,
-        "kind = :kind AND patient = :patient AND state = 'requested'",
-        kind=CORRECTION_KIND,
-        patient=patient,
-    )
-    if any(request.details["record"] == finding.record for request in waiting):
-        raise Conflict("A correction of this record is asked for already.")
-    now = context.access.now_ms
-    request = AccessRequest(
-        id=new_id(),
-        kind=CORRECTION_KIND,
-        state="requested",
-        patient=patient,
-        person=context.access.requester.person,
-        display=context.caller.subject.display,
-        organization=finding.author,
-        profession=None,
-        reason=reason,
-        details={"record": finding.record, "version": finding.version},
-        asked_ms=now,
-        expires_ms=now + ANSWER_MS,
-    )
-    insert_request(connection, request)
+    require_no_waiting_correction(connection, patient, finding.record)
+    request = insert_correction(
+        connection, context, patient,
+        record=finding.record, version=finding.version, organization=finding.author, reason=reason,
+    )  # fmt: skip
     return request.id
 
 
