@@ -259,11 +259,15 @@ def _select_worklist(
     accepted = select_in_order(
         connection, f"{condition} AND state = 'accepted'", values, "newest", _MOST_ACCEPTED
     )
-    undone = [c for c in _add_change_times(connection, accepted) if c.changed_ms is None]
     newest = select_in_order(connection, condition, values, "newest")
-    others = _add_change_times(connection, [*waiting, *newest])
-    by_id = {correction.request.id: correction for correction in (*undone, *others)}
-    return sorted(by_id.values(), key=lambda c: (c.request.asked_ms, c.request.id), reverse=True)
+    by_id = {request.id: request for request in (*accepted, *waiting, *newest)}
+    shown = {request.id for request in (*waiting, *newest)}
+    corrections = [
+        correction
+        for correction in _add_change_times(connection, by_id.values())
+        if correction.changed_ms is None or correction.request.id in shown
+    ]
+    return sorted(corrections, key=lambda c: (c.request.asked_ms, c.request.id), reverse=True)
 
 
 def list_record_corrections(
