@@ -20,6 +20,7 @@ __all__ = [
     "cut_references",
     "hash_patient",
     "list_strings",
+    "walk_strings",
 ]
 
 # What stands where another's record named somebody who was erased.
@@ -131,7 +132,7 @@ def list_strings(content: Any) -> set[str]:
     Words of a text are listed too, as an index keeps them: without accents and in lower case.
     """
     found: set[str] = set()
-    for text in _walk_strings(content):
+    for text in walk_strings(content):
         if len(text) >= _SHORTEST_TEXT:
             found.add(text)
         for word in _split_words(text):
@@ -140,15 +141,16 @@ def list_strings(content: Any) -> set[str]:
     return found
 
 
-def _walk_strings(node: Any) -> Iterator[str]:
+def walk_strings(node: Any) -> Iterator[str]:
+    """Yield every string within parsed JSON, without the names of members."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, Mapping):
         for item in node.values():
-            yield from _walk_strings(item)
+            yield from walk_strings(item)
     elif isinstance(node, list):
         for item in node:
-            yield from _walk_strings(item)
+            yield from walk_strings(item)
 
 
 def _split_words(text: str) -> Iterator[str]:

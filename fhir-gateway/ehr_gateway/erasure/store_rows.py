@@ -25,7 +25,13 @@ from ehr_gateway.store.version_rows import insert_version
 from ehr_gateway.transaction.prepared_resource import prepare_stored
 from ehr_privacy.consent import SOURCE_TABLES, TABLES, Record
 from ehr_privacy.consent.held_facts import UPDATE
-from ehr_privacy.erasure import ErasedVersions, VersionPatients, choose_versions, cut_references
+from ehr_privacy.erasure import (
+    ErasedVersions,
+    VersionPatients,
+    choose_versions,
+    cut_references,
+    walk_strings,
+)
 
 __all__ = ["ErasedContent", "collect_content", "delete_patient_rows", "find_versions"]
 
@@ -320,7 +326,7 @@ def _delete_accounts(connection: Connection, patients: Collection[str], now_ms: 
             f"SELECT {key} AS own_key, context FROM {table} WHERE context <> '{{}}'"  # noqa: S608
         ).fetchall()
         for row in rows:
-            if named.isdisjoint(_list_values(json.loads(row["context"]))):
+            if named.isdisjoint(walk_strings(json.loads(row["context"]))):
                 continue
             if table == "token_family":
                 connection.execute(
@@ -346,17 +352,6 @@ def _delete_enrolments(connection: Connection, subjects: set[str]) -> None:
         if subject in subjects and others is None:
             connection.execute("DELETE FROM eid_person WHERE hkid = ?", (row["hkid"],))
             connection.execute("DELETE FROM eid_code WHERE account_id = ?", (row["subject"],))
-
-
-def _list_values(node: object) -> Iterator[str]:
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict):
-        for item in node.values():
-            yield from _list_values(item)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _list_values(item)
 
 
 def _leave_position(
