@@ -41,13 +41,16 @@ _BY_LOGIN = (
     "account", "account_change", "auth_code", "launch", "login_session", "passkey",
     "recovery_code", "totp",
 )  # fmt: skip
-# Where a clinician's app was started for a patient.
-_CONTEXT_TABLES = ("auth_code", "launch", "token_family")
+_SELECT_VERSIONS = (
+    "SELECT pk, type, id, version, author, body, position FROM resource WHERE type = ? AND id = ?"
+)
+# Where a clinician's app was started for a patient, with the key of each table.
+_KEY_BY_CONTEXT_TABLE = {"auth_code": "code", "launch": "key", "token_family": "id"}
 
 
 @dataclass
 class ErasedContent:
-    """What an erasure takes of the store, counted, with the texts by which a scan finds it."""
+    """What an erasure takes of the store, counted."""
 
     versions: ErasedVersions
     # Versions that are deleted, and those of others that lose a reference.
@@ -127,24 +130,16 @@ def delete_patient_rows(
     _delete_requests(connection, targets, patients)
     content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
     insert_erased(connection, hashes, last_decision)
-    _leave_position(store, connection, erasure, audit_context.at_ms, last_position)
+    _insert_position_marker(store, connection, erasure, audit_context.at_ms, last_position)
     return content
 
 
 def _select_rows(connection: Connection, versions: ErasedVersions) -> Iterator[Row]:
     """Yield the rows of `resource` of the versions that an erasure takes."""
-    for kind, identity in sorted(versions.records):
-        yield from connection.execute(
-            "SELECT pk, type, id, version, author, body, position FROM resource"
-            " WHERE type = ? AND id = ?",
-            (kind, identity),
-        ).fetchall()
-    for kind, identity, version in sorted(versions.versions):
-        yield from connection.execute(
-            "SELECT pk, type, id, version, author, body, position FROM resource"
-            " WHERE type = ? AND id = ? AND version = ?",
-            (kind, identity, version),
-        ).fetchall()
+    for record in sorted(versions.records):
+        yield from connection.execute(_SELECT_VERSIONS, record).fetchall()
+    for version in sorted(versions.versions):
+        yield from connection.execute(f"{_SELECT_VERSIONS} AND version = ?", version).fetchall()
 
 
 def _delete_versions(connection: Connection, content: ErasedContent) -> None:
@@ -224,7 +219,7 @@ def _cut_references_of_others(
         ).fetchall()
         keys |= {(row["type"], row["id"]) for row in rows}
         if kind == "Patient":
-            keys |= _find_texts(connection, target)
+            keys |= _find_records_naming(connection, target)
     count = 0
     for kind, identity in sorted(keys):
         rows = connection.execute(
@@ -236,7 +231,7 @@ def _cut_references_of_others(
     return count
 
 
-def _find_texts(connection: Connection, target: str) -> set[tuple[str, str]]:
+def _find_records_naming(connection: Connection, target: str) -> set[tuple[str, str]]:
     """Return the records that name a patient anywhere, whether a search would find it or not."""
     sought = target.encode()
     condition = {
@@ -254,10 +249,10 @@ def _cut_references_of_version(
     store: Store, connection: Connection, row: Row, targets: Collection[str]
 ) -> int:
     resource = parse(row["body"])
-    before = prepare_stored(parse(row["body"]), row["author"])
     count = cut_references(resource, targets)
     if not count:
         return 0
+    before = prepare_stored(parse(row["body"]), row["author"])
     prepared = prepare_stored(resource, row["author"])
     body = prepared.body(row["version"], row["last_updated"])
     connection.execute("UPDATE resource SET body = ? WHERE pk = ?", (body, row["pk"]))
@@ -320,8 +315,7 @@ def _delete_accounts(connection: Connection, patients: Collection[str], now_ms: 
     _delete_in(connection, "suspension", "subject", logins)
     _delete_enrolments(connection, {row["eid"] for row in accounts if row["eid"]})
     named = set(patients) | {f"Patient/{patient}" for patient in patients}
-    for table in _CONTEXT_TABLES:
-        key = "id" if table == "token_family" else "code" if table == "auth_code" else "key"
+    for table, key in _KEY_BY_CONTEXT_TABLE.items():
         rows = connection.execute(
             f"SELECT {key} AS own_key, context FROM {table} WHERE context <> '{{}}'"  # noqa: S608
         ).fetchall()
@@ -354,7 +348,7 @@ def _delete_enrolments(connection: Connection, subjects: set[str]) -> None:
             connection.execute("DELETE FROM eid_code WHERE account_id = ?", (row["subject"],))
 
 
-def _leave_position(
+def _insert_position_marker(
     store: Store, connection: Connection, erasure: str, now_ms: int, last_position: int
 ) -> None:
     """Store a deletion marker about nobody: no erased position of the feed is given again."""
