@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ehr_gateway.database import Connection
 from ehr_gateway.private_file import create_private_file
+from ehr_gateway.store.decision_changes import last_decision_change
 from ehr_gateway.store.store import Store
 from ehr_privacy.erasure import hash_patient
 
@@ -51,9 +52,8 @@ def insert_erased(connection: Connection, hashes: Collection[str], after: int = 
 
     Numbers go on behind `after`, also where the changes before were erased meanwhile.
     """
-    for digest in sorted(hashes):
-        row = connection.execute("SELECT max(number) FROM decision_change").fetchone()
-        number = max(int(row[0] or 0), after) + 1
+    first = max(last_decision_change(connection), after) + 1
+    for number, digest in enumerate(sorted(hashes), first):
         connection.execute(
             "INSERT INTO decision_change (kind, type, id, number) VALUES ('erasure', 'Patient',"
             " ?, ?) ON CONFLICT (kind, type, id) DO UPDATE SET number = excluded.number",

@@ -18,7 +18,7 @@ from typing import Any
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.store.steward_decisions import StewardDecision, list_steward_decisions
-from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
+from ehr_gateway.store.stored_facts import StoredFacts, facts_columns, mark_record
 from ehr_privacy.consent import TABLES, Record
 from ehr_privacy.consent.research import RESEARCH_TABLES
 
@@ -92,13 +92,7 @@ def mark_author_person(connection: Connection, person: str) -> None:
 
 def mark_quality(connection: Connection, kind: str, identity: str) -> None:
     """Mark a record of which a steward decided something."""
-    connection.execute(
-        "INSERT INTO decision_change (kind, type, id, number)"
-        " SELECT 'quality', CAST(:type AS TEXT), CAST(:id AS TEXT), COALESCE(MAX(number), 0) + 1"
-        " FROM decision_change WHERE 1 = 1"
-        " ON CONFLICT (kind, type, id) DO UPDATE SET number = excluded.number",
-        {"type": kind, "id": identity},
-    )
+    mark_record(connection, "quality", kind, identity)
 
 
 def last_decision_change(connection: Connection) -> int:

@@ -32,6 +32,7 @@ __all__ = [
     "StoredFacts",
     "correct_facts",
     "facts_columns",
+    "mark_record",
     "read_last_body",
     "read_stored_facts",
     "replace_held_facts",
@@ -43,10 +44,10 @@ _UPDATE_FACTS = (
     "UPDATE resource SET"  # noqa: S608 - names of columns
     f" {', '.join(f'{column.name} = ?' for column in RECORD_COLUMNS)} WHERE pk = ?"
 )
-# For readers of the change feed (`decision_changes`): no version says that these facts are others.
-_MARK_FACTS = (
+_MARK_RECORD = (
     "INSERT INTO decision_change (kind, type, id, number)"
-    " SELECT 'facts', ?, ?, COALESCE(MAX(number), 0) + 1 FROM decision_change WHERE 1 = 1"
+    " SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), COALESCE(MAX(number), 0) + 1"
+    " FROM decision_change WHERE 1 = 1"
     " ON CONFLICT (kind, type, id) DO UPDATE SET number = excluded.number"
 )
 _OWN_COLUMNS = ", ".join(
@@ -154,11 +155,21 @@ def replace_held_facts(
     )
 
 
+def mark_record(
+    connection: Connection, change: Literal["facts", "quality"], kind: str, identity: str
+) -> None:
+    """Mark a record for readers of the change feed: no version of it says what changed.
+
+    `decision_changes` says which changes there are.
+    """
+    connection.execute(_MARK_RECORD, (change, kind, identity))
+
+
 def update_facts(connection: Connection, pk: int, before: Record, after: Record) -> None:
     """Write how the facts in force of a version differ from those its rows have."""
     if after != before:
         # Before the statements that change them, in the same transaction.
-        connection.execute(_MARK_FACTS, (after.type, after.id))
+        mark_record(connection, "facts", after.type, after.id)
     if after.column_values != before.column_values:
         connection.execute(_UPDATE_FACTS, (*after.column_values, pk))
     update_patients_and_labels(connection, pk, before, after)
