@@ -67,10 +67,10 @@ class _FileResponse(StreamingResponse):
 
     def __init__(self, content: BinaryIO, media_type: str) -> None:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        super().__init__(_read(content), headers=headers, media_type=media_type)
+        super().__init__(_read_chunks(content), headers=headers, media_type=media_type)
 
 
-async def _read(content: BinaryIO) -> AsyncIterator[bytes]:
+async def _read_chunks(content: BinaryIO) -> AsyncIterator[bytes]:
     with content:
         while chunk := await anyio.to_thread.run_sync(content.read, _CHUNK_BYTES):
             yield chunk
@@ -85,4 +85,4 @@ def _begin(
 
 
 def _record(context: RequestContext, audit_context: recorder.AuditContext) -> None:
-    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context, None))
