@@ -28,6 +28,7 @@ from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_quality_decision_redo
 from ehr_gateway.store.decision_changes import mark_quality
+from ehr_gateway.store.stored_facts import read_current_body
 from ehr_privacy.consent import Requester, load_roles
 
 __all__ = [
@@ -327,11 +328,8 @@ def _check_finding(finding: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read_body(connection: Connection, record: str) -> Any:
     kind, _, identity = record.partition("/")
-    row = connection.execute(
-        "SELECT body FROM resource WHERE type = ? AND id = ? AND current = 1 AND deleted = 0",
-        (kind, identity),
-    ).fetchone()
-    return None if row is None else parse(row[0])
+    body = read_current_body(connection, kind, identity)
+    return None if body is None else parse(body)
 
 
 def _is_beside(connection: Connection, finding: Finding, record: str) -> bool:

@@ -11,6 +11,7 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.store.stored_facts import read_current_body
 
 __all__ = [
     "NO_PATIENT",
@@ -118,9 +119,5 @@ def require_decider(connection: Connection, access: Access, patient: str) -> Non
 
 def read_patient(connection: Connection, patient: str) -> dict[str, Any]:
     """Return the stored Patient, without permission: for the server's own decisions."""
-    row = connection.execute(
-        "SELECT body FROM resource WHERE type = 'Patient' AND id = ? AND current = 1"
-        " AND deleted = 0",
-        (patient,),
-    ).fetchone()
-    return parse(row[0]) if row else {}
+    body = read_current_body(connection, "Patient", patient)
+    return parse(body) if body is not None else {}

@@ -19,7 +19,7 @@ from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.store import Version
-from ehr_gateway.store.stored_facts import FactCorrection
+from ehr_gateway.store.stored_facts import FactCorrection, read_current_body
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
@@ -68,11 +68,7 @@ class StepTransaction:
 
     def read(self, kind: str, identity: str) -> bytes | None:
         """Return the JSON of a resource's current version; None if there is none."""
-        row = self.connection.execute(
-            "SELECT body FROM resource WHERE type = ? AND id = ? AND current = 1 AND deleted = 0",
-            (kind, identity),
-        ).fetchone()
-        return None if row is None else bytes(row[0])
+        return read_current_body(self.connection, kind, identity)
 
     def update(self, resource: dict[str, Any]) -> None:
         """Store the next version of a resource; it stays its author's."""

@@ -14,6 +14,7 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.notices.one_time_codes import compute_code
+from ehr_gateway.store.stored_facts import read_current_body
 
 __all__ = ["LANGUAGES", "Message", "Reader", "build_message", "describe_notice", "find_reader"]
 
@@ -131,11 +132,8 @@ def _organization_name(connection: Connection, identity: str | None, language: s
 
 
 def _read_body(connection: Connection, kind: str, identity: str) -> Mapping[str, Any]:
-    row = connection.execute(
-        "SELECT body FROM resource WHERE type = ? AND id = ? AND current = 1 AND deleted = 0",
-        (kind, identity),
-    ).fetchone()
-    return parse(row[0]) if row else {}
+    body = read_current_body(connection, kind, identity)
+    return parse(body) if body is not None else {}
 
 
 def _format_local_time(ms: int | None) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "correct_facts",
     "facts_columns",
     "mark_record",
+    "read_current_body",
     "read_last_body",
     "read_stored_facts",
     "replace_held_facts",
@@ -222,6 +223,15 @@ def correct_facts(
     replace_held_facts(connection, kind, identity, before.held, held)
     update_facts(connection, row["pk"], before.record, after.record)
     return FactChange(row["pk"], before, after, references)
+
+
+def read_current_body(connection: Connection, kind: str, identity: str) -> bytes | None:
+    """Return the JSON of a resource's current version; None if there is none or it is deleted."""
+    row = connection.execute(
+        "SELECT body FROM resource WHERE type = ? AND id = ? AND current = 1 AND deleted = 0",
+        (kind, identity),
+    ).fetchone()
+    return None if row is None else bytes(row["body"])
 
 
 def read_last_body(connection: Connection, kind: str, identity: str) -> bytes | None:
