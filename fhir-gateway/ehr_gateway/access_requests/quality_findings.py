@@ -40,7 +40,6 @@ __all__ = [
     "find_finding",
     "list_findings",
     "pick_elements",
-    "require_steward",
     "store_findings",
 ]
 
@@ -105,7 +104,7 @@ class Finding:
         return self.decision in FINAL_DECISIONS
 
 
-def require_steward(requester: Requester) -> None:
+def _require_steward(requester: Requester) -> None:
     """Raise Forbidden for anybody but a steward in person."""
     if requester.role != "steward":
         raise Forbidden("Findings of quality are for a steward.")
@@ -124,7 +123,7 @@ def store_findings(
         rows = connection.execute("SELECT type, id FROM quality_finding").fetchall()
         gone = [(row["type"], row["id"]) for row in rows if (row["type"], row["id"]) not in keys]
     else:
-        gone = [(one["type"], one["id"]) for one in listed if not one["rules"]]
+        gone = [(finding["type"], finding["id"]) for finding in listed if not finding["rules"]]
     for key in gone:
         connection.execute("DELETE FROM quality_finding WHERE type = ? AND id = ?", key)
     stored = [finding for finding in listed if finding["rules"]]
@@ -157,8 +156,8 @@ def list_findings(
 
     A steward of an organisation has what that organisation wrote.
     """
-    require_steward(requester)
-    conditions, values = _own_findings(requester)
+    _require_steward(requester)
+    conditions, values = _build_conditions(requester)
     if organization is not None:
         conditions.append("r.author = :organization")
         values["organization"] = organization
@@ -172,13 +171,13 @@ def list_findings(
         " ORDER BY f.found_ms, f.type, f.id LIMIT :limit",
         {**values, "limit": limit},
     ).fetchall()
-    return [_finding(row, ()) for row in rows]
+    return [_build_finding(row, ()) for row in rows]
 
 
 def count_open_findings(connection: Connection, requester: Requester) -> int:
     """Return how many findings wait for a steward: those that their list shows."""
-    require_steward(requester)
-    conditions, values = _own_findings(requester)
+    _require_steward(requester)
+    conditions, values = _build_conditions(requester)
     where = " AND ".join([_OPEN, *conditions])
     row = connection.execute(f"SELECT count(*){_FROM} WHERE {where}", values).fetchone()
     return int(row[0])
@@ -186,9 +185,9 @@ def count_open_findings(connection: Connection, requester: Requester) -> int:
 
 def find_finding(connection: Connection, requester: Requester, record: str) -> Finding:
     """Return the finding of a record; NotFound where there is none for this steward."""
-    require_steward(requester)
+    _require_steward(requester)
     kind, _, identity = record.partition("/")
-    conditions, values = _own_findings(requester)
+    conditions, values = _build_conditions(requester)
     row = connection.execute(
         f"SELECT {_COLUMNS}{_FROM} WHERE f.type = :type AND f.id = :id"
         + "".join(f" AND {condition}" for condition in conditions),
@@ -199,7 +198,7 @@ def find_finding(connection: Connection, requester: Requester, record: str) -> F
     patients = connection.execute(
         "SELECT patient FROM record_patient WHERE pk = ? ORDER BY patient", (row["pk"],)
     ).fetchall()
-    return _finding(row, tuple(str(one[0]) for one in patients))
+    return _build_finding(row, tuple(str(named["patient"]) for named in patients))
 
 
 def pick_elements(connection: Connection, finding: Finding) -> list[Element]:
@@ -220,7 +219,7 @@ def pick_elements(connection: Connection, finding: Finding) -> list[Element]:
             continue
         if record not in bodies:
             bodies[record] = _read_body(connection, record)
-        value = _follow(bodies[record], steps)
+        value = _find_value(bodies[record], steps)
         text = None if value is None else orjson.dumps(value).decode()[:_LONGEST_VALUE]
         found.append(Element(path, text))
     return found
@@ -234,7 +233,7 @@ def decide_finding(
     Raises NotFound where a newer version came, Conflict where it was decided.
     """
     requester, now = context.access.requester, context.access.now_ms
-    require_steward(requester)
+    _require_steward(requester)
     with step_transaction(context, "$decide-finding") as step:
         connection = step.connection
         finding = find_finding(connection, requester, record)
@@ -284,14 +283,15 @@ def _ask_author(
     return request.id
 
 
-def _own_findings(requester: Requester) -> tuple[list[str], dict[str, object]]:
+def _build_conditions(requester: Requester) -> tuple[list[str], dict[str, object]]:
+    """Return the conditions on the findings that a steward has, with their values."""
     # The platform's own stewards have all.
     if requester.organization in (None, "", load_roles().platform):
         return [], {}
     return ["r.author = :own"], {"own": requester.organization}
 
 
-def _finding(row: Mapping[str, Any], patients: tuple[str, ...]) -> Finding:
+def _build_finding(row: Mapping[str, Any], patients: tuple[str, ...]) -> Finding:
     return Finding(
         record=f"{row['type']}/{row['id']}",
         version=int(row["version"]),
@@ -343,7 +343,7 @@ def _is_beside(connection: Connection, finding: Finding, record: str) -> bool:
     return not {str(row[0]) for row in rows}.isdisjoint(finding.patients)
 
 
-def _follow(value: Any, path: str) -> Any:
+def _find_value(value: Any, path: str) -> Any:
     """Return the value at a path; None where there is none."""
     for step in path.split("."):
         match = _STEP.fullmatch(step)

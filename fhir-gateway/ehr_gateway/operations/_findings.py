@@ -13,7 +13,7 @@ __all__ = ["build_finding_parts"]
 
 
 def build_finding_parts(finding: Finding) -> Iterator[dict[str, Any]]:
-    """Yield what a list tells of a finding."""
+    """Yield the parts of a finding, without the elements at fault."""
     yield parameter("record", finding.record)
     yield parameter("version", finding.version)
     yield {"name": "severity", "valueCode": finding.severity}

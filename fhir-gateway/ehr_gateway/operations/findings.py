@@ -42,5 +42,5 @@ def answer(call: OperationCall) -> Response:
         )
     call.record(entities=[finding.record for finding in findings])
     return call.respond(
-        *({"name": "finding", "part": list(build_finding_parts(one))} for one in findings)
+        *({"name": "finding", "part": list(build_finding_parts(finding))} for finding in findings)
     )
