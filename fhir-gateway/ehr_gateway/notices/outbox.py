@@ -76,15 +76,21 @@ def select_notices(connection: Connection, reader: str, before: str, most: int) 
 
     By the id of another reader's notice, or of none, nothing is older.
     """
-    older = (
-        " AND EXISTS (SELECT 1 FROM notice shown WHERE shown.id = :before"
-        " AND shown.reader = :reader AND (notice.made_ms, notice.id) < (shown.made_ms, shown.id))"
-    )
+    older = _place_condition("<", "before") if before else ""
     return connection.execute(
-        f"SELECT * FROM notice WHERE reader = :reader{older if before else ''}"  # noqa: S608
+        f"SELECT * FROM notice WHERE reader = :reader{older}"  # noqa: S608 constant texts
         " ORDER BY made_ms DESC, id DESC LIMIT :most",
         {"reader": reader, "most": most, **({"before": before} if before else {})},
     ).fetchall()
+
+
+def _place_condition(operator: str, parameter: str) -> str:
+    """Return SQL that compares a notice's place in the list with that of a notice of its reader."""
+    return (
+        f" AND EXISTS (SELECT 1 FROM notice bound WHERE bound.id = :{parameter}"  # noqa: S608 constant texts
+        f" AND bound.reader = :reader AND (notice.made_ms, notice.id) {operator}"
+        " (bound.made_ms, bound.id))"
+    )
 
 
 def mark_read(
@@ -95,17 +101,11 @@ def mark_read(
     With `oldest` from that one on: what a page did not show stays new. Nothing is marked by the id
     of another reader's notice.
     """
-    from_oldest = (
-        " AND EXISTS (SELECT 1 FROM notice oldest WHERE oldest.id = :oldest"
-        " AND oldest.reader = :reader AND (notice.made_ms, notice.id)"
-        " >= (oldest.made_ms, oldest.id))"
-    )
+    from_oldest = _place_condition(">=", "oldest") if oldest else ""
     return len(
         connection.execute(
             "UPDATE notice SET read_ms = :now WHERE reader = :reader AND read_ms IS NULL"  # noqa: S608 constant texts
-            " AND EXISTS (SELECT 1 FROM notice newest WHERE newest.id = :newest"
-            " AND newest.reader = :reader AND (notice.made_ms, notice.id)"
-            f" <= (newest.made_ms, newest.id)){from_oldest if oldest else ''} RETURNING id",
+            f"{_place_condition('<=', 'newest')}{from_oldest} RETURNING id",
             {
                 "now": now_ms,
                 "reader": reader,
