@@ -77,12 +77,12 @@ def erase_patient(settings: Settings, patient: str) -> None:
 
 def find_erasure(settings: Settings, patient: str) -> Erasure:
     """Return the approved erasure of a patient; NotFound where nobody approved one."""
+    from ehr_cli.commands.lake import read_erasure_key
     from ehr_cli.data_folder import require_data_folder
-    from ehr_gateway.erasure.erased_patients import KEY_FILE
 
     require_data_folder(settings.data)
-    path = settings.data / "keys" / KEY_FILE
-    digest = hash_patient(path.read_bytes(), patient) if path.exists() else ""
+    key = read_erasure_key(settings.data)
+    digest = "" if key is None else hash_patient(key, patient)
     for erasure in list_approved(settings):
         if digest in erasure.hashes:
             return erasure
