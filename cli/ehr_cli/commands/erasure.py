@@ -77,7 +77,7 @@ def erase_patient(settings: Settings, patient: str) -> None:
 
 def find_erasure(settings: Settings, patient: str) -> Erasure:
     """Return the approved erasure of a patient; NotFound where nobody approved one."""
-    from ehr_cli.commands.lake import read_erasure_key
+    from ehr_cli.commands.lake_access import read_erasure_key
     from ehr_cli.data_folder import require_data_folder
 
     require_data_folder(settings.data)
