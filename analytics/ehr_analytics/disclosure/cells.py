@@ -1,0 +1,126 @@
+"""Cells of a release: one statistic each, with the set of persons that it was computed from.
+
+Disclosure control is computed from these sets, never from the file that leaves: a study cannot make
+one person look like several, because it neither names nor counts persons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_fhir.errors import Invalid
+
+__all__ = ["Cell", "PersonIndex", "PersonSet"]
+
+
+class PersonIndex:
+    """The distinct persons of a cohort, numbered, so that sets of them are arrays of numbers."""
+
+    def __init__(self, persons: Iterable[str]) -> None:
+        self.persons = tuple(dict.fromkeys(persons))
+        self._numbers = {person: number for number, person in enumerate(self.persons)}
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def select(self, rows: NDArray[np.bool_]) -> PersonSet:
+        """Return the persons at which a mask, one flag per person of the index, is true."""
+        return PersonSet(self, np.flatnonzero(rows).astype(np.uint32))
+
+    def pick(self, persons: Iterable[str]) -> PersonSet:
+        """Return a set of named persons; KeyError where one is not in the index."""
+        numbers = np.fromiter((self._numbers[person] for person in persons), np.uint32)
+        return PersonSet(self, np.unique(numbers))
+
+    def find_number(self, person: object) -> int | None:
+        """Return the number of a person; None where it is not in the index."""
+        return self._numbers.get(person) if isinstance(person, str) else None
+
+
+class PersonSet(Set[str]):
+    """Persons of an index as a sorted array: a set of a million of them costs four megabytes.
+
+    >>> index = PersonIndex(["a", "b", "c"])
+    >>> sorted(index.pick("ab") & index.pick("bc"))
+    ['b']
+    """
+
+    __slots__ = ("index", "numbers")
+
+    def __init__(self, index: PersonIndex, numbers: NDArray[np.uint32]) -> None:
+        self.index = index
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.index.persons[number] for number in self.numbers)
+
+    def __contains__(self, person: object) -> bool:
+        number = self.index.find_number(person)
+        if number is None or not len(self.numbers):
+            return False
+        place = min(int(np.searchsorted(self.numbers, number)), len(self.numbers) - 1)
+        return int(self.numbers[place]) == number
+
+    def __hash__(self) -> int:
+        return self._hash()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, PersonSet) and other.index is self.index:
+            return np.array_equal(self.numbers, other.numbers)
+        return super().__eq__(other)
+
+    @classmethod
+    def _from_iterable(cls, persons: Iterable[Any]) -> Any:
+        # What `Set` makes of two sets by &, | and -, which may be of two indexes.
+        return frozenset(persons)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a release, and whom it is about.
+
+    `labels` say where it stands: pairs of a dimension and a category, both from the cohort's
+    declared domain. `statistic` is a class of the SACRO guide, see `classes.py`. `persons` are all
+    whose data the number was computed from. `contributions` tells for a sum each person's amount; a
+    count of persons has none.
+
+    >>> Cell("by-sex", (("sex", "female"),), "frequency", 2, "persons", frozenset({"a", "b"}))
+    Cell(table='by-sex', labels=(('sex', 'female'),), statistic='frequency', value=2, ...)
+    """
+
+    table: str
+    labels: tuple[tuple[str, str], ...]
+    statistic: str
+    # None where the statistic does not exist, a median of nobody.
+    value: float | None
+    unit: str
+    persons: Set[str]
+    contributions: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not math.isfinite(self.value):
+            raise Invalid(f"A cell of table {self.table} holds a value that is no number.")
+        names = [name for name, _ in self.labels]
+        if len(set(names)) < len(names):
+            raise Invalid(f"A cell of table {self.table} names a dimension twice.")
+        if self.contributions is not None and not self.contributions.keys() <= self.persons:
+            raise Invalid(f"A cell of table {self.table} has an amount of somebody not behind it.")
+        if self.contributions is None and self.unit == "persons" and self.statistic == "frequency":
+            if self.value != len(self.persons):
+                raise Invalid(f"A cell of table {self.table} counts others than it names.")
+
+    def __repr__(self) -> str:
+        # Without the persons: what is printed may reach a log.
+        return (
+            f"Cell(table={self.table!r}, labels={self.labels!r}, statistic={self.statistic!r}, "
+            f"value={self.value!r}, ...)"
+        )
