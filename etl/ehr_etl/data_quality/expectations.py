@@ -1,8 +1,9 @@
 """The quality gate at the promotion to gold: Great Expectations on the small gold tables.
 
-Expectations of each row are checked over the rows that change, before gold is switched
-(`ehr_etl.gold.promotion`). Those of a whole table, such as a share of rows that have a value, are
-checked afterwards and reported; whoever runs a study decides by the report.
+An expectation with `holds_back` is about the structure of a row: its keys, its patient, its formats
+and code sets. It is checked over the rows that change, before gold is switched
+(`ehr_etl.gold.promotion`). All others (completeness, plausibility, the whole table) are checked
+afterwards and reported; whoever runs a study decides by the report.
 """
 
 from __future__ import annotations
@@ -43,23 +44,25 @@ def check_gold_tables(lake: Lake, views: Sequence[str]) -> tuple[TableQuality, .
     )
 
 
+@cache
 def load_suite(view: str) -> Mapping[str, Any]:
     """Read the suite of a view: types and kwargs as Great Expectations names them."""
     file = files(__package__) / "suites" / f"{view}.json"
     if not file.is_file():
         raise Fault(f"The view {view} has no expectations: data_quality/suites/{view}.json.")
-    return dict(orjson.loads(file.read_bytes()))
+    suite = dict(orjson.loads(file.read_bytes()))
+    for expectation in suite["expectations"]:
+        if expectation.get("holds_back") and not _is_of_each_row(expectation):
+            raise Fault(f"{view}: {expectation['name']} is of no single row and holds none back.")
+    return suite
 
 
 def find_faulty_rows(
     name: str, frame: pd.DataFrame, suite: Mapping[str, Any]
 ) -> dict[int, list[str]]:
-    """Return number of a row -> names of the expectations of each row that it does not meet."""
+    """Return number of a row -> names of the expectations for which it is held back."""
     of_rows = [
-        expectation
-        for expectation in suite["expectations"]
-        if expectation["type"].startswith("expect_column_values_")
-        and "mostly" not in expectation["kwargs"]
+        expectation for expectation in suite["expectations"] if expectation.get("holds_back")
     ]
     if frame.empty or not of_rows:
         return {}
@@ -84,6 +87,11 @@ def check_table(name: str, frame: pd.DataFrame, suite: Mapping[str, Any]) -> Tab
     validated = _validate(name, frame, suite["expectations"], details)
     results = tuple(_to_expectation_result(result, len(frame)) for result in validated)
     return TableQuality(name, len(frame), results)
+
+
+def _is_of_each_row(expectation: Mapping[str, Any]) -> bool:
+    is_of_values = str(expectation["type"]).startswith("expect_column_values_")
+    return is_of_values and "mostly" not in expectation["kwargs"]
 
 
 def _validate(

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.duckdb_session import QueryLimits, open_duckdb
+from ehr_etl.data_quality.expectations import load_suite
 from ehr_etl.gold.library import list_view_names, load_view
 from ehr_etl.gold.promotion import gate_rows
 from ehr_etl.lake import (
@@ -123,8 +124,9 @@ def drop_table_on_failure(lake: Lake, view: ViewDefinition, dropped: set[str]) -
 
 
 def view_digest(view: ViewDefinition, deid: str) -> str:
-    """Return a digest of how the rows of a view are made from silver."""
-    return hashlib.sha256(f"{deid}\n{view!r}".encode()).hexdigest()[:32]
+    """Return a digest of how the rows of a view are made from silver, and which are held back."""
+    suite = load_suite(view.name) if view.name in list_view_names() else {}
+    return hashlib.sha256(f"{deid}\n{view!r}\n{suite!r}".encode()).hexdigest()[:32]
 
 
 def gold_rows(view: ViewDefinition, records: pa.Table) -> pa.Table:
