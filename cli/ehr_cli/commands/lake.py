@@ -105,8 +105,8 @@ def describe_held(held: HeldPromotion) -> str:
     """Return a sentence about records that are held back from a gold table.
 
     >>> from ehr_etl.gold.promotion import HeldPromotion
-    >>> describe_held(HeldPromotion("gold/condition_flat", "patient-present", 2))
-    'Promotion failed for 2 records of gold/condition_flat (patient-present): the last good rows stay.'
+    >>> describe_held(HeldPromotion("gold/encounter_flat", "id-unique", 2))
+    'Promotion failed for 2 records of gold/encounter_flat (id-unique): the last good rows stay.'
     """
     return (
         f"Promotion failed for {held.records:,} records of {held.table} ({held.expectation}):"

@@ -20,8 +20,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehr_etl.duckdb_session import QueryLimits, open_duckdb
 from ehr_etl.data_quality.expectations import load_suite
+from ehr_etl.duckdb_session import QueryLimits, open_duckdb
 from ehr_etl.gold.library import list_view_names, load_view
 from ehr_etl.gold.promotion import gate_rows
 from ehr_etl.lake import (

@@ -19,6 +19,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     null,
     number,
     operation,
+    share,
     text,
 )
 from ehr_etl.sql_on_fhir.types import (
@@ -83,13 +84,17 @@ def distinct(value: Value) -> Value:
         return value
     _kind(value)
     value = as_number(value)
+    kept = share(value.expression, lambda items: _first_of_equal(value, items))
+    return replace(value, expression=kept)
+
+
+def _first_of_equal(value: Value, items: Expression) -> Expression:
     first, first_index = new_variable(), new_variable()
     other, other_index = new_variable(), new_variable()
     same = is_true(_equal_items(_item(value, Reference(other)), _item(value, Reference(first))))
     earlier = operation("lt", Reference(other_index), Reference(first_index))
-    before = Filter(value.expression, other, other_index, operation("and", earlier, same))
-    kept = Filter(value.expression, first, first_index, operation("eq", size(before), number(0)))
-    return replace(value, expression=kept)
+    before = Filter(items, other, other_index, operation("and", earlier, same))
+    return Filter(items, first, first_index, operation("eq", size(before), number(0)))
 
 
 def is_member(item: Value, collection: Value) -> Expression:

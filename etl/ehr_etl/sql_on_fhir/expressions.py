@@ -185,6 +185,10 @@ class Fail(Expression):
 
 FALSE = Constant(False, BOOLEAN)
 
+# Nodes from which on a value is named, which makes a list of one in SQL: longer than a path of a
+# few elements. Chosen.
+_LONG = 20
+
 _numbers = itertools.count(1)
 
 
@@ -228,6 +232,28 @@ def let(value: Expression, body: Callable[[Expression], Expression]) -> Let:
     """Name a value for use in an expression."""
     name = new_variable()
     return Let(name, value, body(Reference(name)))
+
+
+def share(value: Expression, body: Callable[[Expression], Expression]) -> Expression:
+    """Name a value that an expression uses more than once, unless it is short.
+
+    Written out each time, what is compiled would double with each use within another.
+    """
+    return body(value) if _is_short(value) else let(value, body)
+
+
+def _is_short(expression: Expression) -> bool:
+    return sum(1 for _ in itertools.islice(_iterate_nodes(expression), _LONG)) < _LONG
+
+
+def _iterate_nodes(value: object) -> Iterator[Expression]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _iterate_nodes(item)
+    elif isinstance(value, Expression) and is_dataclass(value):
+        yield value
+        for item in fields(value):
+            yield from _iterate_nodes(getattr(value, item.name))
 
 
 def name_column(expression: Expression, column: str) -> Expression:

@@ -24,6 +24,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     null,
     number,
     operation,
+    share,
     transform,
 )
 from ehr_etl.sql_on_fhir.types import DECIMAL, PRIMITIVES, sql_type
@@ -73,7 +74,10 @@ def map_values(value: Value, function: Callable[[Expression], Expression], type_
 def filter_values(value: Value, condition: Callable[[Value, Expression], Expression]) -> Value:
     """Keep what meets a condition of the item and its index."""
     if not value.many:
-        kept = Choose(condition(value, number(0)), value.expression)
+        kept = share(
+            value.expression,
+            lambda item: Choose(condition(replace(value, expression=item), number(0)), item),
+        )
         return replace(value, expression=kept)
     name, index = new_variable(), new_variable()
     item = replace(value, expression=Reference(name), many=False)
@@ -86,10 +90,13 @@ def single_value(value: Value) -> Expression:
     value = as_number(value)
     if not value.many:
         return value.expression
-    return Choose(
-        operation("gt", size(value.expression), number(1)),
-        Fail(NOT_A_SINGLE_VALUE),
-        operation("get", value.expression, number(0)),
+    return share(
+        value.expression,
+        lambda items: Choose(
+            operation("gt", size(items), number(1)),
+            Fail(NOT_A_SINGLE_VALUE),
+            operation("get", items, number(0)),
+        ),
     )
 
 

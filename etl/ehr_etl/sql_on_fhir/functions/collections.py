@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import equality
@@ -18,6 +18,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     new_variable,
     number,
     operation,
+    share,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, argument
 from ehr_etl.sql_on_fhir.operators import common_type, join_values
@@ -192,7 +193,24 @@ def _iif(base: Value, call: Call, scope: Scope) -> Value:
     """Choose by a criterion; one of an empty condition is as of a false one (N1 §5.8)."""
     if base.many:
         raise Unprocessable("The path calls iif() on a collection: name one item.")
-    inner = scope.with_item(base, number(0)) if call.base is not None else scope
+    if call.base is None:
+        return _choose(call, scope)
+    return _with_item(base, lambda item: _choose(call, scope.with_item(item, number(0))))
+
+
+def _with_item(base: Value, body: Callable[[Value], Value]) -> Value:
+    """Return what is made of one item, which is named where it is long."""
+    made: list[Value] = []
+
+    def build(item: Expression) -> Expression:
+        made.append(body(replace(base, expression=item)))
+        return made[-1].expression
+
+    expression = share(base.expression, build)
+    return replace(made[-1], expression=expression)
+
+
+def _choose(call: Call, inner: Scope) -> Value:
     condition = compile_condition(call.arguments[0], inner)
     yes = compile_path(call.arguments[1], inner)
     no = compile_path(call.arguments[2], inner) if len(call.arguments) == 3 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import equality
 from ehr_etl.sql_on_fhir.expressions import (
@@ -16,6 +17,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     new_variable,
     number,
     operation,
+    share,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, fixed_number
 from ehr_etl.sql_on_fhir.operators import arithmetic, calculate
@@ -86,9 +88,12 @@ def _sum(base: Value, call: Call, scope: Scope) -> Value:
 
 
 def _avg(base: Value, call: Call, scope: Scope) -> Value:
-    total = _sum(base, call, scope)
-    count = size(base.expression) if base.many else number(1)
-    return arithmetic("divide", total, Value(count, "integer"))
+    def divide(items: Expression) -> Expression:
+        named = replace(base, expression=items)
+        count = size(items) if base.many else number(1)
+        return arithmetic("divide", _sum(named, call, scope), Value(count, "integer")).expression
+
+    return Value(share(base.expression, divide), "decimal")
 
 
 def _extreme(operator: str) -> Signature:
