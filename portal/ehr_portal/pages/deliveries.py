@@ -15,7 +15,7 @@ NAVIGATION = (NavigationLink("steward", "/deliveries", N_("Notices sent"), 30),)
 STATE_TITLES = {
     "sent": N_("Sent"),
     "waiting": N_("Waiting"),
-    "failed": N_("Failed"),
+    "failed": N_("Not sent"),
     "no-address": N_("No address known"),
 }
 NOTICE_TITLES = {

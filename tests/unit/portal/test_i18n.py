@@ -12,6 +12,22 @@ from tests.lib.portal_house import PortalHouse, navigation_pages
 from tests.lib.texts import CATALOGUES, extract_messages, read_catalogue
 from tests.unit.portal.test_who_looked import event
 
+# One word for one thing: what is not to stand beside the word that the pages use.
+OTHER_WORDS = {
+    "zh_Hant_HK": ("您", "患者", "分享", "共享", "共用", "退出", "什麼"),
+    "zh_Hans_CN": (
+        "您",
+        "患者",
+        "分享",
+        "互通",
+        "共用",
+        "登出",
+        "甚么",
+        "间医院",
+        "照护者",
+        "转诊",
+    ),
+}
 # Names that are the same in every language.
 OWN_NAMES = {"eHR", "Commons", "English", "HbA", "eGFR", "ALT", "AST", "Alt", "dL", "ZQ"}
 PAGES = {
@@ -59,6 +75,13 @@ def test_the_simplified_texts_hold_no_traditional_characters() -> None:
 
     for message in catalogue("zh_Hans_CN").values():
         assert not traditional & set("".join(_strings(message)))
+
+
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_a_thing_has_one_word_in_each_language(name: str) -> None:
+    texts = ["".join(_strings(message)) for message in catalogue(name).values()]
+
+    assert [(word, text) for text in texts for word in OTHER_WORDS[name] if word in text] == []
 
 
 @pytest.mark.parametrize("language", ["zh-Hant-HK", "zh-Hans"])
