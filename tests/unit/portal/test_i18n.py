@@ -14,7 +14,7 @@ from tests.unit.portal.test_who_looked import event
 
 # One word for one thing: what is not to stand beside the word that the pages use.
 OTHER_WORDS = {
-    "zh_Hant_HK": ("您", "患者", "分享", "共享", "共用", "退出", "什麼"),
+    "zh_Hant_HK": ("您", "患者", "分享", "共享", "共用", "什麼"),
     "zh_Hans_CN": (
         "您",
         "患者",
