@@ -57,13 +57,16 @@ def load_suite(view: str) -> Mapping[str, Any]:
     return suite
 
 
+def list_holding_expectations(suite: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the expectations of a suite that hold a row back which does not meet them."""
+    return [expectation for expectation in suite["expectations"] if expectation.get("holds_back")]
+
+
 def find_faulty_rows(
     name: str, frame: pd.DataFrame, suite: Mapping[str, Any]
 ) -> dict[int, list[str]]:
     """Return number of a row -> names of the expectations for which it is held back."""
-    of_rows = [
-        expectation for expectation in suite["expectations"] if expectation.get("holds_back")
-    ]
+    of_rows = list_holding_expectations(suite)
     if frame.empty or not of_rows:
         return {}
     numbered = frame.reset_index(drop=True)
