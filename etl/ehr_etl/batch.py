@@ -3,8 +3,8 @@
 The order of the writes does not matter for the result, but for one thing: where the old row of a
 record is (`places`), what was decided before (`decisions`) and who shared an identity
 (`identities`) are written last. A batch that a crash cut short is done again from its lines, and
-finds the old rows where they were. What it may have changed beside them is not known then, so the
-first batches of a process look at whole buckets (`is_careful`).
+finds the old rows where they were. What it may have changed beside them is not known then, so a
+batch after one that was cut short looks at whole buckets (`is_careful`).
 """
 
 from __future__ import annotations

@@ -116,14 +116,16 @@ class LakeWriter:
         read_erasure_key: ReadKey = lambda: None,
     ) -> None:
         self.lake, self._key, self._runner = lake, deid_key, runner or LocalRunner()
+        # The same lake, for what is done with every change.
+        self._open_lake = lake.keep_tables_open()
         self._read_erasure_key = read_erasure_key
         self.cursor = FeedCursor()
         self._progress = Progress()
         self._lock = ExitStack()
         # When the first term of a decision begins or ends; None before it was looked up.
         self._due_ms: int | None = None
-        # Whether what a crash cut short may come again: see `batch`.
-        self._is_first = True
+        # Whether what was cut short may come again: see `batch`.
+        self._is_cut_short = False
 
     def __enter__(self) -> LakeWriter:
         with ExitStack() as stack:
@@ -136,6 +138,7 @@ class LakeWriter:
             create_tables(self.lake)
             self._progress = load_progress(self.lake)
             self.cursor = stored_cursor(self.lake)
+            self._is_cut_short = self.cursor.sequence > self._progress.sequence
             # Held from here on until the writer is closed.
             self._lock = stack.pop_all()
         return self
@@ -146,13 +149,13 @@ class LakeWriter:
     def take_in(self, feed: FeedSource) -> int:
         """Append what is new in the feed to bronze; return how many lines that is."""
         first = self.cursor.sequence
-        self.cursor = take_in_feed(feed, self.lake, self.cursor)
+        self.cursor = take_in_feed(feed, self._open_lake, self.cursor)
         return self.cursor.sequence - first
 
     def bring_up(self, now_ms: int) -> TableChange:
         """Bring every table up to bronze, to the decisions of stewards and to the clock."""
         change = TableChange(at_ms=now_ms)
-        if erased := read_erasures(self.lake, self._progress.sequence, self.cursor.sequence):
+        if erased := read_erasures(self._open_lake, self._progress.sequence, self.cursor.sequence):
             self.erase(erased)
         views = list_gold_views(self.lake)
         pending = self.cursor.sequence - self._progress.sequence
@@ -172,6 +175,8 @@ class LakeWriter:
             self._rebuild_research(run, change, views, stale, now_ms)
             if _OMOP in stale:
                 self._rebuild_omop(run, change, now_ms)
+        if change.rebuilt:
+            self._close_tables()
         return change
 
     def erase(self, hashes: Collection[str]) -> LakeErasure:
@@ -193,6 +198,7 @@ class LakeWriter:
             # worked out anew. It is no byte of the patient's.
             self._progress = forget_tables(self.lake)
         erase_from_bronze(self.lake, erasure)
+        self._close_tables()
         return erasure
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
@@ -270,6 +276,8 @@ class LakeWriter:
             now_ms=now_ms,
             is_thorough=is_thorough,
         )
+        # It shortens their logs.
+        self._close_tables()
         if upkeep.tables:
             self._save(replace(self._progress, maintained=dict(upkeep.versions)))
         return upkeep.tables
@@ -288,6 +296,10 @@ class LakeWriter:
     def _require_tables(self) -> None:
         if not self._progress.buckets:
             raise NotFound("The lake is empty: run `ehr lake run` first.")
+
+    def _close_tables(self) -> None:
+        """Let every table be opened anew: its log is another than the one that was read."""
+        self._open_lake = self.lake.keep_tables_open()
 
     def _layout(self) -> Layout:
         return Layout(self._progress.buckets, self._key)
@@ -317,7 +329,7 @@ class LakeWriter:
         stale = {
             name for name, digest in wanted.items() if self._progress.digests.get(name) != digest
         }
-        rows = count_rows(self.lake, "silver")
+        rows = count_rows(self._open_lake, "silver")
         is_much = pending > _REBUILD_LINES and pending > _REBUILD_PART * rows
         is_crowded = rows > _CROWDED * ROWS_PER_BUCKET * self._progress.buckets
         if is_much or is_crowded or not self._progress.buckets:
@@ -404,9 +416,10 @@ class LakeWriter:
 
         In whatever order a decision and its version come, the version is judged by it.
         """
-        lines = read_decision_lines(self.lake, self._progress.sequence, self.cursor.sequence)
+        lake, progress = self._open_lake, self._progress
+        lines = read_decision_lines(lake, progress.sequence, self.cursor.sequence)
         told = (parse_line(line) for line in lines if '"quality"' in line)
-        return write_steward_decisions(self.lake, self._layout(), told)
+        return write_steward_decisions(lake, self._layout(), told)
 
     def _apply_batches(
         self,
@@ -419,15 +432,16 @@ class LakeWriter:
     ) -> None:
         # What is stale is made anew afterwards; a user's new table may not have the lake's columns.
         current = {name: view for name, view in views.items() if gold_table_name(name) not in stale}
+        is_careful, self._is_cut_short = self._is_cut_short, True
         writer = BatchWriter(
-            lake=self.lake,
+            lake=self._open_lake,
             layout=self._layout(),
             key=self._key,
             now_ms=now_ms,
             rules=load_quality_rules(),
             views=current,
             omop=self._omop_writer(stale, now_ms),
-            is_careful=self._is_first,
+            is_careful=is_careful,
             silver=change.silver,
             written=change.written,
             dropped=change.dropped,
@@ -435,20 +449,20 @@ class LakeWriter:
         )
         if judged or due:
             writer.apply(Batch(judged=judged, due_patients=due))
-        numbered = read_lines(self.lake, self._progress.sequence, self.cursor.sequence)
+        numbered = read_lines(self._open_lake, self._progress.sequence, self.cursor.sequence)
         for lines in _cut_into_batches(numbered):
             writer.apply(Batch(lines=lines))
             if any(line.kind == "rules" and line.id == EVERYBODY for _, line in lines):
                 digests = {"silver": self._progress.digests["silver"]}
                 self._save(replace(self._progress, digests=digests))
             self._save(replace(self._progress, sequence=lines[-1][0]))
-        self._due_ms, self._is_first = None, False
+        self._due_ms, self._is_cut_short = None, False
 
     def _find_due_patients(self, now_ms: int) -> set[str]:
         """Return the patients with a rule whose term began or ended since it was looked at."""
         if self._due_ms is not None and now_ms < self._due_ms:
             return set()
-        table = self.lake.open_table("decisions").to_pyarrow_dataset()
+        table = self._open_lake.open_table("decisions").to_pyarrow_dataset()
         rows = table.to_table(
             columns=["patient", "changes_ms"], filter=pc.field("changes_ms").is_valid()
         )

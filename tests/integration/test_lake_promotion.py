@@ -9,7 +9,7 @@ import pytest
 
 from ehr_cli.commands.lake import describe_held
 from ehr_etl import pipeline
-from ehr_etl.data_quality import expectations
+from ehr_etl.data_quality import expectations, row_screen
 from ehr_etl.gold import promotion
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.lake_run import LakeReport, run_once
@@ -164,7 +164,7 @@ def test_the_check_reads_what_changes_alone(
     lake = Lake(tmp_path)
     run(lake, store)
     seen: list[tuple[int, int]] = []
-    inner = promotion.are_plainly_met
+    inner = row_screen.are_plainly_met
 
     def watch(rows: Any, listed: Any) -> bool:
         seen.append((len(rows), len(read_small_table(lake, TABLE))))

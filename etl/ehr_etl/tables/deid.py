@@ -60,6 +60,7 @@ def deid_key_text(key: bytes, resource_type: str, resource_id: str) -> str:
     return pseudonym(key, f"{resource_type}/{resource_id}")
 
 
+@lru_cache(8)
 def deid_digest(key: bytes) -> str:
     """Return a digest of all that decides how deid looks, beside its input."""
     digest = hashlib.sha256(package_version("ehr-commons").encode())
