@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import anyio.to_thread
 
@@ -87,9 +87,15 @@ def _finish_erasures(gateway: Gateway, log: AuditLog) -> None:
 
 
 def tune_process() -> None:
-    """Set the size of the thread pool and the pace of the garbage collector."""
+    """Set the size of the event loop's thread pool and the pace of the garbage collector."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = _POOL_THREADS
-    # What was made until now stays as long as the process: collections need not visit it.
+    _settle_memory()
+
+
+@cache
+def _settle_memory() -> None:
+    # What was made until now stays as long as the process: collections need not visit it. Once in
+    # a process only: a later gateway would make what an earlier one left behind stay as well.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)

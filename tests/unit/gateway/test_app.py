@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,22 @@ def test_a_store_that_was_handed_in_is_left_open(tmp_path: Path) -> None:
     with store.read_transaction() as connection:
         assert connection.execute("SELECT 1").fetchone()[0] == 1
     store.close()
+
+
+def test_a_closed_gateway_leaves_the_memory_of_its_process(tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    closed = []
+    for name in ("first", "second", "third"):
+        # The first of a process may stay, with all that was there when it started.
+        application = create_gateway(GatewaySettings(data=tmp_path / name))
+        with TestClient(application) as client:
+            assert client.get("/readyz").status_code == 200
+        closed.append(weakref.ref(application.state.gateway))
+    del application, client
+    gc.collect()
+
+    assert closed[1]() is None
 
 
 def test_a_second_start_keeps_keys_and_accounts(tmp_path: Path) -> None:
