@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any
 
 import pytest
@@ -218,10 +219,14 @@ def make_world(choose: Choose) -> World:
     )
 
 
+# A strategy costs more to make than to draw from, and the same choices come back in every world.
+choices = cache(st.sampled_from)
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Draw a world of which each choice can be shrunk."""
-    return make_world(lambda options: draw(st.sampled_from(options)))
+    return make_world(lambda options: draw(choices(options)))
 
 
 # The profile given on the command line (conftest.py has `nightly`), otherwise a few hundred.
