@@ -21,7 +21,8 @@ _OPTIONS = (
     "fsync=off",
     "full_page_writes=off",
     "synchronous_commit=off",
-    "shared_buffers=128MB",
+    # Small: whenever a database is made or dropped, the server goes through all of them.
+    "shared_buffers=32MB",
     "max_connections=200",
     "autovacuum=off",
 )
@@ -35,6 +36,7 @@ class Cluster:
         self._programs = programs
         self._numbers = itertools.count(1)
         self._server: subprocess.Popen[bytes] | None = None
+        self._operator: psycopg.Connection | None = None
 
     @property
     def pid(self) -> int:
@@ -55,6 +57,9 @@ class Cluster:
     def stop(self) -> None:
         """Stop the server as its operator would, at once: connections are closed."""
         assert self._server is not None
+        if self._operator is not None:
+            self._operator.close()
+            self._operator = None
         self._server.send_signal(signal.SIGINT)
         self._server.wait(30)
 
@@ -82,8 +87,10 @@ class Cluster:
             self.drop(name)
 
     def _run(self, statement: str) -> None:
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)
+        # One connection for all, as each would be a process of the server's.
+        if self._operator is None:
+            self._operator = psycopg.connect(self.url(), autocommit=True)
+        self._operator.execute(statement)
 
 
 @pytest.fixture(scope="session")
