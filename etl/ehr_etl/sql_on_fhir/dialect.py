@@ -81,6 +81,7 @@ COMMON_TEMPLATES: Mapping[str, str] = {
 OPERATIONS: Mapping[str, str] = {
     "size": "number of items of a list",
     "get": "item at an index from 0; NULL beyond the end",
+    "index_of": "index from 0 of a text in a list; one that no item has where it is not there",
     "compact": "a list without its NULLs",
     "concat_lists": "two lists as one, neither NULL",
     "join_texts": "texts of a list with a separator between them, NULLs left out",

@@ -46,6 +46,7 @@ class DuckDbDialect(Dialect):
     templates: ClassVar[Mapping[str, str]] = {
         "size": "len({0})",
         "get": "list_extract({0}, {1} + 1)",
+        "index_of": "(coalesce(list_position({0}, {1}), 0) - 1)",
         "compact": "list_filter({0}, lambda item_: item_ IS NOT NULL)",
         "concat_lists": "list_concat({0}, {1})",
         "join_texts": "array_to_string({0}, {1})",

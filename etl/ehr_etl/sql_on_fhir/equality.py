@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import temporal_order
-from ehr_etl.sql_on_fhir.elements import navigate
 from ehr_etl.sql_on_fhir.expressions import (
     FALSE,
     Choose,
     Expression,
-    FieldOf,
     Filter,
     Reference,
     is_true,
@@ -20,8 +18,8 @@ from ehr_etl.sql_on_fhir.expressions import (
     number,
     operation,
     share,
-    text,
 )
+from ehr_etl.sql_on_fhir.quantities import compare_quantities
 from ehr_etl.sql_on_fhir.types import (
     BOOLEAN,
     DATE_TYPES,
@@ -73,8 +71,7 @@ def compare(operator: str, left: Value, right: Value) -> Expression:
     if _kind(left) in ("date", "time"):
         return operation(name, temporal_order.order(left, right), number(0))
     if _kind(left) == "quantity":
-        values = operation(name, *(single_value(_part(side, "value")) for side in (left, right)))
-        return Choose(_same_unit(left, right), values)
+        return compare_quantities(name, left, right)
     return operation(name, single_value(left), single_value(right))
 
 
@@ -148,30 +145,13 @@ def _equal_items(left: Value, right: Value) -> Expression:
     if kind in ("date", "time"):
         return operation("eq", temporal_order.order(left, right), number(0))
     if kind == "quantity":
-        values = operation("eq", *(single_value(_part(side, "value")) for side in (left, right)))
-        return Choose(_same_unit(left, right), values)
+        return compare_quantities("eq", left, right)
     return operation("eq", single_value(left), single_value(right))
 
 
 def _item(value: Value, expression: Expression) -> Value:
     value = as_number(value)
     return replace(value, expression=expression, many=False)
-
-
-def _part(value: Value, name: str) -> Value:
-    if value.tree is not None:
-        return navigate(value, name)
-    # A quantity written out, as `quantity_literal` makes it.
-    return Value(FieldOf(value.expression, name), "decimal" if name == "value" else "string")
-
-
-def _same_unit(left: Value, right: Value) -> Expression:
-    """Return whether two quantities have one unit; NULL where either has none or they differ."""
-    units = []
-    for side in (left, right):
-        code, unit = (single_value(_part(side, name)) for name in ("code", "unit"))
-        units.append(operation("coalesce", code, operation("coalesce", unit, text("1"))))
-    return operation("eq", *units)
 
 
 def _kind(value: Value) -> str:

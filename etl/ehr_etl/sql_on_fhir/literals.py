@@ -17,7 +17,7 @@ from ehr_etl.sql_on_fhir.values import (
     constant_value,
 )
 from ehr_fhir.errors import Unprocessable
-from ehr_fhir.fhirpath.quantity import Quantity
+from ehr_fhir.fhirpath.quantity import Quantity, calendar_unit
 from ehr_fhir.fhirpath.syntax import (
     Literal,
 )
@@ -61,6 +61,7 @@ def compile_literal(node: Literal) -> Value:
 def _quantity(quantity: Quantity) -> Value:
     unit = quantity.unit
     if quantity.calendar:
+        unit = calendar_unit(unit) or unit
         if unit not in _UCUM_OF_DURATION:
             raise Unprocessable(
                 f"The path has a duration in {unit}s, which have no fixed length:"

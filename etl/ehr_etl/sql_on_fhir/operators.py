@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ehr_etl.sql_on_fhir import equality
+from ehr_etl.sql_on_fhir.calculation import calculate
 from ehr_etl.sql_on_fhir.expressions import (
     FALSE,
     Cast,
@@ -35,8 +36,6 @@ from ehr_etl.sql_on_fhir.values import (
 from ehr_fhir.errors import Unprocessable
 
 _ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
-
-_FITS = {"add": "sum", "subtract": "sum", "multiply": "product"}
 
 
 def apply_binary(operator: str, left: Value, right: Value) -> Value:
@@ -90,18 +89,6 @@ def arithmetic(name: str, left: Value, right: Value) -> Value:
         name, Cast(single_value(left), kind), Cast(single_value(right), kind), whole=whole
     )
     return Value(result, "integer64" if whole else "decimal")
-
-
-def calculate(name: str, left: Expression, right: Expression, *, whole: bool) -> Expression:
-    """Return a sum, difference, product or quotient; NULL where it would overflow."""
-    suffix = "whole" if whole else "decimal"
-    fits = "quotient_fits" if name == "divide" else f"{_FITS[name]}_fits_{suffix}"
-    exact = name if name in ("add", "subtract") or whole else f"{name}_decimal"
-
-    def calculate_if_fits(first: Expression, second: Expression) -> Expression:
-        return Choose(operation(fits, first, second), operation(exact, first, second))
-
-    return let(left, lambda first: let(right, lambda second: calculate_if_fits(first, second)))
 
 
 def join_values(left: Value, right: Value) -> Value:

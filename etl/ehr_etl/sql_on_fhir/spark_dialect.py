@@ -38,6 +38,7 @@ class SparkDialect(Dialect):
     templates: ClassVar[Mapping[str, str]] = {
         "size": "size({0})",
         "get": "get({0}, {1})",
+        "index_of": "CAST(coalesce(array_position({0}, {1}), 0) - 1 AS INT)",
         "compact": "array_compact({0})",
         "concat_lists": "concat({0}, {1})",
         "join_texts": "array_join({0}, {1})",

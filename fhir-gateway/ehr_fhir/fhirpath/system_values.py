@@ -284,12 +284,15 @@ def _convert_quantity(item: Element, value: object) -> object:
     if not isinstance(value, dict) or "comparator" in value:
         return item
     number = to_decimal(_convert_number(item, value.get("value")))
-    code, unit = value.get("code"), value.get("unit")
+    system, code, unit = (value.get(name) for name in ("system", "code", "unit"))
     if number is None:
         return item
-    if value.get("system") == _UCUM and isinstance(code, str):
+    if system == _UCUM and isinstance(code, str):
         calendar_word = _UCUM_TO_CALENDAR.get(code)
         return Quantity(number, calendar_word, True) if calendar_word else Quantity(number, code)
+    if system and system != _UCUM:
+        # A code of another system is none of UCUM, whatever it looks like.
+        return Quantity(number, f"{system}|{code or unit or '1'}")
     # Without a UCUM code the unit is known by its text alone, and compares only with the same text.
     label = unit or code or "1"
     return Quantity(number, label) if isinstance(label, str) else item

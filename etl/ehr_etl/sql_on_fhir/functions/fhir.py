@@ -7,7 +7,7 @@ and `resolve().ofType(Patient).id` hold; any other element of another row is emp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ehr_etl.sql_on_fhir.elements import ELSEWHERE, navigate
 from ehr_etl.sql_on_fhir.expressions import (
@@ -27,7 +27,9 @@ from ehr_etl.sql_on_fhir.expressions import (
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, fixed_text
 from ehr_etl.sql_on_fhir.paths import Scope
-from ehr_etl.sql_on_fhir.values import Value, filter_values, map_values
+from ehr_etl.sql_on_fhir.quantities import canonical_unit, canonical_value
+from ehr_etl.sql_on_fhir.types import QUANTITY_TYPES
+from ehr_etl.sql_on_fhir.values import Value, constant_value, filter_values, map_values
 from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.fhirpath.syntax import Call, Member
@@ -90,6 +92,19 @@ def _resolve(base: Value, call: Call, scope: Scope) -> Value:
     return Value(found, "Resource", references.many, contained.tree, resolved=True)
 
 
+def _canonical(find: Callable[[Value], Expression], type_name: str) -> Signature:
+    """Return canonicalValue or canonicalUnit, which are this platform's own."""
+
+    def convert(base: Value, call: Call, scope: Scope) -> Value:
+        if base.type not in QUANTITY_TYPES or base.choice is not None:
+            raise Unprocessable(f"{call.name}() is called on what is not a Quantity.")
+        if base.is_empty:
+            return constant_value(None, type_name)
+        return Value(find(base), type_name)
+
+    return Signature(convert)
+
+
 def _require_reference(base: Value, call: Call) -> None:
     if base.type != "Reference" or base.choice is not None:
         raise Unprocessable(f"{call.name}() is called on what is not a Reference.")
@@ -114,6 +129,8 @@ def _reference_pattern(kind: str) -> str:
 
 
 FUNCTIONS: Mapping[str, Signature] = {
+    "canonicalUnit": _canonical(canonical_unit, "code"),
+    "canonicalValue": _canonical(canonical_value, "decimal"),
     "extension": Signature(_extension, 1, 1),
     "getReferenceKey": Signature(_reference_key, 0, 1),
     "getResourceKey": Signature(_resource_key),

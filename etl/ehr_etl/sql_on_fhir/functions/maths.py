@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir import equality
+from ehr_etl.sql_on_fhir.calculation import calculate
 from ehr_etl.sql_on_fhir.expressions import (
     Cast,
     Choose,
@@ -20,7 +21,7 @@ from ehr_etl.sql_on_fhir.expressions import (
     share,
 )
 from ehr_etl.sql_on_fhir.functions.signature import Signature, fixed_number
-from ehr_etl.sql_on_fhir.operators import arithmetic, calculate
+from ehr_etl.sql_on_fhir.operators import arithmetic
 from ehr_etl.sql_on_fhir.paths import Scope
 from ehr_etl.sql_on_fhir.types import BIGINT, DECIMAL, INTEGER, NUMBERS
 from ehr_etl.sql_on_fhir.values import Value, as_list, single_value, size

@@ -189,3 +189,23 @@ def test_the_functions_of_the_specification_are_registered() -> None:
     )
 
     assert set(wanted.split()) <= FUNCTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "is_nothing"),
+    [
+        ({"value": 0, "system": "http://unitsofmeasure.org", "code": "mg"}, [True]),
+        ({"value": 0, "unit": "mg"}, [True]),
+        ({"value": 0, "system": "http://units.example", "code": "mg", "unit": "mg"}, []),
+        ({"value": 0, "system": "http://units.example", "unit": "mg"}, []),
+    ],
+)
+def test_a_code_of_another_system_is_none_of_ucum(
+    quantity: dict[str, Any], is_nothing: list[bool]
+) -> None:
+    compared = fhirpath.compile("value = 0 'g'")
+    itself = fhirpath.compile("value = value")
+    resource = {"resourceType": "Observation", "valueQuantity": quantity}
+
+    assert [fhirpath.to_json(one) for one in compared.evaluate(resource, now=NOW)] == is_nothing
+    assert [fhirpath.to_json(one) for one in itself.evaluate(resource, now=NOW)] == [True]
