@@ -26,6 +26,45 @@ class Policy:
     suppress_up_to: int
     method: Literal["nearest", "midpoint", "exact"]
     base: int
+    # (n,k) dominance and p % of sums, degrees of freedom of models: ACRO's defaults (1.0).
+    dominance_contributors: int = 2
+    dominance_share: float = 0.90
+    p_percent: float = 0.10
+    degrees_of_freedom: int = 10
+    # Of what is no count, a mean or a ratio. Chosen: what tables in print have.
+    significant_digits: int = 3
+
+    @property
+    def min_persons(self) -> int:
+        """Fewest persons that a number may be about, and that two released groups may differ by."""
+        return (self.suppress_up_to if self.suppress_up_to >= 0 else self.base) + 1
+
+    @property
+    def protection(self) -> int:
+        """How wide the interval must be in which a reader can place a small count.
+
+        As wide as the policy leaves it by itself: of 0 to 7 for a hidden one, of 1 to 6 for a
+        midpoint.
+        """
+        return self.suppress_up_to if self.suppress_up_to > 0 else self.base - 1
+
+    @property
+    def hides_zero(self) -> bool:
+        """Whether a count of nobody is hidden."""
+        return self.suppress_up_to >= 0
+
+    def interval(self, published: int) -> tuple[int, int]:
+        """Return the smallest and the largest count that is published as this one.
+
+        >>> POLICIES["opensafely-7-5"].interval(10), POLICIES["midpoint-6"].interval(9)
+        ((8, 12), (7, 12))
+        """
+        if self.method == "nearest":
+            half = self.base // 2
+            return max(published - half, self.suppress_up_to + 1), published + half
+        if self.method == "midpoint" and published:
+            return published - self.base // 2 + 1, published + self.base // 2
+        return published, published
 
     def control(self, count: int) -> int | None:
         """Return the count as it may be published; None is suppressed.
