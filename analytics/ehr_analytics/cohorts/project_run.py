@@ -1,0 +1,101 @@
+"""Cohorts of a project: over its approved columns, persons under its own pseudonyms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import TableNotFoundError
+
+from ehr_analytics.cohorts.compiler import compile_cohort
+from ehr_analytics.cohorts.definition import Cohort
+from ehr_analytics.cohorts.dialects import DUCKDB
+from ehr_analytics.cohorts.duckdb_engine import run_on_duckdb
+from ehr_analytics.cohorts.result import CohortResult, build_result
+from ehr_analytics.cohorts.sources import (
+    OMOP_PREFIX,
+    PERSON_SOURCES,
+    Source,
+    list_omop_sources,
+    source_of_view,
+)
+from ehr_analytics.cohorts.usage import required_columns
+from ehr_analytics.project import Project, project_key_path, require_open_for
+from ehr_analytics.register import Register
+from ehr_etl.gold.tables import find_gold_view
+from ehr_etl.lake import Lake, gold_table_name
+from ehr_etl.omop.cdm import table_name
+from ehr_fhir.errors import Unavailable, Unprocessable
+
+__all__ = ["find_sources", "list_data_items", "run_project_cohort"]
+
+
+def run_project_cohort(
+    register: Register, project: Project, cohort: Cohort, login: str
+) -> tuple[CohortResult, Mapping[str, int]]:
+    """Run a cohort for one of a project's people; return it with the Delta version of each table.
+
+    Forbidden and Conflict are as for every run; Unprocessable names what the project may not read.
+    """
+    require_open_for(project, login, register.clock().date())
+    lake = Lake(register.data / "lake")
+    sources = find_sources(lake, cohort)
+    compiled = compile_cohort(cohort, sources, DUCKDB)
+    missing = sorted({*list_data_items(cohort, sources)} - {*project.items})
+    if missing:
+        raise Unprocessable(f"The project may not read {', '.join(missing)}.")
+    columns = required_columns(cohort, sources)
+    # One version of each table, however many sets of events read it.
+    tables = {name: _open_table(lake, cohort.model, name) for name in columns}
+
+    def open_rows(name: str) -> Any:  # Any: an Arrow stream
+        return _read_columns(tables[name], columns[name])
+
+    key = project_key_path(register.data, project.id).read_text("ascii")
+    result = build_result(cohort, run_on_duckdb(compiled, open_rows, key))
+    return result, {name: int(table.version()) for name, table in tables.items()}
+
+
+def find_sources(lake: Lake, cohort: Cohort) -> Mapping[str, Source]:
+    """Return the tables that a cohort reads, as the lake's schemas describe them."""
+    if cohort.model == "omop":
+        return list_omop_sources()
+    if cohort.model not in PERSON_SOURCES:
+        raise Unprocessable("A cohort's model is views or omop.")
+    names = {PERSON_SOURCES[cohort.model].table}
+    names |= {events.table for events in cohort.events if events.table is not None}
+    sources = {}
+    for name in sorted(names):
+        view = find_gold_view(lake, name) if name.replace("_", "").isalnum() else None
+        if view is None:
+            raise Unprocessable(f"There is no view {name!r}.")
+        sources[name] = source_of_view(view)
+    return sources
+
+
+def list_data_items(cohort: Cohort, sources: Mapping[str, Source]) -> tuple[str, ...]:
+    """Return the data items that a project has to apply for to run a cohort."""
+    prefix = OMOP_PREFIX if cohort.model == "omop" else ""
+    return tuple(
+        f"{prefix}{table}.{column}"
+        for table, columns in required_columns(cohort, sources).items()
+        for column in columns
+    )
+
+
+def _open_table(lake: Lake, model: str, name: str) -> DeltaTable:
+    path = table_name(name) if model == "omop" else gold_table_name(name)
+    try:
+        return DeltaTable(lake.table_url(path), storage_options=dict(lake.storage_options))
+    except TableNotFoundError as error:
+        raise Unavailable(f"The lake has no table {name} yet: run `ehr lake run`.") from error
+
+
+def _read_columns(table: DeltaTable, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+    missing = sorted({*columns} - {field.name for field in table.schema().fields})
+    if missing:
+        raise Unavailable(f"A table of the lake has no column {', '.join(missing)} yet.")
+    names = ", ".join(f'"{column}"' for column in columns)
+    rows: Any = QueryBuilder().register("source", table)  # Any: delta-rs ships no types
+    return rows.execute(f"SELECT {names} FROM source")  # noqa: S608 - names of the lake's schemas

@@ -1,0 +1,336 @@
+"""Reference of the cohort language in plain Python, by which the engines are judged.
+
+It follows `definition` word by word, one person at a time, and shares with the compiler only the
+names of labels and steps.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from ehr_analytics.cohorts.conditions import (
+    AllOf,
+    AnyOf,
+    Between,
+    Condition,
+    IsRecorded,
+    Not,
+    OneOf,
+    StartsWith,
+)
+from ehr_analytics.cohorts.definition import (
+    AsBands,
+    AsBoolean,
+    AsCategories,
+    AsTopCodes,
+    Cohort,
+    Events,
+    FollowUp,
+    Form,
+    Measure,
+    MeasureKind,
+)
+from ehr_analytics.cohorts.labels import NOT_RECORDED, OTHER, band_labels, period_label
+from ehr_analytics.cohorts.sources import PERSON_SOURCES, Source, ValueType
+from ehr_analytics.cohorts.usage import event_columns
+
+__all__ = ["Tables", "evaluate_cohort"]
+
+Row = Mapping[str, Any]  # Any: a value of any of the language's types
+Tables = Mapping[str, Sequence[Row]]
+
+_FULL_DAY = re.compile(r"([1-9][0-9]{3}-[0-9]{2}-[0-9]{2})(T.*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Event:
+    """An event: its days, its own columns, and what the platform derives."""
+
+    start: date
+    finish: date
+    values: dict[str, Any] = field(compare=False)  # Any: as of Row
+
+    def order(self, columns: Iterable[str]) -> tuple[Any, ...]:
+        """Return a key in which unknown values come last."""
+        parts = [(self.values.get(c) is None, self.values.get(c)) for c in columns]
+        return (self.start, self.finish, *((m, 0 if m else value) for m, value in parts))
+
+
+_Sets = Mapping[str, Mapping[Any, Sequence[_Event]]]  # events by set and person
+
+
+def evaluate_cohort(
+    cohort: Cohort, sources: Mapping[str, Source], tables: Tables
+) -> list[dict[str, Any]]:
+    """Return a row for everybody in the data, with the columns that the compiled cohort gives."""
+    sets: dict[str, dict[Any, list[_Event]]] = {}
+    for events in cohort.events:
+        sets[events.name] = _read_events(cohort, events, sources, tables, sets)
+    source = sources[PERSON_SOURCES[cohort.model].table]
+    rows = []
+    for raw in tables[source.name]:
+        if raw[source.person] is not None:
+            person = {name: _typed(raw.get(name), kind) for name, kind in source.columns.items()}
+            rows.append(_evaluate_person(cohort, raw[source.person], person, sets))
+    return rows
+
+
+def _read_events(
+    cohort: Cohort,
+    events: Events,
+    sources: Mapping[str, Source],
+    tables: Tables,
+    sets: Mapping[str, Mapping[Any, list[_Event]]],
+) -> dict[Any, list[_Event]]:
+    if events.of is not None:
+        found = {person: list(own) for person, own in sets[events.of].items()}
+    else:
+        found = _read_rows(events, sources[events.table or ""], tables)
+        columns = [c for c in event_columns(cohort, events.name)]
+        last = max((event.start for own in found.values() for event in own), default=None)
+        for person, own in found.items():
+            own.sort(key=lambda event: event.order(columns))
+            if events.merge_gap is not None:
+                found[person] = own = _merge(own, events.merge_gap)
+            _derive(own, last)
+    return {
+        person: [event for event in own if _holds(AllOf(events.keep), event.values)]
+        for person, own in found.items()
+    }
+
+
+def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list[_Event]]:
+    found: dict[Any, list[_Event]] = {}
+    for raw in tables[source.name]:
+        row = {name: _typed(raw.get(name), kind) for name, kind in source.columns.items()}
+        person, start = raw[source.person], row[events.date or ""]
+        end = start if events.end is None else row[events.end]
+        if person is None or start is None or end is None:
+            continue
+        if _holds(AllOf(events.where), row):
+            found.setdefault(person, []).append(_Event(start, max(start, end), row))
+    return found
+
+
+def _merge(events: Sequence[_Event], gap: int) -> list[_Event]:
+    stays: list[_Event] = []
+    for event in events:
+        if stays and (event.start - stays[-1].finish).days <= gap:
+            first = stays.pop()
+            event = _Event(first.start, max(first.finish, event.finish), first.values)
+        stays.append(event)
+    return stays
+
+
+def _derive(events: Sequence[_Event], last: date | None) -> None:
+    for place, event in enumerate(events):
+        following = events[place + 1] if place + 1 < len(events) else None
+        previous = events[place - 1] if place else None
+        event.values.update(
+            days=(event.finish - event.start).days,
+            days_to_next=following and (following.start - event.finish).days,
+            days_since_previous=previous and (event.start - previous.finish).days,
+            days_to_last=last and (last - event.finish).days,
+        )
+
+
+def _evaluate_person(
+    cohort: Cohort,
+    name: Any,  # Any: a key of text or a whole number
+    person: Row,
+    sets: _Sets,
+) -> dict[str, Any]:
+    events = {known: own.get(name, ()) for known, own in sets.items()}
+    day = _find_index_day(cohort, events)
+    row: dict[str, Any] = {"person": name, "index_date": day}
+    if day is None:
+        row["left_at"] = 2 if _holds(AllOf(cohort.population), person) else 1
+        return row
+    values = {
+        measure: _measure(cohort, measure, day, person, events) for measure in cohort.measures()
+    }
+    for column in cohort.columns:
+        row[column.name] = _show(column.form, values[column.measure])
+    data_days = None
+    if cohort.follow_up is not None:
+        data_days = _data_days(cohort, cohort.follow_up, day, sets)
+        row.update(_follow(cohort.follow_up, day, data_days, events))
+    kept = [_holds(AllOf(cohort.population), person), True]
+    for criterion in cohort.include:
+        kept.append(_holds(criterion.condition, {"value": values[criterion.measure]}))
+    for criterion in cohort.exclude:
+        kept.append(not _holds(criterion.condition, {"value": values[criterion.measure]}))
+    if cohort.follow_up is not None and cohort.follow_up.whole and data_days is not None:
+        kept.append(data_days >= cohort.follow_up.days)
+    row["left_at"] = kept.index(False) + 1 if False in kept else 0
+    return row
+
+
+def _find_index_day(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> date | None:
+    index = cohort.index
+    days = sorted({event.start for event in events[index.events]})
+
+    def qualifies(day: date) -> bool:
+        if (index.since and day < index.since) or (index.until and day > index.until):
+            return False
+        if any(0 < (day - other).days <= index.washout_days for other in days):
+            return False
+        if index.observed is None:
+            return True
+        spans = cohort.base_events(index.observed).end is not None
+        return any(
+            (day - seen.start).days >= index.lookback_days and (not spans or seen.finish >= day)
+            for seen in events[index.observed]
+        )
+
+    found = [day for day in days if qualifies(day)]
+    return (found[0] if index.pick == "first" else found[-1]) if found else None
+
+
+def _measure(
+    cohort: Cohort,
+    measure: Measure,
+    day: date,
+    person: Row,
+    events: Mapping[str, Sequence[_Event]],
+) -> Any:  # Any: a value of the measure's type
+    column = measure.column or ""
+    match measure.kind:
+        case MeasureKind.AGE:
+            born = person[PERSON_SOURCES[cohort.model].birth_year]
+            return day.year - born if born is not None and born <= day.year else None
+        case MeasureKind.PERSON:
+            return person[column]
+        case MeasureKind.INDEX_PERIOD:
+            return period_label(day, column)
+        case MeasureKind.INDEX:
+            columns = event_columns(cohort, cohort.base_events(cohort.index.events).name)
+            found = [event for event in events[cohort.index.events] if event.start == day]
+            return min(found, key=lambda event: event.order(columns)).values.get(column)
+    window = measure.window
+    seen = [
+        event
+        for event in events[measure.events or ""]
+        if (window.from_days is None or (event.start - day).days >= window.from_days)
+        and (window.to_days is None or (event.start - day).days <= window.to_days)
+    ]
+    days = [(event.start - day).days for event in seen]
+    values = [event.values[column] for event in seen if event.values.get(column) is not None]
+    dated = [
+        ((event.start - day).days, event.values[column])
+        for event in seen
+        if event.values.get(column) is not None
+    ]
+    match measure.kind:
+        case MeasureKind.COUNT:
+            return len(seen)
+        case MeasureKind.DISTINCT:
+            return len(set(values))
+        case MeasureKind.FIRST_DAY:
+            return min(days, default=None)
+        case MeasureKind.LAST_DAY:
+            return max(days, default=None)
+        case MeasureKind.TOTAL_DAYS:
+            return sum(event.values["days"] for event in seen)
+        case MeasureKind.SMALLEST:
+            return min(values, default=None)
+        case MeasureKind.LARGEST:
+            return max(values, default=None)
+        case MeasureKind.EARLIEST:
+            return min(dated)[1] if dated else None
+        case _:
+            return max(dated)[1] if dated else None
+
+
+def _data_days(cohort: Cohort, follow_up: FollowUp, day: date, sets: _Sets) -> int | None:
+    if follow_up.data_until is None:
+        return None
+    until = follow_up.data_until
+    if isinstance(until, str):
+        until = max(event.start for own in sets[cohort.index.events].values() for event in own)
+    return (until - day).days
+
+
+def _follow(
+    follow_up: FollowUp,
+    day: date,
+    data_days: int | None,
+    events: Mapping[str, Sequence[_Event]],
+) -> dict[str, Any]:
+    def first_day(name: str, least: int) -> int | None:
+        days = [(event.start - day).days for event in events[name]]
+        return min((found for found in days if found >= least), default=None)
+
+    ends = [follow_up.days, data_days, *(first_day(name, 0) for name in follow_up.censor)]
+    end = max(0, min(known for known in ends if known is not None))
+    row: dict[str, Any] = {"follow_up_days": end}
+    for outcome in follow_up.outcomes:
+        first = first_day(outcome.events, outcome.from_days)
+        happened = first is not None and first <= end
+        row[outcome.name] = "yes" if happened else "no"
+        row[f"{outcome.name}_days"] = first if happened else end
+    return row
+
+
+def _show(form: Form, value: Any) -> Any:  # Any: a value of any of the language's types
+    match form:
+        case AsBoolean(condition=condition):
+            return "yes" if _holds(condition, {"value": value}) else "no"
+        case AsBands(edges=edges):
+            if value is None:
+                return NOT_RECORDED
+            return band_labels(edges)[sum(value >= edge for edge in edges)]
+        case AsCategories(values=values):
+            if value is None:
+                return NOT_RECORDED
+            return str(value) if str(value) in values else OTHER
+        case AsTopCodes():
+            return None if value is None else str(value)
+    return value
+
+
+def _holds(condition: Condition, row: Row) -> bool:
+    match condition:
+        case OneOf(column=column, values=values):
+            return row[column] is not None and row[column] in values
+        case StartsWith(column=column, prefixes=prefixes):
+            return row[column] is not None and row[column].startswith(prefixes)
+        case Between(column=column, low=low, high=high):
+            value = row[column]
+            if value is None:
+                return False
+            if isinstance(value, float):
+                low = None if low is None else float(low)  # type: ignore[arg-type]  # no date here
+                high = None if high is None else float(high)  # type: ignore[arg-type]
+            return (low is None or value >= low) and (high is None or value <= high)
+        case IsRecorded(column=column):
+            return row[column] is not None
+        case Not(condition=inner):
+            return not _holds(inner, row)
+        case AnyOf(conditions=parts):
+            return any(_holds(part, row) for part in parts)
+        case AllOf(conditions=parts):
+            return all(_holds(part, row) for part in parts)
+
+
+def _typed(value: Any, kind: ValueType) -> Any:  # Any: a value of any of the language's types
+    if value is None:
+        return None
+    if kind is ValueType.DATE_TEXT:
+        match = _FULL_DAY.fullmatch(value)
+        if match is None:
+            return None
+        try:
+            return date.fromisoformat(match[1])
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value.date()
+    if kind is ValueType.NUMBER:
+        return None if math.isnan(value) else float(value)
+    return value
