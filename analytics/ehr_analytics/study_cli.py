@@ -61,4 +61,4 @@ def cohort_command(
     steps = [{"step": step.name, "people": step.persons} for step in result.attrition]
     # What a screen shows is not checked by people: midpoints of six hide whom a step took out.
     shown = control_table("midpoint-6", steps, ("people",)).rows
-    print_table(("step", "people left, about"), [(r["step"], str(r["people"])) for r in shown])
+    print_table(("step", "people left, about"), [(str(r["step"]), str(r["people"])) for r in shown])

@@ -19,7 +19,7 @@ import pyarrow as pa
 from ehr_etl.view_faults import REPEAT_TOO_DEEP, find_fault, to_author_error
 from ehr_fhir.errors import EhrError, Fault, TooCostly, Unprocessable
 
-__all__ = ["QueryLimits", "RepeatTooDeep", "fetch", "open_duckdb"]
+__all__ = ["QueryLimits", "RepeatTooDeep", "create_table", "fetch", "open_duckdb"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,22 @@ def fetch(
     connection: duckdb.DuckDBPyConnection, sql: str, limits: QueryLimits, parameters: Any = None
 ) -> pa.Table:  # Any: DuckDB takes a list or a mapping of values of any type
     """Run a query within its limits; return its rows, or an error without any value of a row."""
+    with _within_time(connection, limits):
+        result = connection.sql(sql, params=parameters).to_arrow_reader(10_000)
+        return _read_rows(result, limits.rows)
+
+
+def create_table(
+    connection: duckdb.DuckDBPyConnection, name: str, sql: str, limits: QueryLimits
+) -> None:
+    """Create a table of a query's rows within its limits; an error has no value of a row."""
+    with _within_time(connection, limits):
+        connection.execute(f'CREATE TABLE "{name}" AS {sql}')
+
+
+@contextmanager
+def _within_time(connection: duckdb.DuckDBPyConnection, limits: QueryLimits) -> Iterator[None]:
+    """Interrupt what runs when its time is over, and translate the errors of the engine."""
     overdue = threading.Event()
 
     def interrupt() -> None:
@@ -74,8 +90,7 @@ def fetch(
         timer.daemon = True
         timer.start()
     try:
-        result = connection.sql(sql, params=parameters).to_arrow_reader(10_000)
-        return _read_rows(result, limits.rows)
+        yield
     except duckdb.Error as error:
         if overdue.is_set():
             raise TooCostly(f"The query took longer than {limits.seconds:g} s.") from None

@@ -92,7 +92,9 @@ def comparison(column: str, kind: ValueType) -> st.SearchStrategy[Condition]:
         texts = st.sampled_from((*CODES, "female", "Kowloon", "2020-02"))
         some = st.lists(texts, min_size=1, max_size=3).map(tuple)
         return st.one_of(
-            recorded, some.map(lambda v: OneOf(column, v)), some.map(lambda v: StartsWith(column, v))
+            recorded,
+            some.map(lambda v: OneOf(column, v)),
+            some.map(lambda v: StartsWith(column, v)),
         )
     if kind is T.BOOLEAN:
         return st.one_of(recorded, st.booleans().map(lambda v: OneOf(column, (v,))))
@@ -186,7 +188,8 @@ def forms(draw: Any, measure: d.Measure, value: ValueType) -> d.Form:
         options.append(d.AsCategories(("I21", "female", "Kowloon", "1", "other")))
     if value in (T.CODE, T.CONCEPT):
         options.append(d.AsTopCodes(3))
-    return draw(st.sampled_from(options))
+    chosen: d.Form = draw(st.sampled_from(options))
+    return chosen
 
 
 @st.composite

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
+from typing import cast
 
 from ehr_analytics.cohorts.conditions import (
     Between,
@@ -100,15 +101,13 @@ def measure_type(cohort: Cohort, measure: Measure, sources: Mapping[str, Source]
             types = person_types(cohort, sources)
         case MeasureKind.INDEX:
             types = event_types(cohort, cohort.index.events, sources)
-        case (
-            MeasureKind.SMALLEST | MeasureKind.LARGEST | MeasureKind.EARLIEST | MeasureKind.LATEST
-        ):
+        case MeasureKind.SMALLEST | MeasureKind.LARGEST | MeasureKind.EARLIEST | MeasureKind.LATEST:
             types = event_types(cohort, measure.events or "", sources)
         case MeasureKind.INDEX_PERIOD:
             return ValueType.TEXT
         case _:
             return ValueType.INTEGER
-    if measure.column not in types:
+    if measure.column is None or measure.column not in types:
         raise Unprocessable(f"There is no column {measure.column!r} for {measure.kind}.")
     return types[measure.column]
 
@@ -279,13 +278,16 @@ def _fits(comparison: Condition, value: ValueType) -> bool:
             bounds = [bound for bound in (low, high) if bound is not None]
             if value.is_date:
                 return bool(bounds) and all(_is_date(bound) for bound in bounds)
-            numbers = all(
-                isinstance(bound, int | Decimal) and abs(bound) < 10**15 for bound in bounds
-            )
+            numbers = all(map(_is_number, bounds))
             return bool(bounds) and value in _NUMBER_TYPES and numbers
         case IsRecorded():
             return True
     return False
+
+
+def _is_number(value: object) -> bool:
+    # True is an int to Python; and a Decimal may be infinite.
+    return type(value) in (int, Decimal) and abs(cast("Decimal", value)) < 10**15
 
 
 def _require_events(cohort: Cohort, name: str, place: str) -> None:

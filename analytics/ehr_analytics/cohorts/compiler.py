@@ -4,12 +4,13 @@ Every table is read once per set of events, with typed columns alone. From there
 numbers and codes under names of the compiler's own; the last step has one row per person.
 """
 
+# ruff: noqa: S608 - names are the checks', values are `literal`'s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ehr_analytics.cohorts.checks import check_cohort, event_types, person_types
+from ehr_analytics.cohorts.checks import check_cohort
 from ehr_analytics.cohorts.conditions import AllOf, Condition
 from ehr_analytics.cohorts.definition import (
     DERIVED_COLUMNS,
@@ -39,7 +40,10 @@ _ZERO = (MeasureKind.COUNT, MeasureKind.DISTINCT, MeasureKind.TOTAL_DAYS)
 
 @dataclass(frozen=True)
 class Step:
-    """A SELECT by the name that later steps know it by, and the table of the lake that it reads."""
+    """A SELECT by the name that later steps know it by.
+
+    A step with a `source` reads this table of the lake, under the name `source_` and its own.
+    """
 
     name: str
     sql: str
@@ -100,7 +104,7 @@ class _Compiler:
         columns = self._typed_columns(source, person_columns(self.cohort))
         person = self.dialect.name(source.person)
         selected = ", ".join([f"{person} AS person", *columns])
-        sql = f"SELECT {selected} FROM source WHERE {person} IS NOT NULL"
+        sql = f"SELECT {selected} FROM source_people WHERE {person} IS NOT NULL"
         return Step("people", sql, source.name)
 
     def _events(self, events: Events) -> Iterable[Step]:
@@ -133,17 +137,19 @@ class _Compiler:
         if events.end is not None:
             end = typed_value(self.dialect, self.dialect.name(events.end), types[events.end])
             # The ends that are known; where they come before the start it is the start.
-            finish = f"CASE WHEN known_end IS NOT NULL THEN greatest(start, known_end) END"
+            finish = "CASE WHEN known_end IS NOT NULL THEN greatest(start, known_end) END"
         else:
             end = "CAST(NULL AS DATE)"
         typed = self._typed_columns(source, own)
         person = self.dialect.name(source.person)
-        inner = ", ".join([f"{person} AS person", f"{start} AS start", f"{end} AS known_end", *typed])
+        inner = ", ".join(
+            [f"{person} AS person", f"{start} AS start", f"{end} AS known_end", *typed]
+        )
         outer = ", ".join(["person", "start", f"{finish} AS finish", *map(_column, own)])
         needed = "person IS NOT NULL AND start IS NOT NULL"
         needed += " AND known_end IS NOT NULL" if events.end is not None else ""
         sql = (
-            f"SELECT {outer} FROM (SELECT {inner} FROM source) typed"
+            f"SELECT {outer} FROM (SELECT {inner} FROM source_rows_{events.name}) typed"
             f" WHERE {needed} AND {self._all(events.where)}"
         )
         return Step(f"rows_{events.name}", sql, source.name)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from ehr_analytics.cohorts.compiler import CompiledCohort
-from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
+from ehr_etl.duckdb_session import QueryLimits, create_table, fetch, open_duckdb
 
 __all__ = ["COHORT_LIMITS", "run_on_duckdb"]
 
@@ -32,16 +31,10 @@ def run_on_duckdb(
     with open_duckdb(limits) as connection:
         for step in compiled.steps:
             if step.source is not None:
-                connection.register("source", open_source(step.source))
-            _create(connection, step.name, step.sql)
+                connection.register(f"source_{step.name}", open_source(step.source))
+            create_table(connection, step.name, step.sql, limits)
             if step.source is not None:
-                connection.unregister("source")
+                connection.unregister(f"source_{step.name}")
         # The key is a parameter: it stands in no text.
         sql = f"SELECT * REPLACE ({_REKEY} AS person) FROM ({compiled.sql})"  # noqa: S608
         return fetch(connection, sql, limits, {"key": key})
-
-
-def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
-    connection.execute(f"CREATE TABLE {name} AS {sql}")
-
-

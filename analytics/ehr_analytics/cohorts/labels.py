@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import pairwise
 
 from ehr_analytics.cohorts.definition import (
     AsBands,
@@ -47,7 +48,7 @@ def band_labels(edges: Sequence[int]) -> tuple[str, ...]:
     >>> band_labels((18, 65))
     ('under 18', '18 to under 65', '65 and over')
     """
-    middle = [f"{low} to under {high}" for low, high in zip(edges, edges[1:], strict=False)]
+    middle = [f"{low} to under {high}" for low, high in pairwise(edges)]
     return (f"under {edges[0]}", *middle, f"{edges[-1]} and over")
 
 

@@ -304,10 +304,9 @@ def _holds(condition: Condition, row: Row) -> bool:
             value = row[column]
             if value is None:
                 return False
-            if isinstance(value, float):
-                low = None if low is None else float(low)  # type: ignore[arg-type]  # no date here
-                high = None if high is None else float(high)  # type: ignore[arg-type]
-            return (low is None or value >= low) and (high is None or value <= high)
+            return (low is None or value >= _like(low, value)) and (
+                high is None or value <= _like(high, value)
+            )
         case IsRecorded(column=column):
             return row[column] is not None
         case Not(condition=inner):
@@ -316,6 +315,10 @@ def _holds(condition: Condition, row: Row) -> bool:
             return any(_holds(part, row) for part in parts)
         case AllOf(conditions=parts):
             return all(_holds(part, row) for part in parts)
+
+
+def _like(bound: Any, value: Any) -> Any:  # Any: numbers, or days
+    return float(bound) if isinstance(value, float) else bound
 
 
 def _typed(value: Any, kind: ValueType) -> Any:  # Any: a value of any of the language's types

@@ -1,4 +1,4 @@
-"""Cohorts on Spark: the same steps, each a temporary view of a session of its own."""
+"""Cohorts on Spark: the same steps as common table expressions, in a session of its own."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ def run_on_spark(
     with translate_java_errors("selecting the cohort"):
         for step in compiled.steps:
             if step.source is not None:
-                open_source(own, step.source).createOrReplaceTempView("source")
-            # Analysed at once: a view holds what its names meant here.
-            own.sql(step.sql).createOrReplaceTempView(step.name)
-        rows = own.sql(compiled.sql)
+                open_source(own, step.source).createOrReplaceTempView(f"source_{step.name}")
+        common = ", ".join(f"{step.name} AS ({step.sql})" for step in compiled.steps)
+        rows = own.sql(f"WITH {common} {compiled.sql}")
         hashed = F.sha2(F.concat(F.lit(key), F.col("person").cast("string")), 256)
         return rows.withColumn("person", hashed).toArrow()

@@ -85,9 +85,9 @@ def condition_sql(dialect: Dialect, condition: Condition, place: Place) -> str:
         case Not(condition=inner):
             return f"(NOT {condition_sql(dialect, inner, place)})"
         case AnyOf(conditions=parts):
-            return f"({_join(dialect, parts, place, ' OR ') or 'false'})"
+            return _join(dialect, parts, place, " OR ") or "false"
         case AllOf(conditions=parts):
-            return f"({_join(dialect, parts, place, ' AND ') or 'true'})"
+            return _join(dialect, parts, place, " AND ") or "true"
 
 
 def form_sql(dialect: Dialect, form: Form, value: str) -> str:
@@ -129,4 +129,6 @@ def period_sql(day: str, unit: str) -> str:
 
 
 def _join(dialect: Dialect, parts: tuple[Condition, ...], place: Place, word: str) -> str:
-    return word.join(condition_sql(dialect, part, place) for part in parts)
+    tests = [condition_sql(dialect, part, place) for part in parts]
+    # No parentheses around one word: Spark reads `FROM rows WHERE (true)` as an alias with a column.
+    return f"({word.join(tests)})" if len(tests) > 1 else "".join(tests)

@@ -12,7 +12,7 @@ __all__ = ["event_columns", "person_columns", "required_columns"]
 
 
 def event_columns(cohort: Cohort, base: str) -> tuple[str, ...]:
-    """Return the columns, derived ones too, that are read of a set of rows or of sets made of it."""
+    """Return the columns, derived ones too, that are read of a set or of those made of it."""
     names: set[str] = set()
     for events in cohort.events:
         if cohort.base_events(events.name).name == base:
@@ -39,22 +39,16 @@ def person_columns(cohort: Cohort) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def required_columns(
-    cohort: Cohort, sources: Mapping[str, Source]
-) -> dict[str, tuple[str, ...]]:
+def required_columns(cohort: Cohort, sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
     """Return the columns of each table that a project needs for a cohort, the person's first."""
     table = PERSON_SOURCES[cohort.model].table
     needed = {table: dict.fromkeys((sources[table].person, *person_columns(cohort)))}
     for events in cohort.events:
         if events.table is None:
             continue
-        columns = needed.setdefault(
-            events.table, dict.fromkeys([sources[events.table].person])
-        )
+        columns = needed.setdefault(events.table, dict.fromkeys([sources[events.table].person]))
         read = [events.date, events.end, *event_columns(cohort, events.name)]
-        columns.update(
-            dict.fromkeys(name for name in read if name and name not in DERIVED_COLUMNS)
-        )
+        columns.update(dict.fromkeys(name for name in read if name and name not in DERIVED_COLUMNS))
     return {name: tuple(columns) for name, columns in needed.items()}
 
 
