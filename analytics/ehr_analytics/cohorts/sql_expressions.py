@@ -130,5 +130,5 @@ def period_sql(day: str, unit: str) -> str:
 
 def _join(dialect: Dialect, parts: tuple[Condition, ...], place: Place, word: str) -> str:
     tests = [condition_sql(dialect, part, place) for part in parts]
-    # No parentheses around one word: Spark reads `FROM rows WHERE (true)` as an alias with a column.
+    # No parentheses around one word: Spark reads `FROM rows WHERE (true)` as an alias.
     return f"({word.join(tests)})" if len(tests) > 1 else "".join(tests)
