@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from ehr_etl.pipeline import LakeWriter, TableChange
 
 # Between two runs of the quality gate, and of upkeep, while following. Chosen: the gate reads whole
-# gold tables (3 s of processor time and more); upkeep takes some tenths of a second, and what is
-# old grows by up to 0.2 MB with each change.
+# gold tables (3 s of processor time and more, and its first run in a process 5 s to import Great
+# Expectations), so it waits for so many seconds without a change, though not for ever; upkeep takes
+# some tenths of a second, and what is old grows by up to 0.2 MB with each change.
 CHECK_SECONDS = 600
+QUIET_SECONDS = 2
+LATEST_CHECK_SECONDS = 1800
 MAINTENANCE_SECONDS = 60
 SWEEP_SECONDS = 10
+# Between two reports of faults to the gateway. Chosen: each holds all there are, and is read and
+# written whole, which would be most of the work of a batch.
+REPORT_SECONDS = 10
 
 
 def follow_lake(
@@ -59,43 +65,73 @@ class _Follower:
         self._settings, self._writer, self._base_url = settings, writer, base_url
         self._on_change = on_change
         self._unchecked: TableChange | None = None
-        self._checked_at = self._maintained_at = self._swept_at = float("-inf")
+        self._unchecked_since = float("inf")
+        self._has_unsent_faults = False
+        self._checked_at = self._maintained_at = self._swept_at = self._reported_at = float("-inf")
 
     def follow_once(self) -> None:
         """Apply new changes, run the upkeep that is due, and wait for the next change."""
         with open_feed(self._settings, self._base_url) as feed:
             renewed = time.monotonic() + self._settings.token_seconds / 2
+            is_quiet = False
             while time.monotonic() < renewed:
                 lines = self._writer.take_in(feed)
                 change = self._writer.bring_up(now_ms())
                 if change.written:
                     self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
                     self._add_unchecked(change)
-                    if change.written & {"quarantine", "findings"}:
-                        send_faults(self._settings, self._base_url)
+                    self._has_unsent_faults |= bool(change.written & {"quarantine", "findings"})
+                self._report_faults()
+                if self._is_check_due(is_quiet=is_quiet and not change.written):
+                    self._check_quality()
                 self._run_due_upkeep()
                 cursor = self._writer.cursor
-                seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(now_ms()))
-                feed.wait_for_change(cursor.position, cursor.decision, seconds)
+                seconds = self._choose_wait()
+                is_changed = feed.wait_for_change(cursor.position, cursor.decision, seconds)
+                is_quiet = not is_changed and seconds >= QUIET_SECONDS
+
+    def _choose_wait(self) -> float:
+        """Return for how many seconds to wait for a change: until something else is to be done."""
+        seconds = min(WAIT_SECONDS, self._writer.seconds_until_due(now_ms()))
+        if self._has_unsent_faults:
+            seconds = min(seconds, REPORT_SECONDS)
+        if self._is_check_due(is_quiet=True):
+            seconds = min(seconds, QUIET_SECONDS)
+        return seconds
 
     def _add_unchecked(self, change: TableChange) -> None:
         if self._unchecked is None:
-            self._unchecked = change
+            self._unchecked, self._unchecked_since = change, time.monotonic()
         else:
             self._unchecked.written |= change.written
             self._unchecked.silver.add(change.silver)
             self._unchecked.at_ms = change.at_ms
 
-    def _run_due_upkeep(self) -> None:
+    def _report_faults(self) -> None:
+        """Tell the gateway what has faults, if that changed, and not at every batch."""
+        now = time.monotonic()
+        if self._has_unsent_faults and now - self._reported_at >= REPORT_SECONDS:
+            send_faults(self._settings, self._base_url)
+            self._has_unsent_faults, self._reported_at = False, now
+
+    def _is_check_due(self, *, is_quiet: bool) -> bool:
+        now = time.monotonic()
+        if self._unchecked is None or now - self._checked_at < CHECK_SECONDS:
+            return False
+        return is_quiet or now - self._unchecked_since >= LATEST_CHECK_SECONDS
+
+    def _check_quality(self) -> None:
         from ehr_etl.gold.promotion import list_held_promotions
 
+        assert self._unchecked is not None  # noqa: S101 - it is due
+        quality = self._writer.check_quality(self._unchecked)
+        self._unchecked, self._checked_at = None, time.monotonic()
+        send_quality(self._settings, self._base_url, quality)
+        for held in list_held_promotions(self._writer.lake):
+            self._on_change(describe_held(held))
+
+    def _run_due_upkeep(self) -> None:
         now = time.monotonic()
-        if self._unchecked is not None and now - self._checked_at >= CHECK_SECONDS:
-            quality = self._writer.check_quality(self._unchecked)
-            self._unchecked, self._checked_at = None, now
-            send_quality(self._settings, self._base_url, quality)
-            for held in list_held_promotions(self._writer.lake):
-                self._on_change(describe_held(held))
         hours = self._settings.lake_retention_hours
         if now - self._maintained_at >= MAINTENANCE_SECONDS:
             self._writer.maintain(hours, now_ms())
