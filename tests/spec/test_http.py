@@ -608,8 +608,10 @@ def test_the_feed_gives_every_version_in_order_to_its_own_scope_alone(furnished:
     assert (lab["author"], lab["version"]) == ("hospital-a", 1)
     assert lab["lastUpdated"] == lab["resource"]["meta"]["lastUpdated"]
     assert page.headers["x-feed-next"] == str(lines[4]["position"])
+    assert page.headers["x-feed-last-page"] == "false"
     assert len(page.content.splitlines()) == 2
     assert (end.content, end.headers["x-feed-next"]) == (b"", str(positions[-1]))
+    assert end.headers["x-feed-last-page"] == "true"
     for session in (furnished.system("ehr-commons"), furnished.login("steward")):
         assert session.get("/feed").status_code == 403
     for query in ("after=x", "after=-1", "limit=0"):
@@ -629,7 +631,11 @@ def test_the_feed_tells_the_facts_of_records_and_the_rules_of_patients(furnished
     waited = time.monotonic() - started
     furnished.share()
     changed = must(lake.get(f"/feed?{place}&wait=30"))
+    first_decision = must(
+        lake.get(f"/feed?after={page.headers['x-feed-next']}&decisions=0&limit=1")
+    )
 
+    assert [one.headers["x-feed-last-page"] for one in (page, first_decision)] == ["true", "false"]
     assert lab["facts"]["patients"] == ["pat-1"]
     assert lab["facts"]["domain"] == "laboratory"
     assert {name: [row["table"] for row in listed] for name, listed in rules.items()} == {

@@ -34,7 +34,7 @@ class HttpFeed:
         return replace(self, epoch=epoch)
 
     def pages(self, after: int, decisions: int) -> Iterator[bytes]:
-        """Yield the gateway's pages until it has nothing new."""
+        """Yield the gateway's pages up to its newest change at the time of asking."""
         for content, _ in self.placed_pages(after, decisions):
             yield content
 
@@ -50,6 +50,9 @@ class HttpFeed:
             yield response.content, (after, decisions)
             if after < place[0] or decisions < place[1] or (after, decisions) == place:
                 raise Fault("The gateway's feed did not move on: its X-Feed-Next is not greater.")
+            if response.headers.get("X-Feed-Last-Page") == "true":
+                # What came meanwhile is the next run's: under a steady load there is always more.
+                return
 
     def wait_for_change(self, after: int, decisions: int, seconds: float) -> bool:
         """Return whether something comes after a place within some seconds: a long poll."""

@@ -116,6 +116,7 @@ def _read_page(context: RequestContext, cursor: _Cursor, audit_context: AuditCon
     )
     headers = {
         "X-Feed-Next": str(last),
+        "X-Feed-Last-Page": "true" if page.is_last else "false",
         "X-Feed-Store": epoch_here.store,
         "X-Feed-Epoch": epoch_here.epoch,
         "Cache-Control": "no-store",

@@ -101,6 +101,8 @@ class FeedPage:
 
     entries: tuple[FeedEntry, ...]
     decisions: tuple[DecisionChange, ...]
+    # Whether nothing came after it at that instant.
+    is_last: bool
 
 
 # Bytes of versions on one page of the feed, but at least one version. Chosen: a page is held in
@@ -220,6 +222,7 @@ class Store:
             ).fetchall()
             if is_end and decisions_after is not None:
                 decisions = list_decision_changes(connection, decisions_after, limit)
+                is_end = len(decisions) < limit
         if self.embedded is not None:
             # A commit may be read before it is on disk. Lost in a power cut, its position would be
             # given again to another version, and the lake would never see that one.
@@ -231,7 +234,7 @@ class Store:
             )
             for row in rows
         )  # fmt: skip
-        return FeedPage(entries, tuple(decisions))
+        return FeedPage(entries, tuple(decisions), is_end)
 
     def list_changed_subjects(self, after: int, epoch: str) -> list[tuple[str, str]]:
         """Return type and id of whatever's decision changed after a number of an epoch.

@@ -123,6 +123,27 @@ def test_the_http_feed_follows_the_next_position_until_nothing_is_new() -> None:
     assert asked == [("0", "Bearer secret"), ("2", "Bearer secret"), ("4", "Bearer secret")]
 
 
+def test_the_http_feed_ends_with_the_last_page_though_changes_keep_coming() -> None:
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        after = int(request.url.params["after"])
+        asked.append(after)
+        is_last = "true" if after == 2 else "false"
+        headers = {
+            "X-Feed-Next": str(after + 2),
+            "X-Feed-Decisions": "0",
+            "X-Feed-Last-Page": is_last,
+        }
+        content = feed_page(_patients(2), start=after + 1)
+        return httpx.Response(200, content=content, headers=headers)
+
+    pages = list(HttpFeed(_gateway(answer), "secret", limit=2).pages(0, 0))
+
+    assert len(pages) == 2
+    assert asked == [0, 2]
+
+
 @pytest.mark.parametrize(
     ("status", "error"), [(401, Unauthorized), (403, Forbidden), (502, Unavailable)]
 )
