@@ -1,0 +1,154 @@
+"""The privacy budget on both databases, and what OpenDP's answers cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from ehr_analytics.disclosure.budget import BudgetLedger, Charge
+from ehr_analytics.disclosure.private_statistics import PrivateTable
+from ehr_fhir.errors import Conflict, Invalid, NotFound
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url, options = f"sqlite:///{tmp_path / 'budget.db'}", {"timeout": 60}
+        else:
+            url, options = stack.enter_context(request.getfixturevalue("postgresql").database()), {}
+            url = url.replace("postgresql://", "postgresql+psycopg://")
+        made = create_engine(url, connect_args=options, pool_size=20)
+        yield made
+        made.dispose()
+
+
+def charge(epsilon: float, project: str = "falls") -> Charge:
+    return Charge("patients", project, "researcher.lau", "count", epsilon)
+
+
+def test_a_budget_is_spent_and_then_no_more(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    ledger.grant("patients", "", 10)
+    ledger.grant("patients", "falls", 1)
+
+    ledger.spend(charge(0.7))
+    with pytest.raises(Conflict, match=r"costs 0.4, and 0.3 of 1 is left"):
+        ledger.spend(charge(0.4))
+    ledger.spend(charge(0.3))
+
+    assert ledger.remaining("patients", "falls") == 0
+    assert [spent.epsilon for spent in ledger.charges("patients")] == [0.7, 0.3]
+
+
+def test_the_budget_of_all_projects_holds_for_each(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    ledger.grant("patients", "", 1)
+    for project in ("falls", "other"):
+        ledger.grant("patients", project, 1)
+
+    ledger.spend(charge(0.8))
+    with pytest.raises(Conflict, match="of the data set"):
+        ledger.spend(charge(0.3, "other"))
+
+    # What was refused took nothing of the project's own.
+    ledger.grant("patients", "", 5)
+    assert ledger.remaining("patients", "other") == 1
+
+
+def test_without_a_budget_nothing_is_answered(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    ledger.grant("patients", "", 1)
+
+    with pytest.raises(NotFound):
+        ledger.spend(charge(0.1))
+    for epsilon in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(Invalid):
+            ledger.spend(charge(epsilon))
+    with pytest.raises(Conflict):
+        ledger.grant("patients", "falls", 1)
+        ledger.spend(charge(0.5))
+        ledger.grant("patients", "falls", 0.4)
+
+
+def test_requests_at_the_same_time_cannot_overspend(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    ledger.grant("patients", "", 100)
+    ledger.grant("patients", "falls", 1)
+
+    def spend(_: int) -> bool:
+        try:
+            ledger.spend(charge(0.1))
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        outcomes = list(pool.map(spend, range(60)))
+
+    assert sum(outcomes) == len(ledger.charges("patients")) == 10
+    assert ledger.remaining("patients", "falls") == 0
+
+
+def test_the_database_itself_refuses_an_overspent_budget(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    ledger.grant("patients", "falls", 1)
+
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("UPDATE privacy_budget SET spent = total + 1"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> PrivateTable:
+    ledger = BudgetLedger(create_engine(f"sqlite:///{tmp_path / 'budget.db'}"))
+    for project in ("", "falls"):
+        ledger.grant("patients", project, 1000)
+    return PrivateTable(ledger, "patients", "falls", "researcher.lau")
+
+
+def test_answers_are_near_the_truth_and_paid_for(table: PrivateTable) -> None:
+    ages = [float(20 + number % 60) for number in range(3000)]
+
+    assert table.count(ages, 1.0) == pytest.approx(3000, abs=40)
+    assert table.mean(ages, (0, 110), 1.0) == pytest.approx(statistics.mean(ages), abs=2)
+    candidates = [float(age) for age in range(0, 111)]
+    assert table.quantile(ages, 0.5, candidates, 1.0) == pytest.approx(49.5, abs=3)
+    histogram = table.histogram(["f"] * 2000 + ["m"] * 900 + ["x"] * 100, ["f", "m"], 1.0)
+    assert histogram == {"f": pytest.approx(2000, abs=40), "m": pytest.approx(900, abs=40)}
+    assert table.ledger.remaining("patients", "falls") == 996
+
+
+def test_noise_is_as_large_as_epsilon_asks(table: PrivateTable) -> None:
+    # The mean distance of geometric noise of scale 2 is just below 2.
+    answers = [table.count(range(1000), 0.5) for _ in range(400)]
+
+    assert statistics.mean(abs(answer - 1000) for answer in answers) == pytest.approx(2, abs=0.6)
+
+
+def test_an_overspent_query_draws_no_noise(
+    table: PrivateTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ehr_analytics.disclosure.private_statistics._opendp", lambda: pytest.fail("it answered")
+    )
+
+    with pytest.raises(Conflict):
+        table.count(range(10), 1001)
+
+
+def test_what_is_public_is_asked_for_in_order(table: PrivateTable) -> None:
+    with pytest.raises(Invalid):
+        table.mean([1.0], (5, 5), 1.0)
+    with pytest.raises(Invalid):
+        table.quantile([1.0], 0.5, [2.0, 1.0], 1.0)
+    with pytest.raises(Invalid):
+        table.histogram(["f"], ["f", "f"], 1.0)
+
+    assert table.ledger.remaining("patients", "falls") == 1000
