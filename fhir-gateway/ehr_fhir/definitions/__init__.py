@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "JsonElement",
+    "code_systems",
     "elements",
     "json_elements",
     "load_definition",
@@ -119,6 +120,17 @@ def required_codes(owner: str, name: str) -> frozenset[str] | None:
 def _bindings() -> dict[str, Any]:
     bindings: dict[str, Any] = load_definition("bindings.json.gz")
     return bindings
+
+
+@cache
+def code_systems() -> Mapping[str, frozenset[str]]:
+    """Return the codes of each code system of HL7's own that an element of R4 is bound to.
+
+    >>> sorted(code_systems()["http://hl7.org/fhir/administrative-gender"])
+    ['female', 'male', 'other', 'unknown']
+    """
+    found = load_definition("code-systems.json.gz")
+    return {system: frozenset(codes) for system, codes in found.items()}
 
 
 @cache

@@ -5,16 +5,26 @@ Out: resources with pseudonyms, shifted dates and listed elements alone, or None
 May import: `ehr_fhir`. The key is the caller's to keep: without it no pseudonym leads back.
 """
 
+from ehr_privacy.deid.dates import DATE_FORMS, DateForm
+from ehr_privacy.deid.events import AGE_AT_EVENT
+from ehr_privacy.deid.person import People, Person, find_survivor, patient_of
 from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, RulesError, load_rules, parse_rules
 from ehr_privacy.deid.scrubber import Deidentifier
 
 __all__ = [
+    "AGE_AT_EVENT",
+    "DATE_FORMS",
+    "DateForm",
     "DeidRules",
     "Deidentifier",
+    "People",
+    "Person",
     "RulesError",
+    "find_survivor",
     "load_rules",
     "parse_rules",
+    "patient_of",
     "pseudonym",
     "shift_days",
 ]

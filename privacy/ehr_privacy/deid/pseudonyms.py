@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 
-_WEEKS = 26
+__all__ = ["SHIFT_WEEKS", "episode_shift_days", "pseudonym", "shift_days"]
+
+# A year of weeks: as many shifts as there are, nobody can tell a season's place by them. Chosen.
+SHIFT_WEEKS = 52
 
 
+# Chosen: a batch repeats references.
+@lru_cache(200_000)
 def pseudonym(key: bytes, reference: str) -> str:
     """Return the pseudonym of `Type/id` under a key: HMAC-SHA256, the first 32 hex digits.
 
@@ -18,11 +24,21 @@ def pseudonym(key: bytes, reference: str) -> str:
     return hmac.digest(key, reference.encode(), "sha256").hex()[:32]
 
 
+# Chosen: a batch names few patients many times.
+@lru_cache(200_000)
 def shift_days(key: bytes, patient: str) -> int:
-    """Return by how many days a patient's dates move: whole weeks, 1 to 26 either way.
+    """Return by how many days a patient's dates move: 1 to 52 whole weeks, into the past.
 
-    Whole weeks keep the day of the week; zero is excluded, so no date stays where it was.
+    Whole weeks keep the day of the week; into the past, so that no date of the future is made.
     """
-    digest = hmac.digest(key, f"dateshift:Patient/{patient}".encode(), "sha256")
-    weeks = int.from_bytes(digest[:8], "big") % (2 * _WEEKS) - _WEEKS
-    return 7 * (weeks if weeks < 0 else weeks + 1)
+    return _shift(key, f"dateshift:Patient/{patient}")
+
+
+def episode_shift_days(key: bytes, patient: str, episode: str) -> int:
+    """Return by how many days the dates of one episode of a patient move, unlike any other's."""
+    return _shift(key, f"dateshift:Patient/{patient}:{episode}")
+
+
+def _shift(key: bytes, text: str) -> int:
+    digest = hmac.digest(key, text.encode(), "sha256")
+    return -7 * (int.from_bytes(digest[:8], "big") % SHIFT_WEEKS + 1)

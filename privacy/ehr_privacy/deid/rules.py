@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
 
+from ehr_fhir.definitions import code_systems
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_privacy.deid.code_checks import CHECKS
 
 METHODS = frozenset(
-    {"keep", "drop", "pseudonym", "reference", "dateshift", "year", "age90", "region"}
-    | {"coding", "quantity"}
+    {"keep", "drop", "pseudonym", "reference", "dateshift", "deceased", "year", "age", "region"}
+    | {"coding", "quantity", "linkid"}
 )
 
 _SECTION = re.compile(r"\s*\[(?P<name>[^\[\]]+)\]")
@@ -23,6 +25,20 @@ _KEY = re.compile(r"\s*(\"(?P<quoted>[^\"]+)\"|(?P<bare>[A-Za-z0-9_-]+))\s*=")
 
 class RulesError(ValueError):
     """A rule file that must not be used."""
+
+
+@dataclass(frozen=True)
+class CodeForm:
+    """How the codes of a system look: a regular expression, or a check by its name."""
+
+    pattern: re.Pattern[str] | None = None
+    check: str = ""
+
+    def accepts(self, code: str) -> bool:
+        """Say whether a code has the form."""
+        if self.pattern is not None:
+            return self.pattern.fullmatch(code) is not None
+        return CHECKS[self.check](code)
 
 
 @dataclass(frozen=True)
@@ -40,9 +56,29 @@ class DeidRules:
 
     version: str
     reference_year: int
-    systems: Mapping[str, re.Pattern[str]]
+    systems: Mapping[str, CodeForm]
     regions: Mapping[str, str]
     types: Mapping[str, Node]
+    # Type -> paths of the element that says when an event was, the first that is there.
+    event_dates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # System -> codes whose dates are public knowledge; one that ends with * stands for a beginning.
+    known_dates: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    # "age" and "birth" -> codes of observations that tell a person's age or birth date.
+    told: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+
+    def knows_code(self, system: str, code: str) -> bool:
+        """Say whether a code may pass: of a listed system and its form, or one of HL7's own."""
+        form = self.systems.get(system)
+        if form is not None and form.accepts(code):
+            return True
+        return code in code_systems().get(system, ())
+
+    def has_known_date(self, system: str, code: str) -> bool:
+        """Say whether everybody knows, within weeks, when records of a code were made."""
+        codes = self.known_dates.get(system)
+        if codes is None:
+            return False
+        return code in codes or any(f"{code[:end]}*" in codes for end in range(1, len(code) + 1))
 
 
 @cache
@@ -63,9 +99,15 @@ def parse_rules(text: str) -> DeidRules:
     return DeidRules(
         version=str(data["version"]),
         reference_year=int(data["reference_year"]),
-        systems={name: reader.pattern(name, form) for name, form in data["systems"].items()},
+        systems={name: reader.form(name, form) for name, form in data["systems"].items()},
         regions=JURISDICTION.regions,
         types={name: reader.elements("types", name) for name in data["types"]},
+        event_dates={name: tuple(paths) for name, paths in data.get("event_dates", {}).items()},
+        known_dates={name: frozenset(codes) for name, codes in data.get("known_dates", {}).items()},
+        told={
+            name: frozenset((system, code) for system, codes in listed.items() for code in codes)
+            for name, listed in data.get("told", {}).items()
+        },
     )
 
 
@@ -74,9 +116,13 @@ class _Reader:
     data: Mapping[str, Any]  # parsed TOML
     lines: Mapping[tuple[str, str], int]
 
-    def pattern(self, system: str, form: str) -> re.Pattern[str]:
+    def form(self, system: str, form: str) -> CodeForm:
+        if form.startswith("="):
+            if form[1:] not in CHECKS:
+                self.fail("systems", system, f"no check is called {form[1:]}")
+            return CodeForm(check=form[1:])
         try:
-            return re.compile(form)
+            return CodeForm(re.compile(form, re.ASCII))
         except re.error:
             self.fail("systems", system, "not a regular expression")
 

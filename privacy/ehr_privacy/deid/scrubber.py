@@ -1,70 +1,128 @@
 """Applying the allow-list: each rule is compiled once into a closure.
 
-Everything is fail-closed: a value that is not of the form its rule expects is dropped, so text can
-pass only as a code of a known system or as a member of a closed list.
+`plain_scrubber` applies the same rules without compiling them, and says why; a test holds the two
+to equal results.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import date, timedelta
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
-from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
+from ehr_privacy.deid.dates import DateForm, Shift
+from ehr_privacy.deid.events import age_at_event, stay_length
+from ehr_privacy.deid.modifiers import Modifier, find_modifiers, owner_below
+from ehr_privacy.deid.person import NOBODY_KNOWN, People, find_survivor, patient_of
+from ehr_privacy.deid.preparation import cap_told_ages, follow_contained, has_known_date
+from ehr_privacy.deid.pseudonyms import episode_shift_days, pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, Node
+from ehr_privacy.deid.values import Context, DropResource, Methods, Scrub, is_void
 
-# (value, the patient's shift in days or None) -> new value, or None to drop it.
-Scrub = Callable[[Any, int | None], Any]  # JSON of every shape
+__all__ = ["Deidentifier"]
 
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d))?")
-_REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?")
-_COMPARATORS = frozenset({"<", "<=", ">=", ">", "ad"})
-_UCUM = "http://unitsofmeasure.org"
-_OLDEST_AGE = 90
-# Chosen: entries of each cache in each worker; a batch repeats references, dates and codes.
-_CACHE_SIZE = 200_000
-_WHOSE = ("subject", "patient", "beneficiary")
-
-
-class DropResource(Exception):
-    """The resource cannot be kept without changing what it says."""
+_SHORTEST_KEY = 32
+# The codes of a record that say what it is about: there a code of known dates may stay.
+_MAIN_CODES = frozenset({"code", "vaccineCode", "medicationCodeableConcept"})
+# The element that names the episode of a record.
+_EPISODES = ("encounter", "context", "partOf")
 
 
 class Deidentifier:
-    """Scrubs resources under one key; the same key always gives the same result."""
+    """Scrubs resources under one key; the same key always gives the same result.
 
-    def __init__(self, rules: DeidRules, key: bytes) -> None:
-        if len(key) < 32:
+    `dates` is the form of dates: a shift per patient or per episode, or true months or quarters.
+    """
+
+    def __init__(self, rules: DeidRules, key: bytes, dates: DateForm = "shift") -> None:
+        if len(key) < _SHORTEST_KEY:
             raise ValueError("the key of a de-identification has at least 32 bytes")
-        self._rules = rules
-        self._key = key
-        self._pseudonym = lru_cache(_CACHE_SIZE)(lambda reference: pseudonym(key, reference))
-        self._moved = lru_cache(_CACHE_SIZE)(self._move)
-        self._hidden = lru_cache(_CACHE_SIZE)(self._hide)
-        self._known_code = lru_cache(_CACHE_SIZE)(self._code_has_form)
-        self._shift = lru_cache(_CACHE_SIZE)(lambda patient: shift_days(key, patient))
-        self._oldest = f"{rules.reference_year - _OLDEST_AGE:04}"
+        self._rules, self._key, self._dates = rules, key, dates
+        self.methods = Methods(rules, key)
         self._types = {name: self._compile(name, node) for name, node in rules.types.items()}
 
-    def __reduce__(self) -> tuple[type[Deidentifier], tuple[DeidRules, bytes]]:
+    def __reduce__(self) -> tuple[type[Deidentifier], tuple[DeidRules, bytes, DateForm]]:
         # Closures do not travel to worker processes; rules and key do.
-        return Deidentifier, (self._rules, self._key)
+        return Deidentifier, (self._rules, self._key, self._dates)
 
-    def scrub(self, resource: Mapping[str, Any]) -> dict[str, Any] | None:
+    @property
+    def rules(self) -> DeidRules:
+        """Return the allow-list."""
+        return self._rules
+
+    def scrub(
+        self, resource: Mapping[str, Any], people: People = NOBODY_KNOWN
+    ) -> dict[str, Any] | None:
         """Return the de-identified resource, or None when it must not be kept at all."""
-        kind = str(resource.get("resourceType"))
-        scrub = self._types.get(kind)
-        if scrub is None or "implicitRules" in resource:
+        prepared = self.prepare(resource)
+        if prepared is None:
             return None
-        patient = patient_of(resource)
+        context = self.find_context(prepared, people)
         try:
-            kept = scrub(resource, None if patient is None else self._shift(patient))
+            kept = self._types[str(prepared["resourceType"])](prepared, context)
         except DropResource:
             return None
-        return None if kept is None else {"resourceType": kind, **kept}
+        return None if kept is None else self.complete(prepared, kept, context, people)
+
+    def prepare(self, resource: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Settle what concerns the whole record; None for one that must not be kept."""
+        kind = str(resource.get("resourceType"))
+        if kind not in self._rules.types or "implicitRules" in resource:
+            return None
+        if kind == "Patient" and find_survivor(resource) is not None:
+            # Another Patient stands for the person: one person is one row.
+            return None
+        followed = follow_contained(resource)
+        return None if followed is None else cap_told_ages(self._rules, followed)
+
+    def find_context(self, resource: Mapping[str, Any], people: People) -> Context:
+        """Return whose record it is and how its dates change."""
+        patient = patient_of(resource)
+        accounts = {
+            f"Patient/{name}": f"Patient/{person.account}"
+            for name, person in people.by_id.items()
+            if person.account != name
+        }
+        if patient is None:
+            return Context(accounts=accounts)
+        is_apart = has_known_date(self._rules, resource)
+        account = people.find(patient).account
+        shift = None if is_apart else self._find_shift(resource, account)
+        return Context(shift, accounts, is_apart)
+
+    def complete(
+        self,
+        resource: Mapping[str, Any],
+        kept: dict[str, Any],
+        context: Context,
+        people: People,
+    ) -> dict[str, Any]:
+        """Add what is worked out of the record's dates, and the id of one that stands apart."""
+        kind = str(resource["resourceType"])
+        made: dict[str, Any] = {"resourceType": kind, **kept}
+        if made.get("deceasedDateTime") is True:
+            del made["deceasedDateTime"]
+            made["deceasedBoolean"] = True
+        if context.is_apart and "id" in made:
+            # Links of other records to this one would tell its date.
+            made["id"] = pseudonym(self._key, f"apart:{kind}/{resource['id']}")
+        if kind == "Encounter" and "length" not in made and context.shift is not None:
+            length = stay_length(resource.get("period"))
+            if length is not None and "period" in made:
+                made["length"] = length
+        paths = self._rules.event_dates.get(kind)
+        patient = patient_of(resource)
+        if paths and patient is not None and context.shift is not None:
+            age = age_at_event(made, paths, people.find(patient).birth_date, context.shift)
+            if age is not None:
+                made["extension"] = [age]
+        return made
+
+    def _find_shift(self, resource: Mapping[str, Any], account: str) -> Shift:
+        if self._dates in ("month", "quarter"):
+            return Shift(form=self._dates)
+        if self._dates == "shift":
+            return Shift(shift_days(self._key, account))
+        return Shift(episode_shift_days(self._key, account, _episode_of(resource)), "episode")
 
     def _compile(self, kind: str, node: Node) -> Scrub:
         assert node.elements is not None  # noqa: S101 - the reader makes types of elements only
@@ -72,140 +130,45 @@ class Deidentifier:
         for name, child in node.elements.items():
             if name == "id":
                 elements[name] = self._id(kind)
-            elif name == "status" and child.values:
-                elements[name] = _status(child.values)
             else:
-                elements[name] = self._node(child)
-        return _object(elements)
+                elements[name] = self._node(child, owner_below(kind, name), name in _MAIN_CODES)
+        return _object(elements, find_modifiers(kind, node))
 
-    def _node(self, node: Node) -> Scrub:
+    def _node(self, node: Node, owner: str, is_main: bool = False) -> Scrub:
         if node.elements is not None:
-            return _object({name: self._node(child) for name, child in node.elements.items()})
+            return _object(
+                {
+                    name: self._node(child, owner_below(owner, name), is_main)
+                    for name, child in node.elements.items()
+                },
+                find_modifiers(owner, node),
+            )
         if node.values:
             return _listed(node.values)
-        methods: dict[str, Callable[[], Scrub]] = {
-            "keep": lambda: _keep,
-            "drop": lambda: _drop,
-            "pseudonym": lambda: _drop,  # an id inside a resource tells nothing
-            "reference": self._reference,
-            "dateshift": self._dateshift,
-            "year": self._year,
-            "age90": lambda: _age90,
-            "region": self._region,
-            "coding": self._coding,
-            "quantity": lambda: _quantity(self._rules.systems[_UCUM]),
-        }
-        return methods[node.method]()
+        method = "main-coding" if is_main and node.method == "coding" else node.method
+        return self.methods.by_name[method]
 
     def _id(self, kind: str) -> Scrub:
-        def scrub(value: Any, shift: int | None) -> Any:
-            return self._pseudonym(f"{kind}/{value}") if isinstance(value, str) else None
+        key = self._key
 
-        return scrub
-
-    def _reference(self) -> Scrub:
-        hidden = self._hidden
-
-        def scrub(value: Any, shift: int | None) -> Any:
-            return hidden(value) if isinstance(value, str) else None
-
-        return scrub
-
-    def _hide(self, reference: str) -> str | None:
-        match = _REFERENCE.fullmatch(reference)
-        if match is None or match[1] not in self._rules.types:
-            return None
-        return f"{match[1]}/{pseudonym(self._key, f'{match[1]}/{match[2]}')}"
-
-    def _code_has_form(self, system: str, code: str) -> bool:
-        form = self._rules.systems.get(system)
-        return form is not None and form.fullmatch(code) is not None
-
-    def _dateshift(self) -> Scrub:
-        moved = self._moved
-
-        def scrub(value: Any, shift: int | None) -> Any:
-            # Without a patient there is no shift; nothing stays where it was.
-            return None if shift is None or not isinstance(value, str) else moved(value, shift)
-
-        return scrub
-
-    def _move(self, value: str, shift: int) -> str | None:
-        # A date known to the month only cannot be moved by weeks.
-        if not _DATE.fullmatch(value):
-            return None
-        try:
-            text = (date.fromisoformat(value[:10]) + timedelta(days=shift)).isoformat()
-        except (ValueError, OverflowError):
-            return None
-        # What happened before the oldest class was born would tell that age.
-        return text + value[10:] if text >= self._oldest else None
-
-    def _year(self) -> Scrub:
-        oldest = self._oldest
-
-        def scrub(value: Any, shift: int | None) -> Any:
-            if not isinstance(value, str) or not re.fullmatch(r"\d{4}(-\d\d){0,2}", value):
-                return None
-            return max(value[:4], oldest)
-
-        return scrub
-
-    def _region(self) -> Scrub:
-        regions = self._rules.regions
-
-        def scrub(value: Any, shift: int | None) -> Any:
-            addresses = value if isinstance(value, list) else [value]
-            for address in addresses:
-                if not isinstance(address, dict):
-                    continue
-                for name in ("district", "city", "state"):
-                    region = regions.get(str(address.get(name)))
-                    if region:
-                        return [{"state": region, "country": JURISDICTION.country}]
-            return None
-
-        return scrub
-
-    def _coding(self) -> Scrub:
-        known = self._known_code
-
-        def one(coding: Any) -> Any:
-            if not isinstance(coding, dict):
-                return None
-            if "modifierExtension" in coding:
-                raise DropResource
-            system, code = coding.get("system"), coding.get("code")
-            if not isinstance(system, str) or not isinstance(code, str):
-                return None
-            if not known(system, code):
-                return None
-            kept = {"system": system, "code": code}
-            # Which of several codes the author chose tells nothing of a person.
-            return {**kept, "userSelected": True} if coding.get("userSelected") is True else kept
-
-        def scrub(value: Any, shift: int | None) -> Any:
-            if isinstance(value, list):
-                return [kept for kept in map(one, value) if kept is not None] or None
-            return one(value)
+        def scrub(value: Any, context: Context) -> Any:
+            return pseudonym(key, f"{kind}/{value}") if isinstance(value, str) else None
 
         return scrub
 
 
-def patient_of(resource: Mapping[str, Any]) -> str | None:
-    """Return the patient whose shift moves a resource's dates."""
-    if resource.get("resourceType") == "Patient":
-        return resource.get("id")
-    targets = resource.get("target") if resource.get("resourceType") == "Provenance" else None
-    for candidate in (*(resource.get(name) for name in _WHOSE), *(targets or ())):
-        reference = candidate.get("reference") if isinstance(candidate, dict) else None
-        if isinstance(reference, str) and reference.startswith("Patient/"):
-            return reference.split("/")[1]
-    return None
+def _episode_of(resource: Mapping[str, Any]) -> str:
+    """Return the episode of a record: its encounter, or the record itself."""
+    for name in _EPISODES:
+        link = resource.get(name)
+        reference = link.get("reference") if isinstance(link, dict) else None
+        if isinstance(reference, str) and reference.startswith("Encounter/"):
+            return reference.partition("/_history/")[0]
+    return f"{resource.get('resourceType')}/{resource.get('id')}"
 
 
-def _object(elements: Mapping[str, Scrub]) -> Scrub:
-    def one(value: Any, shift: int | None) -> Any:
+def _object(elements: Mapping[str, Scrub], modifiers: Mapping[str, Modifier]) -> Scrub:
+    def one(value: Any, context: Context) -> Any:
         if not isinstance(value, dict):
             return None
         if "modifierExtension" in value:
@@ -213,75 +176,29 @@ def _object(elements: Mapping[str, Scrub]) -> Scrub:
         kept = {}
         for name, inner in value.items():
             scrub = elements.get(name)
-            if scrub is not None:
-                result = scrub(inner, shift)
-                if result is not None:
-                    kept[name] = result
+            result = None if scrub is None else scrub(inner, context)
+            if result is not None:
+                kept[name] = result
+        for name, modifier in modifiers.items():
+            if name in value and (
+                name not in kept or (modifier == "concept" and is_void(value[name]))
+            ):
+                raise DropResource
         return kept or None
 
-    def scrub(value: Any, shift: int | None) -> Any:
+    def scrub(value: Any, context: Context) -> Any:
         if isinstance(value, list):
-            results = [one(item, shift) for item in value]
+            results = [one(item, context) for item in value]
             return [result for result in results if result is not None] or None
-        return one(value, shift)
+        return one(value, context)
 
     return scrub
 
 
 def _listed(values: frozenset[str]) -> Scrub:
-    def scrub(value: Any, shift: int | None) -> Any:
+    def scrub(value: Any, context: Context) -> Any:
         if isinstance(value, list):
             return [item for item in value if isinstance(item, str) and item in values] or None
         return value if isinstance(value, str) and value in values else None
-
-    return scrub
-
-
-def _status(values: frozenset[str]) -> Scrub:
-    def scrub(value: Any, shift: int | None) -> Any:
-        # entered-in-error and the unknown turn the meaning of the whole resource.
-        if not isinstance(value, str) or value not in values:
-            raise DropResource
-        return value
-
-    return scrub
-
-
-def _keep(value: Any, shift: int | None) -> Any:
-    if isinstance(value, list):
-        return [item for item in value if isinstance(item, bool | int | float)] or None
-    return value if isinstance(value, bool | int | float) else None
-
-
-def _drop(value: Any, shift: int | None) -> Any:
-    return None
-
-
-def _age90(value: Any, shift: int | None) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return min(value, _OLDEST_AGE) if number else None
-
-
-def _quantity(units: re.Pattern[str]) -> Scrub:
-    def one(quantity: Any) -> Any:
-        if not isinstance(quantity, dict):
-            return None
-        if "modifierExtension" in quantity:
-            raise DropResource
-        value, comparator, code = (quantity.get(n) for n in ("value", "comparator", "code"))
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        ucum = quantity.get("system") == _UCUM and isinstance(code, str) and units.fullmatch(code)
-        kept = {"value": _age90(value, None) if ucum and code == "a" else value}
-        if comparator in _COMPARATORS:
-            kept["comparator"] = comparator
-        if ucum:
-            kept |= {"system": _UCUM, "code": code}
-        return kept
-
-    def scrub(value: Any, shift: int | None) -> Any:
-        if isinstance(value, list):
-            return [kept for kept in map(one, value) if kept is not None] or None
-        return one(value)
 
     return scrub

@@ -1,0 +1,72 @@
+"""What de-identification knows of the person a record is about, beside the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ehr_fhir.references import local_target
+
+__all__ = ["NOBODY_KNOWN", "People", "Person", "find_survivor", "patient_of"]
+
+_WHOSE = ("subject", "patient", "beneficiary")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person by the Patient that stands for them, which is another than named after a merge."""
+
+    account: str
+    birth_date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people whom the records of a batch are about, by the id of each of their Patients."""
+
+    by_id: Mapping[str, Person] = field(default_factory=dict)
+
+    def find(self, patient: str) -> Person:
+        """Return the person of a Patient; of one who is not known, the Patient alone."""
+        return self.by_id.get(patient) or Person(patient)
+
+
+NOBODY_KNOWN = People()
+
+
+def find_survivor(patient: Mapping[str, Any]) -> str | None:
+    """Return the id of the Patient that took a merged one's place; None if none did.
+
+    >>> find_survivor({"link": [{"type": "replaced-by", "other": {"reference": "Patient/b"}}]})
+    'b'
+    """
+    links = patient.get("link")
+    for link in links if isinstance(links, list) else ():
+        if not isinstance(link, dict) or link.get("type") != "replaced-by":
+            continue
+        other = link.get("other")
+        target = local_target(str(other.get("reference", ""))) if isinstance(other, dict) else None
+        # A merge into somebody who cannot be found is one all the same.
+        return target.id if target is not None and target.type == "Patient" else ""
+    return None
+
+
+def patient_of(resource: Mapping[str, Any]) -> str | None:
+    """Return the patient whose shift moves a resource's dates."""
+    if resource.get("resourceType") == "Patient":
+        return resource.get("id")
+    targets = resource.get("target") if resource.get("resourceType") == "Provenance" else None
+    candidates = [resource.get(name) for name in _WHOSE] + list(targets or ())
+    if resource.get("resourceType") == "Appointment":
+        participants = resource.get("participant")
+        candidates += [
+            participant.get("actor")
+            for participant in (participants if isinstance(participants, list) else ())
+            if isinstance(participant, dict)
+        ]
+    for candidate in candidates:
+        reference = candidate.get("reference") if isinstance(candidate, dict) else None
+        if isinstance(reference, str) and reference.startswith("Patient/"):
+            return reference.split("/")[1]
+    return None
