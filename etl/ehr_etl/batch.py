@@ -50,6 +50,7 @@ from ehr_etl.tables.linking import (
     first_patient,
     parse_row,
 )
+from ehr_etl.tables.people import KnownPeople, read_account, read_people
 from ehr_etl.tables.places import (
     build_place_rows,
     is_place_of_patient,
@@ -108,10 +109,15 @@ class BatchWriter:
         self._write_quarantine(batch, states)
         self._write_history(states)
         self._write_silver(states, places, rows)
-        redone = {**self._read_rows_of_patients(set(changed), states), **rows}
+        affected = self._find_affected_people(set(changed), states, rows)
+        redone = {**self._read_rows_of_patients(affected, states), **rows}
         concerned = {patient for row in redone.values() for patient in list_patients(row)}
-        known = {**read_decisions(self.lake, self.layout, concerned), **changed}
-        self._write_deid_and_gold(states, places, redone, known)
+        people = read_people(self.lake, self.layout, concerned, redone.values())
+        decisions = {
+            **read_decisions(self.lake, self.layout, people.with_linked(concerned)),
+            **changed,
+        }
+        self._write_deid_and_gold(states, places, redone, decisions, people)
         self._write_decisions(changed)
         self._write_identities(identities)
         self._write_places(rows)
@@ -202,6 +208,31 @@ class BatchWriter:
             or decision.gone
             or decision.gone != before.get(patient, PatientDecision()).gone
         }
+
+    def _find_affected_people(
+        self,
+        changed: set[str],
+        states: Mapping[str, ResourceState],
+        rows: Mapping[str, Row],
+    ) -> set[str]:
+        """Return the patients all of whose records are made anew, silver being written.
+
+        Those whose decision changed, whose birth date or merges did, and every other account of
+        the same person.
+        """
+        affected, linked = set(changed), set[str]()
+        for state in states.values():
+            if state.current is None or state.current["type"] != "Patient":
+                continue
+            before, after = read_account(state.before), read_account(state.current)
+            # After a crash what was before is not known.
+            if self.is_careful or before != after:
+                affected.add(str(state.current["id"]))
+                linked |= before.linked
+        if not affected:
+            return affected
+        people = read_people(self.lake, self.layout, affected, rows.values())
+        return people.with_linked(affected) | linked
 
     # Where rows are.
 
@@ -450,6 +481,7 @@ class BatchWriter:
         places: Mapping[str, set[int]],
         redone: Mapping[str, Row],
         decisions: Mapping[str, PatientDecision],
+        people: KnownPeople,
     ) -> None:
         removed: defaultdict[int, set[str]] = defaultdict(set)
         removed_by_type: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(
@@ -463,7 +495,7 @@ class BatchWriter:
                 removed[place].add(name)
                 removed_by_type[resource_type][place].add(name)
             row = redone.get(key)
-            scrubbed = None if row is None else self.scrubber.scrub(row, decisions)
+            scrubbed = None if row is None else self.scrubber.scrub(row, decisions, people)
             if scrubbed is not None:
                 rows.append(scrubbed)
         records = pa.Table.from_pylist(rows, schema=TABLES["deid"].schema)

@@ -138,6 +138,7 @@ class PersonBuilder:
             parent = _reference_id(first_value(record.resource, rule.part_of), "Encounter")
             end = self._moment(record.resource, rule.end)
             visits[record.id] = Visit(record, start, end, parent)
+            person_rows.visit_starts[record.id] = start
         for name in visits:
             top = find_top_visit(name, visits)
             detail = None if top == name else integer_key("visit_detail", f"Encounter/{name}")
@@ -369,6 +370,10 @@ class PersonBuilder:
         reason = rule.refusal(record.resource)
         if reason is None:
             start = self._moment(record.resource, rule.start)
+            if start is None:
+                # What has no date of its own is dated by the visit it belongs to.
+                visit = _reference_id(first_value(record.resource, rule.visit), "Encounter")
+                start = person_rows.visit_starts.get(str(visit))
             if start is not None:
                 return start
             is_absent = first_value(record.resource, rule.start) is None

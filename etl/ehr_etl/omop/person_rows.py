@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY
+from ehr_etl.omop.fhir_values import Moment
 from ehr_etl.omop.vocabulary import MappedCode
 
 __all__ = ["PersonRows", "SourceRecord", "build_unmapped_row"]
@@ -42,6 +43,7 @@ class PersonRows:
     days: list[date] = field(default_factory=list)
     # Pseudonym of an encounter -> visit_occurrence_id, visit_detail_id.
     visits: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    visit_starts: dict[str, Moment] = field(default_factory=dict)
 
     def add(self, table: str, row: Mapping[str, Any]) -> None:
         """Add a row of a table."""

@@ -25,6 +25,7 @@ from ehr_etl.tables.bucketed import Layout, create_table, read_buckets
 from ehr_etl.tables.decisions import ClosedRecords, list_patients, read_decisions
 from ehr_etl.tables.deid import RecordScrubber
 from ehr_etl.tables.files import read_bucket_files, replace_table, write_bucket_files
+from ehr_etl.tables.people import read_people
 from ehr_fhir.errors import EhrError
 
 __all__ = ["RebuiltTable", "rebuild_research"]
@@ -137,9 +138,10 @@ def _scrub_part(job: _Job, key: bytes, buckets: tuple[int, ...], closed: ClosedR
     silver = read_buckets(job.lake.open_table("silver"), buckets)
     rows = silver.filter(pc.invert(silver.column("deleted"))).to_pylist()
     patients = {patient for row in rows for patient in list_patients(row)}
-    decisions = read_decisions(job.lake, job.layout, patients)
+    known = read_people(job.lake, job.layout, patients, rows)
+    decisions = read_decisions(job.lake, job.layout, known.with_linked(patients))
     scrubber = RecordScrubber(key, job.now_ms, closed)
-    scrubbed = (scrubber.scrub(row, decisions) for row in rows)
+    scrubbed = (scrubber.scrub(row, decisions, known) for row in rows)
     kept = [row for row in scrubbed if row is not None]
     return pa.Table.from_pylist(kept, schema=TABLES["deid"].schema).sort_by(
         [("bucket", "ascending"), ("type", "ascending"), ("id", "ascending")]

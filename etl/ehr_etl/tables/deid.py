@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from ehr_etl.tables.decisions import ClosedRecords, PatientDecision, decide_record
+from ehr_etl.tables.people import NO_PEOPLE, KnownPeople
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
 
 __all__ = ["RecordScrubber", "deid_digest", "deid_key_text"]
@@ -29,21 +30,26 @@ class RecordScrubber:
         self._deidentifier = _find_deidentifier(key)
 
     def scrub(
-        self, row: Mapping[str, Any], decisions: Mapping[str, PatientDecision]
+        self,
+        row: Mapping[str, Any],
+        decisions: Mapping[str, PatientDecision],
+        known: KnownPeople = NO_PEOPLE,
     ) -> dict[str, Any] | None:
         """Return the row of deid for a row of silver; None if research may not use the record."""
-        record = decide_record(row, decisions, self._now_ms, self._closed)
+        record = decide_record(row, decisions, self._now_ms, self._closed, known.linked)
         if record is None:
             return None
-        resource = self._deidentifier.scrub(orjson.loads(row["resource"]))
+        resource = self._deidentifier.scrub(orjson.loads(row["resource"]), known.people)
         if resource is None:
             return None
         # A record of several patients belongs to no single row of a study.
-        patient = min(record.patients) if len(record.patients) == 1 else None
+        accounts = {known.people.find(patient).account for patient in record.patients}
+        patient = min(accounts) if len(accounts) == 1 else None
         return {
             "bucket": row["bucket"],
             "type": row["type"],
-            "id": str(resource["id"]),
+            # Not the id in the resource: a record that stands apart has another there.
+            "id": deid_key_text(self._key, row["type"], row["id"]),
             "patient": None if patient is None else pseudonym(self._key, f"Patient/{patient}"),
             "resource": orjson.dumps(resource).decode(),
         }

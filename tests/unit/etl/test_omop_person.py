@@ -228,11 +228,11 @@ def test_a_comparator_is_never_lost(category: str, table: str) -> None:
 
 
 def test_a_code_without_concept_is_0_with_its_source_value_and_a_reason() -> None:
-    made = build(event("Condition", code=coding(SNOMED, "900000001")))
+    made = build(event("Condition", code=coding(SNOMED, "900001007")))
 
     (row,) = made["condition_occurrence"]
     assert row["condition_concept_id"] == row["condition_source_concept_id"] == 0
-    assert row["condition_source_value"] == "900000001"
+    assert row["condition_source_value"] == "900001007"
     (why,) = [one for one in made["unmapped_codes"] if one["field"] == "condition_concept_id"]
     assert why["reason"] == "no-vocabulary-loaded"
     assert why["row_id"] == row["condition_occurrence_id"]

@@ -59,7 +59,7 @@ def test_standard_concepts_come_from_the_vocabulary_and_others_are_source_concep
 ) -> None:
     vocabulary = open_loaded(bench, folder)
 
-    standard = vocabulary.find_code(SNOMED, "900000001")
+    standard = vocabulary.find_code(SNOMED, "900001007")
     classified = vocabulary.find_code(ICD10, "Z00")
 
     assert [one.concept_id for one in standard.concepts] == [1001]
@@ -72,8 +72,8 @@ def test_a_concept_that_is_invalid_or_not_standard_is_never_used(
 ) -> None:
     vocabulary = open_loaded(bench, folder)
 
-    assert vocabulary.find_code(SNOMED, "900000004").concepts == ()
-    assert vocabulary.find_code(SNOMED, "900000004").reason == UnmappedReason.NO_STANDARD
+    assert vocabulary.find_code(SNOMED, "900004004").concepts == ()
+    assert vocabulary.find_code(SNOMED, "900004004").reason == UnmappedReason.NO_STANDARD
     assert vocabulary.find_code(SNOMED, "123").reason == UnmappedReason.UNKNOWN_CODE
 
 
@@ -82,21 +82,21 @@ def test_a_blank_in_a_file_is_the_same_as_nothing(bench: OmopLake, folder: Path)
     blanks = [f"{line} " if line.endswith("\t") else line for line in file.read_text().splitlines()]
     file.write_text("\n".join(blanks) + "\n")
 
-    assert open_loaded(bench, folder).find_code(SNOMED, "900000001").concepts
+    assert open_loaded(bench, folder).find_code(SNOMED, "900001007").concepts
 
 
 def test_the_domain_of_the_concept_says_the_table(bench: OmopLake, folder: Path) -> None:
-    bench.put({**bench.resources[CONDITION], "code": coding(SNOMED, "900000003")})
+    bench.put({**bench.resources[CONDITION], "code": coding(SNOMED, "900003005")})
     bench.follow(CONDITION)
-    assert any(row["condition_source_value"] == "900000003"
+    assert any(row["condition_source_value"] == "900003005"
                for row in bench.rows("condition_occurrence"))  # fmt: skip
 
     remap(bench, folder)
 
     (row,) = [row for row in bench.rows("observation") if row["observation_source_value"]
-              == "900000003" and row["observation_type_concept_id"] == 32827]  # fmt: skip
+              == "900003005" and row["observation_type_concept_id"] == 32827]  # fmt: skip
     assert row["observation_concept_id"] == 1003
-    assert not any(row["condition_source_value"] == "900000003"
+    assert not any(row["condition_source_value"] == "900003005"
                    for row in bench.rows("condition_occurrence"))  # fmt: skip
 
 
@@ -123,9 +123,9 @@ def test_codes_are_chosen_by_concept_vocabulary_detail_and_preference(
     bench: OmopLake, folder: Path
 ) -> None:
     vocabulary = open_loaded(bench, folder)
-    local, general = Coding("https://local.example", "x"), Coding(SNOMED, "900000001")
-    special, classified = Coding(SNOMED, "900000002"), Coding(ICD10, "Z00")
-    other = Coding(SNOMED, "900000006", preferred=True)
+    local, general = Coding("https://local.example", "x"), Coding(SNOMED, "900001007")
+    special, classified = Coding(SNOMED, "900002000"), Coding(ICD10, "Z00")
+    other = Coding(SNOMED, "900006002", preferred=True)
 
     assert vocabulary.choose([local, classified]).coding == classified
     assert vocabulary.choose([classified, general]).coding == general

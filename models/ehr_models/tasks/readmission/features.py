@@ -14,6 +14,11 @@ from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Views
 VIEWS = ("patient_demographics", "encounter_flat", "condition_flat")
 # Codes of v3-ActCode: inpatient, emergency.
 ACUTE_CLASSES = ("IMP", "EMER")
+# Codes of encounter-status of what did not take place, or not yet.
+NOT_TAKEN_PLACE = ("planned", "cancelled", "entered-in-error")
+# The code of condition-ver-status of a condition that the patient does not have.
+REFUTED = "refuted"
+OLDEST_AGE = 90
 RETURN_WITHIN = pd.Timedelta(days=28)
 # Codes of condition-clinical that R4 counts as active.
 ACTIVE_STATUSES = ("active", "recurrence", "relapse")
@@ -42,7 +47,8 @@ def build_index_stays(encounters: pd.DataFrame) -> pd.DataFrame:
     Encounters that overlap or touch are one stay (emergency department, ward, intensive care). A
     return is known to have happened or not only if the 28 days lie within the data.
     """
-    acute = encounters[encounters["class"].isin(ACUTE_CLASSES)].copy()
+    took_place = ~_column(encounters, "status").isin(NOT_TAKEN_PLACE)
+    acute = encounters[encounters["class"].isin(ACUTE_CLASSES) & took_place].copy()
     acute["started"] = _parse_instants(acute["start"])
     acute["ended"] = _parse_instants(acute["end"])
     acute = acute.dropna(subset=["started", "ended"])
@@ -73,25 +79,47 @@ def build_features(views: Views) -> pd.DataFrame:
     encounters = views["encounter_flat"]
     stays = build_index_stays(encounters)
     people = views["patient_demographics"].set_index("id")
-    birth_year = stays["patient_id"].map(people["birth_year"])
-    stays["age"] = (stays["started"].dt.year - birth_year.astype(float)).clip(lower=0)
+    stays["age"] = _find_ages(stays, encounters, people["birth_year"])
     stays["female"] = (stays["patient_id"].map(people["gender"]) == "female").astype(float)
     stays["length_of_stay"] = (stays["ended"] - stays["started"]).dt.total_seconds() / 86_400
 
     earlier_stays = stays[["patient_id", "ended"]].rename(columns={"ended": "at"})
     stays["prior_acute_6m"] = _count_events_before(stays, earlier_stays, _HALF_A_YEAR)
     stays["prior_acute_12m"] = _count_events_before(stays, earlier_stays, _A_YEAR)
-    emergencies = encounters.loc[encounters["class"] == "EMER", ["patient_id", "start"]].copy()
+    took_place = ~_column(encounters, "status").isin(NOT_TAKEN_PLACE)
+    is_emergency = (encounters["class"] == "EMER") & took_place
+    emergencies = encounters.loc[is_emergency, ["patient_id", "start"]].copy()
     emergencies["at"] = _parse_instants(emergencies["start"])
     stays["prior_emergency_6m"] = _count_events_before(stays, emergencies, _HALF_A_YEAR)
 
-    conditions = views["condition_flat"][["patient_id", "code", "clinical_status", "onset"]].copy()
+    told = views["condition_flat"]
+    is_refuted = _column(told, "verification_status") == REFUTED
+    conditions = told.loc[~is_refuted, ["patient_id", "code", "clinical_status", "onset"]].copy()
     conditions["at"] = _parse_instants(conditions["onset"])
     active = conditions[conditions["clinical_status"].isin(ACTIVE_STATUSES)]
     stays["conditions_active"] = _count_distinct_codes(stays, active, None)
     stays["conditions_12m"] = _count_distinct_codes(stays, conditions, _A_YEAR)
     frame = stays[[*STAY_COLUMNS, *FEATURES, TARGET]]
     return frame.astype(dict.fromkeys(FEATURES, float))
+
+
+def _find_ages(
+    stays: pd.DataFrame, encounters: pd.DataFrame, birth_years: pd.Series[int]
+) -> pd.Series[float]:
+    """Return the age at each stay: as it was worked out at de-identification, or by calendar years.
+
+    Of past ages of the oldest, the one class of de-identified birth years says nothing.
+    """
+    told = _column(encounters, "age").set_axis(encounters["id"])
+    told = told[~told.index.duplicated()]
+    by_years = stays["started"].dt.year - stays["patient_id"].map(birth_years).astype(float)
+    ages = stays["encounter_id"].map(told).astype(float)
+    return ages.fillna(by_years).clip(lower=0, upper=OLDEST_AGE)
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series[object]:
+    """Return a column that tables made by an older version lack; empty then."""
+    return frame[name] if name in frame else pd.Series(None, index=frame.index, dtype="object")
 
 
 def select_latest_stays(frame: pd.DataFrame) -> pd.DataFrame:
