@@ -144,13 +144,15 @@ def test_no_identifier_of_a_synthea_patient_is_in_deid_or_gold(
     identifying = {one["id"] for one in records} | {one["value"] for one in person["identifier"]}
     for name in person["name"]:
         identifying |= {name["family"], *name["given"]}
-    identifying |= {one["value"] for one in person["telecom"]} | {person["birthDate"]}
+    identifying |= {one["value"] for one in person["telecom"]}
     identifying |= {part for one in person["address"] for part in (*one["line"], one["city"])}
     for one in records:
         if one["resourceType"] == "Practitioner":
             identifying |= {name["family"] for name in one["name"]}
     assert len(resources(lake, "deid", "Observation")) > 10
     assert sorted(word for word in identifying if word in text) == []
+    # Elsewhere a date of an event may be moved onto that day by chance.
+    assert person["birthDate"] not in json.dumps(resources(lake, "deid", "Patient"))
 
 
 @pytest.mark.parametrize("written", ["quarantine", "silver_history", "silver", "deid", "gold"])

@@ -85,9 +85,9 @@ class Deidentifier:
         if patient is None:
             return Context(accounts=accounts)
         is_apart = has_known_date(self._rules, resource)
-        account = people.find(patient).account
-        shift = None if is_apart else self._find_shift(resource, account)
-        return Context(shift, accounts, is_apart)
+        person = people.find(patient)
+        shift = None if is_apart else self._find_shift(resource, person.account)
+        return Context(shift, accounts, (person.birth_date or "")[:4], is_apart)
 
     def complete(
         self,

@@ -41,6 +41,8 @@ class Context:
     shift: Shift | None = None
     # `Patient/id` of a merged person -> that of the one who took their place.
     accounts: Mapping[str, str] | None = None
+    # The birth year, before which no date is shown: it would tell how far it has moved at least.
+    born: str = ""
     # A record whose dates everybody knows keeps no link to another but the patient.
     is_apart: bool = False
 
@@ -97,7 +99,9 @@ class Methods:
             return None
         moved = move_date(value, context.shift)
         # What happened before the oldest class was born would tell that age.
-        return moved if moved is not None and moved >= self._oldest else None
+        if moved is None or moved < self._oldest or moved < context.born:
+            return None
+        return moved
 
     def _deceased(self, value: Any, context: Context) -> Any:
         moved = self._dateshift(value, context)

@@ -523,3 +523,18 @@ def test_the_answers_of_a_questionnaire_are_codes(deidentifier: Deidentifier) ->
     }
     assert second["answer"] == [{"valueBoolean": True}]
     assert "chan" not in str(kept)
+
+
+def test_no_date_is_shown_before_the_birth_year(deidentifier: Deidentifier) -> None:
+    shown = set()
+    for name in map(str, range(60)):
+        person = People({name: Person(name, "2004-08-21")})
+        born = {
+            **observation(effectiveDateTime="2004-08-21"),
+            "subject": {"reference": f"Patient/{name}"},
+        }
+        kept = deidentifier.scrub(born, person)
+        assert kept is not None
+        shown.add(kept.get("effectiveDateTime", "none")[:4])
+
+    assert shown == {"2004", "none"}
