@@ -243,6 +243,10 @@ def test_the_age_at_an_event_is_right_to_a_year_and_capped(
         kept = deidentifier.scrub(encounter, People({name: Person(name, born)}))
 
         assert kept is not None
+        if "period" not in kept:
+            # The date would be before the birth year.
+            assert age == 0 and "extension" not in kept
+            continue
         (extension,) = kept["extension"]
         assert extension["url"] == AGE_AT_EVENT
         told = extension["valueAge"]["value"]

@@ -7,6 +7,8 @@ active by its present status: the views do not say when it ended.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Views
@@ -117,7 +119,7 @@ def _find_ages(
     return ages.fillna(by_years).clip(lower=0, upper=OLDEST_AGE)
 
 
-def _column(frame: pd.DataFrame, name: str) -> pd.Series[object]:
+def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:  # of any type
     """Return a column that tables made by an older version lack; empty then."""
     return frame[name] if name in frame else pd.Series(None, index=frame.index, dtype="object")
 
