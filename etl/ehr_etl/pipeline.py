@@ -21,6 +21,7 @@ from ehr_etl.data_quality.results import TableQuality, read_quality_results, wri
 from ehr_etl.data_quality.rules import load_quality_rules, rules_digest
 from ehr_etl.erasure.erased_lines import LakeErasure, find_erased
 from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake
+from ehr_etl.erasure.other_records import find_others, read_lines_of_others
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.tables import (
     create_gold_table,
@@ -58,6 +59,7 @@ from ehr_etl.tables.quarantine import (
 from ehr_etl.tables.scores import append_scores
 from ehr_etl.tables.silver import SilverReport
 from ehr_etl.upkeep import maintain_tables
+from ehr_etl.work_folder import clear_work_folders
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
 
@@ -156,7 +158,7 @@ class LakeWriter:
         """Bring every table up to bronze, to the decisions of stewards and to the clock."""
         change = TableChange(at_ms=now_ms)
         if erased := read_erasures(self._open_lake, self._progress.sequence, self.cursor.sequence):
-            self.erase(erased)
+            self.erase(erased, now_ms)
         views = list_gold_views(self.lake)
         pending = self.cursor.sequence - self._progress.sequence
         if not self._progress.buckets and pending <= _REBUILD_LINES:
@@ -169,7 +171,7 @@ class LakeWriter:
                 due = self._find_due_patients(now_ms)
                 judged = self._take_in_steward_decisions()
                 if pending or due:
-                    self._apply_batches(change, views, stale, judged, due, now_ms)
+                    self._apply_batches(change, views, stale, judged, due)
                     # Doubt about everybody closes all that is there.
                     stale = self._find_stale_tables(views, pending=0)
             self._rebuild_research(run, change, views, stale, now_ms)
@@ -179,7 +181,7 @@ class LakeWriter:
             self._close_tables()
         return change
 
-    def erase(self, hashes: Collection[str]) -> LakeErasure:
+    def erase(self, hashes: Collection[str], now_ms: int) -> LakeErasure:
         """Erase patients, known by keyed hashes, from every table and every old file.
 
         The lines that tell of it are applied after it, so a crash lets it be done again.
@@ -191,15 +193,33 @@ class LakeWriter:
                 "folder of keys of the data folder."
             )
         clear_scratch(self.lake)
+        clear_work_folders(self.lake)
         erasure = find_erased(self.lake, key, hashes)
         erase_from_lake(self.lake, erasure, self._key)
+        self._close_tables()
         if erasure.patients:
-            # What others' rows say of the patient, such as a duplicate or a lost reference, is
-            # worked out anew. It is no byte of the patient's.
-            self._progress = forget_tables(self.lake)
+            self._redo_others(erasure, now_ms)
         erase_from_bronze(self.lake, erasure)
         self._close_tables()
         return erasure
+
+    def _redo_others(self, erasure: LakeErasure, now_ms: int) -> None:
+        """Work out anew what others' rows said of the patient: a duplicate, a lost reference.
+
+        Bronze still has every line, so an erasure that was cut short finds the same records.
+        """
+        views = list_gold_views(self.lake)
+        stale = self._find_stale_tables(views, pending=0)
+        if "silver" in stale:
+            self._progress = forget_tables(self.lake)
+            return
+        others = find_others(self.lake, self._layout(), erasure)
+        lines = read_lines_of_others(self.lake, erasure, self._progress.sequence)
+        for start in range(0, max(len(lines), 1), _BATCH_VERSIONS):
+            batch = Batch(lines=lines[start : start + _BATCH_VERSIONS], judged=others)
+            writer = self._batch_writer(TableChange(now_ms), views, stale, is_careful=True)
+            writer.apply(batch)
+            others = frozenset()
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
         """Make a table anew from its input, and what is made of it."""
@@ -428,25 +448,9 @@ class LakeWriter:
         stale: set[str],
         judged: frozenset[str],
         due: set[str],
-        now_ms: int,
     ) -> None:
-        # What is stale is made anew afterwards; a user's new table may not have the lake's columns.
-        current = {name: view for name, view in views.items() if gold_table_name(name) not in stale}
         is_careful, self._is_cut_short = self._is_cut_short, True
-        writer = BatchWriter(
-            lake=self._open_lake,
-            layout=self._layout(),
-            key=self._key,
-            now_ms=now_ms,
-            rules=load_quality_rules(),
-            views=current,
-            omop=self._omop_writer(stale, now_ms),
-            is_careful=is_careful,
-            silver=change.silver,
-            written=change.written,
-            dropped=change.dropped,
-            closed=change.closed,
-        )
+        writer = self._batch_writer(change, views, stale, is_careful=is_careful)
         if judged or due:
             writer.apply(Batch(judged=judged, due_patients=due))
         numbered = read_lines(self._open_lake, self._progress.sequence, self.cursor.sequence)
@@ -457,6 +461,31 @@ class LakeWriter:
                 self._save(replace(self._progress, digests=digests))
             self._save(replace(self._progress, sequence=lines[-1][0]))
         self._due_ms, self._is_cut_short = None, False
+
+    def _batch_writer(
+        self,
+        change: TableChange,
+        views: Mapping[str, ViewDefinition],
+        stale: set[str],
+        *,
+        is_careful: bool,
+    ) -> BatchWriter:
+        # What is stale is made anew afterwards; a user's new table may not have the lake's columns.
+        current = {name: view for name, view in views.items() if gold_table_name(name) not in stale}
+        return BatchWriter(
+            lake=self._open_lake,
+            layout=self._layout(),
+            key=self._key,
+            now_ms=change.at_ms,
+            rules=load_quality_rules(),
+            views=current,
+            omop=self._omop_writer(stale, change.at_ms),
+            is_careful=is_careful,
+            silver=change.silver,
+            written=change.written,
+            dropped=change.dropped,
+            closed=change.closed,
+        )
 
     def _find_due_patients(self, now_ms: int) -> set[str]:
         """Return the patients with a rule whose term began or ended since it was looked at."""

@@ -10,16 +10,19 @@ import hmac
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 __all__ = [
     "ERASED",
     "ErasedVersions",
     "VersionPatients",
+    "alias_records",
     "choose_versions",
     "cut_references",
     "hash_patient",
     "list_strings",
+    "rename_erased",
     "walk_strings",
 ]
 
@@ -100,30 +103,76 @@ def choose_versions(
     return found
 
 
-def cut_references(node: Any, targets: Collection[str]) -> int:
+def cut_references(
+    node: Any,
+    targets: Collection[str],
+    aliases: Mapping[str, str] = MappingProxyType({}),
+    *,
+    is_in_rule: bool = False,
+) -> int:
     """Replace references to erased records within another's record; return how many there were.
 
     `targets` are `Type/id`. A reference goes whole, with the name that it may have as its display.
+    In a Consent an alias takes its place: a rule has to name what it closes.
 
     >>> link = {"other": {"reference": "Patient/a/_history/2", "display": "Chan"}}
     >>> cut_references(link, {"Patient/a"}), link
     (1, {'other': {'display': 'Erased record'}})
     """
     if isinstance(node, list):
-        return sum(cut_references(item, targets) for item in node)
+        return sum(cut_references(item, targets, aliases, is_in_rule=is_in_rule) for item in node)
     if not isinstance(node, dict):
         return 0
+    is_in_rule = is_in_rule or node.get("resourceType") == "Consent"
     reference = node.get("reference")
-    if isinstance(reference, str) and _is_among(reference, targets):
+    if isinstance(reference, str) and (name := _local_name(reference)) in targets:
         node.clear()
         node["display"] = ERASED
+        if is_in_rule and name in aliases:
+            node["reference"] = f"{name.partition('/')[0]}/{aliases[name]}"
         return 1
-    return sum(cut_references(item, targets) for item in node.values())
+    return sum(
+        cut_references(item, targets, aliases, is_in_rule=is_in_rule) for item in node.values()
+    )
 
 
-def _is_among(reference: str, targets: Collection[str]) -> bool:
-    parts = reference.split("/_history/")[0].split("/")
-    return len(parts) >= 2 and "/".join(parts[-2:]) in targets
+def _local_name(reference: str) -> str:
+    return "/".join(reference.split("/_history/")[0].split("/")[-2:])
+
+
+def alias_records(key: bytes, names: Iterable[str]) -> dict[str, str]:
+    """Return by `Type/id` what stands for erased records in what is decided about others' records.
+
+    A rule may close the records of an episode, and the episode may be an erased one: the records
+    stay closed, since rule and records have the same other name.
+    """
+    return {
+        name: f"erased-{hmac.digest(key, f'erased record {name}'.encode(), 'sha256').hex()[:32]}"
+        for name in names
+    }
+
+
+def rename_erased(row: dict[str, Any], aliases: Mapping[str, str]) -> bool:
+    """Put aliases for erased records into a row of facts or of rules; return whether any was there.
+
+    >>> facts = {"episodes": "|a|b|", "patients": ["a"]}
+    >>> rename_erased(facts, {"Encounter/a": "erased-1"}), facts
+    (True, {'episodes': '|erased-1|b|', 'patients': ['a']})
+    >>> rule = {"record_type": "Condition", "record_id": "c", "episode": None}
+    >>> rename_erased(rule, {"Condition/c": "erased-2"}), rule["record_id"]
+    (True, 'erased-2')
+    """
+    changed = {}
+    for name in ("episodes", "added_episodes"):
+        if isinstance(text := row.get(name), str):
+            names = text.split("|")
+            changed[name] = "|".join(aliases.get(f"Encounter/{name}", name) for name in names)
+    for name, kind in (("episode", "Encounter"), ("record_id", row.get("record_type"))):
+        if isinstance(identity := row.get(name), str):
+            changed[name] = aliases.get(f"{kind}/{identity}", identity)
+    before = {name: row[name] for name in changed}
+    row.update(changed)
+    return before != changed
 
 
 def list_strings(content: Any) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -16,12 +17,18 @@ from ehr_cli.commands.erasure import erase_from_restored
 from ehr_cli.main import app
 from ehr_etl.change_feed.gateway_feed import HttpFeed
 from ehr_etl.lake import Lake
+from ehr_etl.omop.state import OmopState, load_state, save_state
 from ehr_etl.pipeline import LakeWriter
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_privacy.deid import pseudonym
 from tests.lib.backups import back_up, open_house, restore, restored_settings
-from tests.lib.gateway import House, condition, must, observation
+from tests.lib.gateway import (
+    House,
+    condition,
+    must,
+    observation,
+)
 from tests.lib.lake_input import KEY
 
 pytestmark = pytest.mark.timeout(1200)
@@ -86,8 +93,14 @@ def records_of_marks(mark: Marks) -> Iterator[dict[str, Any]]:
     yield with_marks({**measured, "code": code, "valueString": "*", "note": note}, mark)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Name the database of the test's house."""
+    return str(request.param)
+
+
 @pytest.fixture
-def house(furnished: House) -> tuple[House, Marks]:
+def house(furnished: House, monkeypatch: pytest.MonkeyPatch) -> tuple[House, Marks]:
     """Return a house in which everything was done with a patient of marks; the lake follows it."""
     for account in (
         Account("steward.ho", "steward", "Ho", "ehr-commons"),
@@ -95,11 +108,14 @@ def house(furnished: House) -> tuple[House, Marks]:
     ):
         accounts.add_account(furnished.gateway.store, account)
     data, mark = furnished.settings.data, Marks()
+    # The commands' settings.
+    monkeypatch.setenv("EHR_DATABASE", furnished.settings.database_url or "sqlite")
     (data / "keys" / "deid.key").write_bytes(KEY)
     mark.given.append("Zqdisplaymarkqz")
     must(furnished.system("ehr-commons").put(patient_of_marks(mark)))
     for body in records_of_marks(mark):
         must(furnished.system("hospital-a").put(body))
+    name_the_episode(furnished)
     furnished.share()
     must(furnished.login("doctor.b").get("Observation?patient=pat-1&_include=*"))
     must(furnished.login("p.pat-1").get("Patient/pat-1"))
@@ -112,12 +128,20 @@ def house(furnished: House) -> tuple[House, Marks]:
     return furnished, mark
 
 
+def name_the_episode(house: House) -> None:
+    """Let a record of another patient name a stay of the patient's."""
+    must(house.system("hospital-a").put(observation("lab-9", "laboratory", "pat-2", "enc-1")))
+
+
 def follow(house: House) -> None:
-    """Bring the house's lake up to its feed."""
+    """Bring the house's lake, with OMOP tables, up to its feed."""
+    lake = Lake(house.settings.data / "lake")
+    if load_state(lake) is None:
+        save_state(lake, OmopState())
     token = house.system("ehr-commons", "ehr/feed.read").headers["Authorization"][7:]
     key = house.settings.keys / "erasure.key"
     with LakeWriter(
-        Lake(house.settings.data / "lake"),
+        lake,
         KEY,
         read_erasure_key=lambda: key.read_bytes() if key.exists() else None,
     ) as writer:
@@ -176,14 +200,37 @@ def run(house: House, *words: str) -> Result:
     return CliRunner().invoke(app, ["lake", *words, "--data", str(house.settings.data)])
 
 
-def find_marks(folder: Path, marks: Marks) -> list[str]:
-    """Return the files with a mark in their raw bytes, by a plain search of this test's own."""
-    sought = [text.encode() for text in marks.given] + [b"pat-1", b"con-1", b"lab-1"]
-    return [
+def find_marks(folder: Path, marks: Marks, url: str | None) -> list[str]:
+    """Return the files and tables with a mark, by a plain search of this test's own."""
+    sought = [text.encode() for text in marks.given] + [
+        b"pat-1",
+        b"con-1",
+        b"lab-1",
+        b"enc-1",
+        b"enc-9",
+    ]
+    tables = [] if url is None else find_in_tables(url, sought)
+    return tables + [
         str(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and any(text in path.read_bytes() for text in sought)
     ]
+
+
+def find_in_tables(url: str, sought: list[bytes]) -> list[str]:
+    """Return the tables of a PostgreSQL database that have some texts in a row."""
+    found = []
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for (name,) in names.fetchall():
+            rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            text = b"\0".join(
+                value if isinstance(value, bytes) else str(value).encode()
+                for row in rows
+                for value in row
+            )
+            found += [name] if any(mark in text for mark in sought) else []
+    return found
 
 
 def test_every_byte_is_taken_back_and_the_certificate_says_so(house: tuple[House, Marks]) -> None:
@@ -195,7 +242,7 @@ def test_every_byte_is_taken_back_and_the_certificate_says_so(house: tuple[House
     outcome = run(home, "erase", "pat-1")
 
     assert outcome.exit_code == 0, f"{outcome.output} {outcome.exception!r}"
-    assert find_marks(data, marks) == []
+    assert find_marks(data, marks, home.settings.database_url) == []
     assert run(home, "scan", "pat-1").exit_code == 0
     assert not (data / "research/runs/run-1/raw/rows.csv").exists()
     assert (data / "research/runs/run-1/raw/counts.csv").exists()
@@ -207,15 +254,16 @@ def test_every_byte_is_taken_back_and_the_certificate_says_so(house: tuple[House
     assert certificate["total"]["found"] == 0
     assert certificate["texts"] >= len(marks.given)
     assert certificate["total"]["bytes"] > 100_000
-    assert {"ehr.db", "lake/bronze", "lake/deid", "mlflow/artifacts"} & {
-        place["name"] for place in certificate["places"]
-    } >= {"ehr.db", "lake/bronze", "lake/deid"}
+    database = "PostgreSQL" if home.settings.database_url else "ehr.db"
+    assert {place["name"] for place in certificate["places"]} >= {
+        *(database, "lake/bronze", "lake/deid", "lake/omop")
+    }
     shown = must(home.login("steward").get("$erasures")).text
     assert '"certificate"' in shown
     with sqlite3.connect(data / "portal-sessions.db") as sessions:
         assert sessions.execute("SELECT key FROM session").fetchall() == [("b",)]
     follow(home)
-    assert find_marks(data, marks) == []
+    assert find_marks(data, marks, home.settings.database_url) == []
 
 
 def test_a_planted_residue_is_found(house: tuple[House, Marks]) -> None:
@@ -253,9 +301,9 @@ def test_a_restore_erases_again_what_the_backup_still_has(
 
     assert report.state.erased == ("pat-1",)
     assert report.state.closure is None
-    left = find_marks(settings.data, marks)
+    left = find_marks(settings.data, marks, settings.database_url)
     assert left == []
     with open_house(home, settings) as again:
         assert must(again.login("p.pat-2").get("Patient/pat-2")).json()["id"] == "pat-2"
         follow(again)
-        assert find_marks(settings.data, marks) == []
+        assert find_marks(settings.data, marks, settings.database_url) == []

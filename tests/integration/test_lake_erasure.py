@@ -15,11 +15,16 @@ import pytest
 
 from ehr_etl.erasure.byte_search import ByteSearch
 from ehr_etl.erasure.erased_lines import find_erased
-from ehr_etl.erasure.folder_scan import scan_folder
+from ehr_etl.erasure.folder_scan import FolderScan, scan_folder
+from ehr_etl.erasure.lake_erasure import list_lake_tables
 from ehr_etl.gold.delta_views import save_definition, write_view_table
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake, gold_table_name, read_small_table
+from ehr_etl.maintenance import list_files_in_use
+from ehr_etl.omop.identifiers import person_key
+from ehr_etl.omop.state import OmopState, save_state
+from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.pipeline import LakeWriter
 from ehr_privacy.deid import pseudonym
 from ehr_privacy.erasure import hash_patient
@@ -32,8 +37,9 @@ pytestmark = pytest.mark.timeout(1200)
 ROOT = Path(__file__).resolve().parents[2]
 ERASURE_KEY = b"e" * 32
 TABLES = (
-    *("silver", "silver_history", "quarantine", "decisions", "deid"),
+    *("silver", "silver_history", "quarantine", "findings", "identities", "decisions", "deid"),
     *(gold_table_name(view) for view in list_view_names()),
+    *(name for name in list_omop_tables() if name != "omop/metadata"),
 )
 BAD_PERIOD = {"period": {"start": "2026-03-04", "end": "2026-03-01"}}
 LINKED = {"link": [{"type": "seealso", "other": {"reference": "Patient/p-gone"}}]}
@@ -47,7 +53,11 @@ USERS_VIEW = {
 RECORDS = (
     *("Patient/p-gone", "Encounter/e-gone", "Encounter/e-bad", "Encounter/e-freed"),
     *("Condition/c-gone", "Consent/joining-p-gone", "Consent/research-p-gone"),
+    *("Observation/m-gone", "Observation/m-both"),
 )
+PERSONS = {person_key(pseudonym(KEY, "Patient/p-gone"))}
+OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+SAME = [{"system": "https://hospital/mrn", "value": "twins-number"}]
 
 
 def marked(number: int) -> str:
@@ -61,14 +71,31 @@ def unnamed(who: str, **changed: Any) -> dict[str, Any]:
     return {name: found[name] for name in found if name not in ("telecom", "address", "identifier")}
 
 
+def measurement(identifier: str, whose: str, **changed: Any) -> dict[str, Any]:
+    """Return a weight that was taken."""
+    return {
+        "resourceType": "Observation",
+        "id": identifier,
+        "status": "final",
+        "category": [
+            {"coding": [{"system": OBSERVATION_CATEGORY, "code": "vital-signs"}]},
+        ],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+        "subject": {"reference": f"Patient/{whose}"},
+        "effectiveDateTime": "2026-03-02T09:00:00+08:00",
+        "valueQuantity": {"value": 61, "system": "http://unitsofmeasure.org", "code": "kg"},
+        **changed,
+    }
+
+
 def fill(store: FakeStore) -> None:
     """Write two patients who stay and one whose every text is a mark."""
-    for who in ("p-stays", "p-other"):
+    for who in ("p-stays", "p-other", "p-twin"):
         store.put(unnamed(who))
         store.put(consent(who, "joining"))
         store.put(encounter(f"e-{who}", who))
     texts = {
-        "identifier": [{"system": "https://hospital/mrn", "value": marked(1)}],
+        "identifier": [*SAME, {"system": "https://hospital/mrn", "value": marked(1)}],
         "name": [{"family": marked(2), "given": [marked(3)]}],
         "telecom": [{"system": "phone", "value": marked(4)}],
         "address": [{"line": [marked(5)], "district": "Yau Tsim Mong", "country": "HK"}],
@@ -82,8 +109,18 @@ def fill(store: FakeStore) -> None:
     store.put(encounter("e-freed", "p-gone", reasonCode=[{"text": marked(9)}], **BAD_PERIOD))
     store.put(condition("c-gone", "p-gone", "e-gone", note=[{"text": marked(10)}]))
     store.add_label(("Condition", "c-gone"), "HIV")
+    store.put(measurement("m-gone", "p-gone", encounter={"reference": "Encounter/e-gone"}))
+    # Of two patients: it goes whole, and what is like it is no duplicate any more.
+    store.put(measurement("m-both", "p-stays", performer=[{"reference": "Patient/p-gone"}]))
+    store.put(measurement("m-like", "p-stays"))
     # Others' records that name the patient, or were once filed under the patient.
     store.put(unnamed("p-other", **LINKED))
+    store.put({**unnamed("p-twin"), "identifier": SAME})
+    store.put(measurement("m-other", "p-other", encounter={"reference": "Encounter/e-gone"}))
+    # The newest good version is the patient's, the one before it another's, the last one is held.
+    store.put(encounter("e-turned", "p-stays"))
+    store.put(encounter("e-turned", "p-gone", reasonCode=[{"text": marked(11)}]))
+    store.put(encounter("e-turned", "p-stays", **BAD_PERIOD))
     store.put(condition("c-moved", "p-gone", "e-gone", note=[{"text": marked(11)}]))
     store.put(condition("c-moved", "p-stays", "e-p-stays", note=[{"text": "of the right one"}]))
 
@@ -100,7 +137,8 @@ def find_left(folder: Path) -> dict[str, set[str]]:
     ids = {name for record in RECORDS for name in (record, record.partition("/")[2])}
     texts = {marked(number) for number in range(1, 12)}
     pseudonyms = {pseudonym(KEY, record) for record in RECORDS}
-    scan = scan_folder(folder, ByteSearch(texts | pseudonyms, ids))
+    scan = FolderScan()
+    scan_folder(scan, folder, ByteSearch(texts | pseudonyms, ids, PERSONS))
     assert scan.unreadable == []
     return scan.hits
 
@@ -115,6 +153,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, FakeStore]:
     """Return a lake in which everything that can happen to the patient's records did."""
     lake, store = Lake(tmp_path_factory.mktemp("full") / "lake"), FakeStore()
     fill(store)
+    save_state(lake, OmopState())
     apply(lake, store)
     write_view_table(lake, save_definition(lake, USERS_VIEW))
     store.judge(("Encounter", "e-freed"), 1, "release")
@@ -137,7 +176,9 @@ def test_the_feed_alone_erases_every_byte(copied: tuple[Lake, FakeStore]) -> Non
     lake, store = copied
     places = set(find_left(lake.root))
     for table in ("bronze", "silver", "silver_history", "quarantine", "decisions", "deid", "places",
-                  "gold/users_stays", "gold/condition_flat"):  # fmt: skip
+                  "findings", "gold/users_stays", "gold/condition_flat",
+                  "omop/person", "omop/visit_occurrence", "omop/measurement",
+                  "omop_etl/source_records"):  # fmt: skip
         assert any(name.startswith(f"{table}/") for name in places), table
     assert read_small_table(lake, "steward_decisions").num_rows == 1
 
@@ -170,6 +211,7 @@ def test_nothing_of_anybody_else_changes_and_a_rebuild_gives_the_same(
     (other,) = [row for row in rows(lake, "silver") if '"p-other"' in row and "Patient" in row]
     assert "Erased record" in other
     fresh = Lake(tmp_path / "fresh")
+    save_state(fresh, OmopState())
     apply(fresh, store)
     for table in TABLES:
         assert compare(lake, table) == compare(fresh, table), table
@@ -189,7 +231,7 @@ def test_no_id_is_in_a_commit_of_the_erasure(
     before = {path for path in lake.root.rglob("_delta_log/*.json")}
 
     with LakeWriter(lake, KEY, LocalRunner(1), read_erasure_key=lambda: ERASURE_KEY) as writer:
-        writer.erase([hash_patient(ERASURE_KEY, "p-gone")])
+        writer.erase([hash_patient(ERASURE_KEY, "p-gone")], NOW_MS)
 
     new = "".join(
         path.read_text("utf-8") for path in lake.root.rglob("_delta_log/*.json")
@@ -199,6 +241,57 @@ def test_no_id_is_in_a_commit_of_the_erasure(
     for name in ("p-gone", "e-gone", pseudonym(KEY, "Patient/p-gone")):
         commits = [line for line in new.splitlines() if '"commitInfo"' in line and name in line]
         assert commits == []
+
+
+def list_data_files(lake: Lake) -> dict[str, set[str]]:
+    """Return the data files of each table's newest version."""
+    return {
+        name: set(list_files_in_use(lake.open_table(name)))
+        for name in list_lake_tables(lake)
+        if lake.open_table(name).version() > 0
+    }
+
+
+def test_only_files_with_rows_of_the_patient_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ehr_etl.pipeline._FEWEST_BUCKETS", 64)
+    lake, store = Lake(tmp_path / "lake"), FakeStore()
+    save_state(lake, OmopState())
+    for number in range(40):
+        store.put(unnamed(f"p-{number}", birthDate=f"19{number + 20}-01-02"))
+        store.put(consent(f"p-{number}", "joining"))
+        store.put(encounter(f"e-{number}", f"p-{number}"))
+        store.put(condition(f"c-{number}", f"p-{number}", f"e-{number}"))
+        if number % 10 == 9:
+            # Each time a file of the tables without buckets.
+            apply(lake, store)
+    before = list_data_files(lake)
+
+    def fail(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("A table was made anew whole.")
+
+    for name in ("rebuild_silver", "rebuild_research", "rebuild_omop", "forget_tables"):
+        monkeypatch.setattr(f"ehr_etl.pipeline.{name}", fail)
+    with LakeWriter(lake, KEY, LocalRunner(1), read_erasure_key=lambda: ERASURE_KEY) as writer:
+        writer.erase([hash_patient(ERASURE_KEY, "p-17")], NOW_MS)
+
+    after = list_data_files(lake)
+    for table, files in before.items():
+        kept = after[table] & files
+        gone = len(files) - len(kept)
+        if table in ("decisions", "identities", "places"):
+            # By the patient, by each of their records, or by each hash of an identity.
+            assert 1 <= gone <= 8, table
+        elif table in ("bronze", "silver_history"):
+            # Of four runs of two pages each.
+            assert gone in (1, 2) and len(kept) >= 3, table
+        else:
+            # The bucket of the patient.
+            assert gone <= 1, table
+            assert len(after[table] - files) <= 1, table
+    assert len(before["silver"]) > 25
+    assert not any("p-17" in row for row in rows(lake, "silver"))
 
 
 KILLED = """
@@ -211,7 +304,7 @@ from ehr_privacy.erasure import hash_patient
 key, erasure_key = bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
 with LakeWriter(Lake(Path(sys.argv[1])), key, read_erasure_key=lambda: erasure_key) as writer:
     print("begun", flush=True)
-    writer.erase([hash_patient(erasure_key, "p-gone")])
+    writer.erase([hash_patient(erasure_key, "p-gone")], int(sys.argv[4]))
     print("done", flush=True)
 """
 
@@ -247,7 +340,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_run(
 
 def _start(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(folder), KEY.hex(), ERASURE_KEY.hex()],
+        [sys.executable, "-c", KILLED, str(folder), KEY.hex(), ERASURE_KEY.hex(), str(NOW_MS)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

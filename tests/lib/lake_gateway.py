@@ -13,9 +13,11 @@ from ehr_fhir.errors import Conflict
 from ehr_privacy.consent import record_facts, record_to_json
 from ehr_privacy.erasure import (
     VersionPatients,
+    alias_records,
     choose_versions,
     cut_references,
     hash_patient,
+    rename_erased,
 )
 from tests.lib.feed_lines import decision_lines, feed_line
 
@@ -32,6 +34,9 @@ class FakeStore:
     marks: dict[tuple[str, str, str], int] = field(default_factory=dict)
     # What stewards decided of versions of a record.
     judged: dict[Key, dict[int, str]] = field(default_factory=dict)
+    # What stands for erased records, and the episodes of versions that named one.
+    aliases: dict[str, str] = field(default_factory=dict)
+    renamed: dict[tuple[str, str, int], str] = field(default_factory=dict)
     number: int = 0
     # Positions of versions that were erased.
     erased: set[int] = field(default_factory=set)
@@ -111,12 +116,17 @@ class FakeStore:
         taken = choose_versions(listed, {patient})
         targets = {f"{kind}/{identity}" for kind, identity in taken.records}
         targets.add(f"Patient/{patient}")
+        self.aliases |= alias_records(key, targets)
         before = self._rules()
         for position, (one, number, _) in enumerate(self.versions, 1):
             if taken.takes(one["resourceType"], one["id"], number):
                 self.erased.add(position)
             else:
-                cut_references(one, targets)
+                stated = record_to_json(record_facts(one, "ha-harbour")).get("episodes")
+                facts = {"episodes": stated}
+                if rename_erased(facts, self.aliases):
+                    self.renamed[one["resourceType"], one["id"], number] = str(facts["episodes"])
+                cut_references(one, targets, self.aliases)
         for mark in list(self.marks):
             if mark[1:] in taken.records or mark[2] == patient:
                 del self.marks[mark]
@@ -190,7 +200,9 @@ class FakeStore:
         return json.dumps(line).encode()
 
     def _facts(self, key: Key) -> dict[str, Any]:
-        resource, *_ = self._current()[key]
-        facts = record_to_json(record_facts(resource, "ha-harbour"))
+        resource, number, _ = self._current()[key]
+        facts = dict(record_to_json(record_facts(resource, "ha-harbour")))
+        if (*key, number) in self.renamed:
+            facts["episodes"] = self.renamed[*key, number]
         added = sorted(self.labels.get(key, ()))
         return {**facts, "labels": sorted({*facts["labels"], *added}), "added_labels": added}

@@ -138,7 +138,7 @@ def first_feed(extra: list[dict[str, Any]] | None = None) -> Pages:
 def rows(lake: Lake, table: str) -> list[str]:
     """Return every row of a table as JSON text, in one order."""
     found = read_small_table(lake, table).to_pylist()
-    return sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in found)
+    return sorted(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str) for row in found)
 
 
 def resources(lake: Lake, table: str, kind: str) -> list[str]:

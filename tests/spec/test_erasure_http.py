@@ -159,6 +159,24 @@ def test_what_an_erasure_would_take_is_told_before(staffed: House) -> None:
     assert ask(staffed).status_code == 409
 
 
+def test_a_patient_in_treatment_is_counted_and_one_who_came_since_is_not_erased(
+    staffed: House,
+) -> None:
+    hospital = staffed.system("hospital-a")
+    hospital.store({**encounter("enc-now"), "status": "in-progress"})
+    answer = ask(staffed)
+    assert value(answer, "open-visits") == 1
+    hospital.store({**encounter("enc-next"), "status": "planned"})
+
+    refused = decide(staffed, value(answer, "erasure"))
+
+    assert refused.status_code == 409
+    assert "came into treatment" in refused.text
+    must(staffed.login("steward.ho").get("$erasures"))
+    hospital.store({**encounter("enc-next"), "status": "cancelled"})
+    must(decide(staffed, value(answer, "erasure")))
+
+
 def test_nothing_of_the_patient_is_in_any_table_or_page(staffed: House) -> None:
     staffed.share()
     must(staffed.login("doctor.b").get("Condition?patient=pat-1"))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _SHORTEST_BARE_ID = 4
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64}(?:/_history/\d+)?")
 _PACKAGES = ("ehr_fhir", "ehr_gateway", "ehr_etl", "ehr_privacy", "ehr_analytics", "ehr_models")
-_EXPORTS = "research/exports"
+_EXPORTS, _SPARK_FOLDER = "research/exports", "spark"
 # Folders whose files are made of records, and may be deleted where they hold the patient's: each
 # can be made again.
 _DERIVED_FOLDERS = (
@@ -45,7 +45,7 @@ _DERIVED_FOLDERS = (
     "research/released",
     _EXPORTS,
     "mlflow",
-    "spark",
+    _SPARK_FOLDER,
     "notices",
 )
 _SESSIONS = "portal-sessions.db"
@@ -57,6 +57,9 @@ _NOT_SCANNED = (
     "topics of a message broker, where the lake is fed by one: they keep lines for their own time",
 )
 _NOT_SCANNED_POSTGRESQL = "the PostgreSQL server's own files, write-ahead log and replicas"
+_NOT_SCANNED_STORE = (
+    "earlier versions of objects, and uploads cut short, where the lake's object store keeps them"
+)
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,11 @@ def finish_erasure(settings: Settings, erasure: Erasure, say: Callable[[str], No
     """Finish an erasure everywhere and scan for what is left; each step may be done again."""
     from ehr_etl.erasure.certificate import write_certificate
     from ehr_gateway.erasure.sought_texts import delete_sought_texts, erasures_folder
+    from ehr_inbound.bulk_files.work_folder import clear_leftovers
 
     if erasure.sought is None:
         raise Conflict("This erasure is certified already: see Erasures, or its file.")
+    clear_leftovers(settings.data)
     say("Writing the database's files anew.")
     _finish_store(settings)
     say("Taking the patient out of the lake.")
@@ -157,9 +162,11 @@ def scan_for_patient(settings: Settings, patient: str) -> Certificate:
     """Scan for an id and its pseudonym, at any time, without texts of the record."""
     from ehr_etl.erasure.byte_search import ByteSearch
 
-    pseudonyms = _list_pseudonyms(settings, [f"Patient/{patient}"])
-    ids = {f"Patient/{patient}", *([patient] if len(patient) >= _SHORTEST_BARE_ID else ())}
-    search = ByteSearch(pseudonyms, ids)
+    reference = f"Patient/{patient}"
+    ids = {reference, *([patient] if len(patient) >= _SHORTEST_BARE_ID else ())}
+    search = ByteSearch(
+        _list_pseudonyms(settings, [reference]), ids, _list_person_keys(settings, [reference])
+    )
     return _scan(settings, "scan", search, 0, {})
 
 
@@ -193,10 +200,12 @@ def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
     from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake
     from ehr_etl.lake import Lake
     from ehr_etl.pipeline import forget_tables
+    from ehr_etl.work_folder import clear_work_folders
     from ehr_gateway.erasure.erased_patients import open_erasure_key
 
     settings = Settings(data=folder)
     key, lake = open_erasure_key(folder / "keys"), Lake(folder / "lake")
+    clear_work_folders(lake)
     references = {f"Patient/{patient}" for patient in patients}
     deid_key = folder / "keys" / "deid.key"
     if lake.has_table("bronze") and deid_key.exists():
@@ -205,7 +214,12 @@ def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
         erase_from_lake(lake, found, deid_key.read_bytes())
         forget_tables(lake)
         erase_from_bronze(lake, found)
-    sweep_derived_files(folder, ByteSearch(_list_pseudonyms(settings, references), references))
+    search = ByteSearch(
+        _list_pseudonyms(settings, references),
+        references,
+        _list_person_keys(settings, references),
+    )
+    sweep_derived_files(folder, search)
 
 
 # Parts of an erasure.
@@ -234,7 +248,7 @@ def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
     while True:
         try:
             with open_writer(settings) as writer:
-                writer.erase(erasure.hashes)
+                writer.erase(erasure.hashes, _now_ms())
             return
         except Conflict:
             if time.monotonic() >= deadline:
@@ -273,7 +287,12 @@ def _open_search(settings: Settings, sought: SoughtTexts) -> tuple[ByteSearch, i
     others.search_stream(_read_product())
     texts = sought_texts - others.found
     texts -= {reference.partition("/")[2] for reference in references}
-    return ByteSearch(texts | _list_pseudonyms(settings, references), ids), len(others.found)
+    search = ByteSearch(
+        texts | _list_pseudonyms(settings, references),
+        ids,
+        _list_person_keys(settings, references),
+    )
+    return search, len(others.found)
 
 
 def _is_id_of_others(connection: Connection, identity: str) -> bool:
@@ -309,19 +328,12 @@ def _read_product() -> Iterator[bytes]:
 
 def _list_pseudonyms(settings: Settings, references: Iterable[str]) -> set[str]:
     """Return the pseudonyms of records: the lake's, and those of each project."""
-    from ehr_etl.omop.identifiers import person_key
-
     key_file = settings.data / "keys" / "deid.key"
     if not key_file.exists():
         return set()
-    key = key_file.read_bytes()
-    named = {reference: pseudonym(key, reference) for reference in references}
-    found = set(named.values()) | {
-        # By which OMOP's tables know a person.
-        str(person_key(name))
-        for reference, name in named.items()
-        if reference.startswith("Patient/")
-    }
+    key, references = key_file.read_bytes(), set(references)
+    found = {pseudonym(key, reference) for reference in references}
+    found |= set(map(str, _list_person_keys(settings, references)))
     keys = [path.read_text("ascii") for path in (settings.data / "keys/research").glob("*.key")]
     return found | {
         hashlib.sha256(f"{project}{value}".encode()).hexdigest()
@@ -330,13 +342,23 @@ def _list_pseudonyms(settings: Settings, references: Iterable[str]) -> set[str]:
     }
 
 
+def _list_person_keys(settings: Settings, references: Iterable[str]) -> set[int]:
+    """Return the numbers by which OMOP's tables know the patients among some references."""
+    from ehr_etl.omop.identifiers import person_key
+
+    key_file = settings.data / "keys" / "deid.key"
+    if not key_file.exists():
+        return set()
+    key = key_file.read_bytes()
+    people = (reference for reference in references if reference.startswith("Patient/"))
+    return {person_key(pseudonym(key, reference)) for reference in people}
+
+
 def sweep_derived_files(data: Path, search: ByteSearch) -> dict[str, int]:
     """Delete files made of records that hold something of the patient; return how many, by place.
 
     Of the portal's sessions those rows alone go that do.
     """
-    from ehr_etl.erasure.file_contents import read_contents
-
     swept: dict[str, int] = {}
     for name in _DERIVED_FOLDERS:
         folder = data / name
@@ -344,8 +366,7 @@ def sweep_derived_files(data: Path, search: ByteSearch) -> dict[str, int]:
             is_database = path.suffix in (".db", ".db-wal", ".db-shm")
             if path.is_symlink() or not path.is_file() or is_database:
                 continue
-            hits, _ = search.search_stream(read_contents(path))
-            if hits:
+            if _is_to_sweep(path, search, name):
                 if name == _EXPORTS:
                     # Its other files may hold rows of theirs without a key to find them by.
                     shutil.rmtree(path.parent, ignore_errors=True)
@@ -355,6 +376,21 @@ def sweep_derived_files(data: Path, search: ByteSearch) -> dict[str, int]:
     if count := _sweep_sessions(data / _SESSIONS, search):
         swept[_SESSIONS] = count
     return swept
+
+
+def _is_to_sweep(path: Path, search: ByteSearch, folder: str) -> bool:
+    """Say whether a file holds something of the patient; so may what Spark left half-written."""
+    from ehr_etl.erasure.file_contents import read_contents
+
+    if search.search(path.name.encode("utf-8", "surrogateescape")):
+        return True
+    try:
+        return bool(search.search_stream(read_contents(path))[0])
+    except FileNotFoundError:
+        return False
+    except Exception:
+        # Of other folders the scan names it.
+        return folder == _SPARK_FOLDER
 
 
 def _sweep_sessions(path: Path, search: ByteSearch) -> int:
@@ -390,17 +426,26 @@ def _record_in_register(data: Path, path: Path) -> None:
 def _scan(
     settings: Settings, erasure: str, search: ByteSearch, shared: int, swept: dict[str, int]
 ) -> Certificate:
+    from ehr_cli.commands.lake_access import open_lake
     from ehr_cli.data_folder import gateway_settings
     from ehr_etl.erasure.certificate import Certificate
-    from ehr_etl.erasure.folder_scan import scan_folder
+    from ehr_etl.erasure.folder_scan import FolderScan, scan_folder, scan_storage
+    from ehr_etl.erasure.lake_erasure import list_lake_tables
 
     chosen = gateway_settings(settings)
     sealed = [
         str(path.relative_to(settings.data))
         for path in (settings.data / "erasures").glob("*.sealed")
     ]
-    scan = scan_folder(settings.data, search, left_out=sealed)
+    scan = FolderScan()
+    scan_folder(scan, settings.data, search, left_out=sealed)
+    if not chosen.audit_folder.resolve().is_relative_to(settings.data.resolve()):
+        scan_folder(scan, chosen.audit_folder, search, within="audit-log/")
     not_scanned = list(_NOT_SCANNED)
+    lake = open_lake(settings)
+    if lake.tables_url:
+        scan_storage(scan, lake, search, list_lake_tables(lake))
+        not_scanned.append(_NOT_SCANNED_STORE)
     if chosen.database_url is not None:
         for table, pieces in _read_postgresql(chosen):
             scan.add_stream("PostgreSQL", table, pieces, search)

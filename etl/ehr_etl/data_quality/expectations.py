@@ -123,10 +123,19 @@ def _validate(
 
 @cache
 def _open_context() -> Any:  # Any: GX ships no types
-    """Return the context of this process: each one that is made makes a temporary folder."""
-    context = _import_great_expectations().get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    return context
+    """Return the context of this process, in memory alone: it has no folder of its own.
+
+    By default Great Expectations names a temporary folder for a site with results, which an erasure
+    would not reach.
+    """
+    gx = _import_great_expectations()
+    from great_expectations.data_context.types import base
+
+    config = base.DataContextConfig(
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=base.ProgressBarsConfig(globally=False),
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
 
 
 def _to_expectation_result(result: Any, rows: int) -> ExpectationResult:  # Any: GX ships no types

@@ -1,7 +1,8 @@
 """Search of bytes for many texts at once, in UTF-8, whatever their case.
 
 Texts are found by their first three bytes in a table of 2**24 bits, and then compared. A text that
-JSON may write with escapes, or a URL with percent signs, is looked for in these forms too.
+JSON may write with escapes, or a URL with percent signs, is looked for in these forms too; a number
+as columns of 64 bits hold it, and in digits.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SHORTEST_BYTES = 4
 # Of a long text the beginning is enough; what is cut by a page's end is found by its words.
 _LONGEST_BYTES = 64
 _PREFIX_BYTES, _KEY_BYTES = 3, 8
+_NUMBER_BYTES = 8
 _NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -52,14 +54,19 @@ class ByteSearch:
     """
 
     def __init__(
-        self, texts: Collection[str], ids: Collection[str] = (), *, is_once: bool = False
+        self,
+        texts: Collection[str],
+        ids: Collection[str] = (),
+        numbers: Collection[int] = (),
+        *,
+        is_once: bool = False,
     ) -> None:
         # First bytes -> lengths of keys; key -> patterns that begin with it.
         self._lengths: defaultdict[bytes, set[int]] = defaultdict(set)
         self._patterns: defaultdict[bytes, list[_Pattern]] = defaultdict(list)
         self._starts = np.zeros(1 << 24, dtype=bool)
         self._is_once = is_once
-        self.texts = frozenset(texts) | frozenset(ids)
+        self.texts = frozenset(texts) | frozenset(ids) | frozenset(map(str, numbers))
         self.found: set[str] = set()
         self._longest = 1
         for text in sorted(texts):
@@ -67,6 +74,11 @@ class ByteSearch:
                 self._add(_Pattern(form[:_LONGEST_BYTES].lower(), text))
         for identity in sorted(ids):
             self._add(_Pattern(identity.encode().lower(), identity, is_id=True))
+        for number in sorted(numbers):
+            self._add(_Pattern(str(number).encode(), str(number), is_id=True))
+            for order in ("little", "big"):
+                content = number.to_bytes(_NUMBER_BYTES, order, signed=True)
+                self._add(_Pattern(content.lower(), str(number)))
 
     @property
     def overlap(self) -> int:
@@ -79,6 +91,9 @@ class ByteSearch:
         >>> search = ByteSearch({"Chan Tai", "absent"}, {"p-17"})
         >>> sorted(search.search(b"... chan tai, P-17#")), search.search(b"p-170")
         (['Chan Tai', 'p-17'], set())
+        >>> person = ByteSearch((), numbers={7 << 55})
+        >>> person.search(b"x" + (7 << 55).to_bytes(8, "little")) == person.texts
+        True
         """
         lower = content.lower()
         if len(lower) < SHORTEST_BYTES or not self._patterns:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -11,13 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import parse_line
-from ehr_etl.erasure.erased_lines import LakeErasure
+from ehr_etl.erasure.erased_lines import LakeErasure, refers_to_any, rename_in_text
 from ehr_fhir.json_text import parse, serialize
-from ehr_privacy.erasure import cut_references
+from ehr_privacy.erasure import cut_references, rename_erased
 
-__all__ = ["ChangeRows", "choose_row_change"]
+__all__ = ["ChangeRows", "choose_row_change", "cut_text"]
 
-_REFERENCES = re.compile(r'"reference"\s*:\s*"([^"]*)"')
+# Columns that say whose a row is. A cohort that a user's tool made has `subject_id` alone.
+_OWN_COLUMNS = frozenset(
+    {"_key", "id", "patient", "person_source_value", "person_id", "subject_id"}
+)
 # Changes some rows of a table; None where they stay as they are.
 ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch | None]
 
@@ -29,53 +33,71 @@ def choose_row_change(name: str, erasure: LakeErasure, key: bytes) -> ChangeRows
     if name in ("silver", "silver_history", "quarantine", "findings"):
         return lambda batch: _change_versions(batch, erasure)
     if name == "decisions":
-        return lambda batch: _drop(batch, pc.is_in(batch["patient"], _strings(erasure.patients)))
+        return lambda batch: _change_decisions(batch, erasure)
     if name == "identities":
         return lambda batch: _drop(batch, _is_identity_erased(batch, erasure))
     if name == "places":
         return lambda batch: _drop(batch, _is_place_erased(batch, erasure))
     if name == "steward_decisions":
         return lambda batch: _drop(batch, _is_decision_erased(batch, erasure))
-    pseudonyms = erasure.pseudonyms(key)
-    return lambda batch: _change_pseudonymous(batch, pseudonyms)
+    pseudonyms, persons = erasure.pseudonyms(key), erasure.person_keys(key)
+    return lambda batch: _change_pseudonymous(batch, pseudonyms, persons)
 
 
-def _refers_to_any(text: str, targets: Collection[str]) -> bool:
-    """Say whether a resource refers to something that is erased."""
-    return any(
-        "/".join(reference.partition("/_history/")[0].split("/")[-2:]) in targets
-        for reference in _REFERENCES.findall(text)
-    )
-
-
-def _cut_text(text: str, targets: Collection[str]) -> str:
+def cut_text(
+    text: str, targets: Collection[str], aliases: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Return the JSON of a resource without references to what is erased."""
     resource = parse(text.encode())
-    return serialize(resource).decode() if cut_references(resource, targets) else text
+    return serialize(resource).decode() if cut_references(resource, targets, aliases) else text
 
 
 def _change_bronze(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
     sequences = pa.array(sorted(erasure.sequences), pa.int64())
     kept = _drop(batch, pc.is_in(batch["sequence"], sequences))
     targets = erasure.targets
+    # Short of these a line need not be read.
+    named = {name.partition("/")[2] for name in erasure.aliases}
+    pattern = re.compile("|".join(map(re.escape, sorted(named))) or "$^")
     texts = _first(kept, batch)["line"].to_pylist()
-    changed = [_cut_line(text, targets) for text in texts]
+    changed = [
+        _cut_line(text, erasure, targets)
+        if pattern.search(text) or refers_to_any(text, targets)
+        else text
+        for text in texts
+    ]
     return _with_texts(kept, batch, "line", texts, changed)
 
 
-def _cut_line(text: str, targets: Collection[str]) -> str:
-    """Return a line of the feed whose resource names nothing that is erased."""
-    if not _refers_to_any(text, targets):
-        return text
+def _cut_line(text: str, erasure: LakeErasure, targets: Collection[str]) -> str:
+    """Return a line of the feed whose resource, facts and rules name nothing that is erased."""
     line = parse_line(text)
-    if line.resource is None or line.kind != "version":
-        return text
-    resource = _cut_text(line.resource, targets)
-    if resource == line.resource:
+    if line.kind not in ("version", "facts", "rules"):
         return text
     head = orjson.loads(text)
+    rows = [head.get("facts"), *(head.get("rules") or ())]
+    renamed = [rename_erased(row, erasure.aliases) for row in rows if isinstance(row, dict)]
+    resource = line.resource and cut_text(line.resource, targets, erasure.aliases)
+    if resource == line.resource and not any(renamed):
+        return text
+    if resource is None:
+        return orjson.dumps(head).decode()
     del head["resource"]
     return f'{orjson.dumps(head).decode()[:-1]},"resource":{resource}}}'
+
+
+def _change_decisions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
+    kept = _drop(batch, pc.is_in(batch["patient"], _strings(erasure.patients)))
+    return _rename(kept, batch, "rules", erasure)
+
+
+def _rename(
+    kept: pa.RecordBatch | None, batch: pa.RecordBatch, column: str, erasure: LakeErasure
+) -> pa.RecordBatch | None:
+    """Put aliases for erased records into a column of facts or rules."""
+    texts = _first(kept, batch)[column].to_pylist()
+    renamed = [rename_in_text(text, erasure.aliases) for text in texts]
+    return _with_texts(kept, batch, column, texts, renamed)
 
 
 def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
@@ -92,19 +114,40 @@ def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBa
             erased or (kind is None and any(name in (text or "") for name in names))
             for erased, kind, text in zip(is_erased, batch["type"].to_pylist(), texts, strict=True)
         ]
-    kept = _drop(batch, pa.array(is_erased))
+    kept = _drop(batch, pa.array(is_erased, pa.bool_()))
     targets = erasure.targets
+    if "facts" in batch.schema.names:
+        kept = _rename(kept, batch, "facts", erasure)
+    if "elements" in batch.schema.names:
+        kept = _cut_elements(kept, batch, targets)
     if "resource" not in batch.schema.names:
         return kept
     texts = _first(kept, batch)["resource"].to_pylist()
     kinds = _first(kept, batch)["type"].to_pylist()
     changed = [
         text
-        if text is None or kind is None or not _refers_to_any(text, targets)
-        else _cut_text(text, targets)
+        if text is None or kind is None or not refers_to_any(text, targets)
+        else cut_text(text, targets, erasure.aliases)
         for text, kind in zip(texts, kinds, strict=True)
     ]
     return _with_texts(kept, batch, "resource", texts, changed)
+
+
+def _cut_elements(
+    kept: pa.RecordBatch | None, batch: pa.RecordBatch, targets: Collection[str]
+) -> pa.RecordBatch | None:
+    """Take elements of erased records, such as `Patient/p#id`, out of what a fault names."""
+    rows = _first(kept, batch)
+    before = rows["elements"].to_pylist()
+    after = [
+        listed and [name for name in listed if name.partition("#")[0] not in targets]
+        for listed in before
+    ]
+    if before == after:
+        return kept
+    number = rows.schema.get_field_index("elements")
+    field = rows.schema.field("elements")
+    return rows.set_column(number, field, pa.array(after, field.type))
 
 
 def _is_place_erased(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.Array:
@@ -147,19 +190,20 @@ def _is_decision_erased(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.Array
 
 
 def _change_pseudonymous(
-    batch: pa.RecordBatch, pseudonyms: Collection[str]
+    batch: pa.RecordBatch, pseudonyms: Collection[str], persons: Collection[int]
 ) -> pa.RecordBatch | None:
-    """Drop rows about erased records; elsewhere take their pseudonyms out.
-
-    The first of the columns that name a row's own record is its key.
-    """
+    """Drop rows about erased records or persons of OMOP; elsewhere take their pseudonyms out."""
     names = batch.schema.names
-    own = [name for name in ("_key", "id", "patient", "person_source_value") if name in names]
-    wanted = _strings(pseudonyms)
+    wanted, numbers = _strings(pseudonyms), pa.array(sorted(persons), pa.int64())
     is_erased = pa.array([False] * batch.num_rows)
-    for name in own:
-        if pa.types.is_string(batch[name].type):
-            is_erased = pc.or_(is_erased, pc.is_in(batch[name], wanted))
+    for name in _OWN_COLUMNS & set(names):
+        column = batch[name]
+        if pa.types.is_string(column.type):
+            # `Type/pseudonym` in some tables.
+            last = pc.replace_substring_regex(column, "^.*/", "")
+            is_erased = pc.or_(is_erased, _is_in(last, wanted))
+        elif pa.types.is_int64(column.type):
+            is_erased = pc.or_(is_erased, _is_in(column, numbers))
     kept = _drop(batch, is_erased)
     for name in names:
         if pa.types.is_string(batch[name].type):
@@ -178,7 +222,7 @@ def _without_pseudonyms(value: str | None, pseudonyms: Collection[str]) -> str |
     if not value.startswith("{"):
         return value
     targets = {word for word in _quoted_references(value) if word.rpartition("/")[2] in pseudonyms}
-    return _cut_text(value, targets) if targets else value
+    return cut_text(value, targets) if targets else value
 
 
 def _quoted_references(text: str) -> Iterator[str]:
@@ -212,6 +256,10 @@ def _with_texts(
     return rows.set_column(
         rows.schema.get_field_index(column), rows.schema.field(column), pa.array(after, pa.string())
     )
+
+
+def _is_in(column: Any, wanted: pa.Array) -> Any:
+    return pc.fill_null(pc.is_in(column, wanted), fill_value=False)
 
 
 def _strings(values: Collection[str]) -> pa.Array:

@@ -1,18 +1,19 @@
-"""Scan of a whole data folder for the texts of somebody who was erased.
+"""Scan of a whole data folder, and of the lake's object store, for the texts of an erased person.
 
 What is found, and where, is a fact about files; nothing of what was sought is in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_etl.erasure.byte_search import ByteSearch
-from ehr_etl.erasure.file_contents import read_contents
+from ehr_etl.erasure.file_contents import read_contents, read_stored_contents
+from ehr_etl.lake import Lake
 
-__all__ = ["FolderScan", "ScannedPlace", "scan_folder"]
+__all__ = ["FolderScan", "ScannedPlace", "scan_folder", "scan_storage"]
 
 
 @dataclass
@@ -46,6 +47,23 @@ class FolderScan:
         """How many bytes, decompressed ones included."""
         return sum(place.bytes_scanned for place in self.places.values())
 
+    def add_name(self, place: str, name: str, search: ByteSearch) -> None:
+        """Look at the name of a file or folder."""
+        if hits := search.search(name.encode("utf-8", "surrogateescape")):
+            self.places.setdefault(place, ScannedPlace(place)).found_in[name] = len(hits)
+            self.hits.setdefault(name, set()).update(hits)
+
+    def add_file(self, place: str, name: str, pieces: Iterable[bytes], search: ByteSearch) -> None:
+        """Scan a file and its name; one that cannot be read is listed, and counts as found."""
+        self.add_name(place, name, search)
+        try:
+            self.add_stream(place, name, pieces, search)
+        except FileNotFoundError:
+            # Deleted since it was listed.
+            return
+        except Exception as error:
+            self.unreadable.append(f"{name} ({type(error).__name__})")
+
     def add_stream(
         self, place: str, name: str, pieces: Iterable[bytes], search: ByteSearch
     ) -> None:
@@ -55,38 +73,66 @@ class FolderScan:
         scanned.files += 1
         scanned.bytes_scanned += size
         if hits:
-            scanned.found_in[name] = len(hits)
+            scanned.found_in[name] = max(len(hits), scanned.found_in.get(name, 0))
             self.hits.setdefault(name, set()).update(hits)
 
 
 def scan_folder(
-    data: Path, search: ByteSearch, *, left_out: Mapping[str, str] | Collection[str] = ()
-) -> FolderScan:
-    """Scan every file below a data folder, but those left out, by their path within it."""
-    scan = FolderScan()
-    for path in _walk(data, set(left_out), data):
-        name = str(path.relative_to(data))
+    scan: FolderScan,
+    data: Path,
+    search: ByteSearch,
+    *,
+    within: str = "",
+    left_out: Collection[str] = (),
+) -> None:
+    """Scan every file below a folder, but those left out, by their path within it.
+
+    Folders that stand elsewhere, by a symbolic link, are part of it. Names in the scan begin with
+    `within`, for a folder that lies outside of the data folder.
+    """
+    for path in _walk(data, set(left_out), data, set()):
+        name = f"{within}{path.relative_to(data)}"
         parts = Path(name).parts
         # The lake's tables are places of their own.
         place = "/".join(parts[:2]) if parts[0] in ("lake", "research", "mlflow") else parts[0]
-        names = search.search(name.encode())
-        if names:
-            scan.hits.setdefault(name, set()).update(names)
-        try:
-            scan.add_stream(place, name, read_contents(path), search)
-        except FileNotFoundError:
-            # Deleted since it was listed.
-            continue
-        except Exception as error:
-            scan.unreadable.append(f"{name} ({type(error).__name__})")
-    return scan
+        if path.is_dir():
+            scan.add_name(place, name, search)
+        else:
+            scan.add_file(place, name, read_contents(path), search)
 
 
-def _walk(folder: Path, left_out: set[str], data: Path) -> Iterator[Path]:
+def scan_storage(
+    scan: FolderScan, lake: Lake, search: ByteSearch, tables: Collection[str] = ()
+) -> None:
+    """Scan every object of the store that a lake's tables are in; `tables` are to be among them.
+
+    Each object is read from the store itself, as the store has it now.
+    """
+    import pyarrow.fs
+
+    filesystem, root = lake.open_storage()
+    selector = pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True)
+    seen: set[str] = set()
+    for info in filesystem.get_file_info(selector):
+        if info.is_file:
+            seen.add(info.path)
+            name = f"{lake.tables_url}/{info.path}"
+            place = f"{lake.tables_url}/{info.path.partition('/')[0]}"
+            scan.add_file(place, name, read_stored_contents(filesystem, info.path), search)
+    for table in tables:
+        if not any(path.startswith(f"{table}/_delta_log/") for path in seen):
+            scan.unreadable.append(f"{lake.tables_url}/{table} (no object of it is listed)")
+
+
+def _walk(folder: Path, left_out: set[str], data: Path, above: set[Path]) -> Iterator[Path]:
+    """Yield the files and folders below a folder; a link back to a folder above ends there."""
+    above = {*above, folder.resolve()}
     for path in sorted(folder.iterdir()):
         if str(path.relative_to(data)) in left_out:
             continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path, left_out, data)
+        if path.is_dir():
+            yield path
+            if path.resolve() not in above:
+                yield from _walk(path, left_out, data, above)
         elif path.is_file():
             yield path

@@ -3,15 +3,17 @@
 The patients come as keyed hashes and are found in bronze, which has every line of the feed, so
 bronze is written last: an erasure that was cut short finds the same patients when it is run again.
 No condition on a patient gets into Delta's log: rows are filtered here, and a table's commit names
-buckets or nothing.
+buckets, or the range of numbers of whole files. Files without the patient's rows stay.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as fs
 from deltalake import DeltaTable, write_deltalake
 
@@ -21,9 +23,15 @@ from ehr_etl.erasure.table_files import drop_old_files
 from ehr_etl.gold.promotion import forget_held
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import BUCKET, GOLD_BUCKET, TABLES, Lake, gold_table_name
+from ehr_etl.omop.cdm import VOCABULARY_TABLES, table_name
 from ehr_etl.tables.bucketed import WRITER, cut_buckets, read_buckets, write_buckets
 
 __all__ = ["erase_from_bronze", "erase_from_lake", "list_lake_tables"]
+
+# Tables without buckets, and the number by which their files are apart: of the lines and versions
+# in the order in which they came, so that no number tells of anybody.
+_NUMBERED_BY = {"bronze": "sequence", "silver_history": "position"}
+_VOCABULARY = frozenset(map(table_name, VOCABULARY_TABLES))
 
 
 def list_lake_tables(lake: Lake) -> list[str]:
@@ -60,30 +68,82 @@ def erase_from_bronze(lake: Lake, erasure: LakeErasure) -> None:
 
 def _rewrite_table(lake: Lake, name: str, change: ChangeRows) -> None:
     """Write a table without what is erased; where nothing of it is there, leave it as it is."""
+    if name in _VOCABULARY:
+        # From the user's vocabulary, of nobody.
+        return
     table = lake.open_table(name)
     partitions = table.metadata().partition_columns
     column = next((item for item in (BUCKET, GOLD_BUCKET) if item in partitions), None)
     dataset = table.to_pyarrow_dataset()
+    number = _NUMBERED_BY.get(name)
     is_changed = False
     buckets: set[int] = set()
+    numbers: set[int | None] = set()
     for batch in dataset.to_batches(batch_size=BATCH_ROWS):
         if batch.num_rows and change(batch) is not None:
             is_changed = True
             if column is not None:
                 buckets |= set(batch[column].to_pylist())
+            elif number is not None:
+                numbers |= set(batch[number].to_pylist())
     if not is_changed:
         return
-    if column is None:
-        _overwrite_whole(table, dataset, change)
-    else:
+    if column is not None:
         for chosen in cut_buckets(buckets):
             _overwrite_buckets(table, column, chosen, change)
+    elif number is None or (ranges := _find_ranges(table, number, numbers)) is None:
+        _overwrite(table, dataset, None, change)
+    else:
+        for first, last in ranges:
+            field = pc.field(number)
+            _overwrite(
+                table,
+                dataset,
+                (field >= first) & (field <= last),
+                change,
+                f"{number} >= {first} AND {number} <= {last}",
+            )
 
 
-def _overwrite_whole(table: DeltaTable, dataset: Any, change: ChangeRows) -> None:
-    rows = _change_batches(dataset.to_batches(batch_size=BATCH_ROWS), change)
-    reader = pa.RecordBatchReader.from_batches(dataset.schema, rows)
-    write_deltalake(table, reader, mode="overwrite", writer_properties=WRITER)
+def _find_ranges(
+    table: DeltaTable, column: str, numbers: set[int | None]
+) -> list[tuple[int, int]] | None:
+    """Return the ranges of a column whose files hold some numbers; None if files do not tell.
+
+    Files whose ranges overlap are one range, so that a file is written whole or not at all.
+    """
+    actions = pa.table(table.get_add_actions(flatten=True))
+    names = (f"min.{column}", f"max.{column}")
+    if None in numbers or not set(names) <= set(actions.column_names):
+        return None
+    ends = [tuple(row.values()) for row in actions.select(names).to_pylist()]
+    if any(None in pair for pair in ends):
+        return None
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ends):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    ordered = sorted(number for number in numbers if number is not None)
+    return [
+        (first, last)
+        for first, last in merged
+        if bisect_left(ordered, first) < bisect_right(ordered, last)
+    ]
+
+
+def _overwrite(
+    table: DeltaTable,
+    dataset: Any,
+    condition: Any,
+    change: ChangeRows,
+    predicate: str | None = None,
+) -> None:
+    """Write the rows that meet a condition anew; the predicate says the same to Delta."""
+    batches = dataset.to_batches(batch_size=BATCH_ROWS, filter=condition)
+    reader = pa.RecordBatchReader.from_batches(dataset.schema, _change_batches(batches, change))
+    write_deltalake(table, reader, mode="overwrite", predicate=predicate, writer_properties=WRITER)
 
 
 def _overwrite_buckets(

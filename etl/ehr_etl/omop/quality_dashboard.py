@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import duckdb
@@ -23,6 +22,7 @@ from ehr_etl.lake import Lake
 from ehr_etl.omop.cdm import load_cdm, table_name
 from ehr_etl.omop.quality_checks import Check, list_checks
 from ehr_etl.omop.state import load_state
+from ehr_etl.work_folder import open_work_folder
 from ehr_fhir.errors import NotFound
 
 __all__ = ["CheckResult", "run_checks", "summarize_checks", "write_csv"]
@@ -83,9 +83,10 @@ def run_checks(lake: Lake) -> list[CheckResult]:
         raise NotFound("The lake has no OMOP tables: run `ehr lake omop build` first.")
     results = []
     # A copy on disk, gone afterwards: a thousand checks read it, and tables may exceed the memory.
+    # It lies in the lake's folder, where an erasure finds what a crash left.
     with (
-        TemporaryDirectory() as folder,
-        duckdb.connect(str(Path(folder) / "cdm.duckdb")) as connection,
+        open_work_folder(lake) as folder,
+        duckdb.connect(str(folder / "cdm.duckdb")) as connection,
     ):
         schemas: dict[str, pa.Schema] = {}
         for name in load_cdm():

@@ -34,7 +34,7 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_purge_redo
 from ehr_gateway.store.merging import linked_accounts
 from ehr_gateway.store.store import Store
-from ehr_privacy.erasure import hash_patient, list_strings
+from ehr_privacy.erasure import ErasedVersions, hash_patient, list_strings
 
 __all__ = [
     "ERASURE_KIND",
@@ -54,6 +54,8 @@ PENDING_SETTING = "erasure-pending"
 # What becomes of other accounts that are the same person's.
 LINKED_CHOICES = ("include", "leave")
 _ASKING_ROLES = frozenset({"administrator", "steward"})
+# What an Encounter's status says of one that is planned or goes on (FHIR R4 encounter-status).
+_OPEN = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave"})
 # How long a request waits for its approval. Chosen: a month.
 _EXPIRES_MS = 30 * 86_400_000
 
@@ -65,11 +67,18 @@ class ErasureExtent:
     accounts: int
     records: int
     shared: int
+    # Visits and stays that are not over: the person may be in treatment.
+    open_visits: int
 
     @property
     def parts(self) -> Mapping[str, int]:
         """The numbers by name."""
-        return {"accounts": self.accounts, "records": self.records, "shared": self.shared}
+        return {
+            "accounts": self.accounts,
+            "records": self.records,
+            "shared": self.shared,
+            "open-visits": self.open_visits,
+        }
 
 
 def request_erasure(
@@ -202,13 +211,19 @@ def _erase(
     if request.details["linked"] == "include":
         patients = linked_accounts(connection, request.patient)
     _check_reason(reason, patients)
+    open_visits = _measure(connection, patients).open_visits
+    if open_visits > request.details.get("open-visits", 0):
+        raise Conflict(
+            "The person came into treatment since the erasure was asked for: refuse it, and ask "
+            "again if it is still wanted."
+        )
     key = open_erasure_key(gateway.settings.keys)
     hashes = sorted(hash_patient(key, patient) for patient in patients)
     _seal_texts(context, connection, key, request.id, patients)
     query = f"$decide-erasure?erasure={request.id}&asked-by={request.person}"
     content = delete_patient_rows(
         gateway.store, connection, audit_context, patients,
-        erasure=request.id, hashes=hashes, query=query,
+        erasure=request.id, key=key, hashes=hashes, query=query,
     )  # fmt: skip
     details = {
         "linked": request.details["linked"],
@@ -266,7 +281,27 @@ def _seal_texts(
 
 def _measure(connection: Connection, patients: Sequence[str]) -> ErasureExtent:
     versions = find_versions(connection, patients)
-    return ErasureExtent(len(patients), len(versions.records), versions.shared)
+    return ErasureExtent(
+        len(patients),
+        len(versions.records),
+        versions.shared,
+        _count_open_visits(connection, versions),
+    )
+
+
+def _count_open_visits(connection: Connection, versions: ErasedVersions) -> int:
+    """Return how many of the encounters are planned or going on, as they are now."""
+    encounters = [identity for kind, identity in versions.records if kind == "Encounter"]
+    rows = (
+        connection.execute(
+            "SELECT body FROM resource WHERE type = 'Encounter' AND id = ? AND current = 1",
+            (identity,),
+        ).fetchone()
+        for identity in encounters
+    )
+    return sum(
+        1 for row in rows if row and row["body"] and parse(row["body"]).get("status") in _OPEN
+    )
 
 
 def _require_patient(connection: Connection, patient: str) -> None:

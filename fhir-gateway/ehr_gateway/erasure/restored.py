@@ -51,7 +51,7 @@ def erase_again(
             erasure = new_id()
             delete_patient_rows(
                 store, connection, audit_context, patients,
-                erasure=erasure, hashes=hashes, query=f"restore?erasure={erasure}",
+                erasure=erasure, key=key, hashes=hashes, query=f"restore?erasure={erasure}",
             )  # fmt: skip
         else:
             insert_erased(connection, hashes - listed)

@@ -7,7 +7,7 @@ taken out afterwards (`database_files`).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.json_text import parse
@@ -28,8 +28,10 @@ from ehr_privacy.consent.held_facts import UPDATE
 from ehr_privacy.erasure import (
     ErasedVersions,
     VersionPatients,
+    alias_records,
     choose_versions,
     cut_references,
+    rename_erased,
     walk_strings,
 )
 
@@ -106,12 +108,13 @@ def delete_patient_rows(
     patients: Sequence[str],
     *,
     erasure: str,
+    key: bytes,
     hashes: Collection[str],
     query: str,
 ) -> ErasedContent:
     """Delete every row about some patients, put them on the list, and empty their audit events.
 
-    `hashes` are their keyed hashes, `erasure` the id under which the audit log has it.
+    `hashes` are their hashes by `key`, `erasure` the id under which the audit log has it.
     """
     content = ErasedContent(find_versions(connection, patients))
     last_decision = last_decision_change(connection)
@@ -125,8 +128,10 @@ def delete_patient_rows(
         )
     _delete_rules(connection, content.versions, patients)
     _delete_versions(connection, content)
-    content.references = _cut_references_of_others(store, connection, targets)
+    aliases = alias_records(key, targets)
+    content.references = _cut_references_of_others(store, connection, targets, aliases)
     _delete_marks(connection, content.versions, patients)
+    _rename_in_decisions(connection, aliases)
     _delete_requests(connection, targets, patients)
     content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
     insert_erased(connection, hashes, last_decision)
@@ -206,7 +211,10 @@ def _delete_marks(
 
 
 def _cut_references_of_others(
-    store: Store, connection: Connection, targets: Collection[str]
+    store: Store,
+    connection: Connection,
+    targets: Collection[str],
+    aliases: Mapping[str, str],
 ) -> int:
     """Cut references to erased records out of all versions of others' records."""
     keys: set[tuple[str, str]] = set()
@@ -227,7 +235,7 @@ def _cut_references_of_others(
         ).fetchall()
         for row in rows:
             if row["body"]:
-                count += _cut_references_of_version(store, connection, row, targets)
+                count += _cut_references_of_version(store, connection, row, targets, aliases)
     return count
 
 
@@ -246,10 +254,14 @@ def _find_records_naming(connection: Connection, target: str) -> set[tuple[str, 
 
 
 def _cut_references_of_version(
-    store: Store, connection: Connection, row: Row, targets: Collection[str]
+    store: Store,
+    connection: Connection,
+    row: Row,
+    targets: Collection[str],
+    aliases: Mapping[str, str],
 ) -> int:
     resource = parse(row["body"])
-    count = cut_references(resource, targets)
+    count = cut_references(resource, targets, aliases)
     if not count:
         return 0
     before = prepare_stored(parse(row["body"]), row["author"])
@@ -267,6 +279,54 @@ def _cut_references_of_version(
     if row["current"] or connection.dialect == "sqlite":
         full_text.write_words(connection, [(version, prepared.words)])
     return count
+
+
+def _rename_in_decisions(connection: Connection, aliases: Mapping[str, str]) -> None:
+    """Put aliases for erased records into others' facts and rules, which stay as closed as before.
+
+    What a record stated of an erased episode it keeps as a held fact, since its body says so no
+    more.
+    """
+    rows = connection.execute(
+        "SELECT pk, type, id, current, episodes, added_episodes FROM resource"
+        " WHERE episodes IS NOT NULL OR added_episodes IS NOT NULL"
+    )
+    for row in map(dict, rows.fetchall()):
+        if rename_erased(row, aliases):
+            connection.execute(
+                "UPDATE resource SET episodes = :episodes, added_episodes = :added_episodes"
+                " WHERE pk = :pk",
+                {name: row[name] for name in ("episodes", "added_episodes", "pk")},
+            )
+            held = set(row["episodes"].split("|")) & set(aliases.values())
+            for alias in sorted(held) if row["current"] else ():
+                connection.execute(
+                    "INSERT INTO held_fact (type, id, kind, value, source)"
+                    " VALUES (?, ?, 'episode', ?, ?) ON CONFLICT DO NOTHING",
+                    (row["type"], row["id"], alias, UPDATE),
+                )
+    for name, alias in aliases.items():
+        kind, _, identity = name.partition("/")
+        if kind == "Encounter":
+            connection.execute(
+                "UPDATE held_fact SET value = ? WHERE kind = 'episode' AND value = ?",
+                (alias, identity),
+            )
+    for table, columns in TABLES.items():
+        names = {column.name for column in columns}
+        for name, alias in aliases.items():
+            kind, _, identity = name.partition("/")
+            if "record_id" in names:
+                connection.execute(
+                    f"UPDATE {table} SET record_id = ?"  # noqa: S608 constant names
+                    " WHERE record_type = ? AND record_id = ?",
+                    (alias, kind, identity),
+                )
+            if "episode" in names and kind == "Encounter":
+                connection.execute(
+                    f"UPDATE {table} SET episode = ? WHERE episode = ?",  # noqa: S608 constant
+                    (alias, identity),
+                )
 
 
 def _delete_requests(

@@ -21,7 +21,16 @@ OPERATION = Operation(
     callers="an administrator, a steward, an auditor",
     required_scope=None,
 )
-_NUMBERS = ("accounts", "records", "shared", "versions", "references", "logins", "audit-events")
+_NUMBERS = (
+    "accounts",
+    "records",
+    "shared",
+    "open-visits",
+    "versions",
+    "references",
+    "logins",
+    "audit-events",
+)
 
 
 def answer(call: OperationCall) -> Response:

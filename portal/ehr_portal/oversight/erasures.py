@@ -93,7 +93,7 @@ def _build_erasure(part: MultiPartParameter) -> Erasure:
         decision_reason=part.decision_reason,
         numbers={
             name: int(part.values[name][0])
-            for name in ("accounts", "records", "shared")
+            for name in ("accounts", "records", "shared", "open-visits")
             if name in part.values
         },
         certificate=certificate,

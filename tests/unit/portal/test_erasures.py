@@ -108,5 +108,15 @@ def test_a_steward_decides(listed: PortalHouse) -> None:
     assert [part["valueString"] for part in sent] == ["er-1", "approve", "Papers checked again"]
 
 
+def test_a_steward_is_warned_of_a_person_in_treatment(listed: PortalHouse) -> None:
+    open_visits = {"name": "open-visits", "valueInteger": 2}
+    listed.fake.operations["$erasures"]["parameter"][0]["part"].append(open_visits)
+
+    shown = listed.log_in("steward").get("/erasures/er-1").text
+
+    assert "This person may be in treatment now" in shown
+    assert "visits and stays that are not over" in shown
+
+
 def test_one_that_is_not_there_is_not_found(listed: PortalHouse) -> None:
     assert listed.log_in("steward").get("/erasures/absent").status_code == 404

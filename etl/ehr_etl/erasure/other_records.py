@@ -1,0 +1,68 @@
+"""Other patients' records that an erasure concerns: what they say is worked out anew.
+
+Such a record lost a reference or a version, was a duplicate of the erased person's, or stands
+beside a record that was about both. The cost follows the erased patient and not the lake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ehr_etl.change_feed.entries import FeedLine
+from ehr_etl.erasure.erased_lines import LakeErasure, iterate_lines, rename_in_text
+from ehr_etl.erasure.erased_rows import cut_text
+from ehr_etl.lake import Lake
+from ehr_etl.tables.bucketed import Layout, iterate_buckets
+from ehr_etl.tables.decisions import list_patients
+from ehr_etl.tables.identities import IdentityIndex, build_identity_rows
+from ehr_etl.tables.places import record_key
+
+__all__ = ["find_others", "read_lines_of_others"]
+
+
+def find_others(lake: Lake, layout: Layout, erasure: LakeErasure) -> frozenset[str]:
+    """Return the records, as `Type/id`, that stay as they are and may have other faults now.
+
+    They are the Patients who share an identity with an erased one, by what bronze says of that one,
+    and the records of patients whom erased records were about as well.
+    """
+    people = {
+        patient: [
+            row
+            for identity, resource in erasure.people
+            if identity == patient
+            for row in build_identity_rows(
+                layout, {"id": patient, "deleted": False, "resource": resource}
+            )
+        ]
+        for patient, _ in erasure.people
+    }
+    sharing = IdentityIndex(lake, layout).find_sharing_people(people) - erasure.patients
+    keys = {record_key("Patient", patient) for patient in sharing}
+    buckets = {layout.place(f"Patient/{patient}") for patient in erasure.shared_with}
+    for table in iterate_buckets(lake, "silver", buckets):
+        keys |= {
+            record_key(row["type"], row["id"])
+            for row in table.select(["type", "id", "facts"]).to_pylist()
+            if not list_patients(row).isdisjoint(erasure.shared_with)
+        }
+    return frozenset(keys)
+
+
+def read_lines_of_others(
+    lake: Lake, erasure: LakeErasure, up_to: int
+) -> list[tuple[int, FeedLine]]:
+    """Return the lines of records that lose something, up to a number, without what is erased."""
+    targets = erasure.targets
+    found = []
+    for sequence, line in iterate_lines(lake):
+        if (
+            sequence <= up_to
+            and sequence not in erasure.sequences
+            and line.kind in ("version", "facts")
+            and (line.type, line.id) in erasure.cut_records
+        ):
+            facts = rename_in_text(line.facts, erasure.aliases)
+            resource = line.resource and cut_text(line.resource, targets, erasure.aliases)
+            found.append((sequence, replace(line, facts=facts, resource=resource)))
+    return sorted(found, key=lambda numbered: numbered[0])
