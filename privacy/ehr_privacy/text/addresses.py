@@ -1,0 +1,135 @@
+"""Addresses in English and Chinese: flats, floors, buildings, streets and areas side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from ehr_privacy.text.entities import Entity
+from ehr_privacy.text.folding import narrow_text
+from ehr_privacy.text.lexicon import load_lexicon
+
+__all__ = ["find_addresses"]
+
+_GAP = re.compile(r"[ \t]{0,2}[,，、]?[ \t]{0,2}(?:\n[ \t]{0,4})?")
+_NUMBER = r"[A-Z]?\d{1,4}[A-Z]?|[A-Z]"
+
+
+def find_addresses(narrow: str) -> Iterator[Entity]:
+    """Yield the addresses of a narrow text, each whole, and the areas that stand alone."""
+    yield from _find_english(narrow)
+    yield from _find_chinese(narrow)
+
+
+def _find_english(narrow: str) -> Iterator[Entity]:
+    parts = sorted(
+        {
+            (*match.span(), kind == "place")
+            for kind, form in _english_forms()
+            for match in form.finditer(narrow)
+        }
+    )
+    for start, end, is_place in _join_parts(narrow, parts):
+        if is_place:
+            yield Entity(start, end, "ADDRESS", 0.8)
+
+
+def _join_parts(narrow: str, parts: list[tuple[int, int, bool]]) -> Iterator[tuple[int, int, bool]]:
+    """Join parts that overlap or that a gap alone divides."""
+    joined: list[tuple[int, int, bool]] = []
+    for start, end, is_place in parts:
+        if joined:
+            first, last, was_place = joined[-1]
+            if start <= last or _GAP.fullmatch(narrow, last, start):
+                joined[-1] = (first, max(last, end), was_place or is_place)
+                continue
+        joined.append((start, end, is_place))
+    yield from joined
+
+
+@cache
+def _english_forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    lexicon = load_lexicon()
+    buildings = "|".join(lexicon.list_words("places", "buildings"))
+    streets = "|".join(lexicon.list_words("places", "streets"))
+    # A region alone stays: de-identified records have it too.
+    regions = set(lexicon.list_words("places", "regions"))
+    areas = _any_of(lexicon.areas - regions)
+    capital = r"[A-Z][\w'’]*"
+    # A unit is of an address only beside a place; so floors of wards and blocks of nerves stay.
+    return (
+        (
+            "unit",
+            re.compile(
+                rf"\b(?:(?:Flat|Flt|FLAT|Rm|RM|Room|ROOM|Unit|UNIT|Suite|suite|Apt|Shop|Block|BLOCK"
+                rf"|Blk|Tower|House|Phase|flat|room)\.? ?(?:{_NUMBER})"
+                rf"|(?:\d{{1,2}}|[GLU]|LG|UG)/?F\b|\d{{1,2}}(?:st|nd|rd|th) (?:[Ff]loor|[Ff]lr)"
+                rf"|(?:No\.? ?)?\d{{1,4}}[A-Z]?(?:-\d{{1,4}})?)(?![\w/]|\.\d)"
+            ),
+        ),
+        (
+            "place",
+            re.compile(
+                rf"\b(?:{capital}[ ]){{1,4}}(?:{buildings}|{buildings.upper()})\b(?: \d{{1,2}}\b)?"
+            ),
+        ),
+        (
+            "place",
+            re.compile(
+                rf"\b(?:No\.? ?)?\d{{1,4}}[A-Z]?(?:-\d{{1,4}}[A-Z]?)?,? (?:{capital}[ ]){{1,4}}"
+                rf"(?:{streets}|{streets.upper()})\b\.?"
+                r"(?: (?:East|West|North|South|Central)\b)?"
+            ),
+        ),
+        (
+            "place",
+            re.compile(
+                rf"\b(?:{capital}[ ]){{1,4}}(?:Road|Street|Avenue|Lane|Praya|Crescent)\b"
+                r"(?: (?:East|West|North|South|Central)\b)?"
+            ),
+        ),
+        ("place", re.compile(rf"(?<![\w-])(?:{areas}|{areas.upper()})(?! Hospital| Clinic)(?!\w)")),
+        ("unit", re.compile(rf"(?<!\w)(?:{_any_of(regions)})(?!\w)")),
+        ("unit", re.compile(r"(?<!\w)(?:N\.?T\.?|KLN|Kln|HK|H\.K\.)(?!\w)")),
+    )
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
+def _find_chinese(narrow: str) -> Iterator[Entity]:
+    area, part, street = _chinese_forms()
+    parts = sorted(
+        {(*match.span(), True) for form in (area, street) for match in form.finditer(narrow)}
+        | {(*match.span(), False) for match in part.finditer(narrow)}
+    )
+    for start, end, is_place in _join_parts(narrow, parts):
+        if is_place:
+            yield Entity(start, end, "ADDRESS", 0.8)
+
+
+@cache
+def _chinese_forms() -> tuple[re.Pattern[str], ...]:
+    lexicon = load_lexicon()
+    regions = lexicon.fold_words("places", "regions_chinese")
+    areas = _any_of(set(lexicon.areas_chinese) - regions)
+    # What begins a place and what comes before one are told apart by words of the sentence.
+    character = r"[^\W\da-zA-Z_住于址在至到往由从送的及与和是了被去来回行经沿]"
+    digits = r"(?:\d{1,4}[A-Z]?|[A-Z]\d{0,3}|[一二三四五六七八九十百零〇]{1,4})"
+    return (
+        re.compile(rf"(?:{areas})区?"),
+        re.compile(
+            rf"{digits} ?(?:字楼|楼|座|室|号|期|单位)(?:[A-Z](?![A-Za-z])室?)?"
+            rf"|第{digits}座|地下|地库|天台|{_any_of(regions)}"
+        ),
+        re.compile(
+            narrow_text(
+                rf"{character}{{1,5}}(?:新邨|邨|屋苑|屋邨|花園|廣場|大廈|大樓|豪庭|山莊|新村)"
+                rf"|{character}{{2,4}}(?:苑|閣|樓|軒|村|臺|台|居|舍)(?= ?(?:{digits}|第))"
+                rf"|{character}{{1,4}}(?:大道|道|街|路|徑|里|巷)(?:東|西|南|北|中)?"
+                rf"(?= ?{digits} ?號)"
+            )
+        ),
+    )
