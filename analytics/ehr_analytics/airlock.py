@@ -1,30 +1,45 @@
 """The airlock: results of a run are controlled, checked, decided on by two people, then released.
 
-Raw counts stay in <data>/research/runs/<run>/raw. What may leave is made from them in .../outputs
-by the study's disclosure policy; automatic checks read it; two different checkers, who did not
+Raw results stay in <data>/research/runs/<run>. What may leave is made from them in .../outputs by
+the project's disclosure policy; automatic checks read it; two different checkers, who did not
 run it and are not of the project, approve; only then is it copied to <data>/research/released.
+
+Results of the platform's own analyses are typed cells, which know their persons. Those of a study's
+own SQL or code are unsafe output: nobody but the study says whom a number is about, so its checkers
+say that they judged that too.
 """
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ehr_analytics import project as projects
 from ehr_analytics.bar_chart import draw_bar_chart
+from ehr_analytics.disclosure.cell_files import CELLS_FILE, read_cells
+from ehr_analytics.disclosure.cell_tables import describe_evidence, write_tables
+from ehr_analytics.disclosure.control import ControlledRelease, control_release
+from ehr_analytics.disclosure.lake_persons import find_lake_pseudonyms
+from ehr_analytics.disclosure.release_history import ReleaseHistory
 from ehr_analytics.disclosure_control import ControlledTable, CountTable, control_table
 from ehr_analytics.output_checks import HIDDEN, CheckResult, check_outputs
+from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
 from ehr_analytics.study_run import Run, get_run, run_folder
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
+from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
 
@@ -52,6 +67,8 @@ class Proposal:
     run: Run
     checks: tuple[CheckResult, ...]
     decisions: tuple[Decision, ...]
+    # Made by SQL or code of the study's own, which says itself whom a number is about.
+    is_unsafe: bool = False
 
     @property
     def passed(self) -> bool:
@@ -75,18 +92,15 @@ def propose_outputs(register: Register, run_id: str, login: str) -> Proposal:
     run = get_run(register, run_id)
     if run.state not in {"done", "failed"}:
         raise Conflict(f"The run is {run.state} already.")
+    project = projects.get_project(register, run.project)
     folder = run_folder(register, run_id)
-    study = read_stored_study(folder)
     outputs = folder / "outputs"
     shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir(mode=0o700)
-    controls = {}
-    for measure in study.measures:
-        controlled = _control_measure(folder, study, measure)
-        names = _write_outputs(outputs, study, measure, controlled)
-        controls.update({name: dict(controlled.record) for name in names})
-    checks = check_outputs(outputs, study.policy, study.count_columns())
-    _write_json(folder / "controls.json", controls)
+    if (folder / CELLS_FILE).exists():
+        checks = _make_cell_outputs(register, run, project, folder)
+    else:
+        checks = _make_unsafe_outputs(project, folder)
     _write_json(folder / "checks.json", [asdict(check) for check in checks])
 
     state = "proposed" if all(check.passed for check in checks) else "failed"
@@ -109,13 +123,32 @@ def get_proposal(register: Register, run_id: str) -> Proposal:
     checks = json.loads(path.read_text("utf-8")) if path.exists() else []
     with register.transaction() as connection:
         decisions = _read_decisions(connection, run_id)
-    return Proposal(run, tuple(CheckResult(**check) for check in checks), decisions)
+    is_unsafe = not (run_folder(register, run_id) / CELLS_FILE).exists()
+    return Proposal(run, tuple(CheckResult(**check) for check in checks), decisions, is_unsafe)
+
+
+def read_evidence(register: Register, run_id: str) -> list[dict[str, object]]:
+    """Return what a checker sees beside the outputs: persons per cell, and the rule that hid it."""
+    path = run_folder(register, get_run(register, run_id).id) / "evidence.json"
+    if not path.exists():
+        raise Conflict("The run was not proposed yet: run `ehr research airlock check`.")
+    evidence: list[dict[str, object]] = json.loads(path.read_text("utf-8"))
+    return evidence
 
 
 def record_decision(
-    register: Register, run_id: str, login: str, verdict: str, reason: str
+    register: Register,
+    run_id: str,
+    login: str,
+    verdict: str,
+    reason: str,
+    *,
+    is_unsafe: bool = False,
 ) -> Proposal:
-    """Approve or reject a proposed run, with the reason."""
+    """Approve or reject a proposed run, with the reason.
+
+    Who approves unsafe output says by `is_unsafe` that they judged whom its numbers are about.
+    """
     run = get_run(register, run_id)
     project = projects.get_project(register, run.project)
     if verdict not in {"approve", "reject"}:
@@ -124,6 +157,11 @@ def record_decision(
         raise Unprocessable("Say why: the researcher reads the reason.")
     if login == run.who or login == project.applicant or login in project.people:
         raise Forbidden("Nobody checks the outputs of a project of their own.")
+    if verdict == "approve" and not is_unsafe and get_proposal(register, run_id).is_unsafe:
+        raise Unprocessable(
+            "This is unsafe output: SQL or code of the study's own says whom each number is about. "
+            "Read the evidence, and approve it as unsafe output."
+        )
     with register.transaction() as connection:
         state = _read_state(connection, run_id)
         if state != "proposed":
@@ -145,9 +183,18 @@ def record_decision(
 
 def release_outputs(register: Register, run_id: str, login: str) -> Release:
     """Release an approved run's outputs, with the record of the controls on each file."""
+    with _lock_releases(register):
+        return _release_outputs(register, run_id, login)
+
+
+def _release_outputs(register: Register, run_id: str, login: str) -> Release:
     run = get_run(register, run_id)
     folder = run_folder(register, run_id)
     target = register.folder / "released" / run.project / run_id
+    proposal = get_proposal(register, run_id)
+    if not proposal.is_unsafe and proposal.run.state == "proposed" and _is_approved(proposal):
+        # Before the files: what left without having been kept could never be compared.
+        _keep_for_comparison(register, run, folder)
     with register.transaction() as connection:
         state = _read_state(connection, run_id)
         decisions = _read_decisions(connection, run_id)
@@ -171,6 +218,7 @@ def release_outputs(register: Register, run_id: str, login: str) -> Release:
                 "run_at": run.at,
                 "code": {"version": run.version, "sha256": run.code},
                 "tables": dict(run.tables),
+                "unsafe_output": proposal.is_unsafe,
                 "files": [
                     {"file": name, "sha256": approved[name], "controls": controls[name]}
                     for name in files
@@ -196,11 +244,125 @@ def release_outputs(register: Register, run_id: str, login: str) -> Release:
     )
 
 
-def _control_measure(folder: Path, study: Study, measure: Measure) -> ControlledTable:
+def _is_approved(proposal: Proposal) -> bool:
+    approvers = {each.person for each in proposal.decisions if each.verdict == "approve"}
+    return len(approvers) >= APPROVALS_NEEDED
+
+
+@contextmanager
+def _lock_releases(register: Register) -> Iterator[None]:
+    """Let one release at a time be compared with those before it."""
+    with (register.folder / "release.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make_cell_outputs(
+    register: Register, run: Run, project: Project, folder: Path
+) -> tuple[CheckResult, ...]:
+    """Write the tables of typed cells under control; return what the checks say."""
+    release, _ = _control_cells(register, run, project, folder)
+    tables = write_tables(folder / "outputs", release.cells)
+    record = {**release.record, "unsafe_output": False}
+    _write_json(
+        folder / "controls.json",
+        {
+            table.name: {**record, "cells": table.cells, "cells_hidden": table.cells_hidden}
+            for table in tables
+        },
+    )
+    _write_json(folder / "evidence.json", describe_evidence(release.cells))
+    _write_json(folder / "shown.json", [cell.shown for cell in release.cells])
+    checks: list[CheckResult] = []
+    for table in tables:
+        own = check_outputs(folder / "outputs", project.policy, table.counts, table.numbers)
+        checks += [check for check in own if check.file == table.name]
+    if not tables:
+        checks += check_outputs(folder / "outputs", project.policy, ())
+    is_protected = release.unprotected == 0
+    reason = f"{release.unprotected} small quantities can be worked out from earlier releases"
+    checks.append(
+        CheckResult(
+            "linear programs", run.id, is_protected,
+            "no reader can work out a hidden cell" if is_protected else reason,
+        )
+    )  # fmt: skip
+    return tuple(checks)
+
+
+def _control_cells(
+    register: Register, run: Run, project: Project, folder: Path
+) -> tuple[ControlledRelease, Mapping[str, int]]:
+    """Return the cells under control, and the platform's numbers of their persons."""
+    cells = read_cells(folder)
+    key = projects.project_key_path(register.data, project.id).read_text("ascii")
+    persons = sorted({person for cell in cells for person in cell.persons})
+    in_lake = find_lake_pseudonyms(register.data, key, persons)
+    history = ReleaseHistory(register)
+    numbered = history.number_persons([in_lake[person] for person in persons])
+    numbers = dict(zip(persons, numbered.tolist(), strict=True))
+    earlier = [cell for cell in history.read() if cell.release != run.id]
+    release = control_release(
+        cells,
+        POLICIES[project.policy],
+        earlier,
+        lambda names: np.array([numbers[name] for name in names], np.uint32),
+    )
+    return release, numbers
+
+
+def _keep_for_comparison(register: Register, run: Run, folder: Path) -> None:
+    """Keep whom the cells are about; Conflict where another release made more of them unsafe."""
+    project = projects.get_project(register, run.project)
+    release, numbers = _control_cells(register, run, project, folder)
+    shown = json.loads((folder / "shown.json").read_text("utf-8"))
+    if [cell.shown for cell in release.cells] != shown:
+        raise Conflict("Something else was released since the check: propose the run again.")
+    ReleaseHistory(register).add(run.id, release.cells, numbers)
+
+
+def _make_unsafe_outputs(project: Project, folder: Path) -> tuple[CheckResult, ...]:
+    """Write the tables and plots of a study's own SQL under control; return what the checks say."""
+    study = read_stored_study(folder)
+    controls, evidence = {}, []
+    for measure in study.measures:
+        table = _read_counts(folder, study, measure)
+        controlled = _control_measure(project.policy, study, table)
+        names = _write_outputs(folder / "outputs", project.policy, study, measure, controlled)
+        record = {**controlled.record, "unsafe_output": True}
+        controls.update({name: record for name in names})
+        evidence += _describe_rows(measure, table, controlled)
+    _write_json(folder / "controls.json", controls)
+    _write_json(folder / "evidence.json", evidence)
+    return check_outputs(folder / "outputs", project.policy, study.count_columns())
+
+
+def _describe_rows(
+    measure: Measure, table: CountTable, controlled: ControlledTable
+) -> list[dict[str, object]]:
+    shown = dict(controlled.table.rows)
+    return [
+        {
+            "table": measure.name,
+            "labels": dict(zip(table.strata, strata, strict=True)),
+            "statistic": "frequency",
+            "unit": unit,
+            # As the study's SQL counts them: the platform does not know.
+            "rows": count,
+            "shown": shown[strata][place] if strata in shown else None,
+            "hidden_by": None if strata in shown and shown[strata][place] is not None
+            else "threshold",
+        }
+        for strata, counts in table.rows
+        for place, (unit, count) in enumerate(zip(table.counts, counts, strict=True))
+    ]  # fmt: skip
+
+
+def _read_counts(folder: Path, study: Study, measure: Measure) -> CountTable:
     with (folder / "raw" / f"{measure.name}.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     counts = study.count_columns()
-    table = CountTable(
+    return CountTable(
         measure.by,
         counts,
         tuple(
@@ -208,13 +370,16 @@ def _control_measure(folder: Path, study: Study, measure: Measure) -> Controlled
             for row in rows
         ),
     )
+
+
+def _control_measure(policy: str, study: Study, table: CountTable) -> ControlledTable:
     people_behind = {study.unit: "people"}
     people_behind |= {outcome: people_column(outcome) for outcome, _ in study.outcomes}
-    return control_table(study.policy, table, people_behind)
+    return control_table(policy, table, people_behind)
 
 
 def _write_outputs(
-    outputs: Path, study: Study, measure: Measure, controlled: ControlledTable
+    outputs: Path, policy: str, study: Study, measure: Measure, controlled: ControlledTable
 ) -> list[str]:
     table = controlled.table
     with (outputs / f"{measure.name}.csv").open("w", newline="", encoding="utf-8") as out:
@@ -225,8 +390,8 @@ def _write_outputs(
     if not table.rows:
         return [f"{measure.name}.csv"]
     shown = ("people", study.unit, *(outcome for outcome, _ in study.outcomes))
-    effect = _POLICY_NOTES.get(study.policy, "see controls.json")
-    note = f"Disclosure control: {study.policy} ({effect})."
+    effect = _POLICY_NOTES.get(policy, "see controls.json")
+    note = f"Disclosure control: {policy} ({effect})."
     draw_bar_chart(table, shown, measure.title, note, outputs / f"{measure.name}.png")
     return [f"{measure.name}.csv", f"{measure.name}.png"]
 

@@ -52,6 +52,9 @@ def project_new(
     person: Annotated[
         list[str] | None, typer.Option(help="Log-in of a researcher; the applicant if none.")
     ] = None,
+    policy: Annotated[
+        str, typer.Option(help="Policy of disclosure control for everything that leaves.")
+    ] = projects.DEFAULT_POLICY,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Write down a new project as a draft.
@@ -75,6 +78,7 @@ def project_new(
                 people=tuple(person or [applicant]),
                 period_from=first,
                 period_to=until.date(),
+                policy=policy,
             ),
         )
     )
@@ -194,18 +198,44 @@ def airlock_check(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> Non
         raise typer.Exit(1)
 
 
+@airlock_app.command("evidence")
+def airlock_evidence(run_id: RunId, data: Data = DEFAULT_DATA) -> None:
+    """Show a checker the persons behind each cell, and the rule that hid it.
+
+    Example: ehr research airlock evidence RUN
+    """
+    rows = [
+        (
+            str(cell["table"]),
+            ", ".join(str(label) for label in dict(cell["labels"]).values()),  # type: ignore[call-overload]
+            f"{cell['statistic']} of {cell['unit']}",
+            str(cell.get("persons", cell.get("rows"))),
+            "" if cell["shown"] is None else f"{cell['shown']:g}",
+            str(cell["hidden_by"] or ""),
+        )
+        for cell in airlock.read_evidence(Register(data), run_id)
+    ]
+    print_table(("table", "labels", "number", "behind it", "shown", "hidden by"), rows)
+
+
 @airlock_app.command("approve")
 def airlock_approve(
     run_id: RunId,
     login: Login,
     reason: Annotated[str, typer.Option(help="Why it may leave.")],
+    unsafe_output: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-output", help="I judged whom the numbers are about: SQL or code says it."
+        ),
+    ] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Approve what a run may let out; two different people must.
 
     Example: ehr research airlock approve RUN --as steward.ng --reason "No small cell."
     """
-    _record_decision(data, run_id, login, "approve", reason)
+    _record_decision(data, run_id, login, "approve", reason, is_unsafe=unsafe_output)
 
 
 @airlock_app.command("reject")
@@ -232,8 +262,12 @@ def airlock_release(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> N
     typer.echo(f"{len(released.files)} files released to {released.folder}")
 
 
-def _record_decision(data: Path, run_id: str, login: str, verdict: str, reason: str) -> None:
-    proposed = airlock.record_decision(Register(data), run_id, login, verdict, reason)
+def _record_decision(
+    data: Path, run_id: str, login: str, verdict: str, reason: str, *, is_unsafe: bool = False
+) -> None:
+    proposed = airlock.record_decision(
+        Register(data), run_id, login, verdict, reason, is_unsafe=is_unsafe
+    )
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 
 

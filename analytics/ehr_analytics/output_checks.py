@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,12 @@ FILE_TYPES = {".csv": b"", ".png": b"\x89PNG\r\n\x1a\n"}
 MAX_ROWS = 5_000
 MAX_BYTES = 16 * 1024 * 1024
 HIDDEN = "[hidden]"
+_NUMBER = re.compile(r"-?(?P<digits>\d+(\.\d+)?)(e[+-]\d+)?")
+# Of a PNG file: header, palette, transparency, resolution, pixels, end.
+_PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"pHYs", b"IDAT", b"IEND"})
+# What the platform's own plots say in words, and how long that may be.
+_TEXT_CHUNKS = frozenset({b"Title", b"Description", b"Software"})
+_MAX_TEXT = 400
 
 _PERSON_IDENTIFIER = JURISDICTION.person_identifier
 _ID_COLUMN = re.compile(
@@ -44,8 +51,13 @@ class CheckResult:
     reason: str
 
 
-def check_outputs(folder: Path, policy: str, counts: Sequence[str]) -> tuple[CheckResult, ...]:
-    """Check every file of an outputs folder against the disclosure policy it was made by."""
+def check_outputs(
+    folder: Path, policy: str, counts: Sequence[str], numbers: Sequence[str] = ()
+) -> tuple[CheckResult, ...]:
+    """Check every file of an outputs folder against the disclosure policy it was made by.
+
+    `numbers` are columns of what is no count: means, ratios, to three digits.
+    """
     results: list[CheckResult] = []
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
@@ -53,7 +65,9 @@ def check_outputs(folder: Path, policy: str, counts: Sequence[str]) -> tuple[Che
         results.append(_check_file_type(path))
         results.append(_check_size(path))
         if path.suffix == ".csv":
-            results += _check_table(path, policy, counts)
+            results += _check_table(path, policy, counts, numbers)
+        if path.suffix == ".png" and results[-2].passed:
+            results.append(_check_image(path))
     if not results:
         results.append(CheckResult("not empty", folder.name, False, "there is nothing to release"))
     return tuple(results)
@@ -90,7 +104,36 @@ def _check_size(path: Path) -> CheckResult:
     return CheckResult("size", path.name, size <= MAX_BYTES, f"{size} bytes of at most {MAX_BYTES}")
 
 
-def _check_table(path: Path, policy: str, counts: Sequence[str]) -> list[CheckResult]:
+def _check_image(path: Path) -> CheckResult:
+    fault = find_image_fault(path.read_bytes())
+    return CheckResult("image", path.name, fault is None, fault or "nothing beside the picture")
+
+
+def find_image_fault(content: bytes) -> str | None:
+    """Return what a PNG file has beside its picture, where data could ride along; None if nothing.
+
+    >>> find_image_fault(b"GIF89a")
+    'it is no whole PNG file'
+    """
+    place = len(FILE_TYPES[".png"])
+    if not content.startswith(FILE_TYPES[".png"]):
+        return "it is no whole PNG file"
+    while place + 12 <= len(content):
+        size, kind = struct.unpack(">I4s", content[place : place + 8])
+        body = content[place + 8 : place + 8 + size]
+        if kind not in _PICTURE_CHUNKS and not (
+            kind == b"tEXt" and body.split(b"\0")[0] in _TEXT_CHUNKS and size <= _MAX_TEXT
+        ):
+            return "it has a part that is no picture"
+        place += 12 + size
+        if kind == b"IEND":
+            return None if place == len(content) else "something follows the picture"
+    return "it is no whole PNG file"
+
+
+def _check_table(
+    path: Path, policy: str, counts: Sequence[str], numbers: Sequence[str]
+) -> list[CheckResult]:
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         rows = list(reader)
@@ -98,8 +141,9 @@ def _check_table(path: Path, policy: str, counts: Sequence[str]) -> list[CheckRe
     return [
         _check_row_limit(path, len(rows)),
         _check_column_names(path, fields),
-        _check_values(path, rows, [field for field in fields if field not in counts]),
-        _check_cells(path, rows, policy, [field for field in fields if field in counts]),
+        _check_values(path, rows, [f for f in fields if f not in counts and f not in numbers]),
+        _check_cells(path, rows, policy, [f for f in fields if f in counts], numbers),
+        *_check_numbers(path, rows, [field for field in fields if field in numbers]),
     ]
 
 
@@ -131,16 +175,43 @@ def _check_values(path: Path, rows: Sequence[dict[str, str]], strata: Sequence[s
 
 
 def _check_cells(
-    path: Path, rows: Sequence[dict[str, str]], policy: str, counts: Sequence[str]
+    path: Path,
+    rows: Sequence[dict[str, str]],
+    policy: str,
+    counts: Sequence[str],
+    numbers: Sequence[str],
 ) -> CheckResult:
     bad = sum(not _is_allowed_cell(row[count], policy) for row in rows for count in counts)
     total = len(rows) * len(counts)
-    if not counts:
+    if not counts and not numbers:
         return CheckResult(
             "small cells", path.name, False, "no column of counts that the study declares"
         )
     reason = f"{bad} of {total} cells break {policy}" if bad else f"{total} cells keep {policy}"
     return CheckResult("small cells", path.name, bad == 0, reason)
+
+
+def _check_numbers(
+    path: Path, rows: Sequence[dict[str, str]], numbers: Sequence[str]
+) -> list[CheckResult]:
+    if not numbers:
+        return []
+    bad = sum(not _is_allowed_number(row[name]) for row in rows for name in numbers)
+    total = len(rows) * len(numbers)
+    reason = f"{bad} of {total} numbers have more than three digits" if bad else f"{total} numbers"
+    return [CheckResult("digits", path.name, bad == 0, reason)]
+
+
+def _is_allowed_number(text: str) -> bool:
+    """Say whether a number has three significant digits at the most.
+
+    >>> [_is_allowed_number(text) for text in ("1480", "-0.0123", "1485", "1.5e+08", "x")]
+    [True, True, False, True, False]
+    """
+    if text == HIDDEN:
+        return True
+    match = _NUMBER.fullmatch(text)
+    return match is not None and len(match["digits"].replace(".", "").strip("0")) <= 3
 
 
 def _is_allowed_cell(text: str, policy: str) -> bool:

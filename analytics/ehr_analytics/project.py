@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
 
@@ -33,6 +34,8 @@ TRANSITIONS = {
 READ_ROWS = "rows.read"
 # Beside it: they let them run views of their own, over any element of de-identified records.
 OWN_VIEWS = "views.own"
+
+DEFAULT_POLICY = "opensafely-7-5"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
 _ITEM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -53,6 +56,8 @@ class Project:
     period_to: date
     state: str = "draft"
     approvers: tuple[str, ...] = ()
+    # Of disclosure control, for everything that leaves: agreed with the application.
+    policy: str = DEFAULT_POLICY
 
     @property
     def may_read_rows(self) -> bool:
@@ -85,7 +90,8 @@ def create_project(register: Register, project: Project) -> Project:
         if connection.execute("SELECT 1 FROM project WHERE id = ?", (project.id,)).fetchone():
             raise Conflict(f"There is already a project {project.id}: choose another id.")
         connection.execute(
-            "INSERT INTO project VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft')",
+            "INSERT INTO project(id, title, purpose, applicant, ethics, items, people, period_from,"
+            " period_to, state, policy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?)",
             (
                 project.id,
                 project.title,
@@ -96,6 +102,7 @@ def create_project(register: Register, project: Project) -> Project:
                 json.dumps(project.people),
                 project.period_from.isoformat(),
                 project.period_to.isoformat(),
+                project.policy,
             ),
         )
         register.append_event(connection, project.id, project.applicant, "new", after="draft")
@@ -213,6 +220,7 @@ def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
         period_to=date.fromisoformat(row["period_to"]),
         state=row["state"],
         approvers=tuple(approver["person"] for approver in approvers),
+        policy=row["policy"],
     )
 
 
@@ -257,6 +265,8 @@ def _require_complete(project: Project) -> None:
     if not project.items:
         faults.append("it asks for no data items")
     faults += _faulty_items(project.items)
+    if project.policy not in POLICIES:
+        faults.append(f"its policy is none of {', '.join(POLICIES)}")
     if not project.people:
         faults.append("it names no people")
     if project.period_from > project.period_to:

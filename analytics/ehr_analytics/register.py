@@ -52,6 +52,7 @@ class Register:
             connection.executescript(
                 files(__package__).joinpath("queries", "register.sql").read_text("utf-8")
             )
+            _add_policy_column(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -109,3 +110,12 @@ class Register:
                 (project,),
             ).fetchall()
         return [Event(**{**dict(row), "detail": json.loads(row["detail"])}) for row in rows]
+
+
+def _add_policy_column(connection: sqlite3.Connection) -> None:
+    """Add the policy to projects of a register that was made before they had one."""
+    columns = {row["name"] for row in connection.execute("PRAGMA table_info(project)")}
+    if "policy" not in columns:
+        connection.execute(
+            "ALTER TABLE project ADD COLUMN policy TEXT NOT NULL DEFAULT 'opensafely-7-5'"
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ehr_fhir.errors import NotFound, Unprocessable
 
-_TEXT_KEYS = ("name", "project", "title", "question", "policy")
+_TEXT_KEYS = ("name", "project", "title", "question")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class Study:
     project: str
     title: str
     question: str
-    policy: str
     sql: str
     unit: str
     person: str
@@ -71,6 +70,10 @@ def load_study(path: Path) -> Study:
         raise NotFound(f"The study file {path.name} cannot be read.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Unprocessable(f"The study file {path.name} is not TOML: {error}.") from error
+    if "policy" in document:
+        raise Unprocessable(
+            f"The study file {path.name} names a policy: that is its project's agreement."
+        )
     try:
         cohort = document["cohort"]
         study = Study(
@@ -91,6 +94,8 @@ def load_study(path: Path) -> Study:
 def read_stored_study(folder: Path) -> Study:
     """Return the study as it was when the run in this folder was made."""
     document = json.loads((folder / "study.json").read_text("utf-8"))
+    # Runs made before the policy was the project's have one here.
+    document.pop("policy", None)
     measures = tuple(Measure(**{**m, "by": tuple(m["by"])}) for m in document["measures"])
     outcomes = tuple((name, column) for name, column in document["outcomes"])
     return Study(**{**document, "measures": measures, "outcomes": outcomes})

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ehr_analytics import project as projects
@@ -28,8 +28,16 @@ from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.key_hashing import PSEUDONYM_PATTERN
 from ehr_analytics.register import Register
 from ehr_analytics.study import Study
+from ehr_etl.lake import Lake, gold_table_name
+from ehr_etl.omop.cdm import table_name
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_fhir.errors import NotFound, Unprocessable
+
+# Where the platform's own persons are: the view of patients, and OMOP's persons.
+PERSON_TABLES = (
+    (gold_table_name("patient_demographics"), "id"),
+    (table_name("person"), "person_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,9 @@ def run_study(register: Register, spark: SparkSession, study: Study, login: str)
         session = spark.newSession()
         views = open_gold_views(register.data, columns)
         create_temporary_views(session, views, key)
-        results = count_measures(session.sql(study.sql), study)
+        cohort = session.sql(study.sql)
+        _require_platform_persons(session, register.data, cohort, study.person, key)
+        results = count_measures(cohort, study)
 
     now = register.clock()
     run = Run(
@@ -97,6 +107,30 @@ def list_runs(register: Register) -> list[Run]:
 def run_folder(register: Register, run_id: str) -> Path:
     """Return the folder of a run: what lies in it has not left the platform."""
     return register.folder / "runs" / run_id
+
+
+def _require_platform_persons(
+    session: SparkSession, data: Path, cohort: DataFrame, person: str, key: str
+) -> None:
+    """Refuse a cohort whose persons are not the platform's: one could be made to look like many."""
+    lake = Lake(data / "lake")
+    known = [
+        session.read.format("delta").load(str(lake.table_path(table))).select(F.col(column))
+        for table, column in PERSON_TABLES
+        if lake.has_table(table)
+    ]
+    pseudonyms = [
+        frame.select(F.sha2(F.concat(F.lit(key), F.col(frame.columns[0]).cast("string")), 256))
+        for frame in known
+    ]
+    named = cohort.select(F.col(person).cast("string").alias("person")).where("person IS NOT NULL")
+    for frame in pseudonyms:
+        named = named.join(frame.toDF("known"), F.col("person") == F.col("known"), "left_anti")
+    if named.limit(1).count():
+        raise Unprocessable(
+            f"The cohort's {person} names somebody whom the platform does not: it is a patient's "
+            "key as the view has it, with nothing added."
+        )
 
 
 @contextmanager

@@ -83,13 +83,13 @@ def test_nothing_is_released_before_two_other_people_approve(
     book, run = done
 
     with pytest.raises(Conflict):
-        airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
+        airlock.record_decision(book, run.id, "steward.ng", "approve", "fine", is_unsafe=True)
     assert airlock.propose_outputs(book, run.id, "researcher.lau").passed
     with pytest.raises(Forbidden):
-        airlock.record_decision(book, run.id, "researcher.lau", "approve", "mine")
-    airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
+        airlock.record_decision(book, run.id, "researcher.lau", "approve", "mine", is_unsafe=True)
+    airlock.record_decision(book, run.id, "steward.ng", "approve", "fine", is_unsafe=True)
     with pytest.raises(Forbidden, match="different person"):
-        airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
+        airlock.record_decision(book, run.id, "steward.ng", "approve", "fine", is_unsafe=True)
     with pytest.raises(Conflict, match="1 approvals"):
         airlock.release_outputs(book, run.id, "steward.ng")
 
@@ -129,7 +129,7 @@ def test_outputs_changed_after_the_check_do_not_leave(
     run = study_run.run_study(book, spark, short, "researcher.lau")
     airlock.propose_outputs(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
-        airlock.record_decision(book, run.id, checker, "approve", "fine")
+        airlock.record_decision(book, run.id, checker, "approve", "fine", is_unsafe=True)
     (study_run.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
 
     with pytest.raises(Conflict, match="not the ones that were checked"):

@@ -7,6 +7,7 @@ one person look like several, because it neither names nor counts persons.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from ehr_fhir.errors import Invalid
 
 __all__ = ["Cell", "PersonIndex", "PersonSet"]
+
+_TABLE_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class PersonIndex:
@@ -107,6 +110,9 @@ class Cell:
     contributions: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        if not _TABLE_NAME.fullmatch(self.table):
+            # It becomes the name of a file.
+            raise Invalid("A table's name is small letters, digits, hyphens and underscores.")
         if self.value is not None and not math.isfinite(self.value):
             raise Invalid(f"A cell of table {self.table} holds a value that is no number.")
         names = [name for name, _ in self.labels]

@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS project (
     people TEXT NOT NULL,     -- JSON array of log-ins
     period_from TEXT NOT NULL,
     period_to TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('draft', 'submitted', 'approved', 'open', 'closed'))
+    state TEXT NOT NULL CHECK (state IN ('draft', 'submitted', 'approved', 'open', 'closed')),
+    policy TEXT NOT NULL DEFAULT 'opensafely-7-5'  -- of disclosure control, as agreed
 );
 
 CREATE TABLE IF NOT EXISTS approval (
@@ -38,6 +39,17 @@ CREATE TABLE IF NOT EXISTS decision (
     reason TEXT NOT NULL,
     at TEXT NOT NULL,
     PRIMARY KEY (run, person)
+);
+
+-- Whom released cells were about: see disclosure/release_history.py.
+CREATE TABLE IF NOT EXISTS release_person (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    tag BLOB NOT NULL UNIQUE  -- HMAC of the pseudonym in the lake, under keys/releases.key
+);
+
+CREATE TABLE IF NOT EXISTS release (
+    run TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL      -- AES-GCM of the cells' persons, amounts and shown values
 );
 
 CREATE TABLE IF NOT EXISTS export (

@@ -149,6 +149,7 @@ def finish_erasure(settings: Settings, erasure: Erasure, say: Callable[[str], No
     say("Looking through research, models and sessions.")
     search, shared = _open_search(settings, erasure.sought)
     swept = sweep_derived_files(settings.data, search)
+    forget_in_releases(settings.data, erasure.sought.patients)
     say("Scanning every file.")
     certificate = _scan(settings, erasure.id, search, shared, swept)
     folder = erasures_folder(settings.data)
@@ -220,6 +221,7 @@ def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
         _list_person_keys(settings, references),
     )
     sweep_derived_files(folder, search)
+    forget_in_releases(folder, patients)
 
 
 # Parts of an erasure.
@@ -391,6 +393,20 @@ def _is_to_sweep(path: Path, search: ByteSearch, folder: str) -> bool:
     except Exception:
         # Of other folders the scan names it.
         return folder == _SPARK_FOLDER
+
+
+def forget_in_releases(data: Path, patients: Iterable[str]) -> int:
+    """Take erased patients out of the sets that released tables are compared by."""
+    from ehr_analytics.disclosure.release_history import ReleaseHistory
+    from ehr_analytics.register import Register
+
+    deid_key = data / "keys" / "deid.key"
+    if not deid_key.exists() or not (data / "keys" / "releases.key").exists():
+        return 0
+    key = deid_key.read_bytes()
+    return ReleaseHistory(Register(data)).forget(
+        [pseudonym(key, f"Patient/{patient}") for patient in patients]
+    )
 
 
 def _sweep_sessions(path: Path, search: ByteSearch) -> int:

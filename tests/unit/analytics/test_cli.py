@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ehr_analytics.cli import app
 
 PROJECT = ("new", "submit", "approve", "return", "open", "close", "list", "log")
-AIRLOCK = ("list", "check", "approve", "reject", "release")
+AIRLOCK = ("list", "check", "evidence", "approve", "reject", "release")
 COMMANDS = [*(("project", c) for c in PROJECT), *(("airlock", c) for c in AIRLOCK), ("run",)]
 
 
