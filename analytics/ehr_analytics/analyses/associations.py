@@ -1,0 +1,180 @@
+"""Exposure and outcome: two-by-two tables, drug-outcome pairs, propensity matching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_analytics.analyses.frame import Bools, CohortFrame, Floats
+from ehr_analytics.analyses.survival import design
+from ehr_analytics.disclosure.cells import Cell
+from ehr_fhir.errors import Unprocessable
+
+__all__ = ["drug_outcome_pairs", "fit_logistic", "match_nearest", "propensity", "two_by_two"]
+
+_NORMAL_975 = 1.959963984540054
+_MAX_PAIRS = 200
+# Austin (2011): a fifth of the standard deviation of the logit removes most of the bias.
+_CALIPER = 0.2
+_MAX_STEPS = 50
+
+
+def two_by_two(
+    frame: CohortFrame, table: str, exposure: str, outcome: str, mask: Bools | None = None
+) -> list[Cell]:
+    """Return the four counts, and the risk and odds ratio with their 95 % intervals (Katz; Woolf).
+
+    The control sees who has the outcome. A ratio with an empty cell does not exist.
+    """
+    exposed, ill = frame.flags(exposure), frame.flags(outcome)
+    chosen = frame.everybody if mask is None else mask
+    pair = (("exposure", exposure), ("outcome", outcome))
+    cells, sizes = [], []
+    for is_exposed, is_ill in ((True, True), (True, False), (False, True), (False, False)):
+        people = chosen & (exposed == is_exposed) & (ill == is_ill)
+        name = f"{'exposed' if is_exposed else 'not exposed'}, {'with' if is_ill else 'without'}"
+        cells.append(frame.count(table, (*pair, ("measure", name)), people))
+        sizes.append(int(people.sum()))
+    figures = _ratios(*sizes)
+    ones = np.ones(len(chosen))
+    for statistic, name, value in figures:
+        amounts = ones if statistic == "confidence-limit" else ill.astype(float)
+        labels = (*pair, ("measure", name))
+        cells.append(frame.cell(table, labels, statistic, value, "ratio", chosen, amounts))
+    return cells
+
+
+def drug_outcome_pairs(
+    frame: CohortFrame, table: str, drugs: Sequence[str], outcomes: Sequence[str]
+) -> list[Cell]:
+    """Return the two-by-two table of every drug and every outcome; each is a column yes or no."""
+    if not 0 < len(drugs) * len(outcomes) <= _MAX_PAIRS:
+        raise Unprocessable(f"There are 1 to {_MAX_PAIRS} pairs of drug and outcome.")
+    return [
+        cell
+        for drug in drugs
+        for outcome in outcomes
+        for cell in two_by_two(frame, table, drug, outcome)
+    ]
+
+
+def propensity(
+    frame: CohortFrame, table: str, treatment: str, outcome: str, columns: Sequence[str]
+) -> list[Cell]:
+    """Match treated people to untreated by propensity; return balance, and the effect among them.
+
+    Logistic regression; each treated person, the highest score first, gets the nearest untreated
+    one within 0.2 standard deviations of the logit, without replacement (Austin 2011). Balance is
+    the standardised mean difference before and after; the effect is the risk difference.
+    """
+    treated, ill = frame.flags(treatment), frame.flags(outcome)
+    names, values = design(frame, columns)
+    known = np.asarray(~np.isnan(values).any(axis=1), dtype=bool)
+    varies = np.zeros(len(names), dtype=bool)
+    if known.any():
+        varies = values[known].std(axis=0) > 0
+    names, values = [n for n, kept in zip(names, varies, strict=True) if kept], values[:, varies]
+    if not names or treated[known].all() or not treated[known].any():
+        raise Unprocessable("Propensity needs treated and untreated people, and columns that vary.")
+    places = np.flatnonzero(known)
+    logits = fit_logistic(values[known], treated[known])
+    pairs = match_nearest(logits, treated[known])
+    matched = np.zeros(len(treated), dtype=bool)
+    matched[places[pairs.ravel()]] = True
+    ones = np.ones(len(treated))
+    cells = []
+    for phase, mask in (("before", known), ("after", matched)):
+        for group, members in (("treated", mask & treated), ("untreated", mask & ~treated)):
+            labels = (("row", "people"), ("phase", phase), ("measure", group))
+            cells.append(frame.count(table, labels, members))
+        for number, name in enumerate(names):
+            difference = _standardised_difference(values[:, number], treated, mask, known)
+            labels = (("row", name), ("phase", phase), ("measure", "standardised difference"))
+            cells.append(frame.cell(table, labels, "coefficient", difference, "", mask, ones))
+        labels = (("row", outcome), ("phase", phase), ("measure", "risk difference"))
+        effect = _risk(ill, mask & treated) - _risk(ill, mask & ~treated)
+        amounts = ill.astype(float)
+        cells.append(frame.cell(table, labels, "risk-difference", effect, "", mask, amounts))
+    return cells
+
+
+def fit_logistic(values: Floats, happened: Bools) -> Floats:
+    """Return the fitted logits of a logistic regression by iterated weighted least squares."""
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    rows = np.column_stack([np.ones(len(scaled)), scaled])
+    coefficients = np.zeros(rows.shape[1])
+    for _ in range(_MAX_STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(rows @ coefficients, -30, 30)))
+        weights = np.maximum(chance * (1 - chance), 1e-12)
+        information = rows.T @ (rows * weights[:, None])
+        step = np.linalg.pinv(information) @ (rows.T @ (happened - chance))
+        coefficients = coefficients + step
+        if np.abs(step).max() < 1e-8:
+            return np.asarray(rows @ coefficients)
+    raise Unprocessable("The columns tell who is treated: nobody is comparable.")
+
+
+def match_nearest(logits: Floats, treated: Bools) -> NDArray[np.int64]:
+    """Return pairs of places, treated and untreated, greedily and within the caliper."""
+    caliper = _CALIPER * float(logits.std(ddof=1))
+    untreated = np.flatnonzero(~treated)
+    order = untreated[np.argsort(logits[untreated], kind="stable")]
+    scores = logits[order]
+    # Places from 1; a used one links to its neighbour, so that the nearest free one is found fast.
+    left, right = np.arange(len(order) + 1), np.arange(len(order) + 2)
+    pairs = []
+    candidates = np.flatnonzero(treated)
+    for person in candidates[np.argsort(-logits[candidates], kind="stable")]:
+        place = int(np.searchsorted(scores, logits[person]))
+        below, above = _follow(left, place), _follow(right, place + 1)
+        free = [n for n in (below, above) if 1 <= n <= len(order)]
+        if not free:
+            break
+        best = min(free, key=lambda n: abs(scores[n - 1] - logits[person]))
+        if abs(scores[best - 1] - logits[person]) > caliper:
+            continue
+        pairs.append((person, order[best - 1]))
+        left[best], right[best] = best - 1, best + 1
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _follow(links: NDArray[np.int64], place: int) -> int:
+    end = place
+    while links[end] != end:
+        end = int(links[end])
+    while links[place] != end:
+        links[place], place = end, int(links[place])
+    return end
+
+
+def _ratios(a: int, b: int, c: int, d: int) -> list[tuple[str, str, float | None]]:
+    """Return risk and odds ratio of exposed with, without, and not exposed with, without."""
+    if not (a and b and c and d):
+        return [("risk-ratio", "risk ratio", None), ("odds-ratio", "odds ratio", None)]
+    risk = (a / (a + b)) / (c / (c + d))
+    odds = a * d / (b * c)
+    risk_error = np.sqrt(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d))
+    odds_error = np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
+    figures: list[tuple[str, str, float | None]] = []
+    for name, ratio, error in (("risk ratio", risk, risk_error), ("odds ratio", odds, odds_error)):
+        half = np.exp(_NORMAL_975 * error)
+        figures += [
+            (name.replace(" ", "-"), name, ratio),
+            ("confidence-limit", f"{name}, lower limit", ratio / half),
+            ("confidence-limit", f"{name}, upper limit", ratio * half),
+        ]
+    return figures
+
+
+def _standardised_difference(values: Floats, treated: Bools, mask: Bools, whole: Bools) -> float:
+    """Return the difference of means over the treated people's deviation before matching."""
+    deviation = float(values[whole & treated].std(ddof=1)) if (whole & treated).sum() > 1 else 0.0
+    if not deviation or not (mask & treated).any() or not (mask & ~treated).any():
+        return float("nan")
+    return float(values[mask & treated].mean() - values[mask & ~treated].mean()) / deviation
+
+
+def _risk(ill: Bools, mask: Bools) -> float:
+    return float(ill[mask].mean()) if mask.any() else float("nan")
