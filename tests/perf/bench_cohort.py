@@ -1,0 +1,103 @@
+"""Time of a cohort on made-up people: `python -m tests.perf.bench_cohort [PEOPLE] [--plot FILE]`.
+
+Ten encounters and five conditions for each person, keys of 32 digits as the lake has them; the
+cohort is `first-stroke`, from Arrow tables in memory to one row per person. Not a test: it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ehr_analytics.cohorts import load_cohort
+from ehr_analytics.cohorts.compiler import compile_cohort
+from ehr_analytics.cohorts.dialects import DUCKDB
+from ehr_analytics.cohorts.duckdb_engine import run_on_duckdb
+from ehr_analytics.cohorts.result import build_result
+from ehr_analytics.cohorts.sources import source_of_view
+from ehr_etl.gold.library import load_view
+
+FILE = files("ehr_analytics") / "cohorts/library/first-stroke.toml"
+VIEWS = ("condition_flat", "encounter_flat", "patient_demographics")
+
+
+def make_tables(people: int) -> dict[str, pa.Table]:
+    """Return the three views for so many people: one in twenty has a stroke."""
+    with duckdb.connect() as connection:
+        connection.execute("SELECT setseed(0.5)").fetchall()
+        key = "md5(CAST(n AS VARCHAR))"
+        day = "strftime(DATE '2015-01-01' + CAST(random() * 3650 AS INTEGER), '%Y-%m-%d')"
+        queries = {
+            "patient_demographics": f"SELECT {key} AS id, ['female','male'][1 + n % 2] AS gender,"
+            f" CAST(1930 + random() * 80 AS INTEGER) AS birth_year FROM range({people}) t(n)",
+            "condition_flat": f"SELECT {key} AS patient_id, CASE WHEN random() < 0.01 THEN 'I63.9'"
+            " WHEN random() < 0.1 THEN 'E11.9' ELSE 'J45' END AS code,"
+            f" {day} AS onset FROM range({people}) t(n), range(5) v(m)",
+            "encounter_flat": f"SELECT patient_id, class, start, strftime(CAST(start AS DATE) + days,"
+            " '%Y-%m-%d') AS \"end\" FROM (SELECT "
+            f"{key} AS patient_id, CASE WHEN random() < 0.3 THEN 'IMP' ELSE 'AMB' END AS class,"
+            f" {day} AS start, CAST(random() * 9 AS INTEGER) AS days"
+            f" FROM range({people}) t(n), range(10) v(m))",
+        }
+        return {name: _fetch(connection, sql) for name, sql in queries.items()}
+
+
+def _fetch(connection: Any, sql: str) -> pa.Table:  # Any: DuckDB's own types differ by version
+    return connection.sql(sql).to_arrow_table()
+
+
+def measure(people: int) -> tuple[float, int]:
+    """Return the seconds of the cohort, and how many people are in it."""
+    tables = make_tables(people)
+    sources = {name: source_of_view(load_view(name)) for name in VIEWS}
+    cohort = load_cohort(Path(str(FILE)))
+    started = time.perf_counter()
+    rows = run_on_duckdb(compile_cohort(cohort, sources, DUCKDB), tables.__getitem__, "key")
+    result = build_result(cohort, rows)
+    return time.perf_counter() - started, result.table.num_rows
+
+
+def main() -> None:
+    """Print seconds and memory by the number of people."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("people", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    points = []
+    for people in arguments.people:
+        seconds, chosen = measure(people)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{people:>10,} people {seconds:8.2f} s, {chosen:,} chosen, peak {memory:.1f} GB")  # noqa: T201
+        points.append((people, seconds))
+    if arguments.plot is not None:
+        draw(points, arguments.plot)
+
+
+def draw(points: list[tuple[int, float]], path: Path) -> None:
+    """Draw seconds over people, both on logarithmic scales."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.loglog(*zip(*points, strict=True), marker="o", color="#0072B2")
+    for people, seconds in points:
+        axes.annotate(f"{seconds:.1f} s", (people, seconds), (6, -12), textcoords="offset points")
+    axes.axhline(10, color="#D55E00", linestyle="--", linewidth=1)
+    axes.set_xlabel("people, with ten encounters and five conditions each")
+    axes.set_ylabel("seconds (two cores)")
+    axes.set_title("Cohort on DuckDB, from tables to one row per person", loc="left")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
