@@ -40,8 +40,8 @@ def make_tables(people: int) -> dict[str, pa.Table]:
             "condition_flat": f"SELECT {key} AS patient_id, CASE WHEN random() < 0.01 THEN 'I63.9'"
             " WHEN random() < 0.1 THEN 'E11.9' ELSE 'J45' END AS code,"
             f" {day} AS onset FROM range({people}) t(n), range(5) v(m)",
-            "encounter_flat": f"SELECT patient_id, class, start, strftime(CAST(start AS DATE) + days,"
-            " '%Y-%m-%d') AS \"end\" FROM (SELECT "
+            "encounter_flat": "SELECT patient_id, class, start,"
+            " strftime(CAST(start AS DATE) + days, '%Y-%m-%d') AS \"end\" FROM (SELECT "
             f"{key} AS patient_id, CASE WHEN random() < 0.3 THEN 'IMP' ELSE 'AMB' END AS class,"
             f" {day} AS start, CAST(random() * 9 AS INTEGER) AS days"
             f" FROM range({people}) t(n), range(10) v(m))",
