@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Ids as short as this say nothing by themselves: they are looked for with their type alone.
 _SHORTEST_BARE_ID = 4
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64}(?:/_history/\d+)?")
+# Rows of the audit log in memory at once. Chosen.
+_ROWS = 10_000
 _PACKAGES = ("ehr_fhir", "ehr_gateway", "ehr_etl", "ehr_privacy", "ehr_analytics", "ehr_models")
 _EXPORTS, _SPARK_FOLDER = "research/exports", "spark"
 # Folders whose files are made of records, and may be deleted where they hold the patient's: each
@@ -284,6 +286,7 @@ def _open_search(settings: Settings, sought: SoughtTexts) -> tuple[ByteSearch, i
             for identity in (reference.partition("/")[2] for reference in references)
             if len(identity) >= _SHORTEST_BARE_ID and not _is_id_of_others(rows, identity)
         }
+        of_others = _find_ids_of_others(rows, sought.patients, ids)
         others = ByteSearch(sought_texts, is_once=True)
         others.search_stream(_read_others(rows))
     others.search_stream(_read_product())
@@ -291,15 +294,39 @@ def _open_search(settings: Settings, sought: SoughtTexts) -> tuple[ByteSearch, i
     texts -= {reference.partition("/")[2] for reference in references}
     search = ByteSearch(
         texts | _list_pseudonyms(settings, references),
-        ids,
+        ids - of_others,
         _list_person_keys(settings, references),
     )
-    return search, len(others.found)
+    return search, len(others.found) + len(of_others)
 
 
 def _is_id_of_others(connection: Connection, identity: str) -> bool:
     row = connection.execute("SELECT 1 FROM resource WHERE id = ? LIMIT 1", (identity,))
     return row.fetchone() is not None
+
+
+def _find_ids_of_others(
+    connection: Connection, patients: Collection[str], ids: Collection[str]
+) -> set[str]:
+    """Return the ids of records that stand in audit events about other patients.
+
+    A record that was another patient's before stays in the events that tell that patient who saw
+    it: they cannot be changed, and tell of nobody else.
+    """
+    from ehr_etl.erasure.byte_search import ByteSearch
+
+    own = {*patients, *(f"Patient/{patient}" for patient in patients)}
+    search = ByteSearch((), set(ids) - own, is_once=True)
+    after = 0
+    while rows := connection.execute(
+        "SELECT seq, patient, entities, query FROM audit"
+        " WHERE seq > ? AND patient IS NOT NULL ORDER BY seq LIMIT ?",
+        (after, _ROWS),
+    ).fetchall():
+        texts = (f"{row['entities']}\0{row['query']}" for row in rows if row["patient"] not in own)
+        search.search("\0".join(texts).encode())
+        after = rows[-1]["seq"]
+    return search.found
 
 
 def _read_others(connection: Connection) -> Iterator[bytes]:

@@ -99,7 +99,7 @@ def _unpack_with_arrow(codec: str) -> Callable[[File], Any]:
 
 # Compressed streams by how they begin.
 _STREAMS: Mapping[bytes, Callable[[File], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": _unpack_with_arrow("zstd"),

@@ -7,6 +7,7 @@ taken out afterwards (`database_files`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -46,6 +47,7 @@ _BY_LOGIN = (
 _SELECT_VERSIONS = (
     "SELECT pk, type, id, version, author, body, position FROM resource WHERE type = ? AND id = ?"
 )
+_RECORD_NAME = re.compile(r"([A-Z][A-Za-z]+)/[A-Za-z0-9.\-]{1,64}")
 # Where a clinician's app was started for a patient, with the key of each table.
 _KEY_BY_CONTEXT_TABLE = {"auth_code": "code", "launch": "key", "token_family": "id"}
 
@@ -132,6 +134,7 @@ def delete_patient_rows(
     content.references = _cut_references_of_others(store, connection, targets, aliases)
     _delete_marks(connection, content.versions, patients)
     _rename_in_decisions(connection, aliases)
+    _rename_in_causes(connection, aliases)
     _delete_requests(connection, targets, patients)
     content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
     insert_erased(connection, hashes, last_decision)
@@ -326,6 +329,27 @@ def _rename_in_decisions(connection: Connection, aliases: Mapping[str, str]) -> 
                 connection.execute(
                     f"UPDATE {table} SET episode = ? WHERE episode = ?",  # noqa: S608 constant
                     (alias, identity),
+                )
+
+
+def _rename_in_causes(connection: Connection, aliases: Mapping[str, str]) -> None:
+    """Put aliases for erased records into the causes of others' notices and flags.
+
+    A record that moved to the erased patient is named in what its patient of before was told.
+    """
+    for table, column in (("notice", "cause"), ("audit_flag", "flag_key")):
+        rows = connection.execute(f"SELECT id, {column} AS cause FROM {table}")  # noqa: S608
+        for row in rows.fetchall():
+            renamed = _RECORD_NAME.sub(
+                lambda found: (
+                    f"{found[1]}/{aliases[found[0]]}" if found[0] in aliases else found[0]
+                ),
+                row["cause"],
+            )
+            if renamed != row["cause"]:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? WHERE id = ?",  # noqa: S608 constant names
+                    (renamed, row["id"]),
                 )
 
 
