@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-portal test-others test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages view-library omop-pages pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -155,6 +155,9 @@ omop-pages: .venv/.ready ## make the pages on OMOP's conformance and columns ane
 
 view-library: .venv/.ready ## make docs/reference/view-library.md anew from the ViewDefinitions
 	@$(BIN)/python -m tests.docs.view_library_page
+
+deid-page: .venv/.ready ## make docs/reference/deidentification.md anew from the rules
+	@$(BIN)/python -m tests.docs.deid_page
 
 lock: ## write requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --group dev --group build --generate-hashes --universal \

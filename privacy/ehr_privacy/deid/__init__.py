@@ -8,6 +8,7 @@ May import: `ehr_fhir`. The key is the caller's to keep: without it no pseudonym
 from ehr_privacy.deid.dates import DATE_FORMS, DateForm
 from ehr_privacy.deid.events import AGE_AT_EVENT
 from ehr_privacy.deid.person import People, Person, find_survivor, patient_of
+from ehr_privacy.deid.plain_scrubber import ElementFate, Explanation, explain_resource
 from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, RulesError, load_rules, parse_rules
 from ehr_privacy.deid.scrubber import Deidentifier
@@ -18,9 +19,12 @@ __all__ = [
     "DateForm",
     "DeidRules",
     "Deidentifier",
+    "ElementFate",
+    "Explanation",
     "People",
     "Person",
     "RulesError",
+    "explain_resource",
     "find_survivor",
     "load_rules",
     "parse_rules",

@@ -18,11 +18,11 @@ from ehr_privacy.deid.pseudonyms import episode_shift_days, pseudonym, shift_day
 from ehr_privacy.deid.rules import DeidRules, Node
 from ehr_privacy.deid.values import Context, DropResource, Methods, Scrub, is_void
 
-__all__ = ["Deidentifier"]
+__all__ = ["MAIN_CODES", "Deidentifier"]
 
 _SHORTEST_KEY = 32
 # The codes of a record that say what it is about: there a code of known dates may stay.
-_MAIN_CODES = frozenset({"code", "vaccineCode", "medicationCodeableConcept"})
+MAIN_CODES = frozenset({"code", "vaccineCode", "medicationCodeableConcept"})
 # The element that names the episode of a record.
 _EPISODES = ("encounter", "context", "partOf")
 
@@ -131,7 +131,7 @@ class Deidentifier:
             if name == "id":
                 elements[name] = self._id(kind)
             else:
-                elements[name] = self._node(child, owner_below(kind, name), name in _MAIN_CODES)
+                elements[name] = self._node(child, owner_below(kind, name), name in MAIN_CODES)
         return _object(elements, find_modifiers(kind, node))
 
     def _node(self, node: Node, owner: str, is_main: bool = False) -> Scrub:
@@ -149,12 +149,14 @@ class Deidentifier:
         return self.methods.by_name[method]
 
     def _id(self, kind: str) -> Scrub:
-        key = self._key
-
         def scrub(value: Any, context: Context) -> Any:
-            return pseudonym(key, f"{kind}/{value}") if isinstance(value, str) else None
+            return self.pseudonym_of(kind, value)
 
         return scrub
+
+    def pseudonym_of(self, kind: str, value: Any) -> str | None:
+        """Return the pseudonym of a resource's id; None for what is no id."""
+        return pseudonym(self._key, f"{kind}/{value}") if isinstance(value, str) else None
 
 
 def _episode_of(resource: Mapping[str, Any]) -> str:
