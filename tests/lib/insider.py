@@ -42,7 +42,9 @@ FIRST, LAST = date(2019, 1, 1), date(2025, 12, 31)
 RUN_AT = "2025-12-31T02:17:43.120+08:00"
 OPENED, VACCINE_SINCE = date(2022, 3, 1), date(2021, 2, 26)
 # Weeks of an epidemic by their weight: nearly all of its cases lie in two months.
-WAVE = {date(2022, 2, 7) + timedelta(weeks=week): 2 ** -abs(week - 3) for week in range(9)}
+WAVE: dict[date, float] = {
+    date(2022, 2, 7) + timedelta(weeks=week): 0.5 ** abs(week - 3) for week in range(9)
+}
 CANDIDATES = tuple(range(1, SHIFT_WEEKS + 1))
 # Weeks -> how likely what is seen is, if dates have moved by them.
 Likelihood = Callable[[int], float]

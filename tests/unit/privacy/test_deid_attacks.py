@@ -61,7 +61,7 @@ def knows_vaccine(records: list[Record]) -> Likelihood:
 
     def likelihood(weeks: int) -> float:
         since = [(day + timedelta(weeks=weeks) - VACCINE_SINCE).days for day in days]
-        return prod((number >= 0) * exp(-number / 60) for number in since)
+        return prod(float(number >= 0) * exp(-number / 60) for number in since)
 
     return likelihood
 
@@ -72,7 +72,7 @@ def knows_epidemic(records: list[Record]) -> Likelihood:
 
     def likelihood(weeks: int) -> float:
         true = [day + timedelta(weeks=weeks) for day in days]
-        return prod(WAVE.get(day - timedelta(days=day.weekday()), 0) for day in true)
+        return prod(float(WAVE.get(day - timedelta(days=day.weekday()), 0)) for day in true)
 
     return likelihood
 
@@ -178,7 +178,7 @@ def test_a_record_moves_with_its_encounter() -> None:
         "encounter": {"reference": "Encounter/e1"},
         "effectiveDateTime": "2020-03-02T08:00:00+08:00",
     }
-    kept, beside, of_stay = map(scrubber.scrub, (stay, other, result))
+    kept, beside, of_stay = (scrubber.scrub(record) for record in (stay, other, result))
 
     assert kept is not None and beside is not None and of_stay is not None
     assert of_stay["effectiveDateTime"] == kept["period"]["start"]
