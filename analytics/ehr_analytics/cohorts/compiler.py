@@ -74,9 +74,12 @@ class _Compiler:
 
     def compile(self) -> CompiledCohort:
         steps = [self._people()]
+        first = self._sets_of_index()
         for events in self.cohort.events:
-            steps += self._events(events)
+            steps += self._events(events) if events.name in first else ()
         steps += self._index()
+        for events in self.cohort.events:
+            steps += self._events(events) if events.name not in first else ()
         steps += self._measure_steps()
         steps.append(Step("staged", self._staged()))
         columns = [f"q_{number}" for number, _ in enumerate(self.cohort.columns)]
@@ -99,6 +102,23 @@ class _Compiler:
             tuple(steps), f"SELECT {selected} FROM (SELECT {inner} FROM staged) result"
         )
 
+    def _sets_of_index(self) -> frozenset[str]:
+        """Return the sets of events that the index date depends on, with what they are made of."""
+        names = set()
+        for name in (self.cohort.index.events, self.cohort.index.observed):
+            while name is not None:
+                names.add(name)
+                name = self.cohort.find_events(name).of
+        return frozenset(names)
+
+    def _is_of_index_people(self, events: Events) -> bool:
+        """Say whether rows of people without an index date are left out before they are read.
+
+        Nobody else's events are measured, unless the end of the data is read of the set.
+        """
+        is_later = events.name not in self._sets_of_index()
+        return is_later and "days_to_last" not in event_columns(self.cohort, events.name)
+
     def _people(self) -> Step:
         source = self.sources[PERSON_SOURCES[self.cohort.model].table]
         columns = self._typed_columns(source, person_columns(self.cohort))
@@ -114,7 +134,7 @@ class _Compiler:
             of = _events_name(events.of)
             yield Step(name, f"SELECT * FROM {of} WHERE {keep}")
             return
-        yield self._rows(events)
+        yield from self._rows(events)
         own = [c for c in event_columns(self.cohort, events.name) if c not in DERIVED_COLUMNS]
         previous = f"rows_{events.name}"
         if events.merge_gap is not None:
@@ -126,7 +146,7 @@ class _Compiler:
             previous = f"derived_{events.name}"
         yield Step(name, f"SELECT * FROM {previous} WHERE {keep}")
 
-    def _rows(self, events: Events) -> Step:
+    def _rows(self, events: Events) -> Iterable[Step]:
         source = self.sources[events.table or ""]
         own = [c for c in event_columns(self.cohort, events.name) if c not in DERIVED_COLUMNS]
         types = source.columns
@@ -148,11 +168,26 @@ class _Compiler:
         outer = ", ".join(["person", "start", f"{finish} AS finish", *map(_column, own)])
         needed = "person IS NOT NULL AND start IS NOT NULL"
         needed += " AND known_end IS NOT NULL" if events.end is not None else ""
-        sql = (
-            f"SELECT {outer} FROM (SELECT {inner} FROM source_rows_{events.name}) typed"
-            f" WHERE {needed} AND {self._all(events.where)}"
+        rows, read_from = f"rows_{events.name}", f"source_rows_{events.name}"
+        source_name: str | None = source.name
+        if self._is_of_index_people(events):
+            # A step of its own: DuckDB would read every date before it leaves rows out, 1.8 s of
+            # CPU for three million rows in place of 0.35 s (tests/perf/bench_cohort.py).
+            names = [name for name in (events.date, events.end, *own) if name]
+            raw = ", ".join(map(self.dialect.name, dict.fromkeys((source.person, *names))))
+            near = f"near_{events.name}"
+            yield Step(
+                near,
+                f"SELECT {raw} FROM source_{near} WHERE {person} IN (SELECT person FROM index_day)",
+                source.name,
+            )
+            read_from, source_name = near, None
+        yield Step(
+            rows,
+            f"SELECT {outer} FROM (SELECT {inner} FROM {read_from}) typed"
+            f" WHERE {needed} AND {self._all(events.where)}",
+            source_name,
         )
-        return Step(f"rows_{events.name}", sql, source.name)
 
     def _merge(self, rows: str, own: list[str], gap: int) -> str:
         order = _order(own)
