@@ -254,12 +254,16 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
 def send_quality(settings: Settings, base_url: str, quality: Sequence[TableQuality]) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
     from ehr_etl.data_quality.measure_reports import build_measure_reports, send_measure_reports
-    from ehr_etl.tables.scores import read_trends, summarize_providers
+    from ehr_etl.tables.scores import read_check_trends, read_trends, summarize_providers
 
     at = datetime.now(UTC).isoformat(timespec="seconds")
     lake = open_lake(settings)
     reports = build_measure_reports(
-        quality, at, providers=summarize_providers(lake), trends=read_trends(lake)
+        quality,
+        at,
+        providers=summarize_providers(lake),
+        trends=read_trends(lake),
+        check_trends=read_check_trends(lake),
     )
     with open_gateway(settings, base_url) as (client, token):
         send_measure_reports(client, token, reports)

@@ -62,6 +62,14 @@ def list_holding_expectations(suite: Mapping[str, Any]) -> list[Mapping[str, Any
     return [expectation for expectation in suite["expectations"] if expectation.get("holds_back")]
 
 
+def find_expectation(table: str, name: str) -> Mapping[str, Any] | None:
+    """Return an expectation of a table's suite; None for a table without one."""
+    if not (files(__package__) / "suites" / f"{table}.json").is_file():
+        return None
+    expectations = load_suite(table)["expectations"]
+    return next((found for found in expectations if found["name"] == name), None)
+
+
 def find_faulty_rows(
     name: str, frame: pd.DataFrame, suite: Mapping[str, Any]
 ) -> dict[int, list[str]]:

@@ -71,6 +71,10 @@ class QualityRules:
         """Return the severity of a fault; of the feed's lines and of a rejection an error."""
         return self.severities.get(name, "error")
 
+    def find(self, name: str) -> QualityRule | None:
+        """Return a rule by its name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
     def linked(self) -> tuple[QualityRule, ...]:
         """Return the rules between the records of a person."""
         return tuple(rule for rule in self.rules if rule.kind in LINKED_KINDS)

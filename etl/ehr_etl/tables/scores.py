@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from ehr_etl.data_quality.measure_reports import CheckTrends
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.data_quality.timeliness import IN_TIME, LEAST_IN_TIME
 from ehr_etl.lake import TABLES, Lake
 from ehr_etl.tables.bucketed import append_rows
 from ehr_etl.tables.silver import FAULTY, SilverReport
 
-__all__ = ["append_scores", "read_trends", "summarize_providers"]
+__all__ = ["append_scores", "read_check_trends", "read_trends", "summarize_providers"]
 
 # Points of a trend that a reader gets: enough for a line. Chosen.
 _MOST_POINTS = 30
@@ -107,6 +108,16 @@ def read_trends(lake: Lake) -> Mapping[str, tuple[tuple[int, float], ...]]:
     for (name, at_ms), (evaluated, unexpected) in sorted(sums.items()):
         if evaluated:
             trends[name].append((at_ms, round(1 - unexpected / evaluated, 6)))
+    return {name: tuple(points[-_MOST_POINTS:]) for name, points in trends.items()}
+
+
+def read_check_trends(lake: Lake) -> CheckTrends:
+    """Return, by gold table and check, instants and shares of rows that were as expected."""
+    trends: defaultdict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for row in sorted(_read(lake), key=lambda row: int(row["at_ms"])):
+        if row["origin"] is None and row["check"] and row["evaluated"]:
+            share = round(1 - row["unexpected"] / row["evaluated"], 6)
+            trends[row["table"], row["check"]].append((row["at_ms"], share))
     return {name: tuple(points[-_MOST_POINTS:]) for name, points in trends.items()}
 
 

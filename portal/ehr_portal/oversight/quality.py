@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ehr_fhir.errors import NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import Text
@@ -13,8 +14,24 @@ from ehr_portal.record.plain_names import plain_name
 PASSED_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
 TREND_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-trend"
 PROVIDER_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-provider"
+EXPECTATION_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-expectation"
 # The system under which names/platform.toml has the checks' names.
 CHECK_NAME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a check demands, as the suite or the rule has it."""
+
+    # The type of Great Expectations; of a rule over records `rule-` and its severity.
+    type: str
+    column: str = ""
+    # The least share of rows, where not all have to meet it.
+    mostly: float | None = None
+    # What values are compared with; of a rule where it comes from.
+    detail: str = ""
+    # Whether what fails is kept out.
+    holds_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,14 @@ class Check:
     evaluated: int
     # As the report says it: a check may allow some rows that do not meet it.
     passed: bool
+    demand: Demand | None = None
+    # Instants of the checks before, and the share of rows that met it.
+    trend: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def unexpected(self) -> int:
+        """Return how many rows did not meet it."""
+        return self.evaluated - self.met
 
     @property
     def share(self) -> float:
@@ -63,6 +88,14 @@ def newest_reports(measure_reports: Iterable[Resource]) -> list[Report]:
         report = _parse_report(resource)
         newest[report.table] = report
     return sorted(newest.values(), key=lambda report: (-report.failed, report.table))
+
+
+def find_report(measure_reports: Iterable[Resource], table: str) -> Report:
+    """Return the newest report of a table, its checks that failed first; or raise NotFound."""
+    report = next((r for r in newest_reports(measure_reports) if r.table == table), None)
+    if report is None:
+        raise NotFound("There is no check of this table.")
+    return replace(report, checks=tuple(sorted(report.checks, key=lambda check: check.passed)))
 
 
 def _parse_report(resource: Resource) -> Report:
@@ -126,7 +159,24 @@ def _parse_check(group: Resource) -> Check:
         evaluated=evaluated,
         # A report without a verdict passes only if every row met it.
         passed=met >= evaluated if verdict is None else bool(verdict),
+        demand=_parse_demand(group),
+        trend=tuple(_parse_trend(group)),
     )
+
+
+def _parse_demand(group: Resource) -> Demand | None:
+    for extension in group.get("extension", ()):
+        if extension.get("url") == EXPECTATION_EXTENSION:
+            parts = {part["url"]: part for part in extension.get("extension", ())}
+            mostly = parts.get("mostly", {}).get("valueDecimal")
+            return Demand(
+                type=str(parts.get("type", {}).get("valueCode", "")),
+                column=str(parts.get("column", {}).get("valueString", "")),
+                mostly=None if mostly is None else float(mostly),
+                detail=str(parts.get("demand", {}).get("valueString", "")),
+                holds_back=parts.get("holds-back", {}).get("valueBoolean") is True,
+            )
+    return None
 
 
 def _report_date(resource: Resource) -> str:

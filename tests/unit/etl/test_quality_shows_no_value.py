@@ -15,6 +15,7 @@ from ehr_etl.data_quality.results import write_quality_results
 from ehr_etl.gold.library import list_view_names, load_view
 from ehr_etl.lake import Lake
 from ehr_etl.sql_on_fhir import compile_view
+from ehr_portal.oversight.quality import newest_reports
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -57,13 +58,16 @@ def test_no_marked_value_is_kept_sent_shown_or_logged(
         write_quality_results(Lake(tmp_path), [found])
     (report,) = build_measure_reports([found], "2026-11-22T08:00:00Z")
     portal.fake.resources[("MeasureReport", report["id"])] = report
-    shown = portal.log_in("steward").get("/quality").text
+    steward = portal.log_in("steward")
+    shown = steward.get("/quality").text
+    docs = steward.get(f"/quality/{newest_reports([report])[0].table}").text
 
     kept = "".join(file.read_text() for file in tmp_path.rglob("*.json"))
     assert not found.success
     assert found.results
     assert "id-is-a-pseudonym" in kept
-    for text in (kept, orjson.dumps(report).decode(), shown, repr(held), caplog.text):
+    assert "Not as expected" in docs
+    for text in (kept, orjson.dumps(report).decode(), shown, docs, repr(held), caplog.text):
         assert MARK not in text
         assert str(NUMBER) not in text
         assert "987,654,321" not in text

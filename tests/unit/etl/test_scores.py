@@ -8,7 +8,12 @@ from ehr_etl.data_quality.measure_reports import build_measure_reports
 from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.lake import Lake
 from ehr_etl.tables.bucketed import create_tables
-from ehr_etl.tables.scores import append_scores, read_trends, summarize_providers
+from ehr_etl.tables.scores import (
+    append_scores,
+    read_check_trends,
+    read_trends,
+    summarize_providers,
+)
 from ehr_etl.tables.silver import SilverReport
 from ehr_fhir.validation.validate import validate
 from ehr_portal.oversight.quality import newest_reports
@@ -84,3 +89,33 @@ def test_a_provider_whose_records_broke_no_rule_has_a_report_that_the_gateway_ta
 
     validate(report)
     assert newest_reports([report])[0].organization == "ha-harbour"
+
+
+def test_what_a_check_demands_and_how_it_went_before_is_told_in_the_report(tmp_path: Path) -> None:
+    lake = lake_with_scores(tmp_path)
+    (report,) = build_measure_reports(
+        [TABLE], "2026-11-22T08:00:00Z", check_trends=read_check_trends(lake)
+    )
+    validate(report)
+
+    (check,) = newest_reports([report])[0].checks
+
+    assert check.demand is not None
+    assert (check.demand.type, check.demand.column) == ("expect_column_values_to_be_unique", "id")
+    assert check.demand.holds_back
+    assert [share for _, share in check.trend] == [0.75, 0.75, 0.75]
+    assert draw_share_line(check.trend, "x")
+
+
+def test_a_rule_tells_its_severity_and_its_source() -> None:
+    rules = ("value-plausible", "no-conflict", "line-unreadable")
+    silver = TableQuality("silver", 4, tuple(ExpectationResult(r, True, 4, 0) for r in rules))
+    (report,) = build_measure_reports([silver], "2026-11-22T08:00:00Z")
+
+    demands = [check.demand for check in newest_reports([report])[0].checks]
+
+    assert demands[0] is not None and demands[1] is not None
+    assert (demands[0].type, demands[0].holds_back) == ("rule-error", True)
+    assert (demands[1].type, demands[1].holds_back) == ("rule-warning", False)
+    # A fault of the feed's own lines has no rule.
+    assert demands[2] is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ehr_etl.data_quality.expectations import load_suite
+from ehr_etl.data_quality.measure_reports import build_measure_reports
+from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.gold.library import list_view_names
 from ehr_portal.oversight.quality import CHECK_NAME_SYSTEM, PASSED_EXTENSION, newest_reports
@@ -99,3 +102,26 @@ def test_a_check_of_no_rows_has_nothing_wrong() -> None:
 
 def test_before_the_first_run_the_page_says_so(portal: PortalHouse) -> None:
     assert "There are no results yet." in portal.log_in("steward").get("/quality").text
+
+
+def test_every_check_of_a_table_is_said_in_words(portal: PortalHouse) -> None:
+    steward = portal.log_in("steward")
+    for view in list_view_names():
+        names = [one["name"] for one in load_suite(view)["expectations"]]
+        results = tuple(ExpectationResult(name, name != names[-1], 1200, 7) for name in names)
+        (report,) = build_measure_reports([TableQuality(view, 1200, results)], "2026-11-22T05:00Z")
+        portal.fake.resources[("MeasureReport", report["id"])] = report
+
+        shown = steward.get(f"/quality/{newest_reports([report])[0].table}").text
+
+        # Each demand is a sentence, which ends in a point or names the column.
+        demands = re.findall(r"</h2>\s*</div>\s*<p>(.*?)</p>", shown, re.DOTALL)
+        assert len(demands) == len(names)
+        assert all(re.search(r"\w", re.sub(r"<[^>]*>", "", demand)) for demand in demands)
+        # What failed stands first.
+        assert shown.index(">Failed<") < shown.index(">Passed<")
+        assert "7 of 1,200 (" in shown
+
+
+def test_a_table_that_was_never_checked_has_no_page(portal: PortalHouse) -> None:
+    assert portal.log_in("steward").get("/quality/nothing").status_code == 404
