@@ -106,21 +106,22 @@ def load_own_view(
     """Run a view of a person's own over deid; its rows are the table `OWN_VIEW`."""
     # Only here: compiling views takes a third of a second to import.
     from ehr_analytics.rekeying import select_rekeyed_columns
-    from ehr_etl.sql_on_fhir import compile_view, parse_view
+    from ehr_etl.sql_on_fhir import compile_parts, parse_view
     from ehr_etl.sql_on_fhir.duckdb_run import run_view_on
 
     # Within the limits of this process: a short path may compile to very much, since each use of a
     # value repeats what it is made of.
     view = parse_view(own_view.definition)
-    rekeyed = select_rekeyed_columns(view.name, compile_view(view).column_names, view)
+    rekeyed = select_rekeyed_columns(view.name, compile_parts(view)[0].column_names, view)
     connection.execute(
         "CREATE TABLE _withheld AS SELECT unnest($withheld) AS id",
         {"withheld": list(withheld or (_NOBODY,))},
     )
 
     def open_records() -> duckdb.DuckDBPyRelation:
-        # The type is one of R4's names, which the definition was checked for.
-        columns, where = ("id", "resource", "type"), f"type = '{view.resource}'"
+        # The types are R4's names, which the definition was checked for.
+        types = ", ".join(f"'{name}'" for name in view.resources)
+        columns, where = ("id", "resource", "type"), f"type IN ({types})"
         connection.register(_SOURCE, _read_table(DeltaTable(job.deid), columns, where))
         return connection.sql(
             f"SELECT type, resource FROM {_SOURCE}"  # noqa: S608

@@ -505,7 +505,7 @@ class BatchWriter:
             view for name, view in self.views.items() if gold_table_name(name) not in self.dropped
         )
         for view in present:
-            of_type = removed_by_type.get(view.resource)
+            of_type = _merge_buckets(removed_by_type, view.resources)
             if of_type:
                 with drop_table_on_failure(self.lake, view, self.dropped):
                     if update_gold_table(self.lake, view, of_type, records):
@@ -575,6 +575,17 @@ def _group_by_patient(
         for patient in {first_patient(row) for row in rows}:
             changed[patient] += [LinkedRecord(key, parse_row(row)) for row in rows]
     return changed
+
+
+def _merge_buckets(
+    by_type: Mapping[str, Mapping[int, set[str]]], types: Iterable[str]
+) -> dict[int, set[str]]:
+    """Return bucket -> keys of the records of some types."""
+    merged: defaultdict[int, set[str]] = defaultdict(set)
+    for name in types:
+        for bucket, keys in by_type.get(name, {}).items():
+            merged[bucket] |= keys
+    return dict(merged)
 
 
 def _record_keys(table: pa.Table) -> Any:

@@ -41,7 +41,8 @@ def test_both_engines_give_the_same_rows(
     spark: SparkSession, shared_data: Path, most: int | None
 ) -> None:
     for name, view in VIEWS.items():
-        records = _records(shared_data / "synthea-r4-bulk-47", view.resource, most)
+        folder = shared_data / "synthea-r4-bulk-47"
+        records = [row for kind in view.resources for row in _records(folder, kind, most)]
 
         on_spark = create_spark_engine(spark)(view, records)
         on_duckdb = run_records_on_duckdb(view, records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -25,7 +25,7 @@ def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     writer's lock: whoever leaves deid in between would come back with the rows.
     """
     require_own_name(view)
-    rows = run_view(view, lambda: _open_records(lake, view.resource), carried=GOLD_CARRIED)
+    rows = run_view(view, lambda: _open_records(lake, view.resources), carried=GOLD_CARRIED)
     name = gold_table_name(view.name)
     if not lake.has_table(name):
         create_table(lake, name, rows.schema, GOLD_BUCKET)
@@ -61,12 +61,13 @@ def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition
     return view
 
 
-def _open_records(lake: Lake, resource_type: str) -> Any:  # Any: an Arrow stream
-    """Return the de-identified records of one type as a stream."""
+def _open_records(lake: Lake, types: Sequence[str]) -> Any:  # Any: an Arrow stream
+    """Return the de-identified records of some types as a stream."""
     if not lake.has_table("deid"):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
     # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
     reader = QueryBuilder().register("records", lake.open_table("deid"))
     columns = ", ".join(("type", "resource", *GOLD_CARRIED))
-    # The type is one of R4's names, which the view's definition was checked for.
-    return reader.execute(f"SELECT {columns} FROM records WHERE type = '{resource_type}'")  # noqa: S608
+    # The types are R4's names, which the view's definition was checked for.
+    listed = ", ".join(f"'{name}'" for name in types)
+    return reader.execute(f"SELECT {columns} FROM records WHERE type IN ({listed})")  # noqa: S608

@@ -6,7 +6,7 @@ It is made from the ViewDefinitions themselves: a column's `description`, and it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -52,6 +52,9 @@ def write_dictionary(lake: Lake) -> int:
 
 
 def _entries(definition: Definition) -> Iterator[DictionaryEntry]:
+    if "views" in definition:
+        yield from _entries_of_views(definition)
+        return
     compiled = compile_view(parse_view(definition))
     columns = {
         column["name"]: column for select in definition["select"] for column in _columns(select)
@@ -67,6 +70,17 @@ def _entries(definition: Definition) -> Iterator[DictionaryEntry]:
             unit=_unit(column),
             path=str(column["path"]),
             meaning=str(column.get("description", "")),
+        )
+
+
+def _entries_of_views(definition: Definition) -> Iterator[DictionaryEntry]:
+    """Yield the columns of a view of views, each with the path of every type."""
+    parts = [tuple(_entries({**part, "name": definition["name"]})) for part in definition["views"]]
+    for same in zip(*parts, strict=True):
+        yield replace(
+            same[0],
+            resource=", ".join(entry.resource for entry in same),
+            path="; ".join(f"{entry.resource}: {entry.path}" for entry in same),
         )
 
 

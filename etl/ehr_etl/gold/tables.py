@@ -33,7 +33,7 @@ from ehr_etl.lake import (
     gold_table_name,
     read_table,
 )
-from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
+from ehr_etl.sql_on_fhir import ViewDefinition, compile_parts, parse_view
 from ehr_etl.sql_on_fhir.duckdb_run import run_view_on
 from ehr_etl.tables.bucketed import Buckets, create_table, delete_keys_and_add
 from ehr_fhir.errors import EhrError, Invalid
@@ -71,7 +71,7 @@ def run_view(
         raise Invalid(f"A view reads {' or '.join(SOURCES)}, not {source!r}.")
     from ehr_etl.spark.java_errors import translate_java_errors
 
-    compiled = compile_view(view)
+    parts = compile_parts(view)
     with translate_java_errors(f"reading {source}"):
         records = read_table(spark, lake, source)
         if source == "silver":
@@ -80,7 +80,7 @@ def run_view(
         # resolves the name when a query is analysed.
         name = f"view_source_{source}"
         records.createOrReplaceTempView(name)
-        return spark.sql(compiled.sql(name))
+        return spark.sql(" UNION ALL ".join(part.sql(name) for part in parts))
 
 
 def run_identified_views(spark: SparkSession, lake: Lake) -> Mapping[str, DataFrame]:
@@ -131,7 +131,8 @@ def view_digest(view: ViewDefinition, deid: str) -> str:
 
 def gold_rows(view: ViewDefinition, records: pa.Table) -> pa.Table:
     """Return the rows of a gold table that are made of some rows of deid."""
-    of_type = records.filter(pc.equal(records.column("type"), view.resource))
+    types = pa.array(view.resources, pa.string())
+    of_type = records.filter(pc.is_in(records.column("type"), types))
     if not of_type.num_rows:
         return gold_schema(view).empty_table()
     rows = run_view_on(_open_engine(), view, lambda: of_type, _LIMITS, GOLD_CARRIED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ehr_etl.sql_on_fhir import ViewDefinition, compile_view
+from ehr_etl.sql_on_fhir import ViewDefinition, compile_parts
 from ehr_etl.sql_on_fhir.duckdb_run import run_view
 from ehr_etl.sql_on_fhir.official_suite import Engine
 
@@ -30,11 +30,11 @@ def create_spark_engine(spark: SparkSession) -> Engine:
     from ehr_etl.spark.java_errors import translate_java_errors
 
     def run(view: ViewDefinition, records: Records) -> Answer:
-        compiled = compile_view(view)
+        parts = compile_parts(view)
         with translate_java_errors("running a view"):
             source = spark.createDataFrame(list(records), "type STRING, resource STRING")
             source.createOrReplaceTempView("view_records")
-            frame = spark.sql(compiled.sql("view_records"))
+            frame = spark.sql(" UNION ALL ".join(part.sql("view_records") for part in parts))
             return frame.columns, [row.asDict(recursive=True) for row in frame.collect()]
 
     return run

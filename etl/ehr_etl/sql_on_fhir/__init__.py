@@ -6,7 +6,12 @@ Unprocessable, with the place, before any row is read. No Python is in the row p
 May import: `ehr_fhir` (the syntax tree, R4's definitions) and `ehr_etl.spark` for SQL text.
 """
 
-from ehr_etl.sql_on_fhir.compiler import CompiledView, OutputColumn, compile_view
+from ehr_etl.sql_on_fhir.compiler import (
+    CompiledView,
+    OutputColumn,
+    compile_parts,
+    compile_view,
+)
 from ehr_etl.sql_on_fhir.definition import ViewDefinition, parse_view
 from ehr_etl.sql_on_fhir.duckdb_dialect import DuckDbDialect
 from ehr_etl.sql_on_fhir.spark_dialect import SparkDialect
@@ -17,6 +22,7 @@ __all__ = [
     "OutputColumn",
     "SparkDialect",
     "ViewDefinition",
+    "compile_parts",
     "compile_view",
     "parse_view",
 ]

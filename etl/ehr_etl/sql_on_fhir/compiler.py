@@ -118,6 +118,8 @@ class _Rows:
 
 def compile_view(view: ViewDefinition, *, shallow: bool = False) -> CompiledView:
     """Compile a view; paths that cannot be evaluated are refused here, before any row is read."""
+    if view.views:
+        raise Unprocessable(f"{view.name} is a view of views, which is not possible here.")
     nested = max(map(_nested_repeats, view.selects), default=0)
     if nested > _MOST_NESTED_REPEATS:
         raise Unprocessable("The view has more than two repeats within each other.")
@@ -133,6 +135,18 @@ def compile_view(view: ViewDefinition, *, shallow: bool = False) -> CompiledView
     # A schema of no element would not parse; the id is always there.
     elements.children.setdefault("id", ElementTree("id", many=False))
     return CompiledView(view.resource, elements, rows.expression, where, rows.columns)
+
+
+def compile_parts(view: ViewDefinition, *, shallow: bool = False) -> tuple[CompiledView, ...]:
+    """Compile a view of views, part by part; refuse parts whose columns differ."""
+    parts = tuple(compile_view(part, shallow=shallow) for part in view.parts)
+    for part in parts[1:]:
+        if _shape(part.columns) != _shape(parts[0].columns):
+            raise Unprocessable(
+                f"The views of {view.name} have different columns: {part.resource}'s are not"
+                f" {parts[0].resource}'s."
+            )
+    return parts
 
 
 def _nested_repeats(select: Select) -> int:

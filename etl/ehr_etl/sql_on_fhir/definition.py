@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ehr_etl.sql_on_fhir.types import is_type
@@ -25,6 +25,8 @@ _VIEW_KEYS = _ELEMENT_KEYS | frozenset(
     lastReviewDate effectivePeriod relatedArtifact resource profile fhirVersion resourceVersion
     constant select where""".split()
 )
+# A view of views is this platform's own: SQL on FHIR's reads one type of resource.
+_VIEW_OF_VIEWS_KEYS = frozenset({"resourceType", "name", "title", "status", "description", "views"})
 _SELECT_KEYS = frozenset("column select forEach forEachOrNull repeat unionAll".split())
 _COLUMN_KEYS = frozenset("name path description collection type tag".split())
 _WHERE_KEYS = frozenset({"path", "description"})
@@ -64,19 +66,34 @@ class Select:
 
 @dataclass(frozen=True)
 class ViewDefinition:
-    """What a table shows of one resource type."""
+    """What a table shows of one resource type, or of several: a view of views."""
 
     name: str
+    # Empty for a view of views.
     resource: str
-    selects: tuple[Select, ...]
-    where: tuple[Node, ...]
-    constants: Mapping[str, Constant]
+    selects: tuple[Select, ...] = ()
+    where: tuple[Node, ...] = ()
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    # Views of one type each, with the same columns, whose rows are those of this one.
+    views: tuple[ViewDefinition, ...] = ()
+
+    @property
+    def parts(self) -> tuple[ViewDefinition, ...]:
+        """Return the views of one type that this one is made of: itself, if it is one."""
+        return self.views or (self,)
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Return the types of the records that it reads."""
+        return tuple(part.resource for part in self.parts)
 
 
 def parse_view(view: Mapping[str, object]) -> ViewDefinition:
-    """Read a ViewDefinition; refuse, with the place, what it does not allow."""
+    """Read a ViewDefinition, or a view of views; refuse, with the place, what is not allowed."""
     if view.get("resourceType", "ViewDefinition") != "ViewDefinition":
         raise _wrong("resourceType", "is not ViewDefinition")
+    if "views" in view:
+        return _parse_view_of_views(view)
     _check_keys(view, _VIEW_KEYS, "")
     name = view.get("name", "view")
     if not isinstance(name, str) or not _VIEW_NAME.fullmatch(name):
@@ -100,6 +117,23 @@ def parse_view(view: Mapping[str, object]) -> ViewDefinition:
             for place, item in enumerate(_objects(view, "constant", "constant"))
         ),
     )
+
+
+def _parse_view_of_views(view: Mapping[str, object]) -> ViewDefinition:
+    _check_keys(view, _VIEW_OF_VIEWS_KEYS, "")
+    name = view.get("name")
+    if not isinstance(name, str) or not _VIEW_NAME.fullmatch(name):
+        raise _wrong("name", "is not a name: a letter, then letters, digits or underscores")
+    views = []
+    for place, item in enumerate(_objects(view, "views", "views")):
+        if "views" in item:
+            raise _wrong(f"views[{place}]", "is a view of views itself")
+        views.append(replace(parse_view(item), name=name))
+    if not views:
+        raise _wrong("views", "is empty")
+    if len({part.resource for part in views}) < len(views):
+        raise _wrong("views", "has two views of one resource type")
+    return ViewDefinition(name, "", views=tuple(views))
 
 
 def _where(item: Mapping[str, object], place: str) -> Node:

@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from ehr_etl.duckdb_session import QueryLimits, RepeatTooDeep, fetch, open_duckdb
-from ehr_etl.sql_on_fhir.compiler import compile_view
+from ehr_etl.sql_on_fhir.compiler import CompiledView, compile_parts
 from ehr_etl.sql_on_fhir.definition import ViewDefinition
 from ehr_etl.sql_on_fhir.duckdb_dialect import DuckDbDialect
-from ehr_fhir.errors import Fault
+from ehr_fhir.errors import Fault, TooCostly
 
 SOURCE = "records"
 
@@ -40,19 +40,39 @@ def run_view_on(
 ) -> pa.Table:
     """Return the table of a view, on a connection, or its first rows.
 
-    `open_records` may be called twice.
+    `open_records` is called for each type that the view reads, and maybe once more.
     """
     for shallow in (True, False):
-        compiled = compile_view(view, shallow=shallow)
-        sql = compiled.sql(SOURCE, carried, DuckDbDialect())
-        if most is not None:
-            sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - a compiled view's
-        connection.register(SOURCE, open_records())
+        parts = compile_parts(view, shallow=shallow)
         try:
-            return fetch(connection, sql, limits)
+            # One after the other: a stream of records is read once.
+            tables = [
+                _run_part(connection, part, open_records(), limits, carried, most) for part in parts
+            ]
         except RepeatTooDeep:
             if not shallow:
                 raise
-        finally:
-            connection.unregister(SOURCE)
+        else:
+            rows = pa.concat_tables(tables)
+            if limits.rows is not None and rows.num_rows > limits.rows:
+                raise TooCostly(f"The view has more than {limits.rows:,} rows: ask for less.")
+            return rows if most is None else rows.slice(0, most)
     raise Fault("A view was compiled neither shallow nor deep.")
+
+
+def _run_part(
+    connection: duckdb.DuckDBPyConnection,
+    part: CompiledView,
+    records: Any,
+    limits: QueryLimits,
+    carried: Mapping[str, str],
+    most: int | None,
+) -> pa.Table:
+    sql = part.sql(SOURCE, carried, DuckDbDialect())
+    if most is not None:
+        sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - a compiled view's
+    connection.register(SOURCE, records)
+    try:
+        return fetch(connection, sql, limits)
+    finally:
+        connection.unregister(SOURCE)

@@ -48,7 +48,15 @@ class KeyUse(IntEnum):
 
 
 def key_use_by_column(view: ViewDefinition) -> Mapping[str, KeyUse]:
-    """Return what each column has of keys; branches of a union count together."""
+    """Return what each column has of keys; branches of a union count together, as views do."""
+    uses: dict[str, KeyUse] = {}
+    for part in view.parts:
+        for name, use in _key_use_of_part(part).items():
+            uses[name] = max(use, uses.get(name, KeyUse.NONE))
+    return uses
+
+
+def _key_use_of_part(view: ViewDefinition) -> Mapping[str, KeyUse]:
     chosen = any(_use(path, KeyUse.NONE) for path in view.where)
     uses: dict[str, KeyUse] = {}
     for select in view.selects:
