@@ -55,6 +55,33 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+# Chosen: of the largest cross product about every twelfth case, of most every fourth.
+SAMPLE = 8
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a sample of the cases that a test marked `sampled` has on PostgreSQL.
+
+    Such a test is about a rule that no database decides: SQLite shows every case, and PostgreSQL
+    that the answers are the same. The other cases are slow: `make test-slow` runs them.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") and "postgresql" in _parameters(item):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for on_postgresql in cases.values():
+        number = len(on_postgresql)
+        kept = {index * number // SAMPLE for index in range(SAMPLE)}
+        for index, item in enumerate(on_postgresql):
+            if index not in kept:
+                item.add_marker("slow")
+
+
+def _parameters(item: pytest.Item) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
+
+
 def _free_space() -> int:
     return shutil.disk_usage(MEMORY).free
 

@@ -151,6 +151,7 @@ BODIES: list[tuple[bytes, int, str | None]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("body", "status", "expression"), BODIES)
 def test_a_bad_body_is_refused_and_its_place_named(
     refusing: House, program: Session, body: bytes, status: int, expression: str | None
@@ -164,6 +165,7 @@ def test_a_bad_body_is_refused_and_its_place_named(
     assert rows(refusing) == before
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("body", "status", "expression"), BODIES[27:])
 def test_a_bad_entry_is_refused_in_a_bundle_and_its_place_named(
     refusing: House, program: Session, body: bytes, status: int, expression: str | None
@@ -231,6 +233,7 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("method", "address", "headers", "says"), REQUESTS)
 def test_a_bad_parameter_or_header_is_refused_by_name(
     refusing: House,
@@ -286,6 +289,7 @@ BUNDLES: list[tuple[dict[str, Any], str | None]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("changes", "expression"), BUNDLES)
 def test_a_bad_bundle_is_refused_and_its_place_named(
     refusing: House, program: Session, changes: dict[str, Any], expression: str | None

@@ -57,6 +57,7 @@ def test_content_comes_back_byte_by_byte_under_its_own_type(hospital: Session) -
                 assert "Accept" in served.headers["Vary"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("accept", "served"),
     [
@@ -120,6 +121,7 @@ def test_a_client_that_has_it_gets_304_and_writes_are_conditional(hospital: Sess
     assert old.content == PDF
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", [*ACTIVE, *PASSIVE])
 def test_a_browser_runs_nothing_of_it(hospital: Session, kind: str) -> None:
     script = b"<html><script>alert(1)</script></html>"

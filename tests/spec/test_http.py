@@ -338,6 +338,7 @@ def test_a_bundle_of_too_many_entries_is_refused(tmp_path: Path) -> None:
     assert issue(send(3))["expression"] == ["Bundle.entry"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("method", "address", "status"),
     [

@@ -192,6 +192,7 @@ ILL_FORMED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", ILL_FORMED)
 def test_what_is_not_plausible_is_refused(furnished: House, case: str) -> None:
     patient = furnished.login("p.pat-1")

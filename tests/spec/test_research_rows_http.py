@@ -95,6 +95,7 @@ def test_only_the_people_of_an_open_project_that_may_read_rows_are_answered(lake
     assert _run_view(lake).status_code == 409
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "sql",
     [

@@ -94,6 +94,7 @@ def test_a_right_to_read_is_none_to_search_and_the_other_way_round(furnished: Ho
     assert refuses(finder.get("Observation/lab-1/_history"), "system/Observation.r")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("address", "missing"),
     [
@@ -254,6 +255,7 @@ def test_a_scope_with_search_parameters_covers_its_type(furnished: House) -> Non
     assert patient.get("Observation/lab-1").status_code == 404
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_names_the_scope_that_it_needs(furnished: House, operation: Any) -> None:
     needed = operation.declaration.required_scope

@@ -26,6 +26,7 @@ def record(source: str | None, name: str = "src-1") -> dict[str, Any]:
     return made if source is None else {**made, "meta": {"source": source}}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", FOREIGN)
 @pytest.mark.parametrize("way", ["create", "update", "patch", "transaction", "batch"])
 def test_a_record_names_its_author_whatever_was_sent(furnished: House, kind: str, way: str) -> None:

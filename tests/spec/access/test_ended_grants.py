@@ -141,6 +141,7 @@ def at_once(house: House) -> None:
     must(patient(house).post("", transaction(*entries)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("revival", [again, anew, at_once])
 def test_no_consent_brings_a_grant_back(

@@ -162,6 +162,7 @@ def by_criteria(house: House, body: Json) -> None:
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("write", [by_update, by_patch, by_transaction, by_batch, by_criteria])
 def test_patients_are_told_of_what_opens_with_another_record(

@@ -102,6 +102,7 @@ NAMED = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("address", NAMED)
 def test_whom_criteria_name_is_on_record_found_or_not(furnished: House, address: str) -> None:
     ledger = Ledger(furnished, "doctor.b")
@@ -201,6 +202,7 @@ OTHER_REQUESTS: dict[str, Callable[[Session], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", OTHER_REQUESTS)
 def test_whom_forms_bundles_and_conditional_writes_name_is_on_record(
     furnished: House, kind: str

@@ -424,6 +424,7 @@ def is_open(kind: str, root: list[str], nested: list[str], labels: frozenset[str
     return untouched or opens(borne, closing, nested)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["permit", "deny", "restriction"])
 @pytest.mark.parametrize("nested", PERMITTED, ids="+".join)
 def test_a_record_opens_only_if_every_label_that_closes_it_is_permitted(

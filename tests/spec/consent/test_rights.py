@@ -294,6 +294,7 @@ def change_as(house: House, member: str, address: str, after: Json | None) -> An
     return change(session_of(house, member), address, after)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("form", "actor", "member"), [cell for cell in CELLS if right_of(*cell[:2]) in DONE]
 )
@@ -312,6 +313,7 @@ def test_a_cell_of_the_table(furnished: House, form: str, actor: str, member: st
         assert state(furnished, address)[0] == there[0] + 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("form", CHANGES)
 def test_the_refused_cells_of_a_row_change_nothing(furnished: House, form: str) -> None:
     """One house serves all of a row: each leaves the record as the next has to find it."""
@@ -343,6 +345,7 @@ BY_WAY = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("form", "way"), BY_WAY)
 def test_no_way_of_writing_does_more_than_another(furnished: House, form: str, way: str) -> None:
     after, address = furnish(furnished, form)
@@ -367,6 +370,7 @@ REGISTER: dict[str, Json] = {
 REGISTRARS = ("steward", "administrator", "platform")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", REGISTER)
 @pytest.mark.parametrize("actor", [*ACTORS, "nobody"])
 def test_the_register_is_written_by_who_keeps_it(furnished: House, kind: str, actor: str) -> None:
