@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
@@ -139,8 +141,7 @@ def create_gateway(
     app.state.deliveries = work.deliveries
     app.state.metrics = metrics
     app.state.readiness = readiness
-    for router in ROUTERS:
-        app.include_router(router)
+    app.router.routes.extend(_routes_beside_fhir())
     _connect_eid(app, gateway)
     install_error_handlers(app)
     # From the inside out: the last one added meets a request first.
@@ -149,6 +150,19 @@ def create_gateway(
     app.add_middleware(Cors)
     app.front_door = Cors(RequestGuard(FrontDoor(RouteTable(FHIR_ROUTES)), metrics=metrics))
     return app
+
+
+@cache
+def _routes_beside_fhir() -> list[BaseRoute]:
+    """Return the routes of ROUTERS.
+
+    Made once in a process: FastAPI looks into the parameters of every function when the first
+    request comes, and does it again for each application that includes a router.
+    """
+    joined = APIRouter()
+    for router in ROUTERS:
+        joined.include_router(router)
+    return joined.routes
 
 
 def _open_gateway(

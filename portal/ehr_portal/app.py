@@ -7,12 +7,14 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cache
 
 import httpx
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_design.static_files import FOLDER, cache_control
@@ -65,14 +67,7 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     directory = ProviderDirectory(settings.clock)
     app.state.portal = Portal(gateway, settings, sessions, load_navigation(), streams, directory)
     app.state.designations = DesignationCache(settings.clock)
-    app.include_router(
-        load_router(),
-        dependencies=[
-            Depends(_use_designations),
-            Depends(load_carer_powers),
-            Depends(load_unread_notices),
-        ],
-    )
+    app.router.routes.extend(_page_routes())
     static = CompressedStaticFiles(directory=str(FOLDER))
     app.mount("/static", static, name="static")
     app.add_middleware(BodySizeLimit)
@@ -81,6 +76,25 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     app.add_exception_handler(HTTPException, _render_not_found)
     app.add_exception_handler(RequestValidationError, _render_not_found)
     return app
+
+
+@cache
+def _page_routes() -> list[BaseRoute]:
+    """Return the routes of all pages, with what each asks of a request first.
+
+    Made once in a process: FastAPI looks into the parameters of every function when the first
+    request comes to a router, for 0.2 s, and does it again for each application that includes it.
+    """
+    router = APIRouter()
+    router.include_router(
+        load_router(),
+        dependencies=[
+            Depends(_use_designations),
+            Depends(load_carer_powers),
+            Depends(load_unread_notices),
+        ],
+    )
+    return router.routes
 
 
 class FormTooLarge(TooCostly):
