@@ -79,7 +79,7 @@ class ExportWriter:
     ) -> tuple[ExportedView, tuple[str, ...]]:
         # The rights may have ended while this waited.
         project = require_row_project(self.register, export.who, export.project)
-        columns = project.columns_by_view()[view]
+        columns = project.row_columns_by_view()[view]
         job = prepare_job(
             self.register, project, self.changed,
             open_gold_views(self.register.data, {view: columns}),

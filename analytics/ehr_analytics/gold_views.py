@@ -9,8 +9,10 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from ehr_analytics.project import NOTES_VIEW
 from ehr_analytics.query_job import SourceView
 from ehr_analytics.rekeying import select_rekeyed_columns
+from ehr_etl.gold.notes import NOTES_TABLE
 from ehr_etl.gold.tables import find_gold_view
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_fhir.errors import Unavailable, Unprocessable
@@ -32,7 +34,9 @@ class GoldView:
     def to_source(self) -> SourceView:
         """Return the table as a query's process loads it."""
         rekeyed = tuple(sorted(self.rekeyed))
-        return SourceView(self.name, str(self.path), self.version, self.columns, rekeyed)
+        return SourceView(
+            self.name, str(self.path), self.version, self.columns, rekeyed, self.name == NOTES_VIEW
+        )
 
 
 def open_gold_views(data: Path, columns_by_view: Mapping[str, Sequence[str]]) -> list[GoldView]:
@@ -42,13 +46,15 @@ def open_gold_views(data: Path, columns_by_view: Mapping[str, Sequence[str]]) ->
 
 
 def _open_view(lake: Lake, view: str, columns: tuple[str, ...]) -> GoldView:
-    path = lake.table_path(gold_table_name(view))
+    path = lake.table_path(NOTES_TABLE if view == NOTES_VIEW else gold_table_name(view))
     try:
         table = DeltaTable(str(path))
     except TableNotFoundError as error:
-        raise Unavailable(f"The lake has no view {view} yet: run `ehr lake run`.") from error
+        command = "ehr lake notes" if view == NOTES_VIEW else "ehr lake run"
+        raise Unavailable(f"The lake has no view {view} yet: run `{command}`.") from error
     missing = sorted(set(columns) - {field.name for field in table.schema().fields})
     if missing:
         raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
-    rekeyed = select_rekeyed_columns(view, columns, find_gold_view(lake, view))
+    definition = None if view == NOTES_VIEW else find_gold_view(lake, view)
+    rekeyed = select_rekeyed_columns(view, columns, definition)
     return GoldView(view, path, int(table.version()), columns, rekeyed)

@@ -35,6 +35,13 @@ READ_ROWS = "rows.read"
 # Beside it: they let them run views of their own, over any element of de-identified records.
 OWN_VIEWS = "views.own"
 
+# Beside it: they let them read the scrubbed notes (free text) of de-identified records.
+READ_NOTES = "notes.read"
+# Their table, of which no column is applied for.
+NOTES_VIEW = "notes"
+NOTES_COLUMNS = ("record_id", "record_type", "patient_id", "element", "note")
+_GRANTS = (READ_ROWS, OWN_VIEWS, READ_NOTES)
+
 DEFAULT_POLICY = "opensafely-7-5"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
@@ -69,6 +76,19 @@ class Project:
         """Say whether its people may run views of their own, whose rows they may read."""
         return self.may_read_rows and OWN_VIEWS in self.items
 
+    @property
+    def may_read_notes(self) -> bool:
+        """Say whether its people may read scrubbed notes, as rows."""
+        return self.may_read_rows and READ_NOTES in self.items
+
+    def row_columns_by_view(self) -> dict[str, tuple[str, ...]]:
+        """Return what queries of rows may read: the approved columns, and notes if granted.
+
+        Studies read no notes: what they count may not be made of a text.
+        """
+        notes = {NOTES_VIEW: NOTES_COLUMNS} if self.may_read_notes else {}
+        return {**self.columns_by_view(), **notes}
+
     def columns_by_view(self) -> dict[str, tuple[str, ...]]:
         """Return the approved columns of each view.
 
@@ -76,9 +96,10 @@ class Project:
         """
         views: dict[str, list[str]] = {}
         for item in self.items:
-            if item in (READ_ROWS, OWN_VIEWS):
-                continue
             view, column = item.split(".")
+            # Whatever is approved, a column of notes is not: they are granted as a whole.
+            if item in _GRANTS or view == NOTES_VIEW:
+                continue
             views.setdefault(view, []).append(column)
         return {view: tuple(columns) for view, columns in views.items()}
 
@@ -276,9 +297,13 @@ def _require_complete(project: Project) -> None:
 
 
 def _faulty_items(items: Sequence[str]) -> list[str]:
-    return [
-        "a data item is not of the form view.column" for item in items if not _ITEM.fullmatch(item)
-    ][:1]
+    if not all(map(_ITEM.fullmatch, items)):
+        return ["a data item is not of the form view.column"]
+    if any(item.startswith(f"{NOTES_VIEW}.") and item != READ_NOTES for item in items):
+        return [f"notes are applied for as a whole, by {READ_NOTES}"]
+    if READ_NOTES in items and READ_ROWS not in items:
+        return [f"notes are read as rows: apply for {READ_ROWS} too"]
+    return []
 
 
 def _create_key(path: Path) -> None:

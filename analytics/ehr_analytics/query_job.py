@@ -23,6 +23,8 @@ class SourceView:
     version: int
     columns: tuple[str, ...]
     rekeyed: tuple[str, ...]
+    # Scrubbed notes, whose tokens become tags of the project.
+    holds_notes: bool = False
 
 
 @dataclass(frozen=True)

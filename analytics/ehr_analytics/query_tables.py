@@ -10,12 +10,12 @@ from typing import Any
 import duckdb
 from deltalake import DeltaTable, QueryBuilder
 
-from ehr_analytics.key_hashing import PSEUDONYM_PATTERN, rekey_column
+from ehr_analytics.key_hashing import PSEUDONYM_PATTERN, rekey_column, render_note_tags
 from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView
 from ehr_etl.lake import GOLD_KEY
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["find_withheld_keys", "list_subjects", "load_own_view", "load_view"]
+__all__ = ["find_withheld_keys", "list_subjects", "load_notes", "load_own_view", "load_view"]
 
 _NOBODY = ""  # no id: a list in a query needs an item to have a type
 _SOURCE = "_source_rows"  # no view's name begins with an underscore
@@ -72,6 +72,39 @@ def load_view(
         rows = _read_table(DeltaTable(view.path, version=view.version), view.columns)
     connection.register(_SOURCE, rows)
     _create_rekeyed_table(connection, view, key, withheld)
+    connection.unregister(_SOURCE)
+
+
+def load_notes(
+    connection: duckdb.DuckDBPyConnection,
+    job: QueryJob,
+    view: SourceView,
+    withheld: tuple[str, ...],
+) -> None:
+    """Copy the scrubbed notes of records that are in deid now, with tags of the project.
+
+    Notes are made after deid: whoever has left deid meanwhile is out, whatever the table says.
+    """
+    connection.register("_deid_rows", _read_table(DeltaTable(job.deid), ("id",)))
+    connection.execute("CREATE TABLE _deid_ids AS SELECT id FROM _deid_rows")
+    connection.unregister("_deid_rows")
+    connection.register(_SOURCE, _read_with_key(view, (*view.columns, GOLD_KEY)))
+    expressions = {
+        name: render_note_tags(name)
+        if name == "note"
+        else rekey_column(name, "VARCHAR", name in view.rekeyed)
+        for name in view.columns
+    }
+    selected = ", ".join(f'{sql} AS "{name}"' for name, sql in expressions.items())
+    connection.execute(
+        f'CREATE TABLE "{view.name}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
+        f" WHERE {GOLD_KEY} IN (SELECT id FROM _deid_ids)"
+        f" AND {GOLD_KEY} NOT IN (SELECT unnest($withheld))"
+        " AND record_id NOT IN (SELECT unnest($withheld))"
+        " AND patient_id NOT IN (SELECT unnest($withheld))",
+        {"key": job.key, "withheld": list(withheld or (_NOBODY,))},
+    )
+    connection.execute("DROP TABLE _deid_ids")
     connection.unregister(_SOURCE)
 
 

@@ -24,6 +24,7 @@ from ehr_analytics.query_job import QueryJob
 from ehr_analytics.query_tables import (
     find_withheld_keys,
     list_subjects,
+    load_notes,
     load_own_view,
     load_view,
 )
@@ -50,7 +51,10 @@ def _run_query(job: QueryJob) -> tuple[pa.Table, list[str]]:
     with open_duckdb(job.limits) as connection:
         withheld = find_withheld_keys(connection, job) if job.withheld else ()
         for view in job.views:
-            load_view(connection, view, job.key, withheld)
+            if view.holds_notes:
+                load_notes(connection, job, view, withheld)
+            else:
+                load_view(connection, view, job.key, withheld)
         if job.limits.seconds:
             # Ends the process, in whatever it is just then.
             signal.setitimer(signal.ITIMER_REAL, job.limits.seconds + _SECONDS_TO_END)

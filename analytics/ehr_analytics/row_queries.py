@@ -54,7 +54,7 @@ class RowQueries:
     ) -> QueryAnswer:
         """Return the approved columns of one view of a project; at most so many rows."""
         project = require_row_project(self.register, login, project_id)
-        columns = project.columns_by_view().get(view)
+        columns = project.row_columns_by_view().get(view)
         if columns is None:
             raise NotFound(f"{view} is not a view of the project {project_id}.")
         return self._query(login, project, build_view_query(view, columns), {}, media, most)
@@ -95,7 +95,7 @@ class RowQueries:
         values = dict(parameters or {})
         bound, plain = _bind(sql, values)
         # The guard knows no parameters: each is a number to it.
-        sql_guard.check_sql_text(plain, project.columns_by_view())
+        sql_guard.check_sql_text(plain, project.row_columns_by_view())
         return self._query(login, project, bound, values, media, most)
 
     def _query(
@@ -107,7 +107,7 @@ class RowQueries:
         media: str,
         most: int | None,
     ) -> QueryAnswer:
-        views = open_gold_views(self.register.data, project.columns_by_view())
+        views = open_gold_views(self.register.data, project.row_columns_by_view())
         if most is not None:
             sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
         return self._run(login, project, sql, views, sql, media, parameters=parameters)

@@ -171,7 +171,7 @@ class ViewExports:
             )
         if len({view.name for view in views}) < len(views):
             raise Unprocessable("Two outputs have the same name.")
-        columns = project.columns_by_view()
+        columns = project.row_columns_by_view()
         for view in views:
             if view.view not in columns:
                 raise NotFound(f"{view.view} is not a view of the project {project.id}.")

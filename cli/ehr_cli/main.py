@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from ehr_cli.command_group import CommandGroup
-from ehr_cli.commands import account, audit, authorization, backup, deid, omop, quarantine
+from ehr_cli.commands import account, audit, authorization, backup, deid, notes, omop, quarantine
 from ehr_cli.options import Data, Database, Port
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ lake_app = typer.Typer(
 )
 app.add_typer(lake_app, name="lake")
 lake_app.add_typer(quarantine.app, name="quarantine")
+lake_app.add_typer(notes.app, name="notes")
 lake_app.add_typer(omop.app, name="omop")
 app.add_typer(deid.app, name="deid")
 app.add_typer(audit.app, name="audit")

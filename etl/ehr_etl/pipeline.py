@@ -23,6 +23,7 @@ from ehr_etl.erasure.erased_lines import LakeErasure, find_erased
 from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake
 from ehr_etl.erasure.other_records import find_others, read_lines_of_others
 from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.notes import NOTES_TABLE, bring_up_notes, has_notes, keep_notes
 from ehr_etl.gold.tables import (
     create_gold_table,
     drop_table_on_failure,
@@ -180,6 +181,8 @@ class LakeWriter:
                 self._rebuild_omop(run, change, now_ms)
         if change.rebuilt:
             self._close_tables()
+        if bring_up_notes(self.lake, self._layout(), self._key, now_ms):
+            change.written.add(NOTES_TABLE)
         return change
 
     def erase(self, hashes: Collection[str], now_ms: int) -> LakeErasure:
@@ -242,6 +245,16 @@ class LakeWriter:
             save_state(self.lake, OmopState())
         create_omop_tables(self.lake)
         return self.rebuild(_OMOP, now_ms)
+
+    def build_notes(self, now_ms: int) -> int:
+        """Make the table of scrubbed notes; return how many there are.
+
+        From now on every change is followed into it.
+        """
+        self._require_tables()
+        keep_notes(self.lake)
+        self.bring_up(now_ms)
+        return count_rows(self.lake, NOTES_TABLE)
 
     def remap_omop(self, now_ms: int) -> TableChange:
         """Look every code up in the vocabulary as it is loaded now; write the rows that change."""
@@ -311,7 +324,8 @@ class LakeWriter:
     def count_rows(self) -> dict[str, int]:
         """Return how many rows each table has."""
         views = map(gold_table_name, list_gold_views(self.lake))
-        names = ("bronze", "silver", "quarantine", "deid", *views)
+        notes = [NOTES_TABLE] if has_notes(self.lake) else []
+        names = ("bronze", "silver", "quarantine", "deid", *views, *notes)
         return {name: count_rows(self.lake, name) for name in names if self.lake.has_table(name)}
 
     def _require_tables(self) -> None:

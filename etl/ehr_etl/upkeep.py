@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ehr_etl.gold.notes import NOTES_TABLE
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import TABLES, Lake, gold_table_name
 from ehr_etl.maintenance import (
@@ -30,7 +31,8 @@ class Upkeep:
 
 def iterate_tables(lake: Lake) -> Iterator[str]:
     """Yield the tables that the lake keeps up to date and that there are."""
-    names = [*TABLES, *map(gold_table_name, list_gold_views(lake)), *list_omop_tables()]
+    views = map(gold_table_name, list_gold_views(lake))
+    names = [*TABLES, *views, NOTES_TABLE, *list_omop_tables()]
     return filter(lake.has_table, names)
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
 from ehr_cli.research_queries import ProjectQueries
-from ehr_etl.lake import TABLES, Lake
-from ehr_etl.tables.bucketed import append_rows, create_tables
+from ehr_etl.gold.notes import NOTES_SCHEMA, NOTES_TABLE
+from ehr_etl.lake import GOLD_BUCKET, TABLES, Lake
+from ehr_etl.tables.bucketed import append_rows, create_table, create_tables
 from ehr_privacy.deid import pseudonym
 from tests.lib.gateway import House, consent
 from tests.lib.gold import made_up, write
@@ -35,6 +36,7 @@ def serve_with_lake(house: House) -> House:
     make_lake(house)
     open_project(data, "falls", (*ITEMS, projects.READ_ROWS))
     open_project(data, "counts", ITEMS)
+    open_project(data, "notes", (*ITEMS, projects.READ_ROWS, projects.READ_NOTES))
     open_project(data, "own", (*ITEMS, projects.READ_ROWS, projects.OWN_VIEWS))
     return house
 
@@ -69,11 +71,22 @@ def make_lake(house: House) -> None:
         for key, patient in zip(keys, patients, strict=True)
     ]
     append_rows(lake, "deid", pa.Table.from_pylist(rows, schema=TABLES["deid"].schema))
+    create_table(lake, NOTES_TABLE, NOTES_SCHEMA, GOLD_BUCKET)
+    append_rows(lake, NOTES_TABLE, pa.Table.from_pylist(_notes(name), schema=NOTES_SCHEMA))
     position, decision = house.gateway.store.read_feed_end()
     nothing = TABLES["bronze"].schema.empty_table()
     append_rows(
         lake, "bronze", nothing, {"position": position, "decision": decision, "sequence": 0}
     )
+
+
+def _notes(patient: str) -> list[dict[str, Any]]:
+    """Return two notes of a patient: of the Patient's own record, and of one that has left deid."""
+    note = {
+        "_bucket": 0, "record_type": "Patient", "patient_id": patient, "element": "Patient.note",
+        "note": "⟦PATIENT:0123456789ABCDEF⟧ fell on ⟦DATE⟧",
+    }  # fmt: skip
+    return [{**note, "_key": key, "record_id": key} for key in (patient, "f" * 32)]
 
 
 def _resource(kind: str, key: str, patient: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from typing import Any
 
@@ -178,3 +179,30 @@ def test_a_lake_that_knows_of_no_decision_is_not_read(lake: House) -> None:
 def test_a_gateway_without_the_lake_says_so(furnished: House) -> None:
     assert _run_view(furnished).status_code == 503
     assert _run_sql(furnished, "SELECT 1").status_code == 503
+
+
+def test_notes_are_read_by_a_project_that_was_granted_them_alone(lake: House) -> None:
+    """Tags are the project's own; a note whose record has left deid is out."""
+    reference = {"viewReference": "ViewDefinition/notes"}
+    [row] = must(_run_view(lake, project="notes", _format="json", **reference)).json()
+    assert re.fullmatch(r"\[PATIENT [0-9a-f]{6}\] fell on \[DATE\]", row["note"])
+    assert set(row) == set(projects.NOTES_COLUMNS)
+    assert {len(row["record_id"]), len(row["patient_id"])} == {64}
+    joined = "SELECT n.note FROM notes n JOIN patient_demographics p ON p.id = n.patient_id"
+    assert len(must(_run_sql(lake, joined, project="notes", _format="json")).json()) == 1
+
+    for project in ("falls", "own"):
+        assert _run_view(lake, project=project, **reference).status_code == 404
+        assert _run_sql(lake, "SELECT note FROM notes", project=project).status_code in (
+            400,
+            404,
+            422,
+        )
+
+
+def test_the_notes_of_whoever_opts_out_are_read_no_more(lake: House) -> None:
+    leave(lake, "research")
+    rows = must(
+        _run_view(lake, project="notes", _format="json", viewReference="ViewDefinition/notes")
+    ).json()
+    assert rows == []

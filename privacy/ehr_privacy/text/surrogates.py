@@ -51,7 +51,7 @@ def render_tags(text: str, project_key: str) -> str:
     def render(match: re.Match[str]) -> str:
         if match[2] is None:
             return f"[{match[1]}]"
-        digest = hashlib.sha256(f"{project_key}\0{match[2]}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{project_key}:{match[2]}".encode()).hexdigest()
         return f"[{match[1]} {digest[:_TAG_DIGITS]}]"
 
     return TOKEN.sub(render, text)
