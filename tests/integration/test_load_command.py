@@ -106,6 +106,22 @@ def test_when_nothing_could_be_loaded_the_exit_code_says_so(tmp_path: Path) -> N
     assert "Nothing was loaded" in result.stderr
 
 
+def test_a_load_of_refused_lines_alone_leaves_no_platform(tmp_path: Path) -> None:
+    (tmp_path / "in.ndjson").write_text("\n".join(LINES[1:5]), "utf-8")
+    arguments = ["load", str(tmp_path / "in.ndjson"), "--organization", "h", "--data"]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / ".kept").touch()
+
+    for data in (tmp_path / "new", mine):
+        result = runner.invoke(app, [*arguments, str(data)])
+        assert result.exit_code != 0
+        assert "Nothing was loaded" in result.stderr
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ndjson", "mine"]
+    assert [path.name for path in mine.iterdir()] == [".kept"]
+
+
 def test_refusals_can_go_to_a_file(tmp_path: Path) -> None:
     rejects = tmp_path / "refused.txt"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_gateway.access_requests.record_changes import tell_consequence
 from ehr_gateway.erasure.erased_patients import watch_erased_ids
+from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 
@@ -43,8 +45,9 @@ def load_paths(
     if settings.data.exists():
         refuse_foreign_folder(settings.data)
     is_new = not is_platform(settings.data)
-    prepare_data_folder(settings)
     gateway = gateway_settings(settings)
+    there = _list_own_paths(gateway)
+    prepare_data_folder(settings)
     store = Store(gateway.database, settings.data)
     store.tell_consequence = tell_consequence
     store.attach_journal(gateway.journal_folder, gateway.keys)
@@ -66,12 +69,30 @@ def load_paths(
     if report.superseded:
         typer.echo(f"Of {report.superseded:,} more the load holds a later version.")
     if report.rejected and not report.accepted:
+        if is_new and gateway.database_url is None:
+            # An empty platform would be mistaken for one with records.
+            _remove_paths(_list_own_paths(gateway) - there)
         raise Unprocessable("Nothing was loaded: every resource was refused.")
     if is_new:
         typer.echo(f"{settings.data} was not there before: it is a new platform.")
     for line in next_steps(settings.data, report.authors or {organization}, example, accounts):
         typer.echo(line)
     return report
+
+
+def _list_own_paths(settings: GatewaySettings) -> set[Path]:
+    """Return the data folder, what lies in it, and the journal's folder, as far as they exist."""
+    data = settings.data
+    paths = {data, settings.journal_folder, *(data.iterdir() if data.is_dir() else ())}
+    return {path for path in paths if path.exists()}
+
+
+def _remove_paths(paths: Iterable[Path]) -> None:
+    for path in sorted(paths, reverse=True):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def next_steps(

@@ -73,8 +73,8 @@ def _table_checks(table: str, has_vocabulary: bool) -> Iterator[Check]:
     elif table in _PERSON_TABLES:
         yield Check(
             "measurePersonCompleteness", "TABLE", table,
-            violations=f"SELECT count(*) FROM person WHERE person_id NOT IN"  # noqa: S608
-            f" (SELECT person_id FROM {table})",
+            violations="SELECT count(*) FROM person p WHERE NOT EXISTS"  # noqa: S608
+            f" (SELECT 1 FROM {table} t WHERE t.person_id = p.person_id)",
             rows="SELECT count(*) FROM person",
         )  # fmt: skip
     if table == "condition_era":
@@ -138,11 +138,12 @@ def _reference_checks(
         return
     key = f"{other}_id"
     # 0 is the concept of nothing; the vocabulary need not list it.
-    zero = f" AND {name} <> 0" if other == "concept" else ""
+    zero = f" AND t.{name} <> 0" if other == "concept" else ""
+    # NOT EXISTS, since NOT IN finds nothing where one key of the other table is null.
     yield _of_field(
         "isForeignKey", field,
-        f"SELECT count(*) FROM {table} WHERE {name} IS NOT NULL{zero}"  # noqa: S608
-        f" AND {name} NOT IN (SELECT {key} FROM {other})",
+        f"SELECT count(*) FROM {table} t WHERE t.{name} IS NOT NULL{zero}"  # noqa: S608
+        f" AND NOT EXISTS (SELECT 1 FROM {other} o WHERE o.{key} = t.{name})",
         filled,
     )  # fmt: skip
     if other != "concept":

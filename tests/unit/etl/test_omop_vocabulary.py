@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -217,3 +219,13 @@ def test_the_crosswalk_is_small_built_in_and_without_custom_concepts() -> None:
     assert not any(system == SNOMED or system == RXNORM for system, _ in concepts)
     assert sum(system == LOINC for system, _ in concepts) == 11
     assert Vocabulary().release == "none"
+
+
+def test_each_built_in_concept_says_where_it_was_seen_or_that_it_is_unchecked() -> None:
+    with (files("ehr_etl.omop") / "crosswalk.csv").open(encoding="utf-8") as lines:
+        sources = [row["source"] for row in csv.DictReader(lines)]
+
+    assert all(sources)
+    told = f"{sources.count('unchecked')} of the {len(sources)} say `unchecked`"
+    page = (Path(__file__).parents[3] / "docs/explanation/omop.md").read_text("utf-8")
+    assert told in page
