@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_analytics import airlock, study, study_run
+from ehr_analytics import airlock, cohort_study, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
 from ehr_etl.console_table import print_table
@@ -165,8 +165,13 @@ def run_study(
     path = (
         Path(study_file) if study_file.endswith(".toml") else study.bundled_study_path(study_file)
     )
-    definition, register = study.load_study(path), Register(data)
-    record = study_run.run_study(register, spark_session(data / "spark"), definition, login)
+    register = Register(data)
+    if cohort_study.is_cohort_study(path):
+        typed = cohort_study.load_cohort_study(path)
+        record = cohort_study.run_cohort_study(register, typed, login)
+    else:
+        definition = study.load_study(path)
+        record = study_run.run_study(register, spark_session(data / "spark"), definition, login)
     typer.echo(
         f"Run {record.id} is done; its results wait inside for `ehr research airlock check`."
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from ehr_analytics import airlock, study, study_run
+from ehr_analytics import airlock, cohort_study, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
@@ -58,12 +58,17 @@ def run_approved_study(
     """Apply for, approve and open the study's project if need be; run, check and release."""
     started = time.monotonic()
     register = Register(data)
-    definition = study.load_study(study_file or study.bundled_study_path("acute-returns"))
+    path = study_file or study.bundled_study_path("acute-returns")
+    is_typed = cohort_study.is_cohort_study(path)
+    definition = cohort_study.load_cohort_study(path) if is_typed else study.load_study(path)
     if definition.project not in {project.id for project in projects.list_projects(register)}:
         on_progress("project applied for, approved by two people and opened")
         _open_study_project(register, definition, applicant, approvers, ethics)
     on_progress("study runs on the project's views")
-    run = study_run.run_study(register, spark, definition, applicant)
+    if isinstance(definition, cohort_study.CohortStudy):
+        run = cohort_study.run_cohort_study(register, definition, applicant)
+    else:
+        run = study_run.run_study(register, spark, definition, applicant)
     on_progress("results pass the airlock")
     proposed = airlock.propose_outputs(register, run.id, applicant)
     if not proposed.passed:
@@ -71,7 +76,9 @@ def run_approved_study(
         raise Fault(f"The airlock's checks refused the outputs: {', '.join(sorted(failed))}.")
     for checker in approvers:
         reason = "Small numbers hidden, the others rounded; no identifiers."
-        airlock.record_decision(register, run.id, checker, "approve", reason, is_unsafe=True)
+        airlock.record_decision(
+            register, run.id, checker, "approve", reason, is_unsafe=not is_typed
+        )
     released = airlock.release_outputs(register, run.id, approvers[0])
     return StudyReport(
         project=run.project,
@@ -88,7 +95,7 @@ def run_approved_study(
 
 def _open_study_project(
     register: Register,
-    definition: study.Study,
+    definition: study.Study | cohort_study.CohortStudy,
     applicant: str,
     approvers: tuple[str, str],
     ethics: str,

@@ -15,12 +15,13 @@ from ehr_analytics import project as projects
 from ehr_analytics.demo import run_approved_study
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
+from tests.conftest import ROOT
 from tests.lib import gold
 from tests.lib.research import open_project, register
 
 pytestmark = pytest.mark.spark
 
-PLAN = study.bundled_study_path("acute-returns")
+PLAN = ROOT / "tests" / "data" / "studies" / "acute-returns-sql.toml"
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_no_small_count_is_in_the_released_files_and_each_has_its_controls(
 ) -> None:
     gold.write(tmp_path, gold.made_up(60, seed=7))
 
-    report = run_approved_study(spark, tmp_path)
+    report = run_approved_study(spark, tmp_path, study_file=PLAN)
 
     controls = json.loads((report.folder / "controls.json").read_text())
     assert {path.name for path in report.folder.iterdir()} == set(report.files)

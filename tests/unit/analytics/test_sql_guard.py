@@ -7,6 +7,7 @@ import pytest
 from ehr_analytics import study
 from ehr_analytics.sql_guard import check_sql_text
 from ehr_fhir.errors import Unprocessable
+from tests.conftest import ROOT
 
 VIEWS = {"patient_demographics", "encounter_flat"}
 
@@ -91,4 +92,6 @@ def test_the_refusal_names_the_relation() -> None:
 
 
 def test_the_study_that_comes_with_the_platform_is_taken() -> None:
-    check_sql_text(study.load_study(study.bundled_study_path("acute-returns")).sql, VIEWS)
+    check_sql_text(
+        study.load_study(ROOT / "tests" / "data" / "studies" / "acute-returns-sql.toml").sql, VIEWS
+    )

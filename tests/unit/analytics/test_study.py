@@ -8,9 +8,11 @@ import pytest
 
 from ehr_analytics import study, study_run
 from ehr_fhir.errors import NotFound, Unprocessable
+from tests.conftest import ROOT
 from tests.lib.research import register
 
-TEXT = study.bundled_study_path("acute-returns").read_text("utf-8")
+PLAN = ROOT / "tests" / "data" / "studies" / "acute-returns-sql.toml"
+TEXT = PLAN.read_text("utf-8")
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -21,7 +23,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 
 
 def test_the_committed_study_counts_people_stays_and_returns() -> None:
-    plan = study.load_study(study.bundled_study_path("acute-returns"))
+    plan = study.load_study(PLAN)
 
     assert plan.count_columns() == ("people", "stays", "returns", "returns_people")
     assert [measure.name for measure in plan.measures] == [
@@ -39,7 +41,7 @@ def test_the_digest_of_a_study_is_that_of_its_text(tmp_path: Path) -> None:
     first = study.load_study(same).digest
     other = changed(tmp_path, "28 days", "30 days")
 
-    assert first == study.load_study(study.bundled_study_path("acute-returns")).digest
+    assert first == study.load_study(PLAN).digest
     assert study.load_study(other).digest != first
 
 

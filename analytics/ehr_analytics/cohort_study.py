@@ -1,0 +1,121 @@
+"""Studies of typed cohorts: a cohort, analyses of it, and runs that keep their cells.
+
+The platform reads the tables and counts the people. What a run gives are cells that know their
+persons; they stay in the run's folder until the airlock lets their tables out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import tomllib
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from importlib.metadata import version as package_version
+from importlib.resources import files
+from pathlib import Path
+
+from ehr_analytics import project as projects
+from ehr_analytics.analyses.plan import AnalysisPlan, parse_analyses, run_analyses
+from ehr_analytics.cohorts import Cohort, parse_cohort
+from ehr_analytics.cohorts.project_run import run_project_cohort
+from ehr_analytics.disclosure.cell_files import write_cells
+from ehr_analytics.register import Register
+from ehr_analytics.study_run import Run, run_folder
+from ehr_fhir.errors import NotFound, Unprocessable
+
+__all__ = ["CohortStudy", "is_cohort_study", "load_cohort_study", "run_cohort_study"]
+
+_OWN_KEYS = ("project", "question", "analysis")
+
+
+@dataclass(frozen=True)
+class CohortStudy:
+    """A cohort with its analyses, and the digest of the file that says so."""
+
+    name: str
+    project: str
+    title: str
+    question: str
+    cohort: Cohort
+    analyses: tuple[AnalysisPlan, ...]
+    digest: str
+
+
+def is_cohort_study(path: Path) -> bool:
+    """Say whether a study's file holds a typed cohort, and not SQL of its own."""
+    return "analysis" in _read_document(path)[0]
+
+
+def load_cohort_study(path: Path) -> CohortStudy:
+    """Read a study's file; Unprocessable names a fault in it."""
+    document, content = _read_document(path)
+    own = {key: document.pop(key, None) for key in _OWN_KEYS}
+    for key in ("project", "question"):
+        if not isinstance(own[key], str):
+            raise Unprocessable(f"The study lacks `{key}`.")
+    cohort = parse_cohort(document)
+    return CohortStudy(
+        name=cohort.name,
+        project=str(own["project"]),
+        title=cohort.title,
+        question=str(own["question"]),
+        cohort=cohort,
+        analyses=parse_analyses(own["analysis"]),
+        digest=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def run_cohort_study(register: Register, study: CohortStudy, login: str) -> Run:
+    """Run a study for one of its project's people; keep its cells in the run's folder."""
+    project = projects.get_project(register, study.project)
+    result, tables = run_project_cohort(register, project, study.cohort, login)
+    cells = run_analyses(result, study.analyses)
+    now = register.clock()
+    run = Run(
+        id=f"{study.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        project=project.id,
+        study=study.name,
+        who=login,
+        at=register.timestamp(),
+        code=_code_digest(study),
+        version=package_version("ehr-commons"),
+        tables=tables,
+    )
+    folder = run_folder(register, run.id)
+    folder.mkdir(mode=0o700, parents=True)
+    record = {**asdict(run), "study_file": study.digest}
+    (folder / "run.json").write_text(json.dumps(record, indent=2), "utf-8")
+    write_cells(folder, cells)
+    with register.transaction() as connection:
+        connection.execute(
+            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
+            (
+                *(run.id, run.project, run.study, run.who, run.at, run.code, run.version),
+                json.dumps(run.tables),
+            ),
+        )
+        detail = {"code": run.code, "tables": dict(run.tables)}
+        register.append_event(connection, run.project, run.who, "run", run=run.id, detail=detail)
+    return run
+
+
+def _read_document(path: Path) -> tuple[dict[str, object], bytes]:
+    try:
+        content = path.read_bytes()
+        return tomllib.loads(content.decode("utf-8"), parse_float=Decimal), content
+    except OSError as error:
+        raise NotFound(f"The study file {path.name} cannot be read.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Unprocessable(f"The study file {path.name} is not TOML: {error}.") from error
+
+
+def _code_digest(study: CohortStudy) -> str:
+    """Return one digest of the study's file and of the package that ran it."""
+    digest = hashlib.sha256(study.digest.encode())
+    package = Path(str(files(__package__)))
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
