@@ -27,13 +27,19 @@ import numpy as np
 
 from ehr_analytics import project as projects
 from ehr_analytics.bar_chart import draw_bar_chart
+from ehr_analytics.code_run import CODE_FILE
 from ehr_analytics.disclosure.cell_files import CELLS_FILE, read_cells
 from ehr_analytics.disclosure.cell_tables import describe_evidence, write_tables
 from ehr_analytics.disclosure.control import ControlledRelease, control_release
 from ehr_analytics.disclosure.lake_persons import find_lake_pseudonyms
 from ehr_analytics.disclosure.release_history import ReleaseHistory
 from ehr_analytics.disclosure_control import ControlledTable, CountTable, control_table
-from ehr_analytics.output_checks import HIDDEN, CheckResult, check_outputs
+from ehr_analytics.output_checks import (
+    HIDDEN,
+    CheckResult,
+    check_outputs,
+    describe_own_table,
+)
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
@@ -99,6 +105,8 @@ def propose_outputs(register: Register, run_id: str, login: str) -> Proposal:
     outputs.mkdir(mode=0o700)
     if (folder / CELLS_FILE).exists():
         checks = _make_cell_outputs(register, run, project, folder)
+    elif (folder / CODE_FILE).exists():
+        checks = _make_code_outputs(project, folder)
     else:
         checks = _make_unsafe_outputs(project, folder)
     _write_json(folder / "checks.json", [asdict(check) for check in checks])
@@ -335,6 +343,22 @@ def _make_unsafe_outputs(project: Project, folder: Path) -> tuple[CheckResult, .
     _write_json(folder / "controls.json", controls)
     _write_json(folder / "evidence.json", evidence)
     return check_outputs(folder / "outputs", project.policy, study.count_columns())
+
+
+def _make_code_outputs(project: Project, folder: Path) -> tuple[CheckResult, ...]:
+    """Copy what own code wrote; return what the checks say, which cannot know what a number is."""
+    controls, evidence = {}, []
+    for path in sorted((folder / "raw").iterdir()):
+        shutil.copyfile(path, folder / "outputs" / path.name)
+        controls[path.name] = {
+            "policy": project.policy, "applied": False, "unsafe_output": True,
+            "cells": 0, "cells_hidden": 0,
+        }  # fmt: skip
+        if path.suffix == ".csv":
+            evidence += describe_own_table(path, POLICIES[project.policy].min_persons)
+    _write_json(folder / "controls.json", controls)
+    _write_json(folder / "evidence.json", evidence)
+    return check_outputs(folder / "outputs", project.policy, None)
 
 
 def _describe_rows(

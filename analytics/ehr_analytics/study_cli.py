@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from ehr_analytics import code_run
 from ehr_analytics import project as projects
 from ehr_analytics.cohorts import load_cohort
 from ehr_analytics.cohorts.checks import check_cohort
 from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run_project_cohort
+from ehr_analytics.dummy_data import write_dummy_data
 from ehr_analytics.register import Register
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
@@ -62,3 +64,42 @@ def cohort_command(
     # What a screen shows is not checked by people: midpoints of six hide whom a step took out.
     shown = control_table("midpoint-6", steps, ("people",)).rows
     print_table(("step", "people left, about"), [(str(r["step"]), str(r["people"])) for r in shown])
+
+
+@app.command("dummy")
+def dummy_command(
+    folder: Annotated[Path, typer.Argument(help="The folder to write into.")],
+    project_id: Annotated[str, typer.Option("--project", help="Id of the project.")],
+    people: Annotated[int, typer.Option(help="How many persons to make up.")] = 200,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Write made-up tables of the shape of a project's views, from their schemas alone.
+
+    Example: ehr study dummy home/ --project falls
+    """
+    register = Register(data)
+    project = projects.get_project(register, project_id)
+    for path in write_dummy_data(register, project, folder, people=people):
+        typer.echo(str(path))
+
+
+@app.command("code")
+def code_command(
+    file: Annotated[Path, typer.Argument(help="The Python file.")],
+    project_id: Annotated[str, typer.Option("--project", help="Id of the project.")],
+    login: Annotated[str, typer.Option("--as", help="Log-in of the researcher.")],
+    output: Annotated[
+        list[str], typer.Option(help="A file that the code writes, .csv or .png; repeat.")
+    ],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Run Python code of your own in the sandbox: `tables` by name, files into `outputs`.
+
+    Example: ehr study code falls.py --project falls --as researcher.lau --output by-age.csv
+    """
+    run, ended = code_run.run_code(Register(data), project_id, file, output, login)
+    if not ended:
+        # No more than that: the text of an error may quote a row.
+        typer.echo(f"Run {run.id} failed. Try the code on dummy data: `ehr study dummy`.")
+        raise typer.Exit(1)
+    typer.echo(f"Run {run.id} ended; what it wrote is unsafe output: `ehr research airlock check`.")

@@ -1,0 +1,115 @@
+"""Runs of a researcher's own Python code: in the sandbox, on the project's tables.
+
+The tables come with keys under the project's pseudonyms; the project's key never enters the
+sandbox. What comes out is unsafe output. The researcher learns that the code ended or failed, and
+no more: where it fails they find out on dummy data of the same shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+from ehr_analytics import project as projects
+from ehr_analytics.gold_views import GoldView, open_gold_views
+from ehr_analytics.project import Project
+from ehr_analytics.project_jobs import build_view_query
+from ehr_analytics.query_job import QueryJob, Withheld
+from ehr_analytics.query_process import run_in_process
+from ehr_analytics.register import Register
+from ehr_analytics.sandbox.pictures import keep_picture
+from ehr_analytics.sandbox.process import SandboxLimits, SandboxResult, run_sandboxed
+from ehr_analytics.study_run import Run, run_folder
+from ehr_etl.duckdb_session import QueryLimits
+from ehr_etl.lake import Lake
+from ehr_fhir.errors import NotFound, Unprocessable
+
+__all__ = ["CODE_FILE", "run_code"]
+
+CODE_FILE = "code.py"
+_FILE_TYPES = (".csv", ".png")
+# Chosen: all rows of a view of some millions of people.
+_LOAD = QueryLimits(memory_mb=4096, threads=2, seconds=300.0)
+
+
+def run_code(
+    register: Register,
+    project_id: str,
+    code_file: Path,
+    outputs: Sequence[str],
+    login: str,
+    limits: SandboxLimits | None = None,
+) -> tuple[Run, bool]:
+    """Run code for one of a project's people; return the run, and whether the code ended well."""
+    project = projects.get_project(register, project_id)
+    projects.require_open_for(project, login, register.clock().date())
+    if not outputs or any(Path(name).suffix not in _FILE_TYPES for name in outputs):
+        raise Unprocessable("Declare the outputs before the run: names that end in .csv or .png.")
+    try:
+        code = code_file.read_text("utf-8")
+    except OSError as error:
+        raise NotFound(f"The code file {code_file.name} cannot be read.") from error
+    views = open_gold_views(register.data, project.columns_by_view())
+    tables = {view.name: _read_view(register, project, view) for view in views}
+    result = run_sandboxed(code, tables, outputs, limits or SandboxLimits())
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    now = register.clock()
+    run = Run(
+        id=f"code-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        project=project.id,
+        study="own code",
+        who=login,
+        at=register.timestamp(),
+        code=digest,
+        version=package_version("ehr-commons"),
+        tables={view.name: view.version for view in views},
+    )
+    _store_run(register, run, code, result)
+    return run, not result.error
+
+
+def _read_view(register: Register, project: Project, view: GoldView) -> bytes:
+    """Return the approved columns of a view as Parquet, keys under the project's pseudonyms."""
+    job = QueryJob(
+        views=(view.to_source(),),
+        deid=Lake(register.data / "lake").table_url("deid"),
+        withheld=Withheld(),
+        key=projects.project_key_path(register.data, project.id).read_text("ascii"),
+        sql=build_view_query(view.name, view.columns),
+        parameters={},
+        media="parquet",
+        limits=_LOAD,
+    )
+    return run_in_process(job).content
+
+
+def _store_run(register: Register, run: Run, code: str, result: SandboxResult) -> None:
+    folder = run_folder(register, run.id)
+    (folder / "raw").mkdir(mode=0o700, parents=True)
+    (folder / CODE_FILE).write_text(code, "utf-8")
+    (folder / "log.txt").write_bytes(result.log)
+    _write_json(folder / "sandbox.json", {"error": result.error, "layers": dict(result.layers)})
+    for name, content in result.files.items():
+        kept = keep_picture(content) if name.endswith(".png") else content
+        (folder / "raw" / name).write_bytes(kept)
+    with register.transaction() as connection:
+        connection.execute(
+            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
+            (
+                run.id, run.project, run.study, run.who, run.at, run.code, run.version,
+                json.dumps(dict(run.tables)),
+            ),
+        )  # fmt: skip
+        register.append_event(
+            connection, run.project, run.who, "run", run=run.id,
+            detail={"code": run.code, "tables": dict(run.tables), "sandbox": True},
+        )  # fmt: skip
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=2), "utf-8")
