@@ -114,7 +114,7 @@ class BatchWriter:
         concerned = {patient for row in redone.values() for patient in list_patients(row)}
         people = read_people(self.lake, self.layout, concerned, redone.values())
         decisions = {
-            **read_decisions(self.lake, self.layout, people.with_linked(concerned)),
+            **read_decisions(self.lake, self.layout, concerned),
             **changed,
         }
         self._write_deid_and_gold(states, places, redone, decisions, people)

@@ -139,7 +139,7 @@ def _scrub_part(job: _Job, key: bytes, buckets: tuple[int, ...], closed: ClosedR
     rows = silver.filter(pc.invert(silver.column("deleted"))).to_pylist()
     patients = {patient for row in rows for patient in list_patients(row)}
     known = read_people(job.lake, job.layout, patients, rows)
-    decisions = read_decisions(job.lake, job.layout, known.with_linked(patients))
+    decisions = read_decisions(job.lake, job.layout, patients)
     scrubber = RecordScrubber(key, job.now_ms, closed)
     scrubbed = (scrubber.scrub(row, decisions, known) for row in rows)
     kept = [row for row in scrubbed if row is not None]

@@ -7,9 +7,8 @@ here. Whoever's rules are not understood is in doubt, and in doubt nothing goes 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -107,12 +106,8 @@ def decide_record(
     decisions: Mapping[str, PatientDecision],
     now_ms: int,
     closed: ClosedRecords,
-    linked: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Record | None:
-    """Return the facts of a row of silver that research may use; None, counted, if it may not.
-
-    `linked` has the other accounts of the same person: what one of them closed is closed.
-    """
+    """Return the facts of a row of silver that research may use; None, counted, if it may not."""
     if row["deleted"] or row["resource"] is None:
         return None
     if row["held"]:
@@ -126,8 +121,7 @@ def decide_record(
     if record is None:
         closed.count("facts-in-doubt")
         return None
-    persons = record.patients.union(*(linked.get(name, ()) for name in record.patients))
-    about = [*sorted(persons), EVERYBODY]
+    about = [*sorted(record.patients), EVERYBODY]
     known = {patient: decisions[patient] for patient in about if patient in decisions}
     doubtful = {patient for patient, decision in known.items() if decision.rules is None}
     if doubtful:
@@ -138,8 +132,7 @@ def decide_record(
         closed.count("patient-deleted")
         return None
     rules = Rules(rule for decision in known.values() for rule in decision.rows)
-    whole = replace(record, patients=persons) if persons != record.patients else record
-    decision = decide_research(rules, whole, now_ms)
+    decision = decide_research(rules, record, now_ms)
     if not decision.permit:
         closed.count(decision.reason)
         return None

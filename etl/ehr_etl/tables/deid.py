@@ -36,7 +36,7 @@ class RecordScrubber:
         known: KnownPeople = NO_PEOPLE,
     ) -> dict[str, Any] | None:
         """Return the row of deid for a row of silver; None if research may not use the record."""
-        record = decide_record(row, decisions, self._now_ms, self._closed, known.linked)
+        record = decide_record(row, decisions, self._now_ms, self._closed)
         if record is None:
             return None
         resource = self._deidentifier.scrub(orjson.loads(row["resource"]), known.people)

@@ -1,7 +1,7 @@
 """People: what the Patients of some records say of the person, across a merge of accounts.
 
-A merged Patient (`Patient.link`, replaced-by) is the person of another; whose accounts are linked
-is one person for research, and what one of the accounts closed is closed for all.
+A merged Patient (`Patient.link`, replaced-by) is the person of another, under one pseudonym. That
+what one of the accounts closed is closed for all, the gateway's rule rows say.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Account:
 
 @dataclass(frozen=True)
 class KnownPeople:
-    """The people of some records: for de-identification, and for who decides."""
+    """The people of some records, and which records change with theirs."""
 
     people: People = field(default_factory=People)
     # Patient -> every other account of the same person.
@@ -81,11 +81,8 @@ def read_people(
 ) -> KnownPeople:
     """Return the people of some patients; `rows` of silver that are at hand are not read again."""
     accounts = {row["id"]: read_account(row) for row in rows if row["type"] == "Patient"}
-    missing = set(patients) - accounts.keys()
-    while missing:
+    while missing := _list_named(patients, accounts) - accounts.keys():
         accounts |= dict.fromkeys(missing, Account()) | _read_accounts(lake, layout, missing)
-        missing = {name for account in accounts.values() for name in account.linked}
-        missing -= accounts.keys()
     beside = _link_both_ways(accounts)
     linked = {patient: _find_linked(patient, beside) for patient in patients if patient in beside}
     return KnownPeople(
@@ -97,6 +94,11 @@ def read_people(
         ),
         linked,
     )
+
+
+def _list_named(patients: Collection[str], accounts: Mapping[str, Account]) -> set[str]:
+    """Return some patients, and every account that a known one is linked with."""
+    return {*patients}.union(*(account.linked for account in accounts.values()))
 
 
 def _read_accounts(lake: Lake, layout: Layout, patients: Collection[str]) -> dict[str, Account]:

@@ -41,7 +41,7 @@ def age_at_event(
     if shift.form in ("shift", "episode") and len(shown) == len("2020-01-01"):
         year = (date.fromisoformat(shown) + _MIDDLE).year
     age = min(max(year - born.parts[0], 0), OLDEST_AGE)
-    return {"url": AGE_AT_EVENT, "valueAge": {"value": age, "system": UCUM, "code": "a"}}
+    return {"url": AGE_AT_EVENT, "valueInteger": age}
 
 
 def stay_length(period: object) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ def test_the_records_that_come_out_can_be_shown(file: Path) -> None:
     stay = records[-1]
     assert stay["period"]["start"] < "2000-06-15" and "T" not in stay["period"]["start"]
     if len(records) == 2:
-        assert abs(stay["extension"][0]["valueAge"]["value"] - 85) <= 1
+        assert abs(stay["extension"][0]["valueInteger"] - 85) <= 1
         assert stay["subject"]["reference"] == f"Patient/{records[0]['id']}"
 
 

@@ -9,7 +9,7 @@ from ehr_etl.sql_on_fhir import CompiledView, compile_view, parse_view
 from ehr_privacy.deid import load_rules
 from ehr_privacy.deid.rules import Node
 
-AGE_AT_EVENT = Node(elements={"url": Node("keep"), "valueAge": Node("keep"), "value": Node("keep")})
+AGE_AT_EVENT = Node(elements={"url": Node("keep"), "valueInteger": Node("keep")})
 
 
 @pytest.mark.parametrize("name", list_view_names())
