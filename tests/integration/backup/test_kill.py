@@ -37,7 +37,13 @@ settings = GatewaySettings(data=Path(data))
 print("begin", flush=True)
 restore_backup(RestorePlan(Path(folder), read_identity(Path(key)), settings))
 """
-DELAYS = [random.Random(11).uniform(0.0, 1.2) for _ in range(6)]
+# When it is killed, in seconds from its begin: a backup and a restore take up to a second.
+FEW_DELAYS = (0.05, 0.4, 1.0)
+_CHANCE = random.Random(11)
+MANY_DELAYS = tuple(_CHANCE.uniform(0.0, 1.2) for _ in range(20))
+FEW_OR_MANY = pytest.mark.parametrize(
+    "delays", [FEW_DELAYS, pytest.param(MANY_DELAYS, marks=pytest.mark.slow)], ids=["few", "many"]
+)
 
 
 @pytest.fixture
@@ -59,9 +65,12 @@ def kill_after(seconds: float, script: str, *words: object) -> None:
     victim.stdout.close()
 
 
-def test_a_killed_backup_is_none_and_harms_none(furnished: House, tmp_path: Path) -> None:
+@FEW_OR_MANY
+def test_a_killed_backup_is_none_and_harms_none(
+    furnished: House, tmp_path: Path, delays: tuple[float, ...]
+) -> None:
     folder = tmp_path / "backups"
-    for delay in DELAYS:
+    for delay in delays:
         kill_after(delay, BACKUP, furnished.settings.data, folder, RECIPIENT.text)
         backups = BackupFolder(folder)
         for name in backups.list_names():
@@ -76,12 +85,15 @@ def test_a_killed_backup_is_none_and_harms_none(furnished: House, tmp_path: Path
     assert list(folder.glob("backups/.*")) == []
 
 
-def test_a_killed_restore_has_done_nothing(furnished: House, tmp_path: Path) -> None:
+@FEW_OR_MANY
+def test_a_killed_restore_has_done_nothing(
+    furnished: House, tmp_path: Path, delays: tuple[float, ...]
+) -> None:
     folder, key = tmp_path / "backups", tmp_path / "key"
     key.write_text(str(IDENTITY.key))
     back_up(furnished, folder)
     settings = restored_settings(furnished, tmp_path / "new")
-    for delay in DELAYS:
+    for delay in delays:
         kill_after(delay, RESTORE, settings.data, folder, key)
         if settings.data.exists():
             # It had come to its end.
