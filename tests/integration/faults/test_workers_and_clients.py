@@ -83,7 +83,8 @@ def test_a_frozen_worker_is_replaced_and_its_turn_taken_back(served: Served) -> 
 
     assert time.monotonic() - start < 10
     assert "no sign of life" in served.logged()
-    assert all(answered(lambda: served.get(READ, timeout=5)) for _ in range(20))
+    # Some wait for the worker in its place, which on a busy machine takes its time to start.
+    assert all(answered(lambda: served.get(READ, timeout=30)) for _ in range(20))
 
 
 @pytest.mark.slow
