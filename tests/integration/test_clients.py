@@ -81,7 +81,8 @@ def test_fhirclient_of_smart_reads_searches_and_writes(served: Served) -> None:
     made.id = answer["id"]
     made.status = "amended"
     made.update(server)
-    found = Observation.where({"patient": "pat-1", "_count": "2"}).perform_resources(server)
+    search = Observation.where({"patient": "pat-1", "_count": "2"})
+    found = list(search.perform_resources_iter(server))
     made.delete(server)
 
     assert statement.fhirVersion == "4.0.1"

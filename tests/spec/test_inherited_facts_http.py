@@ -309,7 +309,7 @@ def test_every_element_of_every_type_leads_to_its_target() -> None:
     assert count > 600
 
 
-@pytest.mark.parametrize("order", permutations(range(3)))
+@pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("rows", [1, 1000])
 def test_a_load_inherits_across_its_batches_in_any_order(
     ward: House,
