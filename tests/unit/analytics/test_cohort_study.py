@@ -11,10 +11,12 @@ import pytest
 
 from ehr_analytics import airlock, cohort_study, study
 from ehr_analytics import project as projects
+from ehr_analytics.analyses.plan import ANALYSES
 from ehr_analytics.cohorts.project_run import run_project_cohort
 from ehr_analytics.disclosure.cell_files import read_cells
 from ehr_analytics.study_run import get_run, run_folder
 from ehr_fhir.errors import Conflict, NotFound, Unprocessable
+from tests.conftest import ROOT
 from tests.lib import gold
 from tests.lib.research import DRAFT, open_project, register
 
@@ -125,3 +127,12 @@ def test_a_closed_project_runs_no_more(tmp_path: Path) -> None:
         cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant)
     with pytest.raises(NotFound):
         cohort_study.load_cohort_study(tmp_path / "none.toml")
+
+
+def test_the_page_names_every_analysis_with_its_options() -> None:
+    page = (ROOT / "docs" / "reference" / "analyses.md").read_text("utf-8")
+
+    for kind, analysis in ANALYSES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{kind}` |"))
+        for option in (*analysis.required, *analysis.optional):
+            assert f"`{option}`" in row, (kind, option)
