@@ -26,6 +26,7 @@ from ehr_cli.sample.hong_kong import HKID_PREFIX
 from ehr_cli.sample.overlay import sample_patients, sample_resources
 from ehr_etl.gold.library import list_view_names
 from tests.lib.demo import Demo
+from tests.lib.erasure_files import find_unlisted_files
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,6 +35,10 @@ UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 GOLD = list_view_names()
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
+
+
+def test_it_is_told_of_every_file_what_an_erasure_does_with_it(demo: Demo) -> None:
+    assert find_unlisted_files(demo.data) == []
 
 
 def test_every_file_is_for_its_owner_alone(demo: Demo) -> None:

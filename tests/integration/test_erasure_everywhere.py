@@ -24,6 +24,7 @@ from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_privacy.deid import pseudonym
 from tests.lib.backups import back_up, open_house, restore, restored_settings
+from tests.lib.erasure_files import find_unlisted_files
 from tests.lib.gateway import (
     House,
     _actor,
@@ -263,6 +264,8 @@ def test_every_byte_is_taken_back_and_the_certificate_says_so(house: tuple[House
     home, marks = house
     data = home.settings.data
     assert run(home, "erase", "pat-1").exit_code != 0
+    # docs/explanation/erasure.md says of each file what becomes of it.
+    assert find_unlisted_files(data) == []
     approve(home)
 
     outcome = run(home, "erase", "pat-1")
@@ -339,16 +342,24 @@ def test_objects_of_the_lakes_store_are_read(stored_house: House) -> None:
     assert any("earlier versions of objects" in text for text in certificate["not_scanned"])
 
 
-def test_a_planted_residue_is_found(house: tuple[House, Marks]) -> None:
+def test_a_planted_residue_is_found(
+    house: tuple[House, Marks], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, marks = house
     approve(home)
     residue = home.settings.data / "rejects.txt"
     residue.write_text(f"line 17: {marks.given[2]}", "utf-8")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    copy = tmp_path / "ehr-reading-1" / "ehr.db"
+    copy.parent.mkdir()
+    copy.write_text(marks.given[3], "utf-8")
 
     outcome = run(home, "erase", "pat-1")
 
     assert outcome.exit_code == 1
     assert "Found in rejects.txt" in outcome.output
+    assert f"Found in {copy}" in outcome.output
+    copy.unlink()
     assert marks.given[2] not in outcome.output
     residue.unlink()
     assert run(home, "erase", "pat-1").exit_code == 0

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import typer
@@ -51,6 +52,8 @@ _DERIVED_FOLDERS = (
     "notices",
 )
 _SESSIONS = "portal-sessions.db"
+# Copies of databases in the system's temporary folder, left by a check or a scan that was killed.
+_COPIES = ("ehr-reading-*", "ehr-scan-*")
 # How long to wait for a process that follows the feed, and applies the erasure by itself. Chosen.
 _FOLLOWER_SECONDS = 120.0
 _NOT_SCANNED = (
@@ -59,6 +62,7 @@ _NOT_SCANNED = (
     "topics of a message broker, where the lake is fed by one: they keep lines for their own time",
 )
 _NOT_SCANNED_POSTGRESQL = "the PostgreSQL server's own files, write-ahead log and replicas"
+_NOT_SCANNED_CLUSTER = "scratch files on the machines of the Spark cluster"
 _NOT_SCANNED_STORE = (
     "earlier versions of objects, and uploads cut short, where the lake's object store keeps them"
 )
@@ -484,11 +488,16 @@ def _scan(
     scan_folder(scan, settings.data, search, left_out=sealed)
     if not chosen.audit_folder.resolve().is_relative_to(settings.data.resolve()):
         scan_folder(scan, chosen.audit_folder, search, within="audit-log/")
+    for pattern in _COPIES:
+        for folder in sorted(Path(gettempdir()).glob(pattern)):
+            scan_folder(scan, folder, search, within=f"{folder}/")
     not_scanned = list(_NOT_SCANNED)
     lake = open_lake(settings)
     if lake.tables_url:
         scan_storage(scan, lake, search, list_lake_tables(lake))
         not_scanned.append(_NOT_SCANNED_STORE)
+    if not settings.spark_master.startswith("local"):
+        not_scanned.append(_NOT_SCANNED_CLUSTER)
     if chosen.database_url is not None:
         for table, pieces in _read_postgresql(chosen):
             scan.add_stream("PostgreSQL", table, pieces, search)

@@ -95,6 +95,8 @@ def scan_folder(
         parts = Path(name).parts
         # The lake's tables are places of their own.
         place = "/".join(parts[:2]) if parts[0] in ("lake", "research", "mlflow") else parts[0]
+        if within.startswith("/"):
+            place = "temporary files"
         if path.is_dir():
             scan.add_name(place, name, search)
         else:
@@ -127,7 +129,12 @@ def scan_storage(
 def _walk(folder: Path, left_out: set[str], data: Path, above: set[Path]) -> Iterator[Path]:
     """Yield the files and folders below a folder; a link back to a folder above ends there."""
     above = {*above, folder.resolve()}
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        # Deleted since it was listed.
+        return
+    for path in paths:
         if str(path.relative_to(data)) in left_out:
             continue
         if path.is_dir():

@@ -9,6 +9,7 @@ import orjson
 import pandas as pd
 import pytest
 
+from ehr_etl.data_quality import expectations
 from ehr_etl.data_quality.expectations import check_table, find_faulty_rows, load_suite
 from ehr_etl.data_quality.measure_reports import build_measure_reports
 from ehr_etl.data_quality.results import write_quality_results
@@ -71,3 +72,19 @@ def test_no_marked_value_is_kept_sent_shown_or_logged(
         assert MARK not in text
         assert str(NUMBER) not in text
         assert "987,654,321" not in text
+
+
+def test_the_gate_makes_no_temporary_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder outside of the data folder: an erasure would not reach it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    expectations._open_context.cache_clear()
+    view, column = CASES[0]
+
+    with caplog.at_level(logging.INFO):
+        check_table(view, marked_frame(view, column), load_suite(view))
+
+    assert list(tmp_path.iterdir()) == []
+    assert "temporary directory" not in caplog.text
+    assert not expectations._open_context().variables.data_docs_sites
