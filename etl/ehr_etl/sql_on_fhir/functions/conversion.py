@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ehr_etl.sql_on_fhir import decimals, temporal_order
+from ehr_etl.sql_on_fhir import decimals, temporal_boundaries
 from ehr_etl.sql_on_fhir.elements import cast_single, is_type_of, of_type
 from ehr_etl.sql_on_fhir.expressions import (
     FALSE,
@@ -104,7 +104,7 @@ def _boundary(*, high: bool) -> Signature:
 
     def find(base: Value, call: Call, scope: Scope) -> Value:
         if base.is_primitive and base.type in TEMPORAL_TYPES:
-            return Value(temporal_order.boundary(base, high=high), base.type)
+            return Value(temporal_boundaries.boundary(base, high=high), base.type)
         if base.is_primitive and base.type in NUMBERS:
             digits = let(_to_text(base), lambda value: decimals.boundary(value, high=high))
             return Value(digits, "decimal")
