@@ -8,11 +8,13 @@ that nobody holds was cut off by a restart, and says so. Rows and files go when 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import sqlite3
 import threading
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = [
     "erase_expired",
     "erase_files",
     "export_folder",
+    "is_pending",
     "read_export",
     "read_live_exports",
     "watch_expiry",
@@ -48,10 +51,20 @@ _watch_lock = threading.Lock()
 class ExportedView:
     """A view of an export: the name its reader gave it; its rows and media type once it is done."""
 
+    # Empty for a view of the person's own.
     view: str
     name: str
     rows: int | None = None
     media_type: str = ""
+    definition: Mapping[str, object] | None = None
+
+    @property
+    def label(self) -> str:
+        """Return what the log calls it: its name, or the digest of a definition."""
+        if self.definition is None:
+            return self.view
+        text = json.dumps(self.definition, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ def begin_export(register: Register, export: ViewExport) -> BinaryIO:
             (export.id, export.project, export.who, export.state, export.started, export.expires,
              _to_detail(export)),
         )  # fmt: skip
-        detail = {"export": export.id, "tables": [view.view for view in export.views]}
+        detail = {"export": export.id, "tables": [view.label for view in export.views]}
         register.append_event(connection, export.project, export.who, "export", detail=detail)
         # Within the transaction: no folder is without its row, no row without its lock.
         folder = export_folder(register, export.id)
@@ -148,6 +161,13 @@ def read_export(register: Register, login: str, export_id: str) -> ViewExport:
         return failed
     # Its process ended it in this very moment.
     return read_export(register, login, export_id)
+
+
+def is_pending(register: Register, export_id: str) -> bool:
+    """Say whether an export is neither done nor cancelled, whichever process was asked to."""
+    with register.transaction() as connection:
+        row = connection.execute("SELECT state FROM export WHERE id = ?", (export_id,)).fetchone()
+    return row is not None and row["state"] in PENDING
 
 
 def read_live_exports(register: Register) -> list[ViewExport]:

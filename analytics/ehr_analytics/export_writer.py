@@ -11,9 +11,10 @@ from ehr_analytics.export_register import PENDING, ExportedView, ViewExport
 from ehr_analytics.export_subjects import ExportSubjects, save_subjects
 from ehr_analytics.gold_views import open_gold_views
 from ehr_analytics.project_jobs import build_view_query, prepare_job
+from ehr_analytics.query_job import OWN_VIEW_QUERY, OwnView
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
-from ehr_analytics.row_access import require_row_project
+from ehr_analytics.row_access import require_own_views, require_row_project
 from ehr_analytics.withheld import ChangedSubjects, read_basis
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import EhrError, Fault
@@ -63,7 +64,7 @@ class ExportWriter:
         for number, view in enumerate(export.views):
             if not exports.change_export(self.register, export, PENDING):
                 return None
-            written, found = self._write_view(export, number, view.view)
+            written, found = self._write_view(export, number, view)
             subjects.update(found)
             views = tuple(written if at == number else each for at, each in enumerate(export.views))
             export = replace(export, views=views)
@@ -75,20 +76,32 @@ class ExportWriter:
         return replace(export, state="completed")
 
     def _write_view(
-        self, export: ViewExport, number: int, view: str
+        self, export: ViewExport, number: int, view: ExportedView
     ) -> tuple[ExportedView, tuple[str, ...]]:
         # The rights may have ended while this waited.
         project = require_row_project(self.register, export.who, export.project)
-        columns = project.row_columns_by_view()[view]
+        if view.definition is None:
+            columns = project.row_columns_by_view()[view.view]
+            tables = open_gold_views(self.register.data, {view.view: columns})
+            sql, own_view = build_view_query(view.view, columns), None
+        else:
+            require_own_views(project)
+            tables, sql, own_view = [], OWN_VIEW_QUERY, OwnView(view.definition)
         job = prepare_job(
-            self.register, project, self.changed,
-            open_gold_views(self.register.data, {view: columns}),
-            sql=build_view_query(view, columns), media=export.media, limits=self.limits,
+            self.register, project, self.changed, tables,
+            sql=sql, media=export.media, limits=self.limits,
         )  # fmt: skip
         # By number: the name that a reader gives is never part of a path.
         path = exports.export_folder(self.register, export.id) / str(number)
         answer = run_in_process(
-            replace(job, output=str(path), output_mb=self.file_mb, names_subjects=True)
+            replace(
+                job,
+                output=str(path),
+                output_mb=self.file_mb,
+                names_subjects=True,
+                own_view=own_view,
+            ),
+            lambda: not exports.is_pending(self.register, export.id),
         )
-        written = replace(export.views[number], rows=answer.rows, media_type=answer.media_type)
+        written = replace(view, rows=answer.rows, media_type=answer.media_type)
         return written, answer.subjects

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 
 from ehr_etl.duckdb_session import QueryLimits
 
-__all__ = ["OWN_VIEW", "OwnView", "QueryJob", "SourceView", "Withheld"]
+__all__ = ["OWN_VIEW", "OWN_VIEW_QUERY", "OwnView", "QueryJob", "SourceView", "Withheld"]
 
 # The table of a view of a person's own, whatever its definition calls it.
 OWN_VIEW = "_own_view"
+OWN_VIEW_QUERY = f"SELECT * FROM {OWN_VIEW}"  # noqa: S608 - a name of ours
 
 
 @dataclass(frozen=True)

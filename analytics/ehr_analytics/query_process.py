@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ehr_analytics.query_job import QueryJob
 from ehr_fhir.errors import (
     EhrError,
     Fault,
+    Gone,
     Invalid,
     NotAcceptable,
     TooCostly,
@@ -29,6 +31,8 @@ _SECONDS_BESIDE = 30.0
 _ERRORS: Mapping[str, type[EhrError]] = {
     kind.__name__: kind for kind in (Invalid, NotAcceptable, TooCostly, Unavailable, Unprocessable)
 }
+# Chosen: whoever cancels waits for no more than that.
+_SECONDS_BETWEEN_LOOKS = 1.0
 _TOO_MUCH_MEMORY = "The query needs more memory than it may have: ask for less at a time."
 
 
@@ -43,24 +47,31 @@ class QueryAnswer:
     subjects: tuple[str, ...] = ()
 
 
-def run_in_process(job: QueryJob) -> QueryAnswer:
-    """Run a query in a process of its own, within its limits of time and memory."""
+def _never() -> bool:
+    return False
+
+
+def run_in_process(job: QueryJob, is_cancelled: Callable[[], bool] = _never) -> QueryAnswer:
+    """Run a query in a process of its own, within its limits of time and memory.
+
+    Its process is ended as soon as `is_cancelled` says so, which is asked once a second.
+    """
     limits = job.limits
-    try:
-        # The command line and the environment name nothing of the job, which others could read.
-        process = subprocess.run(
-            [sys.executable, "-m", "ehr_analytics.query_worker"],
-            input=job.to_json(),
-            stdout=subprocess.PIPE,
-            # What a library prints may quote a value.
-            stderr=subprocess.DEVNULL,
-            env=_build_environment(),
-            timeout=None if limits.seconds is None else limits.seconds + _SECONDS_BESIDE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TooCostly("The query took too long: ask for less at a time.") from None
-    head, _, content = process.stdout.partition(b"\n")
+    # The command line and the environment name nothing of the job, which others could read.
+    with subprocess.Popen(
+        [sys.executable, "-m", "ehr_analytics.query_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # What a library prints may quote a value.
+        stderr=subprocess.DEVNULL,
+        env=_build_environment(),
+    ) as process:
+        try:
+            output = _await_output(process, job, is_cancelled)
+        finally:
+            # Of no use to anybody any more, unless it has ended.
+            process.kill()
+    head, _, content = output.partition(b"\n")
     if process.returncode or not head:
         if process.returncode == -signal.SIGALRM:
             raise TooCostly(f"The query took longer than {limits.seconds:g} s.")
@@ -74,6 +85,26 @@ def run_in_process(job: QueryJob) -> QueryAnswer:
         raise kind(reply["message"] or _TOO_MUCH_MEMORY)
     subjects = tuple(reply.get("subjects", ()))
     return QueryAnswer(content, reply["media_type"], reply["rows"], subjects)
+
+
+def _await_output(
+    process: subprocess.Popen[bytes], job: QueryJob, is_cancelled: Callable[[], bool]
+) -> bytes:
+    seconds = job.limits.seconds
+    deadline = None if seconds is None else time.monotonic() + seconds + _SECONDS_BESIDE
+    sent: bytes | None = job.to_json()
+    while True:
+        try:
+            output, _ = process.communicate(sent, timeout=_SECONDS_BETWEEN_LOOKS)
+        except subprocess.TimeoutExpired:
+            # What was sent, and what has come, is kept for the next call.
+            sent = None
+        else:
+            return output
+        if deadline is not None and time.monotonic() > deadline:
+            raise TooCostly("The query took too long: ask for less at a time.")
+        if is_cancelled():
+            raise Gone("The query was cancelled.")
 
 
 def _build_environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ Keys are under the project's pseudonyms before a query can read them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -36,6 +37,8 @@ def list_subjects(
             {"withheld": list(withheld or (_NOBODY,))},
         )
         connection.unregister(_SOURCE)
+    if job.own_view is not None:
+        _add_keys_of_types(connection, job, job.own_view, withheld)
     connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "patient", "resource")))
     found = connection.execute(
         "SELECT id FROM _key UNION SELECT unnest(CASE WHEN patient IS NULL"  # noqa: S608
@@ -44,6 +47,31 @@ def list_subjects(
     ).fetchall()
     connection.unregister(_SOURCE)
     return [subject for (subject,) in found if subject]
+
+
+def _add_keys_of_types(
+    connection: duckdb.DuckDBPyConnection,
+    job: QueryJob,
+    own_view: OwnView,
+    withheld: tuple[str, ...],
+) -> None:
+    """Add the keys of all records that a view of a person's own may have read."""
+    from ehr_etl.sql_on_fhir import parse_view
+
+    where = _type_condition(parse_view(own_view.definition).resources)
+    connection.register(_SOURCE, _read_table(DeltaTable(job.deid), ("id", "type"), where))
+    connection.execute(
+        f"INSERT INTO _key SELECT id FROM {_SOURCE}"  # noqa: S608
+        " WHERE id NOT IN (SELECT unnest($withheld))",
+        {"withheld": list(withheld or (_NOBODY,))},
+    )
+    connection.unregister(_SOURCE)
+
+
+def _type_condition(types: Sequence[str]) -> str:
+    # The types are R4's names, which the view's definition was checked for.
+    names = ", ".join(f"'{name}'" for name in types)
+    return f"type IN ({names})"
 
 
 def find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> tuple[str, ...]:
@@ -152,9 +180,7 @@ def load_own_view(
     )
 
     def open_records() -> duckdb.DuckDBPyRelation:
-        # The types are R4's names, which the definition was checked for.
-        types = ", ".join(f"'{name}'" for name in view.resources)
-        columns, where = ("id", "resource", "type"), f"type IN ({types})"
+        columns, where = ("id", "resource", "type"), _type_condition(view.resources)
         connection.register(_SOURCE, _read_table(DeltaTable(job.deid), columns, where))
         return connection.sql(
             f"SELECT type, resource FROM {_SOURCE}"  # noqa: S608

@@ -6,7 +6,7 @@ from ehr_analytics import project as projects
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Forbidden, NotFound
 
-__all__ = ["require_row_project"]
+__all__ = ["require_own_views", "require_row_project"]
 
 
 def require_row_project(register: Register, login: str, project_id: str) -> projects.Project:
@@ -25,3 +25,12 @@ def require_row_project(register: Register, login: str, project_id: str) -> proj
             f" {projects.READ_ROWS}."
         )
     return project
+
+
+def require_own_views(project: projects.Project) -> None:
+    """Refuse a view of a person's own in a project whose approvers did not grant it."""
+    if not project.may_run_own_views:
+        raise Forbidden(
+            f"Project {project.id} may not run views of its own: name a view by reference, or"
+            f" apply for the data item {projects.OWN_VIEWS}."
+        )

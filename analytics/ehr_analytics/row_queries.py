@@ -22,14 +22,14 @@ from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.project_jobs import build_view_query, prepare_job
-from ehr_analytics.query_job import OWN_VIEW, OwnView
+from ehr_analytics.query_job import OWN_VIEW_QUERY, OwnView
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
-from ehr_analytics.row_access import require_row_project
+from ehr_analytics.row_access import require_own_views, require_row_project
 from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects
 from ehr_etl.duckdb_session import QueryLimits
-from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unavailable, Unprocessable
+from ehr_fhir.errors import EhrError, NotFound, Unavailable, Unprocessable
 
 # Chosen: a page of a table, a coffee's wait, and a share of a small machine.
 LIMITS = QueryLimits(memory_mb=512, threads=2, seconds=30, rows=100_000)
@@ -70,15 +70,10 @@ class RowQueries:
     ) -> QueryAnswer:
         """Return the rows of a ViewDefinition of a person's own over deid; at most so many."""
         project = require_row_project(self.register, login, project_id)
-        if not project.may_run_own_views:
-            raise Forbidden(
-                f"Project {project_id} may not run views of its own: name a view by reference, or"
-                f" apply for the data item {projects.OWN_VIEWS}."
-            )
-        sql = f"SELECT * FROM {OWN_VIEW}"  # noqa: S608 - a name of ours
+        require_own_views(project)
         text = json.dumps(definition, sort_keys=True, default=str)
         own_view = OwnView(definition, most)
-        return self._run(login, project, text, [], sql, media, own_view=own_view)
+        return self._run(login, project, text, [], OWN_VIEW_QUERY, media, own_view=own_view)
 
     def run_sql(
         self,

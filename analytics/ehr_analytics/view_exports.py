@@ -21,10 +21,11 @@ from ehr_analytics.export_subjects import load_subjects
 from ehr_analytics.export_writer import ExportWriter
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
-from ehr_analytics.row_access import require_row_project
+from ehr_analytics.row_access import require_own_views, require_row_project
 from ehr_analytics.table_formats import require_format
 from ehr_analytics.withheld import ChangedSubjects, list_changed_since
 from ehr_etl.duckdb_session import QueryLimits
+from ehr_etl.sql_on_fhir import parse_view
 from ehr_fhir.errors import (
     Conflict,
     Fault,
@@ -141,7 +142,7 @@ class ViewExports:
             # An erasure took it.
             raise self._withdraw(export, _NOT_THERE) from None
         with self.register.transaction() as log:
-            detail = {"export": export.id, "table": export.views[number].view}
+            detail = {"export": export.id, "table": export.views[number].label}
             self.register.append_event(log, export.project, login, "download", detail=detail)
         return content, export.views[number].media_type
 
@@ -173,7 +174,11 @@ class ViewExports:
             raise Unprocessable("Two outputs have the same name.")
         columns = project.row_columns_by_view()
         for view in views:
-            if view.view not in columns:
+            if view.definition is not None:
+                require_own_views(project)
+                # The paths are compiled within the limits of the query's process.
+                parse_view(view.definition)
+            elif view.view not in columns:
                 raise NotFound(f"{view.view} is not a view of the project {project.id}.")
 
     def _check_capacity(self, login: str) -> None:

@@ -85,7 +85,10 @@ class ProjectQueries:
         """Start to write views of the project into files."""
         from ehr_analytics.export_register import ExportedView
 
-        views = [ExportedView(output.view, output.name) for output in outputs]
+        views = [
+            ExportedView(output.view, output.name, definition=output.definition)
+            for output in outputs
+        ]
         return _to_status(
             self._exports(changed).start(
                 login, project, views, media=media, tracking_id=tracking_id

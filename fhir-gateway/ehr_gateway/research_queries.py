@@ -23,10 +23,11 @@ class TableContent:
 
 @dataclass(frozen=True)
 class ExportOutput:
-    """A view to export, and the name that its reader gives it."""
+    """A view to export, and the name that its reader gives it; a definition of their own."""
 
     view: str
     name: str
+    definition: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -203,6 +204,57 @@ def test_an_export_is_cancelled_before_and_after_it_is_done(lake: House, held: N
     assert _ask(lake, address).status_code == 404
     assert _ask(lake, address, method="DELETE").status_code == 404
     assert list(_exports(lake).iterdir()) == []
+
+
+def test_a_cancel_ends_the_process_of_the_query(
+    lake: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes: list[subprocess.Popen[bytes]] = []
+    inner = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        # A query that does not end by itself.
+        endless = [command[0], "-c", "import time; time.sleep(3600)"]
+        processes.append(inner(endless, **options))
+        return processes[-1]
+
+    monkeypatch.setattr("ehr_analytics.query_process.subprocess.Popen", start)
+    address = _address(_start(lake))
+    deadline = time.monotonic() + SECONDS
+    while not processes:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert processes[0].poll() is None
+
+    assert _ask(lake, address, method="DELETE").status_code == 202
+
+    processes[0].wait(SECONDS)
+    assert _ask(lake, address).status_code == 404
+
+
+def _own_view(definition: dict[str, Any], **more: Any) -> dict[str, Any]:
+    part = [{"name": "viewResource", "resource": definition}]
+    part += [{"name": name, "valueString": value} for name, value in more.items()]
+    return {"name": "view", "part": part}
+
+
+def test_a_view_of_ones_own_is_exported_under_its_item_alone(lake: House) -> None:
+    column = [{"name": "id", "path": "getResourceKey()"}, {"name": "sex", "path": "gender"}]
+    mine = {"resourceType": "ViewDefinition", "name": "mine", "resource": "Patient",
+            "status": "active", "select": [{"column": column}]}  # fmt: skip
+
+    assert _start(lake, _own_view(mine)).status_code == 403
+    wrong = {**mine, "select": []}
+    assert _start(lake, _own_view(wrong), project="own").status_code == 422
+
+    address = _finish(lake, _own_view(mine), _view(PEOPLE), project="own", _format="json")
+    rows, known = (must(_ask(lake, f"{address}/files/{number}")).json() for number in (0, 1))
+    assert len(rows) == 30
+    assert {row["id"] for row in rows} == {row["id"] for row in known}
+
+    # Whoever opts out takes the files of such an export too.
+    leave(lake, "research")
+    assert _ask(lake, f"{address}/files/0").status_code == 410
 
 
 def test_files_are_given_up_by_a_delete(lake: House) -> None:

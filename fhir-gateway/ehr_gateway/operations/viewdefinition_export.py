@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.http.operation_parameters import OperationParameters
 from ehr_gateway.http.view_exports import accepted_response
 from ehr_gateway.operations._table_answers import (
     FORMAT,
@@ -27,7 +28,8 @@ OPERATION = Operation(
         Parameter(
             "view",
             "BackboneElement",
-            "Parts: `viewReference`, the view; `name`, that of its output (the view's if none)",
+            "Parts: `viewReference`, the view, or `viewResource`, one of one's own; `name`, that of"
+            " its output (the view's if none)",
             1,
             "*",
         ),
@@ -49,9 +51,8 @@ def answer(call: OperationCall) -> Response:
     if tracking_id is not None and len(tracking_id) > _LONGEST_TRACKING_ID:
         raise Invalid("The clientTrackingId is too long.", expression="Parameters.parameter")
     outputs = []
-    for parts in sent.parts("view", _MOST_VIEWS, ("name", "viewReference")):
-        view = read_view_name(parts)
-        outputs.append(ExportOutput(view, parts.optional_text("name") or view))
+    for parts in sent.parts("view", _MOST_VIEWS, ("name", "viewReference", "viewResource")):
+        outputs.append(_read_output(parts))
     status = research.start_export(
         login,
         sent.text("project"),
@@ -62,3 +63,13 @@ def answer(call: OperationCall) -> Response:
     )
     call.record()
     return accepted_response(call.context, status)
+
+
+def _read_output(parts: OperationParameters) -> ExportOutput:
+    name = parts.optional_text("name")
+    if definitions := parts.resources("viewResource", 1):
+        if parts.has("viewReference"):
+            raise Invalid("Send a viewReference or a viewResource.", expression="Parameters")
+        return ExportOutput("", name or str(definitions[0].get("name", "view")), definitions[0])
+    view = read_view_name(parts)
+    return ExportOutput(view, name or view)
