@@ -217,7 +217,11 @@ def _test_death(rule: QualityRule, person: PersonRecords, record: LinkedRecord) 
     event, death = _event(record), person.death
     if event is None or death is None or event[1][0] < death[1] + DAY_MS:
         return
-    if record.type in _AFTER_DEATH:
+    about_death = rule.parameters["about_death"]
+    is_about_death = any(
+        code in about_death.get(system, ()) for _, system, code in code_paths(record.resource or {})
+    )
+    if record.type in _AFTER_DEATH or is_about_death:
         return
     is_shortly = event[1][0] - death[1] < rule.parameters["later_days"] * DAY_MS
     if is_shortly == (rule.kind == "after_death"):

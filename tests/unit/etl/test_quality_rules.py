@@ -136,3 +136,19 @@ def test_a_fault_of_real_data_is_caught(name: str) -> None:
     key, records = BLIND[name]
 
     assert faults_of(records)[key]
+
+
+def test_what_is_written_about_a_death_is_not_late() -> None:
+    dead = person(deceasedDateTime="2026-03-04T10:00:00+08:00")
+    cause = observation("cause", "69453-9", quantity(1, "1"), effectiveDateTime="2026-03-12")
+    pulse = observation("pulse", "8867-4", quantity(72, "/min"), effectiveDateTime="2026-03-12")
+    snomed = {"system": "http://snomed.info/sct", "code": "308646001"}
+    period = {"start": "2026-05-12", "end": "2026-05-12"}
+    certificate = encounter_of("e1", type=[{"coding": [snomed]}], period=period)
+
+    found = faults_of([dead, cause, pulse, certificate])
+
+    late = {"shortly-after-death", "not-after-death"}
+    assert not found.get("Observation/cause", set()) & late
+    assert not found.get("Encounter/e1", set()) & late
+    assert found["Observation/pulse"] & late
