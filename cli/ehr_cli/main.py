@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 import typer
 
 from ehr_cli.command_group import CommandGroup
-from ehr_cli.commands import account, audit, authorization, backup, deid, notes, omop, quarantine
+from ehr_cli.commands import (
+    account,
+    audit,
+    authorization,
+    backup,
+    deid,
+    notes,
+    omop,
+    privacy,
+    quarantine,
+)
 from ehr_cli.options import Data, Database, Port
 
 app = typer.Typer(
@@ -31,6 +41,7 @@ lake_app.add_typer(quarantine.app, name="quarantine")
 lake_app.add_typer(notes.app, name="notes")
 lake_app.add_typer(omop.app, name="omop")
 app.add_typer(deid.app, name="deid")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.backup_app, name="backup")
 app.add_typer(backup.restore_app, name="restore")
