@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ehr_privacy.deid.modifiers import VOID
@@ -25,6 +26,7 @@ _CONCEPTS = {
     "additiveReference": "additiveCodeableConcept",
     "reasonReference": "reasonCode",
 }
+_FOLLOWED = frozenset({"Medication", "Substance", "Device", "Condition", "Observation"})
 # What a contained record is: its code, or the type of a device or substance.
 _NAMES = ("code", "type")
 # The code of a record that says what it is about.
@@ -48,6 +50,10 @@ def follow_contained(resource: Json) -> Json | None:
     }
     if any(_is_in_doubt(inner) for inner in by_id.values()):
         return None
+    by_id = {name: inner for name, inner in by_id.items() if inner.get("resourceType") in _FOLLOWED}
+    if not by_id:
+        # The copy of a large claim with its contained coverage would cost more than its scrubbing.
+        return resource
     followed = _follow(resource, by_id)
     return followed if isinstance(followed, dict) else resource
 
@@ -99,9 +105,10 @@ def _concepts(reference: object, by_id: Mapping[str, Json]) -> Iterator[Any]:
 def has_known_date(rules: DeidRules, resource: Json) -> bool:
     """Say whether what a record is about has dates that everybody knows."""
     return any(
-        rules.has_known_date(system, code)
+        _is_known_date(rules, system, code)
         for name in _MAIN_CODES
-        for system, code in _codings(resource.get(name))
+        if name in resource
+        for system, code in _codings(resource[name])
     )
 
 
@@ -129,6 +136,17 @@ def _cap_part(rules: DeidRules, part: Json) -> Json:
     return {**part, **{name: _cap_value(part[name]) for name in values}}
 
 
+# Chosen: a batch repeats its codes.
+@lru_cache(50_000)
+def _is_known_date(rules: DeidRules, system: str, code: str) -> bool:
+    return rules.has_known_date(system, code)
+
+
+@lru_cache(50_000)
+def _is_known_code(rules: DeidRules, system: str, code: str) -> bool:
+    return rules.knows_code(system, code)
+
+
 def _tells(rules: DeidRules, what: str, words: re.Pattern[str], concept: object) -> bool:
     if any(pair in rules.told.get(what, ()) for pair in _codings(concept)):
         return True
@@ -138,7 +156,7 @@ def _tells(rules: DeidRules, what: str, words: re.Pattern[str], concept: object)
     if isinstance(codings, list) and any(
         isinstance(coding, dict)
         and isinstance(coding.get("code"), str)
-        and rules.knows_code(str(coding.get("system")), coding["code"])
+        and _is_known_code(rules, str(coding.get("system")), coding["code"])
         for coding in codings
     ):
         # A code says what it is; only without one the words must.
