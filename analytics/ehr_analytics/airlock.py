@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from ehr_analytics import project as projects
+from ehr_analytics.analyses.charts import draw_tables
 from ehr_analytics.bar_chart import draw_bar_chart
 from ehr_analytics.code_run import CODE_FILE
 from ehr_analytics.disclosure.cell_files import CELLS_FILE, read_cells
@@ -272,19 +273,21 @@ def _make_cell_outputs(
     release, _ = _control_cells(register, run, project, folder)
     tables = write_tables(folder / "outputs", release.cells)
     record = {**release.record, "unsafe_output": False}
-    _write_json(
-        folder / "controls.json",
-        {
-            table.name: {**record, "cells": table.cells, "cells_hidden": table.cells_hidden}
-            for table in tables
-        },
-    )
+    controls = {
+        table.name: {**record, "cells": table.cells, "cells_hidden": table.cells_hidden}
+        for table in tables
+    }
+    note = f"Disclosure control: {project.policy}; what is hidden says so."
+    plots = draw_tables(folder / "outputs", release.cells, note)
+    controls |= {name: controls[f"{Path(name).stem}.csv"] for name in plots}
+    _write_json(folder / "controls.json", controls)
     _write_json(folder / "evidence.json", describe_evidence(release.cells))
     _write_json(folder / "shown.json", [cell.shown for cell in release.cells])
     checks: list[CheckResult] = []
     for table in tables:
         own = check_outputs(folder / "outputs", project.policy, table.counts, table.numbers)
-        checks += [check for check in own if check.file == table.name]
+        plot = Path(table.name).with_suffix(".png").name
+        checks += [check for check in own if check.file in (table.name, plot)]
     if not tables:
         checks += check_outputs(folder / "outputs", project.policy, ())
     is_protected = release.unprotected == 0

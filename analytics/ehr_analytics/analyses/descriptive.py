@@ -118,6 +118,9 @@ def attrition(frame: CohortFrame, table: str = "attrition") -> list[Cell]:
     remaining = np.ones(len(left_at), dtype=bool)
     cells = [_count_in(index, table, "in the data", "left", remaining)]
     for number, name in enumerate(list_steps(frame.result.cohort), 1):
+        if name == "population" and not frame.result.cohort.population:
+            # Nobody can leave at a step without a condition: an empty cell would hide others.
+            continue
         gone = left_at == number
         remaining = remaining & ~gone
         cells.append(_count_in(index, table, name, "taken out", gone))

@@ -66,6 +66,9 @@ def test_tables_leave_through_the_airlock_with_no_small_number(tmp_path: Path) -
     assert {path.stem for path in released.folder.glob("*.csv")} == {
         plan.name for plan in cohort_study.load_cohort_study(PLAN).analyses
     }
+    # A plot beside each table that has a count to show.
+    plots = {path.stem for path in released.folder.glob("*.png")}
+    assert {"attrition", "returned-by-sex", "stays"} <= plots
     counts = [
         int(text)
         for path in released.folder.glob("*.csv")
