@@ -10,8 +10,8 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -40,7 +40,8 @@ READ_NOTES = "notes.read"
 # Their table, of which no column is applied for.
 NOTES_VIEW = "notes"
 NOTES_COLUMNS = ("record_id", "record_type", "patient_id", "element", "note")
-_GRANTS = (READ_ROWS, OWN_VIEWS, READ_NOTES)
+# What approvers grant as a whole, and no column.
+GRANTED_ITEMS = frozenset({READ_ROWS, OWN_VIEWS, READ_NOTES})
 
 DEFAULT_POLICY = "opensafely-7-5"
 
@@ -65,6 +66,8 @@ class Project:
     approvers: tuple[str, ...] = ()
     # Of disclosure control, for everything that leaves: agreed with the application.
     policy: str = DEFAULT_POLICY
+    # View -> why its columns are needed; approvers read it beside them.
+    justifications: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def may_read_rows(self) -> bool:
@@ -98,7 +101,7 @@ class Project:
         for item in self.items:
             view, column = item.split(".")
             # Whatever is approved, a column of notes is not: they are granted as a whole.
-            if item in _GRANTS or view == NOTES_VIEW:
+            if item in GRANTED_ITEMS or view == NOTES_VIEW:
                 continue
             views.setdefault(view, []).append(column)
         return {view: tuple(columns) for view, columns in views.items()}
@@ -110,23 +113,26 @@ def create_project(register: Register, project: Project) -> Project:
     with register.transaction() as connection:
         if connection.execute("SELECT 1 FROM project WHERE id = ?", (project.id,)).fetchone():
             raise Conflict(f"There is already a project {project.id}: choose another id.")
-        connection.execute(
-            "INSERT INTO project(id, title, purpose, applicant, ethics, items, people, period_from,"
-            " period_to, state, policy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?)",
-            (
-                project.id,
-                project.title,
-                project.purpose,
-                project.applicant,
-                project.ethics,
-                json.dumps(project.items),
-                json.dumps(project.people),
-                project.period_from.isoformat(),
-                project.period_to.isoformat(),
-                project.policy,
-            ),
-        )
+        _write_draft(connection, project)
         register.append_event(connection, project.id, project.applicant, "new", after="draft")
+        return _read_project(connection, project.id)
+
+
+def change_draft(register: Register, project: Project) -> Project:
+    """Replace the application of a draft; only its applicant may, who stays the same."""
+    _require_complete(project)
+    with register.transaction() as connection:
+        before = _read_project(connection, project.id)
+        if before.applicant != project.applicant:
+            raise Forbidden("Only the applicant changes a draft.")
+        if before.state != "draft":
+            raise Conflict(f"Project {project.id} is {before.state}: only a draft is changed.")
+        connection.execute("DELETE FROM justification WHERE project = ?", (project.id,))
+        connection.execute("DELETE FROM project WHERE id = ?", (project.id,))
+        _write_draft(connection, project)
+        register.append_event(
+            connection, project.id, project.applicant, "change", before="draft", after="draft"
+        )
         return _read_project(connection, project.id)
 
 
@@ -139,37 +145,57 @@ def submit_project(register: Register, project_id: str, login: str) -> Project:
         return _change_state(register, connection, project, login, "submit")
 
 
-def return_project(register: Register, project_id: str, login: str, reason: str) -> Project:
+def return_project(
+    register: Register,
+    project_id: str,
+    login: str,
+    reason: str,
+    *,
+    other_names: Collection[str] = (),
+) -> Project:
     """Return a submitted project to its applicant, with the reason; earlier approvals lapse."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
-        _require_independent(project, login)
+        _require_independent(project, {login, *other_names})
         if not reason.strip():
             raise Unprocessable("Say why the project goes back.")
         connection.execute("DELETE FROM approval WHERE project = ?", (project_id,))
         return _change_state(register, connection, project, login, "return", {"reason": reason})
 
 
-def approve_project(register: Register, project_id: str, login: str) -> Project:
-    """Approve a submitted project; the second of two different approvers makes it approved."""
+def approve_project(
+    register: Register,
+    project_id: str,
+    login: str,
+    *,
+    reason: str = "",
+    other_names: Collection[str] = (),
+) -> Project:
+    """Approve a submitted project; the second of two different approvers makes it approved.
+
+    `other_names` are names of further accounts of the same person: two accounts are one approver.
+    """
+    names = {login, *other_names}
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
         _require_state(project, "approve")
-        _require_independent(project, login)
-        if login in project.approvers:
+        _require_independent(project, names)
+        if names & set(project.approvers):
             raise Forbidden("You have approved this project: a different person gives the second.")
         connection.execute(
             "INSERT INTO approval VALUES (?, ?, ?)", (project_id, login, register.timestamp())
         )
+        detail = {"reason": reason} if reason else {}
         if len(project.approvers) + 1 < APPROVALS_NEEDED:
             register.append_event(
-                connection, project_id, login, "approve", before="submitted", after="submitted"
-            )
+                connection, project_id, login, "approve", before="submitted", after="submitted",
+                detail=detail,
+            )  # fmt: skip
             return _read_project(connection, project_id)
-        return _change_state(register, connection, project, login, "approve")
+        return _change_state(register, connection, project, login, "approve", detail)
 
 
-def open_project(register: Register, project_id: str, login: str) -> Project:
+def open_project(register: Register, project_id: str, login: str, *, reason: str = "") -> Project:
     """Open an approved project and create its key; only one of its approvers may."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
@@ -177,16 +203,19 @@ def open_project(register: Register, project_id: str, login: str) -> Project:
         if login not in project.approvers:
             raise Forbidden("One of the project's approvers opens it.")
         _create_key(project_key_path(register.data, project_id))
-        return _change_state(register, connection, project, login, "open")
+        return _change_state(
+            register, connection, project, login, "open", {"reason": reason} if reason else {}
+        )
 
 
-def close_project(register: Register, project_id: str, login: str) -> Project:
+def close_project(register: Register, project_id: str, login: str, *, reason: str = "") -> Project:
     """Close an open project and destroy its key: its pseudonyms can never be made again."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
         if login != project.applicant and login not in project.approvers:
             raise Forbidden("The applicant or one of the approvers closes a project.")
-        closed = _change_state(register, connection, project, login, "close")
+        detail = {"reason": reason} if reason else {}
+        closed = _change_state(register, connection, project, login, "close", detail)
     # After the commit: a key destroyed before it would break a project that is still open.
     project_key_path(register.data, project_id).unlink(missing_ok=True)
     return closed
@@ -229,6 +258,9 @@ def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
     approvers = connection.execute(
         "SELECT person FROM approval WHERE project = ? ORDER BY at, rowid", (project_id,)
     )
+    justifications = connection.execute(
+        "SELECT view, text FROM justification WHERE project = ? ORDER BY view", (project_id,)
+    )
     return Project(
         id=row["id"],
         title=row["title"],
@@ -242,6 +274,30 @@ def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
         state=row["state"],
         approvers=tuple(approver["person"] for approver in approvers),
         policy=row["policy"],
+        justifications={row["view"]: row["text"] for row in justifications},
+    )
+
+
+def _write_draft(connection: sqlite3.Connection, project: Project) -> None:
+    connection.execute(
+        "INSERT INTO project(id, title, purpose, applicant, ethics, items, people, period_from,"
+        " period_to, state, policy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?)",
+        (
+            project.id,
+            project.title,
+            project.purpose,
+            project.applicant,
+            project.ethics,
+            json.dumps(project.items),
+            json.dumps(project.people),
+            project.period_from.isoformat(),
+            project.period_to.isoformat(),
+            project.policy,
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO justification VALUES (?, ?, ?)",
+        [(project.id, view, text) for view, text in project.justifications.items()],
     )
 
 
@@ -271,8 +327,8 @@ def _require_state(project: Project, action: str) -> None:
         )
 
 
-def _require_independent(project: Project, login: str) -> None:
-    if login == project.applicant or login in project.people:
+def _require_independent(project: Project, names: set[str]) -> None:
+    if names & {project.applicant, *project.people}:
         raise Forbidden("Nobody decides on a project of their own.")
 
 

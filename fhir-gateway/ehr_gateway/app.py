@@ -43,6 +43,7 @@ from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.readiness import Readiness
+from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
 from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
@@ -112,16 +113,18 @@ def create_gateway(
     clock: Callable[[], int] = now_ms,
     store: Store | None = None,
     research: ResearchQueries | None = None,
+    projects: ResearchProjects | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
-    A store handed in stays the caller's to close. `research` answers SQL over the lake.
+    A store handed in stays the caller's to close. `research` answers SQL over the lake,
+    `projects` has the research projects.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
     record_served_address(settings.data, settings.base_url)
     gateway, log = _open_gateway(
-        settings, store or Store(settings.database, settings.data), clock, research
+        settings, store or Store(settings.database, settings.data), clock, research, projects
     )
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
@@ -170,6 +173,7 @@ def _open_gateway(
     store: Store,
     clock: Callable[[], int],
     research: ResearchQueries | None,
+    projects: ResearchProjects | None,
 ) -> tuple[Gateway, AuditLog]:
     """Open journal, audit log and keys beside a store."""
     store.attach_journal(settings.journal_folder, settings.keys)
@@ -194,6 +198,7 @@ def _open_gateway(
         form_secret=load_form_secret(settings.keys),
         clock=clock,
         research=research,
+        projects=projects,
     )
     return gateway, log
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.loop_admission import LoopAdmission
+from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
@@ -48,6 +49,8 @@ class Gateway:
     clock: Callable[[], int]
     # SQL over the de-identified tables of the lake; None where the gateway stands alone.
     research: ResearchQueries | None = None
+    # Research projects; None where the gateway stands alone.
+    projects: ResearchProjects | None = None
 
 
 def gateway_of(request: Request) -> Gateway:

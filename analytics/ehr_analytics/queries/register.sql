@@ -19,6 +19,13 @@ CREATE TABLE IF NOT EXISTS approval (
     PRIMARY KEY (project, person)
 );
 
+CREATE TABLE IF NOT EXISTS justification (
+    project TEXT NOT NULL REFERENCES project(id),
+    view TEXT NOT NULL,
+    text TEXT NOT NULL,       -- why the project needs the columns of this view
+    PRIMARY KEY (project, view)
+);
+
 CREATE TABLE IF NOT EXISTS run (
     id TEXT PRIMARY KEY,
     project TEXT NOT NULL REFERENCES project(id),

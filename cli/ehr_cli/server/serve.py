@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_queries import ProjectQueries
 from ehr_cli.server.companion import Companion
 from ehr_cli.server.http_server import create_server
@@ -90,7 +91,11 @@ def create_platform(settings: Settings) -> Platform:
     """Return the application of one process."""
     research = ProjectQueries(settings.data)
     research.watch_exports()
-    gateway = create_gateway(gateway_settings(settings), research=research)
+    gateway = create_gateway(
+        gateway_settings(settings),
+        research=research,
+        projects=RegisteredProjects(settings.data),
+    )
     # The file lets worker processes share sessions.
     portal = PortalSettings(
         settings.base_url,

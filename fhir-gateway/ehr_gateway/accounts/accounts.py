@@ -111,6 +111,20 @@ def find_accounts_of_person(connection: Connection, account: Account) -> list[Ac
     return [account, *(other for other in accounts if other.login != account.login)]
 
 
+def list_names_of_person(connection: Connection, login: str) -> frozenset[str]:
+    """Return the log-ins and persons of all accounts of whoever has a log-in, this one's too.
+
+    One `person`, or one electronic identity, is one person; disabled accounts count as well.
+    """
+    rows = connection.execute(
+        "SELECT b.login, b.person FROM account a JOIN account b"
+        " ON b.login = a.login OR b.person = a.person OR b.eid = a.eid OR b.login = a.person"
+        " OR b.person = a.login WHERE a.login = :login",
+        {"login": login},
+    )
+    return frozenset(name for row in rows for name in row if name) | {login}
+
+
 def find_accounts_by_eid(connection: Connection, eid_subject: str) -> list[Account]:
     """Return the enabled accounts of a subject of the electronic identity."""
     return _select_accounts(connection, "eid", eid_subject)

@@ -23,6 +23,7 @@ from ehr_gateway.access_requests.request_rows import (
     select_requests,
 )
 from ehr_gateway.access_requests.role_checks import NO_PATIENT, require_role
+from ehr_gateway.accounts.accounts import list_names_of_person
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import Connection
@@ -316,16 +317,8 @@ def _require_other_person(
     connection: Connection, context: RequestContext, request: AccessRequest
 ) -> None:
     """Raise Forbidden if the person who asked decides; two accounts of a person are one."""
-    login = context.caller.subject.login
-    if request.person in (context.access.requester.person, login):
-        raise Forbidden("Another person has to approve an erasure.")
-    row = connection.execute(
-        "SELECT 1 FROM account a JOIN account b ON a.eid = b.eid"
-        " WHERE a.login = :login AND (b.login = :asked OR b.person = :asked)",
-        {"login": login, "asked": request.person},
-    ).fetchone()
-    if row is not None:
-        # One electronic identity is one person.
+    names = list_names_of_person(connection, context.caller.subject.login)
+    if request.person in {context.access.requester.person, *names}:
         raise Forbidden("Another person has to approve an erasure.")
 
 

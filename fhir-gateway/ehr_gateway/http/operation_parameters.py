@@ -72,6 +72,16 @@ class OperationParameters:
             raise _refusal(name, sent[0].index, "must be there once, as text")
         return text
 
+    def texts(self, name: str, most: int) -> tuple[str, ...]:
+        """Return a text parameter of cardinality 0..`most`, without repetitions."""
+        sent = self._values.get(name, [])
+        for parameter in sent:
+            if not isinstance(parameter.value, str) or not parameter.value.strip():
+                raise _refusal(name, parameter.index, "must be text")
+        if len(sent) > most:
+            raise _refusal(name, sent[most].index, f"may be there {most} times")
+        return tuple(dict.fromkeys(parameter.value for parameter in sent))
+
     def integer(self, name: str, least: int, most: int) -> int:
         """Return an integer parameter of cardinality 1..1 within bounds, both included."""
         sent = self._values.get(name, [])

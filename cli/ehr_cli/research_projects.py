@@ -1,0 +1,176 @@
+"""The gateway's port for research projects, filled with the register and the view library."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ehr_fhir.errors import Unprocessable
+from ehr_gateway.research_projects import (
+    CatalogueColumn,
+    CatalogueTable,
+    ProjectApplication,
+    ProjectEvent,
+    ResearchProject,
+)
+
+if TYPE_CHECKING:
+    from ehr_analytics.project import Project
+    from ehr_analytics.register import Register
+    from ehr_etl.lake import Lake
+
+# A count of rows is told to the nearest hundred, and not below it. Chosen: one person's joining
+# or leaving then rarely changes what is told.
+_ROWS_ROUNDED_TO = 100
+
+
+@dataclass(frozen=True)
+class RegisteredProjects:
+    """Projects of the register of a data folder."""
+
+    data: Path
+
+    def list_projects(self) -> Sequence[ResearchProject]:
+        """Return all projects by id."""
+        from ehr_analytics import project as projects
+
+        register = self._open_register()
+        return [_describe(register, project) for project in projects.list_projects(register)]
+
+    def save_draft(self, applicant: str, application: ProjectApplication) -> ResearchProject:
+        """Write a new draft, or replace the applicant's own."""
+        from ehr_analytics import project as projects
+
+        register = self._open_register()
+        draft = projects.Project(
+            id=application.id,
+            title=application.title,
+            purpose=application.purpose,
+            applicant=applicant,
+            ethics=application.ethics,
+            items=application.items,
+            people=application.people,
+            period_from=date.fromisoformat(application.first_day),
+            period_to=date.fromisoformat(application.last_day),
+            justifications=dict(application.justifications),
+        )
+        _check_items(application.items)
+        is_own = any(
+            known.id == draft.id and known.applicant == applicant
+            for known in projects.list_projects(register)
+        )
+        save = projects.change_draft if is_own else projects.create_project
+        return _describe(register, save(register, draft))
+
+    def submit(self, applicant: str, project: str) -> ResearchProject:
+        """Hand a draft in for approval."""
+        from ehr_analytics import project as projects
+
+        register = self._open_register()
+        return _describe(register, projects.submit_project(register, project, applicant))
+
+    def decide(
+        self, person: str, other_names: Collection[str], project: str, decision: str, reason: str
+    ) -> ResearchProject:
+        """Approve, return, open or close a project; two accounts of a person are one approver."""
+        from ehr_analytics import project as projects
+
+        register = self._open_register()
+        if decision == "approve":
+            after = projects.approve_project(
+                register, project, person, reason=reason, other_names=other_names
+            )
+        elif decision == "return":
+            after = projects.return_project(
+                register, project, person, reason, other_names=other_names
+            )
+        elif decision == "open":
+            after = projects.open_project(register, project, person, reason=reason)
+        else:
+            after = projects.close_project(register, project, person, reason=reason)
+        return _describe(register, after)
+
+    def list_tables(self) -> Sequence[CatalogueTable]:
+        """Return the catalogue by view."""
+        from ehr_etl.gold.dictionary import list_entries
+        from ehr_etl.lake import Lake
+
+        lake = Lake(self.data / "lake")
+        entries = sorted(list_entries(), key=lambda entry: (entry.view, entry.position))
+        tables = []
+        for view, group in groupby(entries, key=lambda entry: entry.view):
+            columns = list(group)
+            tables.append(
+                CatalogueTable(
+                    view=view,
+                    resource=columns[0].resource,
+                    rows=_count_rows(lake, view),
+                    columns=tuple(
+                        CatalogueColumn(entry.column, entry.type, entry.unit or "", entry.meaning)
+                        for entry in columns
+                    ),
+                )
+            )
+        return tables
+
+    def _open_register(self) -> Register:
+        from ehr_analytics.register import Register
+
+        return Register(self.data)
+
+
+def _check_items(items: Sequence[str]) -> None:
+    """Refuse columns that no view of the catalogue has, naming them."""
+    from ehr_analytics.project import GRANTED_ITEMS
+    from ehr_etl.gold.dictionary import list_entries
+
+    known = {f"{entry.view}.{entry.column}" for entry in list_entries()} | GRANTED_ITEMS
+    if unknown := sorted(set(items) - known):
+        raise Unprocessable(
+            f"No view has {', '.join(unknown[:5])}: see the catalogue.", expression="item"
+        )
+
+
+def _describe(register: Register, project: Project) -> ResearchProject:
+    return ResearchProject(
+        application=ProjectApplication(
+            id=project.id,
+            title=project.title,
+            purpose=project.purpose,
+            ethics=project.ethics,
+            items=project.items,
+            justifications=project.justifications,
+            people=project.people,
+            first_day=project.period_from.isoformat(),
+            last_day=project.period_to.isoformat(),
+        ),
+        applicant=project.applicant,
+        state=project.state,
+        approvers=project.approvers,
+        events=tuple(
+            ProjectEvent(
+                event.at,
+                event.who,
+                event.action,
+                event.after or "",
+                str(event.detail.get("reason", "")),
+            )
+            for event in register.events(project.id)
+            if event.run is None
+        ),
+    )
+
+
+def _count_rows(lake: Lake, view: str) -> int | None:
+    """Return the rows of a view's table, rounded; None where they are few or not made yet."""
+    from ehr_etl.lake import gold_table_name
+
+    name = gold_table_name(view)
+    if not lake.has_table(name):
+        return None
+    rounded = round(lake.open_table(name).count() / _ROWS_ROUNDED_TO) * _ROWS_ROUNDED_TO
+    return rounded or None

@@ -1,0 +1,96 @@
+"""What the operations on research projects share: who may call, and a project as parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr_fhir.errors import Forbidden, NotFound, Unavailable
+from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.http.parameters import parameter
+from ehr_gateway.research_projects import ResearchProject, ResearchProjects
+
+__all__ = [
+    "APPLICANT_ROLES",
+    "APPROVER_ROLES",
+    "build_project_parameter",
+    "find_project",
+    "list_visible_projects",
+    "require_projects",
+]
+
+APPLICANT_ROLES = frozenset({"researcher", "clinician"})
+APPROVER_ROLES = frozenset({"steward", "auditor"})
+
+
+def require_projects(context: RequestContext, roles: frozenset[str]) -> ResearchProjects:
+    """Return the projects; Forbidden for other roles, Unavailable without the lake."""
+    requester = context.access.requester
+    if requester.role not in roles or not requester.person:
+        raise Forbidden(f"This is for {', '.join(sorted(roles))}.")
+    projects = context.gateway.projects
+    if projects is None:
+        raise Unavailable("This gateway is served without the lake.")
+    return projects
+
+
+def list_visible_projects(
+    context: RequestContext, projects: ResearchProjects
+) -> list[ResearchProject]:
+    """Return all projects to approvers, and to others those that they applied for or work in."""
+    requester = context.access.requester
+    if requester.role in APPROVER_ROLES:
+        # A draft is its applicant's alone.
+        return [project for project in projects.list_projects() if project.state != "draft"]
+    names = {requester.person, context.caller.subject.login}
+    return [
+        project
+        for project in projects.list_projects()
+        if names & {project.applicant, *project.application.people}
+    ]
+
+
+def find_project(context: RequestContext, projects: ResearchProjects, name: str) -> ResearchProject:
+    """Return a project that the caller may see; NotFound for others as for none."""
+    for project in list_visible_projects(context, projects):
+        if project.application.id == name:
+            return project
+    raise NotFound("There is no such project.")
+
+
+def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
+    """Return a project as a multi-part parameter."""
+    application = project.application
+    parts = [
+        parameter("id", application.id),
+        parameter("title", application.title),
+        parameter("purpose", application.purpose),
+        parameter("ethics", application.ethics),
+        parameter("applicant", project.applicant),
+        parameter("state", project.state),
+        {"name": "from", "valueDate": application.first_day},
+        {"name": "to", "valueDate": application.last_day},
+        *(parameter("person", person) for person in application.people),
+        *(parameter("item", item) for item in application.items),
+        *(parameter("approver", person) for person in project.approvers),
+    ]
+    parts += [
+        {"name": "justification", "part": [parameter("view", view), parameter("text", text)]}
+        for view, text in application.justifications.items()
+    ]
+    for event in project.events:
+        words = {
+            "who": event.who,
+            "action": event.action,
+            "after": event.after,
+            "reason": event.reason,
+        }
+        parts.append(
+            {
+                "name": "event",
+                "part": [
+                    {"name": "at", "valueInstant": event.at},
+                    *(parameter(name, word) for name, word in words.items() if word),
+                ],
+            }
+        )
+    return {"name": "project", "part": parts}

@@ -1,0 +1,94 @@
+"""`$apply-research`: save the application of a research project, and hand it in."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from fastapi.responses import Response
+
+from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_gateway.accounts.accounts import find_account
+from ehr_gateway.operations._research_projects import (
+    APPLICANT_ROLES,
+    build_project_parameter,
+    require_projects,
+)
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import Operation, Parameter
+from ehr_gateway.research_projects import ProjectApplication
+
+OPERATION = Operation(
+    name="apply-research",
+    summary="Save the application of a research project as a draft, or hand it in for approval.",
+    levels=("system",),
+    affects_state=True,
+    callers="a researcher, a clinician",
+    parameters=(
+        Parameter("project", "id", "The id that the project shall have, or a draft's own", 1),
+        Parameter("title", "string", "Title", 1),
+        Parameter("purpose", "string", "The question, in a sentence", 1),
+        Parameter("ethics", "string", "Reference of the ethics approval", 1),
+        Parameter("item", "string", "A column, as `view.column`", 1, "*"),
+        Parameter("justification", "string", "`view: why its columns are needed`", 0, "*"),
+        Parameter("person", "string", "Log-in of one who works with the data", 1, "*"),
+        Parameter("from", "date", "First day", 1),
+        Parameter("to", "date", "Last day", 1),
+        Parameter("submit", "boolean", "Whether it is handed in; a draft stays one otherwise"),
+    ),
+    required_scope=None,
+)
+_MOST_ITEMS = 60
+
+
+def answer(call: OperationCall) -> Response:
+    """Save, hand in where that is asked for, and answer with the project."""
+    projects = require_projects(call.context, APPLICANT_ROLES)
+    sent = call.parse_body()
+    application = ProjectApplication(
+        id=sent.text("project"),
+        title=sent.plain_text("title", 4),
+        purpose=sent.plain_text("purpose", 10),
+        ethics=sent.plain_text("ethics", 2),
+        items=sent.texts("item", _MOST_ITEMS),
+        justifications=dict(map(_split_justification, sent.texts("justification", _MOST_ITEMS))),
+        people=sent.texts("person", _MOST_ITEMS),
+        first_day=_check_day(sent.text("from"), "from"),
+        last_day=_check_day(sent.text("to"), "to"),
+    )
+    _check_people(call, application.people)
+    applicant = call.context.access.requester.person
+    project = projects.save_draft(applicant, application)
+    if sent.optional_boolean("submit"):
+        project = projects.submit(applicant, application.id)
+    call.record()
+    return call.respond(build_project_parameter(project))
+
+
+def _split_justification(text: str) -> tuple[str, str]:
+    view, colon, reason = text.partition(":")
+    if not colon or not reason.strip():
+        raise Unprocessable(
+            "A justification is `view: why its columns are needed`.", expression="justification"
+        )
+    return view.strip(), " ".join(reason.split())
+
+
+def _check_day(text: str, name: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise Unprocessable(f"The parameter {name} must be a date.", expression=name) from None
+
+
+def _check_people(call: OperationCall, people: tuple[str, ...]) -> None:
+    """Refuse people without an account here that may work with de-identified data."""
+    for login in people:
+        try:
+            role = find_account(call.context.gateway.store.database, login).role
+        except NotFound:
+            role = ""
+        if role not in APPLICANT_ROLES:
+            raise Unprocessable(
+                "One of the people has no account of a researcher or clinician here.",
+                expression="person",
+            )

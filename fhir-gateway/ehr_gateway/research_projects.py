@@ -1,0 +1,101 @@
+"""The port by which operations reach research projects, which the gateway itself does not know.
+
+`ehr_cli` composes them. The operations decide which roles may call; whoever implements this
+decides which steps a project's state, its applicant and its approvers allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = [
+    "CatalogueColumn",
+    "CatalogueTable",
+    "ProjectApplication",
+    "ProjectEvent",
+    "ResearchProject",
+    "ResearchProjects",
+]
+
+
+@dataclass(frozen=True)
+class ProjectApplication:
+    """What an applicant writes. Items are `view.column`; days are ISO dates, both included."""
+
+    id: str
+    title: str
+    purpose: str
+    ethics: str
+    items: tuple[str, ...]
+    # View -> why its columns are needed.
+    justifications: Mapping[str, str]
+    # Log-ins of those who will work with the data.
+    people: tuple[str, ...]
+    first_day: str
+    last_day: str
+
+
+@dataclass(frozen=True)
+class ProjectEvent:
+    """One step on record: an ISO instant, who, what, the state after it, the reason given."""
+
+    at: str
+    who: str
+    action: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ResearchProject:
+    """A project: its application, its state and who approved it."""
+
+    application: ProjectApplication
+    applicant: str
+    # draft, submitted, approved, open or closed
+    state: str
+    approvers: tuple[str, ...]
+    events: tuple[ProjectEvent, ...]
+
+
+@dataclass(frozen=True)
+class CatalogueColumn:
+    """One column that a project may ask for."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class CatalogueTable:
+    """One view; `rows` is rounded, None where there are too few to tell or none yet."""
+
+    view: str
+    resource: str
+    rows: int | None
+    columns: tuple[CatalogueColumn, ...]
+
+
+class ResearchProjects(Protocol):
+    """Projects of the platform. Errors are those of `ehr_fhir.errors`."""
+
+    def list_projects(self) -> Sequence[ResearchProject]:
+        """Return all projects by id."""
+
+    def save_draft(self, applicant: str, application: ProjectApplication) -> ResearchProject:
+        """Write a new draft, or replace the applicant's own."""
+
+    def submit(self, applicant: str, project: str) -> ResearchProject:
+        """Hand a draft in for approval."""
+
+    def decide(
+        self, person: str, other_names: Collection[str], project: str, decision: str, reason: str
+    ) -> ResearchProject:
+        """Approve, return, open or close a project; two accounts of a person are one approver."""
+
+    def list_tables(self) -> Sequence[CatalogueTable]:
+        """Return the catalogue by view."""
