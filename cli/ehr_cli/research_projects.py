@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from ehr_gateway.research_projects import (
 if TYPE_CHECKING:
     from ehr_analytics.project import Project
     from ehr_analytics.register import Register
+    from ehr_etl.gold.dictionary import DictionaryEntry
     from ehr_etl.lake import Lake
 
 # A count of rows is told to the nearest hundred, and not below it. Chosen: one person's joining
@@ -96,13 +98,10 @@ class RegisteredProjects:
 
     def list_tables(self) -> Sequence[CatalogueTable]:
         """Return the catalogue by view."""
-        from ehr_etl.gold.dictionary import list_entries
         from ehr_etl.lake import Lake
 
-        lake = Lake(self.data / "lake")
-        entries = sorted(list_entries(), key=lambda entry: (entry.view, entry.position))
-        tables = []
-        for view, group in groupby(entries, key=lambda entry: entry.view):
+        lake, tables = Lake(self.data / "lake"), []
+        for view, group in groupby(_list_columns(), key=lambda entry: entry.view):
             columns = list(group)
             tables.append(
                 CatalogueTable(
@@ -123,12 +122,19 @@ class RegisteredProjects:
         return Register(self.data)
 
 
+@cache
+def _list_columns() -> tuple[DictionaryEntry, ...]:
+    """Return every column of the view library, by view; it is a part of the installation."""
+    from ehr_etl.gold.dictionary import list_entries
+
+    return tuple(sorted(list_entries(), key=lambda entry: (entry.view, entry.position)))
+
+
 def _check_items(items: Sequence[str]) -> None:
     """Refuse columns that no view of the catalogue has, naming them."""
     from ehr_analytics.project import GRANTED_ITEMS
-    from ehr_etl.gold.dictionary import list_entries
 
-    known = {f"{entry.view}.{entry.column}" for entry in list_entries()} | GRANTED_ITEMS
+    known = {f"{entry.view}.{entry.column}" for entry in _list_columns()} | GRANTED_ITEMS
     if unknown := sorted(set(items) - known):
         raise Unprocessable(
             f"No view has {', '.join(unknown[:5])}: see the catalogue.", expression="item"
@@ -147,6 +153,15 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             people=project.people,
             first_day=project.period_from.isoformat(),
             last_day=project.period_to.isoformat(),
+        ),
+        resources=tuple(
+            sorted(
+                {
+                    entry.resource
+                    for entry in _list_columns()
+                    if entry.view in project.columns_by_view()
+                }
+            )
         ),
         applicant=project.applicant,
         state=project.state,

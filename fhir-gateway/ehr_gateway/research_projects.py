@@ -53,6 +53,8 @@ class ResearchProject:
     """A project: its application, its state and who approved it."""
 
     application: ProjectApplication
+    # Types of the resources that its views are made of.
+    resources: tuple[str, ...]
     applicant: str
     # draft, submitted, approved, open or closed
     state: str

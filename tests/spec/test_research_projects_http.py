@@ -177,8 +177,8 @@ def test_a_patient_reads_what_open_projects_are_for_and_nobodys_name(office: Hou
         must(decide(office, login, decision))
 
     (project,) = projects(office, "p.pat-1")
-    assert set(project) == {"title", "purpose", "ethics", "opened", "to", "view"}
-    assert project["view"] == ["encounter_flat"]
+    assert set(project) == {"title", "purpose", "ethics", "opened", "to", "type"}
+    assert project["type"] == ["Encounter"]
 
 
 def test_the_catalogue_says_what_each_column_means(office: House) -> None:

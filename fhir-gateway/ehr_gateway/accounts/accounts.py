@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
@@ -109,6 +109,18 @@ def find_accounts_of_person(connection: Connection, account: Account) -> list[Ac
     """Return the enabled accounts of the same person, this one first."""
     accounts = _select_accounts(connection, "person", account.person) if account.person else []
     return [account, *(other for other in accounts if other.login != account.login)]
+
+
+def find_person(connection: Connection, name: str, roles: Collection[str]) -> str | None:
+    """Return by what tokens name a person who has an enabled account of one of some roles.
+
+    `name` is a log-in or the person itself; None where nobody is.
+    """
+    accounts = [
+        *_select_accounts(connection, "login", name),
+        *_select_accounts(connection, "person", name),
+    ]
+    return next((each.person or each.login for each in accounts if each.role in roles), None)
 
 
 def list_names_of_person(connection: Connection, login: str) -> frozenset[str]:

@@ -6,8 +6,8 @@ from datetime import date
 
 from fastapi.responses import Response
 
-from ehr_fhir.errors import NotFound, Unprocessable
-from ehr_gateway.accounts.accounts import find_account
+from ehr_fhir.errors import Unprocessable
+from ehr_gateway.accounts.accounts import find_person
 from ehr_gateway.operations._research_projects import (
     APPLICANT_ROLES,
     build_project_parameter,
@@ -30,7 +30,7 @@ OPERATION = Operation(
         Parameter("ethics", "string", "Reference of the ethics approval", 1),
         Parameter("item", "string", "A column, as `view.column`", 1, "*"),
         Parameter("justification", "string", "`view: why its columns are needed`", 0, "*"),
-        Parameter("person", "string", "Log-in of one who works with the data", 1, "*"),
+        Parameter("person", "string", "Log-in of somebody who works with the data", 1, "*"),
         Parameter("from", "date", "First day", 1),
         Parameter("to", "date", "Last day", 1),
         Parameter("submit", "boolean", "Whether it is handed in; a draft stays one otherwise"),
@@ -51,11 +51,10 @@ def answer(call: OperationCall) -> Response:
         ethics=sent.plain_text("ethics", 2),
         items=sent.texts("item", _MOST_ITEMS),
         justifications=dict(map(_split_justification, sent.texts("justification", _MOST_ITEMS))),
-        people=sent.texts("person", _MOST_ITEMS),
+        people=_resolve_people(call, sent.texts("person", _MOST_ITEMS)),
         first_day=_check_day(sent.text("from"), "from"),
         last_day=_check_day(sent.text("to"), "to"),
     )
-    _check_people(call, application.people)
     applicant = call.context.access.requester.person
     project = projects.save_draft(applicant, application)
     if sent.optional_boolean("submit"):
@@ -80,15 +79,16 @@ def _check_day(text: str, name: str) -> str:
         raise Unprocessable(f"The parameter {name} must be a date.", expression=name) from None
 
 
-def _check_people(call: OperationCall, people: tuple[str, ...]) -> None:
-    """Refuse people without an account here that may work with de-identified data."""
-    for login in people:
-        try:
-            role = find_account(call.context.gateway.store.database, login).role
-        except NotFound:
-            role = ""
-        if role not in APPLICANT_ROLES:
-            raise Unprocessable(
-                "One of the people has no account of a researcher or clinician here.",
-                expression="person",
-            )
+def _resolve_people(call: OperationCall, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the people by whom tokens and the log name them; refuse who has no such account."""
+    people = []
+    with call.context.gateway.store.read_transaction() as connection:
+        for name in names:
+            person = find_person(connection, name, APPLICANT_ROLES)
+            if person is None:
+                raise Unprocessable(
+                    "One of the people has no account of a researcher or clinician here.",
+                    expression="person",
+                )
+            people.append(person)
+    return tuple(dict.fromkeys(people))

@@ -46,7 +46,6 @@ def answer(call: OperationCall) -> Response:
 def _build_public_parameter(project: ResearchProject) -> dict[str, Any]:
     application = project.application
     opened = next((event.at for event in project.events if event.action == "open"), "")
-    views = sorted({item.split(".")[0] for item in application.items})
     return {
         "name": "project",
         "part": [
@@ -55,6 +54,6 @@ def _build_public_parameter(project: ResearchProject) -> dict[str, Any]:
             parameter("ethics", application.ethics),
             *([{"name": "opened", "valueInstant": opened}] if opened else []),
             {"name": "to", "valueDate": application.last_day},
-            *(parameter("view", view) for view in views),
+            *({"name": "type", "valueCode": resource} for resource in project.resources),
         ],
     }

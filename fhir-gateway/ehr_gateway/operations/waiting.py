@@ -10,6 +10,7 @@ from ehr_gateway.access_requests.quality_findings import count_open_findings
 from ehr_gateway.access_requests.review import UNREVIEWED
 from ehr_gateway.erasure.requests import ERASURE_KIND
 from ehr_gateway.http.parameters import parameter
+from ehr_gateway.operations._research_projects import APPROVER_ROLES
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
 from ehr_gateway.tokens.suspensions import IN_FORCE
@@ -66,5 +67,11 @@ def answer(call: OperationCall) -> Response:
         }
         if requester.role == "steward":
             counts["findings"] = count_open_findings(connection, requester)
+    projects = call.context.gateway.projects
+    if projects is not None and requester.role in APPROVER_ROLES:
+        counts["projects"] = sum(
+            project.state == "submitted" and requester.person not in project.approvers
+            for project in projects.list_projects()
+        )
     call.record()
     return call.respond(*(parameter(name, count) for name, count in counts.items()))

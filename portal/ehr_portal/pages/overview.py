@@ -110,6 +110,14 @@ PLACES = (
         "findings",
     ),
     Place(
+        "/projects",
+        "document",
+        N_("Research projects"),
+        N_("Applications for research that wait for two approvals."),
+        ("steward", "auditor"),
+        "projects",
+    ),
+    Place(
         "/quality",
         "trend",
         N_("Data quality"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_fhir.errors import PreconditionFailed
+from ehr_fhir.errors import Forbidden, NotFound, PreconditionFailed, Unavailable
+from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.i18n import N_
+from ehr_portal.oversight.research_projects import OpenProject, parse_open_projects
 from ehr_portal.record.record import fetch_consents
+from ehr_portal.record.sections import TYPE_TITLES
 from ehr_portal.sharing.consents import has_joined
 from ehr_portal.sharing.research import allow_research, has_opted_out, refuse_research
 from ehr_portal.web.forms import PatientForm
@@ -24,6 +27,8 @@ async def show_research_choice(request: DeciderRequest) -> Response:
         "research_choice.html",
         has_joined=has_joined(consents),
         has_opted_out=has_opted_out(consents, request.now),
+        projects=await _fetch_open_projects(request.gateway),
+        TYPE_TITLES=TYPE_TITLES,
     )
 
 
@@ -50,3 +55,11 @@ async def choose_research(request: DeciderRequest, form: PatientForm) -> Respons
     else:
         request.flash(message)
     return request.redirect("/research-choice")
+
+
+async def _fetch_open_projects(gateway: GatewayClient) -> list[OpenProject]:
+    # The page is for the choice: it stands where the gateway has no research beside it, too.
+    try:
+        return parse_open_projects(await gateway.invoke_by_get("$research-projects"))
+    except (Forbidden, NotFound, Unavailable):
+        return []

@@ -60,10 +60,14 @@ async def _verify_patient_form(
     return form
 
 
-async def _ticked_domains(request: LoggedInRequest) -> list[str]:
-    # VerifiedForm keeps the last of equal names; all boxes that were ticked are wanted.
+async def read_ticked(request: PortalRequest, name: str) -> list[str]:
+    """Return the values of all boxes of a name that were ticked: a form keeps only the last."""
     form = await request.http_request.form()
-    return [str(code) for code in form.getlist("domain")]
+    return [str(value) for value in form.getlist(name)]
+
+
+async def _ticked_domains(request: LoggedInRequest) -> list[str]:
+    return await read_ticked(request, "domain")
 
 
 # The fields of a form that was sent from a page of this session.

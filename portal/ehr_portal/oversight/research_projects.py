@@ -1,0 +1,217 @@
+"""Research projects and the catalogue of columns, as the gateway tells of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ehr_portal.gateway.client import Resource
+from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
+from ehr_portal.i18n import N_
+
+__all__ = [
+    "GRANTED_TITLES",
+    "OpenProject",
+    "Project",
+    "Table",
+    "build_project_id",
+    "parse_open_projects",
+    "parse_projects",
+    "parse_tables",
+]
+
+STATE_TITLES = {
+    "draft": N_("Draft"),
+    "submitted": N_("Waits for approval"),
+    "approved": N_("Approved, not open yet"),
+    "open": N_("Open"),
+    "closed": N_("Closed for good"),
+}
+STATE_COLOURS = {"draft": "grey", "submitted": "yellow", "approved": "blue", "open": "green"}
+ACTION_TITLES = {
+    "new": N_("Draft written"),
+    "change": N_("Draft changed"),
+    "submit": N_("Handed in"),
+    "approve": N_("Approved"),
+    "return": N_("Returned to the applicant"),
+    "open": N_("Opened"),
+    "close": N_("Closed, and its key destroyed"),
+}
+# What is granted as a whole, beside columns of views.
+GRANTED_TITLES = {
+    "rows.read": N_("Read rows of single, de-identified patients, not only counts"),
+    "views.own": N_("Run views of one's own over all elements of de-identified records"),
+}
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a view."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One view of the catalogue; `rows` is rounded, 0 where it is not told."""
+
+    view: str
+    resource: str
+    rows: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step on record."""
+
+    at: str
+    who: str
+    action: str
+    reason: str
+
+    @property
+    def title(self) -> str:
+        """The step in words, still to translate."""
+        return ACTION_TITLES.get(self.action, self.action)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A research project; days are ISO dates."""
+
+    id: str
+    title: str
+    purpose: str
+    ethics: str
+    applicant: str
+    state: str
+    first_day: str
+    last_day: str
+    people: tuple[str, ...]
+    items: tuple[str, ...]
+    approvers: tuple[str, ...]
+    # View -> why its columns are needed.
+    justifications: Mapping[str, str]
+    steps: tuple[Step, ...]
+
+    @property
+    def state_title(self) -> str:
+        """The state in words, still to translate."""
+        return STATE_TITLES.get(self.state, self.state)
+
+    @property
+    def state_colour(self) -> str:
+        """The colour of the state's tag."""
+        return STATE_COLOURS.get(self.state, "grey")
+
+    @property
+    def granted(self) -> list[str]:
+        """What it asks for beside columns."""
+        return [item for item in self.items if item in GRANTED_TITLES]
+
+    @property
+    def columns_by_view(self) -> dict[str, list[str]]:
+        """Its columns, by view."""
+        views: dict[str, list[str]] = {}
+        for item in self.items:
+            if item not in GRANTED_TITLES:
+                view, _, column = item.partition(".")
+                views.setdefault(view, []).append(column)
+        return views
+
+    def decisions_for(self, login: str, role: str) -> list[str]:
+        """Return the decisions that its state and the reader's part in it offer.
+
+        The gateway judges each again, by all accounts of a person.
+        """
+        is_own = login == self.applicant or login in self.people
+        if self.state == "open" and (login == self.applicant or login in self.approvers):
+            return ["close"]
+        if role not in ("steward", "auditor") or is_own:
+            return []
+        if self.state == "submitted":
+            return ["return"] if login in self.approvers else ["approve", "return"]
+        return ["open"] if self.state == "approved" and login in self.approvers else []
+
+
+@dataclass(frozen=True)
+class OpenProject:
+    """What a patient reads of an open project."""
+
+    title: str
+    purpose: str
+    ethics: str
+    opened: str
+    last_day: str
+    types: tuple[str, ...]
+
+
+def parse_projects(answer: Resource) -> list[Project]:
+    """Return the projects of the answer of `$research-projects`."""
+    return [_build_project(part) for part in parse_multi_parts(answer, "project")]
+
+
+def parse_open_projects(answer: Resource) -> list[OpenProject]:
+    """Return what the answer of `$research-projects` tells a patient."""
+    return [
+        OpenProject(
+            part.title, part.purpose, part.ethics, part.opened, part.to,
+            tuple(part.values.get("type", ())),
+        )
+        for part in parse_multi_parts(answer, "project")
+    ]  # fmt: skip
+
+
+def parse_tables(answer: Resource) -> list[Table]:
+    """Return the tables of the answer of `$research-catalogue`."""
+    return [
+        Table(
+            view=part.view,
+            resource=part.resource,
+            rows=int(part.rows or 0),
+            columns=tuple(
+                Column(column.name, column.type, column.unit, column.meaning)
+                for column in part.parse_parts("column")
+            ),
+        )
+        for part in parse_multi_parts(answer, "table")
+    ]
+
+
+def build_project_id(title: str, suffix: str) -> str:
+    """Return an id for a new project, from its title where that has Latin letters.
+
+    >>> build_project_id("Falls at home: who falls again?", "4f2a")
+    'falls-at-home-who-falls-again-4f2a'
+    >>> build_project_id("再次跌倒", "4f2a")
+    'project-4f2a'
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    return f"{words or 'project'}-{suffix}"
+
+
+def _build_project(part: MultiPartParameter) -> Project:
+    return Project(
+        id=part.id,
+        title=part.title,
+        purpose=part.purpose,
+        ethics=part.ethics,
+        applicant=part.applicant,
+        state=part.state,
+        first_day=part.values.get("from", [""])[0],
+        last_day=part.to,
+        people=tuple(part.values.get("person", ())),
+        items=tuple(part.values.get("item", ())),
+        approvers=tuple(part.values.get("approver", ())),
+        justifications={why.view: why.text for why in part.parse_parts("justification")},
+        steps=tuple(
+            Step(event.at, event.who, event.action, event.reason)
+            for event in part.parse_parts("event")
+        ),
+    )

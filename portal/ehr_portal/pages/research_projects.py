@@ -1,0 +1,249 @@
+"""Research projects: the catalogue, an application, its decisions, and what is on record."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Conflict, EhrError, Forbidden, Invalid, NotFound, Unprocessable
+from ehr_portal.gateway.operations import build_parameters, dash_if_empty
+from ehr_portal.i18n import N_
+from ehr_portal.oversight.research_projects import (
+    GRANTED_TITLES,
+    Project,
+    build_project_id,
+    parse_projects,
+    parse_tables,
+)
+from ehr_portal.record.sections import TYPE_TITLES
+from ehr_portal.web.forms import FieldError, VerifiedForm, is_day, read_ticked
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import require_role
+
+router = APIRouter()
+NAVIGATION = (
+    NavigationLink("researcher", "/projects", N_("Projects"), 10),
+    NavigationLink("researcher", "/projects/catalogue", N_("Data"), 20),
+)
+ResearcherRequest = Annotated[PortalRequest, Depends(require_role("researcher"))]
+ProjectReaderRequest = Annotated[
+    PortalRequest, Depends(require_role("researcher", "steward", "auditor"))
+]
+DECISION_TITLES = {
+    "approve": N_("Approve: the data it asks for fits its purpose"),
+    "return": N_("Return it: something has to be changed"),
+    "open": N_("Open it: work with its data may begin"),
+    "close": N_("Close it for good: its key is destroyed"),
+}
+_FIELDS = ("title", "purpose", "ethics", "people", "from", "to")
+# Of the answers of the gateway: the parameter that is at fault, and what is to be done.
+_FAULTS = {
+    "title": N_("Write a title."),
+    "purpose": N_("Write the question in a sentence."),
+    "ethics": N_("Write the reference of the ethics approval."),
+    "people": N_("Somebody here has no account of a researcher. Write one log-in on each line."),
+    "from": N_("Choose the first and the last day; the last comes after the first."),
+    "item": N_("Choose at least one column."),
+}
+
+
+@router.get("/projects")
+async def show_projects(request: ProjectReaderRequest) -> Response:
+    """List the projects that the reader has a part in; all of them to who decides."""
+    projects = parse_projects(await request.gateway.invoke_by_get("$research-projects"))
+    return request.render(
+        "research_projects.html",
+        projects=projects,
+        may_apply=request.user.role == "researcher",
+    )
+
+
+@router.get("/projects/catalogue")
+async def show_catalogue(request: ProjectReaderRequest) -> Response:
+    """Show every view with its columns, units and meanings."""
+    tables = parse_tables(await request.gateway.invoke_by_get("$research-catalogue"))
+    return request.render("research_catalogue.html", tables=tables, TYPE_TITLES=TYPE_TITLES)
+
+
+@router.get("/projects/new")
+async def show_application(request: ResearcherRequest) -> Response:
+    """Show the form of a new project."""
+    typed = {"people": request.user.login, "from": request.now.date().isoformat()}
+    return await _render_application(request, "", typed, [], {})
+
+
+@router.get("/projects/{project_id}")
+async def show_project(request: ProjectReaderRequest, project_id: str) -> Response:
+    """Show the application beside the data that it asks for, and the decisions on offer."""
+    return await _render_project(request, project_id)
+
+
+@router.get("/projects/{project_id}/change")
+async def show_draft(request: ResearcherRequest, project_id: str) -> Response:
+    """Show the form of a draft."""
+    project = await _fetch_project(request, project_id)
+    typed = {
+        "title": project.title,
+        "purpose": project.purpose,
+        "ethics": project.ethics,
+        "people": "\n".join(project.people),
+        "from": project.first_day,
+        "to": project.last_day,
+    }
+    return await _render_application(
+        request, project_id, typed, list(project.items), project.justifications
+    )
+
+
+@router.post("/projects/new")
+async def apply(request: ResearcherRequest, form: VerifiedForm) -> Response:
+    """Save a new application, or hand it in."""
+    suffix = secrets.token_hex(2)
+    return await _save(request, form, "", build_project_id(form.get("title", ""), suffix))
+
+
+@router.post("/projects/{project_id}/change")
+async def change_draft(request: ResearcherRequest, form: VerifiedForm, project_id: str) -> Response:
+    """Save a draft again, or hand it in."""
+    return await _save(request, form, project_id, project_id)
+
+
+@router.post("/projects/{project_id}")
+async def decide(request: ProjectReaderRequest, form: VerifiedForm, project_id: str) -> Response:
+    """Record a decision on a project."""
+    decision, reason = form.get("decision", ""), form.get("reason", "").strip()
+    if decision not in DECISION_TITLES:
+        error = FieldError("decision", N_("Choose what you decide."))
+        return await _render_project(request, project_id, decision, reason, error)
+    parameters = build_parameters(
+        project=project_id, decision=decision, reason=dash_if_empty(reason)
+    )
+    try:
+        await request.gateway.invoke("$decide-research", parameters)
+    except Forbidden:
+        error = FieldError("decision", N_("Another person has to decide this."))
+    except Conflict:
+        error = FieldError("decision", N_("The project has changed meanwhile. Look at it again."))
+    except Unprocessable:
+        error = FieldError("reason", N_("Write the reason in a sentence."))
+    else:
+        request.flash(N_("Your decision is on record."))
+        return request.redirect(f"/projects/{project_id}")
+    return await _render_project(request, project_id, decision, reason, error)
+
+
+async def _save(
+    request: PortalRequest, form: Mapping[str, str], draft: str, project_id: str
+) -> Response:
+    typed = {name: form.get(name, "").strip() for name in _FIELDS}
+    items = await read_ticked(request, "item")
+    justifications = {
+        name.removeprefix("why."): " ".join(text.split())
+        for name, text in form.items()
+        if name.startswith("why.") and text.strip()
+    }
+    errors = _find_faults(typed, items)
+    if not errors:
+        parameters = build_parameters(
+            project=project_id,
+            title=typed["title"],
+            purpose=typed["purpose"],
+            ethics=typed["ethics"],
+            item=items,
+            justification=[f"{view}: {text}" for view, text in justifications.items()],
+            person=typed["people"].split(),
+            **{"from": typed["from"], "to": typed["to"]},
+        )
+        is_handed_in = form.get("step") == "submit"
+        parameters["parameter"].append({"name": "submit", "valueBoolean": is_handed_in})
+        try:
+            await request.gateway.invoke("$apply-research", parameters)
+        except Conflict:
+            errors = [FieldError("title", N_("It was handed in already, or its title is taken."))]
+        except (Invalid, Unprocessable) as refusal:
+            errors = [_name_fault(refusal)]
+        else:
+            request.flash(
+                N_("It is handed in. Two people decide about it.")
+                if is_handed_in
+                else N_("The draft is saved.")
+            )
+            return request.redirect(f"/projects/{project_id}")
+    return await _render_application(request, draft, typed, items, justifications, errors)
+
+
+def _find_faults(typed: Mapping[str, str], items: list[str]) -> list[FieldError]:
+    faults = [name for name in ("title", "purpose", "ethics", "people") if not typed[name]]
+    days = typed["from"], typed["to"]
+    if not all(map(is_day, days)) or days[0] > days[1]:
+        faults.append("from")
+    if not items:
+        faults.append("item")
+    return [FieldError(name, _FAULTS[name]) for name in faults]
+
+
+def _name_fault(refusal: EhrError) -> FieldError:
+    text = str(refusal)
+    signs = ("people", "purpose", "title", "ethics")
+    name = next((sign for sign in signs if sign in text), "item")
+    return FieldError(name, _FAULTS[name])
+
+
+async def _fetch_project(request: PortalRequest, project_id: str) -> Project:
+    answer = await request.gateway.invoke_by_get("$research-projects")
+    for project in parse_projects(answer):
+        if project.id == project_id:
+            return project
+    raise NotFound("There is no such project.")
+
+
+async def _render_application(
+    request: PortalRequest,
+    draft: str,
+    typed: Mapping[str, str],
+    items: list[str],
+    justifications: Mapping[str, str],
+    errors: list[FieldError] | None = None,
+) -> Response:
+    tables = parse_tables(await request.gateway.invoke_by_get("$research-catalogue"))
+    return request.render(
+        "research_application.html",
+        action=f"/projects/{draft}/change" if draft else "/projects/new",
+        back=f"/projects/{draft}" if draft else "/projects",
+        typed={name: typed.get(name, "") for name in _FIELDS},
+        items=items,
+        justifications=justifications,
+        tables=tables,
+        GRANTED_TITLES=GRANTED_TITLES,
+        TYPE_TITLES=TYPE_TITLES,
+        errors=errors or [],
+    )
+
+
+async def _render_project(
+    request: PortalRequest,
+    project_id: str,
+    decision: str = "",
+    reason: str = "",
+    error: FieldError | None = None,
+) -> Response:
+    project = await _fetch_project(request, project_id)
+    tables = parse_tables(await request.gateway.invoke_by_get("$research-catalogue"))
+    offered = project.decisions_for(request.user.login, request.user.role)
+    return request.render(
+        "research_project.html",
+        project=project,
+        tables={table.view: table for table in tables},
+        may_change=project.state == "draft" and project.applicant == request.user.login,
+        decisions={name: DECISION_TITLES[name] for name in offered},
+        decision=decision,
+        reason=reason,
+        GRANTED_TITLES=GRANTED_TITLES,
+        TYPE_TITLES=TYPE_TITLES,
+        errors=[error] if error else [],
+    )

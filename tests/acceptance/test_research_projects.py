@@ -1,0 +1,87 @@
+"""A research project: a researcher applies, a steward returns it, two people approve, it opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.lib.barriers import inspect_page
+from tests.lib.people import Person, Size
+from tests.lib.server import Platform
+
+pytestmark = pytest.mark.browser
+
+LANGUAGES: dict[Size, str] = {"desktop": "en", "phone": "zh-Hant-HK", "zoomed": "zh-Hans"}
+
+
+def enter(chromium: Browser, served: Platform, size: Size, login: str) -> Person:
+    """Log somebody in who reads the language of the size."""
+    person = Person(chromium, served, size=size, language=LANGUAGES[size])
+    person.log_in_by_password(login)
+    person.go(f"/language/{LANGUAGES[size]}?back=/projects")
+    return person
+
+
+def decide(person: Person, place: str, decision: str, reason: str) -> None:
+    """Decide on a project with the keyboard alone."""
+    page = person.page
+    page.goto(place)
+    page.locator(f"[name=decision][value={decision}]").focus()
+    page.keyboard.press("Space")
+    page.locator("#reason").focus()
+    page.keyboard.type(reason)
+    page.locator("main form button").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_contain_text(reason)
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone", "zoomed"])
+def test_from_an_application_to_an_open_project(
+    chromium: Browser, served: Platform, tmp_path: Path, size: Size
+) -> None:
+    researcher = enter(chromium, served, size, "researcher.lau")
+    page = researcher.page
+    inspect_page(researcher, tmp_path, f"{size}-projects")
+    page.goto(f"{served.address}/projects/catalogue")
+    page.locator("summary", has_text="encounter_flat").click()
+    expect(page.locator("details[open]")).to_contain_text("patient_id")
+    inspect_page(researcher, tmp_path, f"{size}-catalogue")
+
+    page.goto(f"{served.address}/projects/new")
+    page.locator("#title").fill(f"Falls {size}")
+    page.locator("button[value=submit]").click()
+    # What is missing is named, and nothing that was typed is lost.
+    expect(page.locator(".nhsuk-error-summary")).to_be_visible()
+    expect(page.locator("#title")).to_have_value(f"Falls {size}")
+    inspect_page(researcher, tmp_path, f"{size}-missing")
+    page.locator("#purpose").fill("Who comes back after a fall?")
+    page.locator("#ethics").fill("REC-2026-7")
+    page.locator("#to").fill("2027-12-31")
+    page.locator("summary", has_text="encounter_flat").click()
+    for column in ("patient_id", "start"):
+        page.locator(f"[id='encounter_flat.{column}']").check()
+    page.locator("[id='why.encounter_flat']").fill("Falls are counted by visits")
+    page.locator("button[value=draft]").click()
+    place = page.url
+    page.locator("a[href$='/change']").click()
+    expect(page.locator("[id='encounter_flat.start']")).to_be_checked()
+    page.locator("button[value=submit]").click()
+    expect(page.locator("main form")).to_have_count(0)
+    inspect_page(researcher, tmp_path, f"{size}-handed-in")
+
+    steward = enter(chromium, served, size, "steward.ng")
+    steward.page.goto(place)
+    expect(steward.page.locator("main")).to_contain_text("Falls are counted by visits")
+    inspect_page(steward, tmp_path, f"{size}-deciding")
+    decide(steward, place, "approve", "The items are few.")
+    auditor = enter(chromium, served, size, "auditor.tse")
+    decide(auditor, place, "approve", "The purpose is plain.")
+    decide(auditor, place, "open", "Both approvals are given.")
+    page.goto(place)
+    expect(page.locator("main")).to_contain_text("Both approvals are given.")
+    inspect_page(researcher, tmp_path, f"{size}-open")
+    for person in (researcher, steward, auditor):
+        assert person.outside() == []
+        person.leave()

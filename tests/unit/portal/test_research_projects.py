@@ -1,0 +1,169 @@
+"""The pages of research projects: the catalogue, an application, its decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.lib.portal_house import PortalHouse, portal
+
+__all__ = ["portal"]
+
+TABLE = {
+    "name": "table",
+    "part": [
+        {"name": "view", "valueString": "encounter_flat"},
+        {"name": "resource", "valueString": "Encounter"},
+        {"name": "rows", "valueInteger": 1300},
+        *(
+            {"name": "column", "part": [
+                {"name": "name", "valueString": name},
+                {"name": "type", "valueString": "string"},
+                {"name": "meaning", "valueString": meaning},
+            ]}
+            for name, meaning in (("patient_id", "Whose visit it is"), ("start", "When it began"))
+        ),
+    ],
+}  # fmt: skip
+
+
+def project(state: str, *more: dict[str, Any], title: str = "Falls <b>again</b>") -> dict[str, Any]:
+    """Return one project as the gateway tells of it."""
+    values = {
+        "id": "falls", "title": title, "purpose": "Who falls?", "ethics": "REC-7",
+        "applicant": "someone", "state": state, "from": "2026-01-01", "to": "2027-12-31",
+        "person": "someone", "item": "encounter_flat.start",
+    }  # fmt: skip
+    why = [{"name": "view", "valueString": "encounter_flat"},
+           {"name": "text", "valueString": "Falls are visits"}]  # fmt: skip
+    parts = [{"name": name, "valueString": value} for name, value in values.items()]
+    return {"name": "project", "part": [*parts, {"name": "justification", "part": why}, *more]}
+
+
+@pytest.fixture
+def listed(portal: PortalHouse) -> PortalHouse:
+    """Return a portal whose gateway has one project that waits, and a catalogue of one table."""
+    operations = portal.fake.operations
+    operations["$research-projects"] = _parameters(project("submitted"))
+    operations["$research-catalogue"] = _parameters(TABLE)
+    operations["$decide-research"] = operations["$apply-research"] = _parameters()
+    return portal
+
+
+def _parameters(*parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "Parameters", "parameter": list(parameters)}
+
+
+def _form(**changes: str) -> dict[str, str]:
+    return {
+        "title": "Falls at home", "purpose": "Who falls again?", "ethics": "REC-7",
+        "people": "re.lau\nre.mok", "from": "2026-12-01", "to": "2027-11-30",
+        "item": "encounter_flat.start", "why.encounter_flat": "Falls are visits",
+        "step": "submit", **changes,
+    }  # fmt: skip
+
+
+def _sent(house: PortalHouse) -> dict[str, list[Any]]:
+    values: dict[str, list[Any]] = {}
+    for parameter in house.fake.written()[-1]["parameter"]:
+        value = next(parameter[key] for key in parameter if key.startswith("value"))
+        values.setdefault(parameter["name"], []).append(value)
+    return values
+
+
+def test_a_researcher_finds_projects_and_the_way_to_a_new_one(listed: PortalHouse) -> None:
+    shown = listed.log_in("researcher").get("/projects").text
+
+    assert "Falls &lt;b&gt;again&lt;/b&gt;" in shown
+    assert "Waits for approval" in shown
+    assert 'href="/projects/new"' in shown
+
+
+def test_the_catalogue_shows_meanings_and_rounded_counts(listed: PortalHouse) -> None:
+    shown = listed.log_in("researcher").get("/projects/catalogue").text
+
+    assert "When it began" in shown
+    assert "1,300" in shown
+
+
+@pytest.mark.parametrize(("step", "handed_in"), [("submit", True), ("draft", False)])
+def test_an_application_is_sent_whole(listed: PortalHouse, step: str, handed_in: bool) -> None:
+    listed.log_in("researcher")
+    answer = listed.send("/projects/new", "/projects/new", **_form(step=step))
+
+    assert answer.status_code == 303
+    sent = _sent(listed)
+    assert sent["project"][0].startswith("falls-at-home-")
+    assert sent["person"] == ["re.lau", "re.mok"]
+    assert sent["item"] == ["encounter_flat.start"]
+    assert sent["justification"] == ["encounter_flat: Falls are visits"]
+    assert sent["submit"] == [handed_in]
+
+
+@pytest.mark.parametrize("field", ["title", "purpose", "ethics", "people", "from", "to"])
+def test_what_is_missing_is_named_and_nothing_typed_is_lost(
+    listed: PortalHouse, field: str
+) -> None:
+    listed.log_in("researcher")
+    answer = listed.send("/projects/new", "/projects/new", **_form(**{field: ""}))
+
+    assert answer.status_code == 422
+    place = "from" if field == "to" else field
+    assert f'href="#{place}"' in answer.text
+    assert 'value="encounter_flat.start"' in answer.text
+    assert "checked" in answer.text
+    assert listed.fake.written() == []
+
+
+def test_who_decides_sees_the_columns_beside_the_reason(listed: PortalHouse) -> None:
+    shown = listed.log_in("steward").get("/projects/falls").text
+
+    assert "When it began" in shown
+    assert "Falls are visits" in shown
+    assert 'value="approve"' in shown
+    assert 'value="open"' not in shown
+
+
+def test_a_decision_is_sent_with_its_reason(listed: PortalHouse) -> None:
+    listed.log_in("steward")
+    answer = listed.send(
+        "/projects/falls", "/projects/falls", decision="approve", reason="The items are few."
+    )
+
+    assert answer.status_code == 303
+    assert _sent(listed) == {
+        "project": ["falls"], "decision": ["approve"], "reason": ["The items are few."],
+    }  # fmt: skip
+
+
+def test_a_researcher_is_offered_no_decision_on_a_project_that_waits(listed: PortalHouse) -> None:
+    assert "<textarea" not in listed.log_in("researcher").get("/projects/falls").text
+
+
+@pytest.mark.parametrize("who", ["patient", "carer", "doctor"])
+def test_the_pages_are_for_researchers_and_who_decides(listed: PortalHouse, who: str) -> None:
+    assert listed.log_in(who).get("/projects").status_code == 403
+    assert listed.log_in(who).get("/projects/new").status_code == 403
+
+
+def test_a_patient_reads_which_projects_are_open(portal: PortalHouse) -> None:
+    values = {"title": "Falls", "purpose": "Who falls?", "ethics": "REC-7", "to": "2027-12-31"}
+    parts = [{"name": name, "valueString": value} for name, value in values.items()]
+    opened = {"name": "opened", "valueInstant": "2026-11-22T08:00:00Z"}
+    kind = {"name": "type", "valueCode": "Encounter"}
+    portal.fake.operations["$research-projects"] = _parameters(
+        {"name": "project", "part": [*parts, opened, kind]}
+    )
+
+    shown = portal.log_in("patient").get("/research-choice").text
+
+    assert "Who falls?" in shown
+    assert "since 22 Nov 2026" in shown
+
+
+def test_the_choice_stands_without_research_beside_the_gateway(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient").get("/research-choice")
+
+    assert shown.status_code == 200
+    assert "Projects that are open now" not in shown.text
