@@ -35,7 +35,7 @@ PAGES = {
                 "/sharing", "/who-looked", "/who-looked?mine=1", "/no-such-page"],
     "doctor": ["/patients", "/patients/pat-1", "/patients/nobody", "/record"],
     "steward": ["/quality", "/audit", "/unusual"],
-    "researcher": ["/"],
+    "researcher": ["/projects", "/projects/catalogue", "/projects/new"],
 }  # fmt: skip
 # Pages that are named above with more of the cast's data, and those of the bar.
 SHOWN = sorted(

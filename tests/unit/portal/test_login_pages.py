@@ -114,12 +114,22 @@ def test_the_language_is_kept_under_a_name_bound_to_the_host() -> None:
 
 
 def test_each_role_starts_at_its_own_page() -> None:
-    for who, place in (("patient", "/home"), ("doctor", "/my-patients"), ("steward", "/overview")):
+    first_pages = {
+        "patient": "/home",
+        "doctor": "/my-patients",
+        "steward": "/overview",
+        "researcher": "/projects",
+    }
+    for who, place in first_pages.items():
         assert PortalHouse().log_in(who).get("/").headers["location"] == place
 
 
 def test_a_role_without_pages_is_told_so() -> None:
-    shown = PortalHouse().log_in("researcher").get("/")
+    house = PortalHouse()
+    visitor = {**house.fake.people["researcher"], "role": "visitor"}
+    house.fake.people = {**house.fake.people, "visitor": visitor}
+
+    shown = house.log_in("visitor").get("/")
 
     assert shown.status_code == 200
     assert "There are no pages for your role here" in shown.text
