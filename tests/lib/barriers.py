@@ -32,7 +32,8 @@ _SMALL_TARGETS = """least => [...document.querySelectorAll(
 def inspect_page(person: Person, folder: Path, name: str) -> None:
     """Take a picture of the page, and fail on what stands in a reader's way."""
     person.picture(folder, name)
-    assert find_obstacles(person) == [], name
+    obstacles = find_obstacles(person)
+    assert obstacles == [], f"{name}: {obstacles}"
 
 
 def find_obstacles(person: Person) -> list[str]:
