@@ -42,6 +42,7 @@ ACTION_TITLES = {
 GRANTED_TITLES = {
     "rows.read": N_("Read rows of single, de-identified patients, not only counts"),
     "views.own": N_("Run views of one's own over all elements of de-identified records"),
+    "notes.read": N_("Read free text out of which names and numbers are taken"),
 }
 _LONGEST_NAME = 40
 
