@@ -23,6 +23,7 @@ class Prediction:
 def predict_current(task: Task, model: Pipeline, views: Views) -> list[Prediction]:
     """Score the rows that are current today, one per patient."""
     rows = task.select_current(task.build_frame(views))
+    rows = rows[~rows[PATIENT].isin(_list_dead(views))]
     if rows.empty:
         return []
     probabilities = model.predict_proba(rows[list(task.features)])[:, 1]
@@ -34,3 +35,11 @@ def predict_current(task: Task, model: Pipeline, views: Views) -> list[Predictio
         strict=True,
     )
     return [Prediction(*values) for values in columns]
+
+
+def _list_dead(views: Views) -> set[str]:
+    """Return the patients who are known to have died: nothing is predicted for them."""
+    people = views.get("patient_demographics")
+    if people is None or "deceased" not in people:
+        return set()
+    return set(people.loc[people["deceased"].eq(other=True), "id"])

@@ -157,3 +157,17 @@ def test_a_refusal_carries_the_gateways_reason() -> None:
 def test_a_broken_gateway_is_unavailable_not_a_refusal() -> None:
     with pytest.raises(Unavailable, match="503"):
         send_predictions(gateway(httpx.Response(503, text="down")), "token", RUN, PREDICTIONS)
+
+
+def test_nothing_is_predicted_for_the_dead() -> None:
+    views = dict(gold.made_up(60))
+    frame = build_features(views)
+    known = frame.dropna(subset=["returned"])
+    model = build_logistic_regression().fit(known[list(FEATURES)], known["returned"])
+    living = {scored.patient for scored in predict_current(TASK, model, views)}
+    people = views["patient_demographics"].copy()
+    people["deceased"] = people["id"] == min(living)
+
+    again = predict_current(TASK, model, {**views, "patient_demographics": people})
+
+    assert {scored.patient for scored in again} == living - {min(living)}
