@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ehr_fhir.json_text import parse
 from ehr_gateway.accounts.eid_people import CLIENT_ID, pairwise_subject
@@ -40,6 +41,8 @@ __all__ = ["ErasedContent", "collect_content", "delete_patient_rows", "find_vers
 
 # Keys in one IN (...): below the limits of both databases.
 _BATCH = 300
+# Rows in memory at once. Chosen.
+_ROWS = 10_000
 _BY_LOGIN = (
     "account", "account_change", "auth_code", "launch", "login_session", "passkey",
     "recovery_code", "totp",
@@ -290,18 +293,14 @@ def _rename_in_decisions(connection: Connection, aliases: Mapping[str, str]) -> 
     What a record stated of an erased episode it keeps as a held fact, since its body says so no
     more.
     """
-    rows = connection.execute(
-        "SELECT pk, type, id, current, episodes, added_episodes FROM resource"
-        " WHERE episodes IS NOT NULL OR added_episodes IS NOT NULL"
-    )
-    for row in map(dict, rows.fetchall()):
+    for row in _read_episodes(connection) if _has_encounter(aliases) else ():
         if rename_erased(row, aliases):
             connection.execute(
                 "UPDATE resource SET episodes = :episodes, added_episodes = :added_episodes"
                 " WHERE pk = :pk",
                 {name: row[name] for name in ("episodes", "added_episodes", "pk")},
             )
-            held = set(row["episodes"].split("|")) & set(aliases.values())
+            held = set((row["episodes"] or "").split("|")) & set(aliases.values())
             for alias in sorted(held) if row["current"] else ():
                 connection.execute(
                     "INSERT INTO held_fact (type, id, kind, value, source)"
@@ -330,6 +329,23 @@ def _rename_in_decisions(connection: Connection, aliases: Mapping[str, str]) -> 
                     f"UPDATE {table} SET episode = ? WHERE episode = ?",  # noqa: S608 constant
                     (alias, identity),
                 )
+
+
+def _has_encounter(aliases: Mapping[str, str]) -> bool:
+    return any(name.startswith("Encounter/") for name in aliases)
+
+
+def _read_episodes(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Yield the rows of versions that belong to an episode, some thousands at a time."""
+    after = 0
+    while rows := connection.execute(
+        "SELECT pk, type, id, current, episodes, added_episodes FROM resource"
+        " WHERE pk > ? AND (episodes IS NOT NULL OR added_episodes IS NOT NULL)"
+        " ORDER BY pk LIMIT ?",
+        (after, _ROWS),
+    ).fetchall():
+        yield from map(dict, rows)
+        after = rows[-1]["pk"]
 
 
 def _rename_in_causes(connection: Connection, aliases: Mapping[str, str]) -> None:
