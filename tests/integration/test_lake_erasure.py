@@ -19,6 +19,7 @@ from ehr_etl.erasure.folder_scan import FolderScan, scan_folder
 from ehr_etl.erasure.lake_erasure import list_lake_tables
 from ehr_etl.gold.delta_views import save_definition, write_view_table
 from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.notes import keep_notes
 from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake, gold_table_name, read_small_table
 from ehr_etl.maintenance import list_files_in_use
@@ -154,6 +155,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, FakeStore]:
     lake, store = Lake(tmp_path_factory.mktemp("full") / "lake"), FakeStore()
     fill(store)
     save_state(lake, OmopState())
+    keep_notes(lake)
     apply(lake, store)
     write_view_table(lake, save_definition(lake, USERS_VIEW))
     store.judge(("Encounter", "e-freed"), 1, "release")
