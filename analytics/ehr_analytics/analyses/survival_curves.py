@@ -1,7 +1,7 @@
 """Estimators of survival: Kaplan-Meier, the log-rank test, Cox's regression with Efron's ties.
 
-Written for NumPy and held against R's `survival` on its own data set (tests/unit/analytics):
-lifelines and scikit-survival give the same figures, at 30 MB of dependencies more.
+Written for NumPy and held against R's `survival` on its own data set (tests/unit/analytics);
+docs/reference/analyses.md compares them with lifelines and scikit-survival.
 """
 
 from __future__ import annotations
