@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Unprocessable
 from ehr_gateway.accounts.accounts import find_person
+from ehr_gateway.http.operation_parameters import require_plain_text
 from ehr_gateway.operations._research_projects import (
     APPLICANT_ROLES,
     build_project_parameter,
@@ -69,7 +70,7 @@ def _split_justification(text: str) -> tuple[str, str]:
         raise Unprocessable(
             "A justification is `view: why its columns are needed`.", expression="justification"
         )
-    return view.strip(), " ".join(reason.split())
+    return view.strip(), require_plain_text(reason, "justification", 4)
 
 
 def _check_day(text: str, name: str) -> str:
