@@ -160,7 +160,8 @@ def test_a_returned_project_tells_its_applicant_why(office: House) -> None:
         {"item": ["encounter_flat.name"]}, {"item": ["encounter_flat"]}, {"item": None},
         {"person": ["nobody.at-all"]}, {"person": ["p.pat-1"]}, {"person": None},
         {"from": "2027-13-01"}, {"from": "2028-01-01"}, {"purpose": "x"}, {"ethics": None},
-        {"project": "../outside"}, {"justification": ["nothing"]}, {"justification": ["encounter_flat: \x07bell rings"]}, {"colour": "red"},
+        {"project": "../outside"}, {"justification": ["nothing"]}, {"colour": "red"},
+        {"justification": ["encounter_flat: \x07bell rings"]},
     ],
 )  # fmt: skip
 def test_an_application_that_says_too_little_is_refused_and_not_kept(
