@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ehr_etl.omop.cdm import PERSON_TABLES, load_cdm
-from ehr_etl.sql_on_fhir import ViewDefinition, compile_view
+from ehr_etl.sql_on_fhir import ViewDefinition, compile_parts
 from ehr_etl.sql_on_fhir.keys import KeyUse, key_use_by_column
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.fhirpath.syntax import Call, Member, Node
@@ -94,20 +94,16 @@ _OMOP_TYPES: Mapping[str, ValueType] = {
 def source_of_view(view: ViewDefinition) -> Source:
     """Return what a cohort sees of a view; Unprocessable where no column names its patient."""
     uses = key_use_by_column(view)
-    people = [
-        column.name
-        for select in view.selects
-        if select.for_each is None and select.for_each_or_null is None and not select.repeat
-        for column in select.columns
-        if _names_person(view.resource, column.path)
-    ]
+    # A view of views has the same columns in each part: of these, what is the patient in all.
+    first, *others = (_list_person_columns(part) for part in view.parts)
+    people = [name for name in first if all(name in names for names in others)]
     if not people:
         raise Unprocessable(f"The view {view.name} has no column that names the patient.")
     columns = {
         column.name: ValueType.KEY
         if uses.get(column.name, KeyUse.WHOLE) is not KeyUse.NONE
         else _TYPES.get(column.fhir_type, ValueType.TEXT)
-        for column in compile_view(view).columns
+        for column in compile_parts(view)[0].columns
     }
     return Source(view.name, people[0], columns)
 
@@ -130,6 +126,16 @@ def list_omop_sources() -> Mapping[str, Source]:
                 columns[field.name] = _OMOP_TYPES.get(field.datatype, ValueType.TEXT)
         sources[table] = Source(table, "person_id", columns)
     return sources
+
+
+def _list_person_columns(view: ViewDefinition) -> list[str]:
+    return [
+        column.name
+        for select in view.selects
+        if select.for_each is None and select.for_each_or_null is None and not select.repeat
+        for column in select.columns
+        if _names_person(view.resource, column.path)
+    ]
 
 
 def _names_person(resource: str, path: Node) -> bool:
