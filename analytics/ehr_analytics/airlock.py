@@ -18,7 +18,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -153,19 +153,21 @@ def record_decision(
     reason: str,
     *,
     is_unsafe: bool = False,
+    other_names: Collection[str] = (),
 ) -> Proposal:
     """Approve or reject a proposed run, with the reason.
 
     Who approves unsafe output says by `is_unsafe` that they judged whom its numbers are about.
+    `other_names` are names of further accounts of the same person: two accounts are one checker.
     """
+    names = {login, *other_names}
     run = get_run(register, run_id)
     project = projects.get_project(register, run.project)
     if verdict not in {"approve", "reject"}:
         raise Unprocessable("A verdict is approve or reject.")
     if not reason.strip():
         raise Unprocessable("Say why: the researcher reads the reason.")
-    if login == run.who or login == project.applicant or login in project.people:
-        raise Forbidden("Nobody checks the outputs of a project of their own.")
+    _require_checker_of_others(run, project, names)
     if verdict == "approve" and not is_unsafe and get_proposal(register, run_id).is_unsafe:
         raise Unprocessable(
             "This is unsafe output: SQL or code of the study's own says whom each number is about. "
@@ -175,7 +177,7 @@ def record_decision(
         state = _read_state(connection, run_id)
         if state != "proposed":
             raise Conflict(f"The run is {state}; only a run whose checks all passed is decided on.")
-        if any(decision.person == login for decision in _read_decisions(connection, run_id)):
+        if any(decision.person in names for decision in _read_decisions(connection, run_id)):
             raise Forbidden("You have decided on this run: a different person gives the second.")
         connection.execute(
             "INSERT INTO decision VALUES (?, ?, ?, ?, ?)",
@@ -190,8 +192,13 @@ def record_decision(
     return get_proposal(register, run_id)
 
 
-def release_outputs(register: Register, run_id: str, login: str) -> Release:
+def release_outputs(
+    register: Register, run_id: str, login: str, *, other_names: Collection[str] = ()
+) -> Release:
     """Release an approved run's outputs, with the record of the controls on each file."""
+    run = get_run(register, run_id)
+    project = projects.get_project(register, run.project)
+    _require_checker_of_others(run, project, {login, *other_names})
     with _lock_releases(register):
         return _release_outputs(register, run_id, login)
 
@@ -251,6 +258,11 @@ def _release_outputs(register: Register, run_id: str, login: str) -> Release:
         cells=sum(table["cells"] for table in tables),
         cells_hidden=sum(table["cells_hidden"] for table in tables),
     )
+
+
+def _require_checker_of_others(run: Run, project: Project, names: Collection[str]) -> None:
+    if run.who in names or projects.is_of_project(project, names):
+        raise Forbidden("Nobody checks the outputs of a project of their own.")
 
 
 def _is_approved(proposal: Proposal) -> bool:

@@ -11,6 +11,7 @@ import typer
 
 from ehr_analytics import airlock, cohort_study, study, study_run
 from ehr_analytics import project as projects
+from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, Person, find_person
 from ehr_analytics.register import Register
 from ehr_etl.console_table import print_table
 from ehr_etl.spark.session import spark_session
@@ -20,6 +21,7 @@ Login = Annotated[str, typer.Option("--as", help="Log-in of the person who takes
 ProjectId = Annotated[str, typer.Argument(help="Id of the project.")]
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
 DEFAULT_DATA = Path("var")
+_ANY_ROLE = APPLICANT_ROLES | APPROVER_ROLES
 
 app = typer.Typer(
     help="Research projects, studies and the airlock.\n\nExample: ehr research project list",
@@ -39,6 +41,7 @@ app.add_typer(airlock_app, name="airlock", no_args_is_help=True)
 
 @project_app.command("new")
 def project_new(
+    context: typer.Context,
     project_id: ProjectId,
     title: Annotated[str, typer.Option(help="Title.")],
     purpose: Annotated[str, typer.Option(help="The question, in one sentence.")],
@@ -64,6 +67,8 @@ def project_new(
     --until 2027-12-31
     """
     register = Register(data)
+    who = find_person(context, data, applicant, APPLICANT_ROLES)
+    people = [find_person(context, data, login, APPLICANT_ROLES).name for login in person or []]
     first: date = since.date() if since else register.clock().date()
     _print_project(
         projects.create_project(
@@ -72,10 +77,10 @@ def project_new(
                 id=project_id,
                 title=title,
                 purpose=purpose,
-                applicant=applicant,
+                applicant=who.name,
                 ethics=ethics,
                 items=tuple(item),
-                people=tuple(person or [applicant]),
+                people=tuple(dict.fromkeys(people)) or (who.name,),
                 period_from=first,
                 period_to=until.date(),
                 policy=policy,
@@ -85,19 +90,28 @@ def project_new(
 
 
 @project_app.command("submit")
-def project_submit(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
+def project_submit(
+    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
+) -> None:
     """Hand a draft in. Example: ehr research project submit falls --as researcher.lau"""
-    _print_project(projects.submit_project(Register(data), project_id, login))
+    register = Register(data)
+    who = find_person(context, data, login, APPLICANT_ROLES)
+    _print_project(projects.submit_project(register, project_id, who.name, other_names=who.names))
 
 
 @project_app.command("approve")
-def project_approve(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
+def project_approve(
+    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
+) -> None:
     """Give one of two approvals. Example: ehr research project approve falls --as steward.ng"""
-    _print_project(projects.approve_project(Register(data), project_id, login))
+    register = Register(data)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _print_project(projects.approve_project(register, project_id, who.name, other_names=who.names))
 
 
 @project_app.command("return")
 def project_return(
+    context: typer.Context,
     project_id: ProjectId,
     login: Login,
     reason: Annotated[str, typer.Option(help="What is to be changed.")],
@@ -107,19 +121,34 @@ def project_return(
 
     Example: ehr research project return falls --as steward.ng --reason "Name the people."
     """
-    _print_project(projects.return_project(Register(data), project_id, login, reason))
+    register = Register(data)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _print_project(
+        projects.return_project(register, project_id, who.name, reason, other_names=who.names)
+    )
 
 
 @project_app.command("open")
-def project_open(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
+def project_open(
+    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
+) -> None:
     """Open an approved project. Example: ehr research project open falls --as steward.ng"""
-    _print_project(projects.open_project(Register(data), project_id, login))
+    register = Register(data)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _print_project(projects.open_project(register, project_id, who.name, other_names=who.names))
 
 
 @project_app.command("close")
-def project_close(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
-    """Close a project and destroy its key. Example: ehr research project close falls --as admin"""
-    _print_project(projects.close_project(Register(data), project_id, login))
+def project_close(
+    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
+) -> None:
+    """Close a project and destroy its key.
+
+    Example: ehr research project close falls --as steward.ng
+    """
+    register = Register(data)
+    who = find_person(context, data, login, _ANY_ROLE)
+    _print_project(projects.close_project(register, project_id, who.name, other_names=who.names))
 
 
 @project_app.command("list")
@@ -154,6 +183,7 @@ def project_log(project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
 
 @app.command("run")
 def run_study(
+    context: typer.Context,
     study_file: Annotated[str, typer.Argument(help="A study's file, or the name of a given one.")],
     login: Login,
     data: Data = DEFAULT_DATA,
@@ -166,12 +196,14 @@ def run_study(
         Path(study_file) if study_file.endswith(".toml") else study.bundled_study_path(study_file)
     )
     register = Register(data)
+    who = find_person(context, data, login, APPLICANT_ROLES)
     if cohort_study.is_cohort_study(path):
         typed = cohort_study.load_cohort_study(path)
-        record = cohort_study.run_cohort_study(register, typed, login)
+        record = cohort_study.run_cohort_study(register, typed, who.name, other_names=who.names)
     else:
         definition = study.load_study(path)
-        record = study_run.run_study(register, spark_session(data / "spark"), definition, login)
+        spark = spark_session(data / "spark")
+        record = study_run.run_study(register, spark, definition, who.name, other_names=who.names)
     typer.echo(
         f"Run {record.id} is done; its results wait inside for `ehr research airlock check`."
     )
@@ -188,10 +220,13 @@ def airlock_list(data: Data = DEFAULT_DATA) -> None:
 
 
 @airlock_app.command("check")
-def airlock_check(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> None:
+def airlock_check(
+    context: typer.Context, run_id: RunId, login: Login, data: Data = DEFAULT_DATA
+) -> None:
     """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
     register = Register(data)
-    proposed = airlock.propose_outputs(register, run_id, login)
+    who = find_person(context, data, login, _ANY_ROLE)
+    proposed = airlock.propose_outputs(register, run_id, who.name)
     rows = [
         (check.name, check.file, "yes" if check.passed else "NO", check.reason)
         for check in proposed.checks
@@ -225,6 +260,7 @@ def airlock_evidence(run_id: RunId, data: Data = DEFAULT_DATA) -> None:
 
 @airlock_app.command("approve")
 def airlock_approve(
+    context: typer.Context,
     run_id: RunId,
     login: Login,
     reason: Annotated[str, typer.Option(help="Why it may leave.")],
@@ -240,11 +276,13 @@ def airlock_approve(
 
     Example: ehr research airlock approve RUN --as steward.ng --reason "No small cell."
     """
-    _record_decision(data, run_id, login, "approve", reason, is_unsafe=unsafe_output)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _record_decision(data, run_id, who, "approve", reason, is_unsafe=unsafe_output)
 
 
 @airlock_app.command("reject")
 def airlock_reject(
+    context: typer.Context,
     run_id: RunId,
     login: Login,
     reason: Annotated[str, typer.Option(help="Why it may not leave.")],
@@ -254,24 +292,35 @@ def airlock_reject(
 
     Example: ehr research airlock reject RUN --as auditor.tse --reason "Strata too fine."
     """
-    _record_decision(data, run_id, login, "reject", reason)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _record_decision(data, run_id, who, "reject", reason)
 
 
 @airlock_app.command("release")
-def airlock_release(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> None:
+def airlock_release(
+    context: typer.Context, run_id: RunId, login: Login, data: Data = DEFAULT_DATA
+) -> None:
     """Release what two checkers approved.
 
     Example: ehr research airlock release RUN --as steward.ng
     """
-    released = airlock.release_outputs(Register(data), run_id, login)
+    register = Register(data)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    released = airlock.release_outputs(register, run_id, who.name, other_names=who.names)
     typer.echo(f"{len(released.files)} files released to {released.folder}")
 
 
 def _record_decision(
-    data: Path, run_id: str, login: str, verdict: str, reason: str, *, is_unsafe: bool = False
+    data: Path, run_id: str, who: Person, verdict: str, reason: str, *, is_unsafe: bool = False
 ) -> None:
     proposed = airlock.record_decision(
-        Register(data), run_id, login, verdict, reason, is_unsafe=is_unsafe
+        Register(data),
+        run_id,
+        who.name,
+        verdict,
+        reason,
+        is_unsafe=is_unsafe,
+        other_names=who.names,
     )
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 

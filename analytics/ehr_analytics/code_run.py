@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 
@@ -43,10 +43,12 @@ def run_code(
     outputs: Sequence[str],
     login: str,
     limits: SandboxLimits | None = None,
+    *,
+    other_names: Collection[str] = (),
 ) -> tuple[Run, bool]:
     """Run code for one of a project's people; return the run, and whether the code ended well."""
     project = projects.get_project(register, project_id)
-    projects.require_open_for(project, login, register.clock().date())
+    projects.require_open_for(project, login, register.clock().date(), other_names=other_names)
     if not outputs or any(Path(name).suffix not in _FILE_TYPES for name in outputs):
         raise Unprocessable("Declare the outputs before the run: names that end in .csv or .png.")
     try:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 import tomllib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from importlib.metadata import version as package_version
@@ -67,10 +68,14 @@ def load_cohort_study(path: Path) -> CohortStudy:
     )
 
 
-def run_cohort_study(register: Register, study: CohortStudy, login: str) -> Run:
+def run_cohort_study(
+    register: Register, study: CohortStudy, login: str, *, other_names: Collection[str] = ()
+) -> Run:
     """Run a study for one of its project's people; keep its cells in the run's folder."""
     project = projects.get_project(register, study.project)
-    result, tables = run_project_cohort(register, project, study.cohort, login)
+    result, tables = run_project_cohort(
+        register, project, study.cohort, login, other_names=other_names
+    )
     cells = run_analyses(result, study.analyses)
     now = register.clock()
     run = Run(

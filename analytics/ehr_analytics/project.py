@@ -136,11 +136,13 @@ def change_draft(register: Register, project: Project) -> Project:
         return _read_project(connection, project.id)
 
 
-def submit_project(register: Register, project_id: str, login: str) -> Project:
+def submit_project(
+    register: Register, project_id: str, login: str, *, other_names: Collection[str] = ()
+) -> Project:
     """Submit a draft for approval; only the applicant may."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
-        if login != project.applicant:
+        if project.applicant not in {login, *other_names}:
             raise Forbidden("Only the applicant submits a project.")
         return _change_state(register, connection, project, login, "submit")
 
@@ -195,12 +197,21 @@ def approve_project(
         return _change_state(register, connection, project, login, "approve", detail)
 
 
-def open_project(register: Register, project_id: str, login: str, *, reason: str = "") -> Project:
+def open_project(
+    register: Register,
+    project_id: str,
+    login: str,
+    *,
+    reason: str = "",
+    other_names: Collection[str] = (),
+) -> Project:
     """Open an approved project and create its key; only one of its approvers may."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
         _require_state(project, "open")
-        if login not in project.approvers:
+        names = {login, *other_names}
+        _require_independent(project, names)
+        if not names & set(project.approvers):
             raise Forbidden("One of the project's approvers opens it.")
         _create_key(project_key_path(register.data, project_id))
         return _change_state(
@@ -208,11 +219,18 @@ def open_project(register: Register, project_id: str, login: str, *, reason: str
         )
 
 
-def close_project(register: Register, project_id: str, login: str, *, reason: str = "") -> Project:
+def close_project(
+    register: Register,
+    project_id: str,
+    login: str,
+    *,
+    reason: str = "",
+    other_names: Collection[str] = (),
+) -> Project:
     """Close an open project and destroy its key: its pseudonyms can never be made again."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
-        if login != project.applicant and login not in project.approvers:
+        if not {login, *other_names} & {project.applicant, *project.approvers}:
             raise Forbidden("The applicant or one of the approvers closes a project.")
         detail = {"reason": reason} if reason else {}
         closed = _change_state(register, connection, project, login, "close", detail)
@@ -234,11 +252,13 @@ def list_projects(register: Register) -> list[Project]:
         return [_read_project(connection, project_id) for project_id in ids]
 
 
-def require_open_for(project: Project, login: str, today: date) -> None:
+def require_open_for(
+    project: Project, login: str, today: date, *, other_names: Collection[str] = ()
+) -> None:
     """Refuse work on a project that is not open, not this person's, or outside its period."""
     if project.state != "open":
         raise Conflict(f"Project {project.id} is {project.state}: only an open project runs.")
-    if login not in project.people:
+    if not {login, *other_names} & set(project.people):
         raise Forbidden(f"You are not one of the people of project {project.id}.")
     if not project.period_from <= today <= project.period_to:
         raise Forbidden(
@@ -327,8 +347,13 @@ def _require_state(project: Project, action: str) -> None:
         )
 
 
-def _require_independent(project: Project, names: set[str]) -> None:
-    if names & {project.applicant, *project.people}:
+def is_of_project(project: Project, names: Collection[str]) -> bool:
+    """Say whether somebody of these names applied for a project or works in it."""
+    return not {project.applicant, *project.people}.isdisjoint(names)
+
+
+def _require_independent(project: Project, names: Collection[str]) -> None:
+    if is_of_project(project, names):
         raise Forbidden("Nobody decides on a project of their own.")
 
 

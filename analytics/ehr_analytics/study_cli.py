@@ -13,6 +13,7 @@ from ehr_analytics.cohorts import load_cohort
 from ehr_analytics.cohorts.checks import check_cohort
 from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run_project_cohort
 from ehr_analytics.dummy_data import write_dummy_data
+from ehr_analytics.people import APPLICANT_ROLES, find_person
 from ehr_analytics.register import Register
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
@@ -35,6 +36,7 @@ def main() -> None:
 
 @app.command("cohort")
 def cohort_command(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The cohort's TOML file.")],
     login: Annotated[str, typer.Option("--as", help="Log-in of the researcher.")] = "",
     project_id: Annotated[str, typer.Option("--project", help="Id of the project.")] = "",
@@ -55,11 +57,12 @@ def cohort_command(
             typer.echo(item)
         return
     register = Register(data)
+    who = find_person(context, data, login, APPLICANT_ROLES)
     project = projects.get_project(register, project_id)
-    result, tables = run_project_cohort(register, project, cohort, login)
+    result, tables = run_project_cohort(register, project, cohort, who.name, other_names=who.names)
     with register.transaction() as connection:
         detail = {"cohort": cohort.name, "tables": dict(tables)}
-        register.append_event(connection, project_id, login, "cohort", detail=detail)
+        register.append_event(connection, project_id, who.name, "cohort", detail=detail)
     steps = [{"step": step.name, "people": step.persons} for step in result.attrition]
     # What a screen shows is not checked by people: midpoints of six hide whom a step took out.
     shown = control_table("midpoint-6", steps, ("people",)).rows
@@ -85,6 +88,7 @@ def dummy_command(
 
 @app.command("code")
 def code_command(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The Python file.")],
     project_id: Annotated[str, typer.Option("--project", help="Id of the project.")],
     login: Annotated[str, typer.Option("--as", help="Log-in of the researcher.")],
@@ -97,7 +101,11 @@ def code_command(
 
     Example: ehr study code falls.py --project falls --as researcher.lau --output by-age.csv
     """
-    run, ended = code_run.run_code(Register(data), project_id, file, output, login)
+    register = Register(data)
+    who = find_person(context, data, login, APPLICANT_ROLES)
+    run, ended = code_run.run_code(
+        register, project_id, file, output, who.name, other_names=who.names
+    )
     if not ended:
         # No more than that: the text of an error may quote a row.
         typer.echo(f"Run {run.id} failed. Try the code on dummy data: `ehr study dummy`.")

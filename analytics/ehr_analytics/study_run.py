@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as package_version
@@ -55,10 +55,17 @@ class Run:
     state: str = "done"
 
 
-def run_study(register: Register, spark: SparkSession, study: Study, login: str) -> Run:
+def run_study(
+    register: Register,
+    spark: SparkSession,
+    study: Study,
+    login: str,
+    *,
+    other_names: Collection[str] = (),
+) -> Run:
     """Run a study for one of its project's people; store the raw counts in the run's folder."""
     project = projects.get_project(register, study.project)
-    projects.require_open_for(project, login, register.clock().date())
+    projects.require_open_for(project, login, register.clock().date(), other_names=other_names)
     columns = project.columns_by_view()
     sql_guard.check_sql_text(study.sql, columns)
     key = projects.project_key_path(register.data, project.id).read_text("ascii")

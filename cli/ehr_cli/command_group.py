@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -18,6 +19,9 @@ from typer.exceptions import TyperException
 
 from ehr_cli import settings
 from ehr_fhir.errors import EhrError, Fault, exit_code
+
+if TYPE_CHECKING:
+    from ehr_analytics.people import Person
 
 # Name -> module and its one line of help.
 MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -58,6 +62,8 @@ class CommandGroup(TyperGroup):
             command = typer.main.get_command(module.app)
             # They may not import our settings, so these come to them as defaults of their options.
             ctx.default_map = {args[0]: _option_defaults(command, settings.load_settings())}
+            # Nor may they know the accounts: those come to them as a function.
+            ctx.obj = _find_person
             return args[0], command, args[1:]
         return super().resolve_command(ctx, args)
 
@@ -99,6 +105,13 @@ class CommandGroup(TyperGroup):
             sys.exit(exit_code(Fault("")))
         finally:
             os.umask(umask)
+
+
+def _find_person(data: Path, login: str, roles: Collection[str]) -> Person:
+    # Here, since no other command needs the store, and `--help` shall be quick.
+    from ehr_cli.research_people import find_person
+
+    return find_person(data, login, roles)
 
 
 def _exit_with(error: EhrError) -> NoReturn:

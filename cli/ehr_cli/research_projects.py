@@ -91,9 +91,13 @@ class RegisteredProjects:
                 register, project, person, reason, other_names=other_names
             )
         elif decision == "open":
-            after = projects.open_project(register, project, person, reason=reason)
+            after = projects.open_project(
+                register, project, person, reason=reason, other_names=other_names
+            )
         else:
-            after = projects.close_project(register, project, person, reason=reason)
+            after = projects.close_project(
+                register, project, person, reason=reason, other_names=other_names
+            )
         return _describe(register, after)
 
     def list_tables(self) -> Sequence[CatalogueTable]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ehr_analytics import project as projects
 from ehr_analytics.demo import DATA_ITEMS
+from ehr_analytics.people import Person
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 
@@ -29,6 +31,11 @@ DRAFT = Project(
 def register(data: Path) -> Register:
     """Return a register whose clock stands still."""
     return Register(data, clock=lambda: NOW)
+
+
+def find_anybody(data: Path, login: str, roles: Collection[str]) -> Person:
+    """Return anybody as a person with one account: for commands without a platform's accounts."""
+    return Person(login, frozenset({login}))
 
 
 def open_project(register: Register, **changes: object) -> Project:

@@ -39,9 +39,16 @@ def office(furnished: House) -> House:
         ("au.ng", "auditor", "ng"),
         ("au.tse", "auditor", None),
         ("st.lau", "steward", "re.lau"),
+        # The same by the electronic identity of `st.lau` alone.
+        ("au.lau", "auditor", "other-lau"),
     ):
         account = Account(login, role, login.upper(), "ehr-commons", person=person)
-        accounts.add_account(house.gateway.store.database, account)
+        identity = {"identity_number": "ZB234567(3)", "pin": "246810"}
+        accounts.add_account(
+            house.gateway.store.database,
+            account,
+            **identity if login in ("st.lau", "au.lau") else {},
+        )
     return house
 
 
@@ -127,11 +134,12 @@ def test_one_person_gives_one_approval_whichever_account_they_use(
     assert projects(office, "re.lau")[0]["state"] == ["submitted"]
 
 
-def test_who_applied_approves_with_no_account_of_theirs(office: House) -> None:
+@pytest.mark.parametrize("login", ["st.lau", "au.lau"])
+def test_who_applied_approves_with_no_account_of_theirs(office: House, login: str) -> None:
     must(apply(office))
 
-    assert decide(office, "st.lau", "approve").status_code == 403
-    assert decide(office, "st.lau", "return").status_code == 403
+    assert decide(office, login, "approve").status_code == 403
+    assert decide(office, login, "return").status_code == 403
 
 
 @pytest.mark.parametrize("decision", ["approve", "return", "open"])

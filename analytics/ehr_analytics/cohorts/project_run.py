@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
@@ -32,13 +32,18 @@ __all__ = ["find_sources", "list_data_items", "run_project_cohort"]
 
 
 def run_project_cohort(
-    register: Register, project: Project, cohort: Cohort, login: str
+    register: Register,
+    project: Project,
+    cohort: Cohort,
+    login: str,
+    *,
+    other_names: Collection[str] = (),
 ) -> tuple[CohortResult, Mapping[str, int]]:
     """Run a cohort for one of a project's people; return it with the Delta version of each table.
 
     Forbidden and Conflict are as for every run; Unprocessable names what the project may not read.
     """
-    require_open_for(project, login, register.clock().date())
+    require_open_for(project, login, register.clock().date(), other_names=other_names)
     lake = Lake(register.data / "lake")
     sources = find_sources(lake, cohort)
     compiled = compile_cohort(cohort, sources, DUCKDB)

@@ -126,12 +126,15 @@ def find_person(connection: Connection, name: str, roles: Collection[str]) -> st
 def list_names_of_person(connection: Connection, login: str) -> frozenset[str]:
     """Return the log-ins and persons of all accounts of whoever has a log-in, this one's too.
 
-    One `person`, or one electronic identity, is one person; disabled accounts count as well.
+    One `person`, or one electronic identity, is one person, also by an account in between;
+    disabled accounts count as well.
     """
     rows = connection.execute(
-        "SELECT b.login, b.person FROM account a JOIN account b"
-        " ON b.login = a.login OR b.person = a.person OR b.eid = a.eid OR b.login = a.person"
-        " OR b.person = a.login WHERE a.login = :login",
+        "WITH RECURSIVE same(login, person, eid) AS ("
+        "SELECT login, person, eid FROM account WHERE login = :login"
+        " UNION SELECT b.login, b.person, b.eid FROM same a JOIN account b"
+        " ON b.person = a.person OR b.eid = a.eid OR b.login = a.person OR b.person = a.login)"
+        " SELECT login, person FROM same",
         {"login": login},
     )
     return frozenset(name for row in rows for name in row if name) | {login}

@@ -25,6 +25,12 @@ def seen(furnished: House) -> House:
         Account("admin.two", "administrator", "Lee", person="lee"),
     ):
         accounts.add_account(database, account)
+    # One person by their electronic identity alone.
+    for account in (
+        Account("admin.mok", "administrator", "Mok"),
+        Account("steward.mok", "steward", "Mok"),
+    ):
+        accounts.add_account(database, account, identity_number="ZB234567(3)", pin="246810")
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     log: AuditLog = furnished.app.state.audit_log
     log.flush_and_sign()
@@ -83,6 +89,7 @@ def test_who_erased_who_approved_and_why_is_on_record(seen: House) -> None:
         ({"approver": "admin.lee"}, "A steward approves"),
         ({"by": "steward.ho"}, "Another person"),
         ({"by": "admin.two", "approver": "steward.lee"}, "Another person"),
+        ({"by": "admin.mok", "approver": "steward.mok"}, "Another person"),
         ({"approver": "nobody.here"}, "no such account"),
         ({"reason": " "}, "Give a reason"),
         ({"reason": "as pat-1 wished"}, "must not name the patient"),

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ehr_analytics.cli import app
+from tests.lib.research import find_anybody
 
 PROJECT = ("new", "submit", "approve", "return", "open", "close", "list", "log")
 AIRLOCK = ("list", "check", "evidence", "approve", "reject", "release")
@@ -26,7 +27,7 @@ def test_a_project_goes_its_way_by_commands(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
 
     def ehr(*words: str) -> str:
-        result = CliRunner().invoke(app, [*words, *data])
+        result = CliRunner().invoke(app, [*words, *data], obj=find_anybody)
         assert result.exit_code == 0, result.output
         return result.output
 

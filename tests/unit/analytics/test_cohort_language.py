@@ -29,7 +29,7 @@ from ehr_fhir.errors import EhrError, Fault, Forbidden, Unprocessable
 from tests.conftest import ROOT
 from tests.lib import gold
 from tests.lib.cohorts import SOURCES
-from tests.lib.research import DRAFT, open_project, register
+from tests.lib.research import DRAFT, find_anybody, open_project, register
 
 FIRST_STROKE = (files("ehr_analytics") / "cohorts/library/first-stroke.toml").read_text("utf-8")
 PAGE = (ROOT / "docs" / "reference" / "cohorts.md").read_text("utf-8")
@@ -209,6 +209,7 @@ def test_a_project_runs_a_cohort_on_its_columns_under_its_own_pseudonyms(tmp_pat
             *("cohort", str(file), "--project", "first", "--as", DRAFT.applicant),
             *("--data", str(tmp_path)),
         ],
+        obj=find_anybody,
     )
     assert shown.exit_code == 0, shown.output
     # 40 is shown as the middle of 37 to 42.

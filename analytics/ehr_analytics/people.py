@@ -1,0 +1,48 @@
+"""Who takes a step of research: a person with all their names, and the roles that may take it.
+
+The accounts are the gateway's, which this package does not know: `ehr` hands its commands a
+function that looks a log-in up. Without one no step is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from ehr_fhir.errors import Unavailable
+
+__all__ = [
+    "APPLICANT_ROLES",
+    "APPROVER_ROLES",
+    "FindPerson",
+    "Person",
+    "find_person",
+]
+
+# The same as of `$apply-research` and `$decide-research`; a test compares them.
+APPLICANT_ROLES = frozenset({"researcher", "clinician"})
+APPROVER_ROLES = frozenset({"steward", "auditor"})
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person: the name by which a step is recorded, and the names of all their accounts."""
+
+    name: str
+    names: frozenset[str]
+
+
+# Data folder, log-in, roles -> the person. NotFound without an enabled account of that log-in,
+# Forbidden if it is of another role.
+FindPerson = Callable[[Path, str, Collection[str]], Person]
+
+
+def find_person(context: typer.Context, data: Path, login: str, roles: Collection[str]) -> Person:
+    """Return who has a log-in of one of some roles, as the command's caller looks it up."""
+    find: FindPerson | None = context.find_root().obj
+    if find is None:
+        raise Unavailable("Who takes the step cannot be known here: take it by the command `ehr`.")
+    return find(data, login, roles)

@@ -1,0 +1,43 @@
+"""People of research by the accounts of a data folder: who may take a step that `--as` names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+
+from ehr_analytics.people import Person
+from ehr_cli.data_folder import gateway_settings
+from ehr_cli.settings import load_settings
+from ehr_fhir.errors import Forbidden, NotFound
+from ehr_gateway.accounts.accounts import find_account, list_names_of_person
+from ehr_gateway.store.store import Store
+
+__all__ = ["find_person"]
+
+
+def find_person(data: Path, login: str, roles: Collection[str]) -> Person:
+    """Return the person of an enabled account, with the names of all accounts of theirs.
+
+    Raises NotFound without such an account, Forbidden if it is of none of the roles.
+    """
+    settings = gateway_settings(load_settings().override(data=data))
+    if isinstance(settings.database, Path) and not settings.database.exists():
+        # Opening it would make an empty platform where a folder was mistyped.
+        raise NotFound(
+            f"There is no platform in {data}, and --as names an account of one: `ehr account add`."
+        )
+    with closing(Store(settings.database, settings.data)) as store:
+        try:
+            account = find_account(store.database, login)
+        except NotFound as error:
+            raise NotFound(f"There is no enabled account {login!r}.") from error
+        if account.role not in roles:
+            raise Forbidden(
+                f"The account {login} is of a {account.role}: this step is for "
+                f"{', '.join(sorted(roles))}."
+            )
+        with store.read_transaction() as connection:
+            names = list_names_of_person(connection, login)
+    # As tokens name them, so that a step by a command and one in the portal are one person's.
+    return Person(account.person or account.login, names)

@@ -1,0 +1,211 @@
+"""Steps of research by command: `--as` names an account of a role that may take the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner
+
+from ehr_analytics import airlock, people
+from ehr_analytics import project as projects
+from ehr_analytics.register import Register
+from ehr_cli.main import app
+from ehr_fhir.errors import Forbidden, NotFound, exit_code
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.login.account_lifecycle import disable_account
+from ehr_gateway.operations import _research_projects as operations
+from tests.lib.gateway import House
+from tests.lib.released_cells import count_persons, store_run, write_persons
+
+Ehr = Callable[..., tuple[int, str]]
+REFUSED = exit_code(Forbidden(""))
+UNKNOWN = exit_code(NotFound(""))
+# Of two people: the ones that a project has, and another account of each.
+APPLICANT = ("re.lau", "st.lau", "au.lau")
+STEWARD = ("st.ng", "au.ng")
+# Accounts that take no approver's step, and what each is refused with.
+OTHERS = {
+    "nobody.at-all": UNKNOWN, "st.gone": UNKNOWN, "re.mok": REFUSED, "dr.ho": REFUSED,
+    "admin": REFUSED, "p.pat-2": REFUSED,
+}  # fmt: skip
+
+
+@pytest.fixture
+def office(house: House) -> House:
+    """Return a house with people who have an account for each of their roles."""
+    database = house.gateway.store.database
+    for login, role, person in (
+        ("re.lau", "researcher", "lau"),
+        ("st.lau", "steward", "lau"),
+        ("re.mok", "researcher", None),
+        ("st.ng", "steward", "ng"),
+        ("au.ng", "auditor", "ng"),
+        ("au.tse", "auditor", None),
+        ("st.gone", "steward", None),
+        # A person to themselves, but for the electronic identity that `st.lau` has too.
+        ("au.lau", "auditor", "other-lau"),
+    ):
+        account = Account(login, role, login.upper(), "ehr-commons", person=person)
+        identity = {"identity_number": "ZB234567(3)", "pin": "246810"}
+        accounts.add_account(database, account, **identity if login in APPLICANT[1:] else {})
+    doctor = Account("dr.ho", "clinician", "Dr Ho", "hospital-a", "doctor")
+    accounts.add_account(database, doctor)
+    disable_account(house.gateway, "st.gone")
+    return house
+
+
+@pytest.fixture
+def ehr(office: House) -> Ehr:
+    """Return how to run a command in the office: its exit code and what it says."""
+    settings = office.settings
+    environment = {"EHR_DATABASE": settings.database_url or "sqlite"}
+
+    def run(*words: str) -> tuple[int, str]:
+        words = (*words, "--data", str(settings.data))
+        result = CliRunner().invoke(app, words, env=environment)
+        return result.exit_code, result.output + result.stderr
+
+    return run
+
+
+def new(ehr: Ehr, login: str, *options: str) -> tuple[int, str]:
+    return ehr(
+        *("research", "project", "new", "falls", "--title", "Falls", "--purpose", "Who falls?"),
+        *("--ethics", "REC-7", "--item", "encounter_flat.patient_id", "--until", "2099-12-31"),
+        *("--as", login, *options),
+    )
+
+
+def step(ehr: Ehr, action: str, login: str) -> int:
+    reason = ("--reason", "Name the people.") if action == "return" else ()
+    return ehr("research", "project", action, "falls", "--as", login, *reason)[0]
+
+
+def submitted(ehr: Ehr) -> None:
+    assert new(ehr, "re.lau")[0] == 0
+    assert step(ehr, "submit", "re.lau") == 0
+
+
+def test_the_commands_and_the_operations_know_the_same_roles() -> None:
+    assert people.APPLICANT_ROLES == operations.APPLICANT_ROLES
+    assert people.APPROVER_ROLES == operations.APPROVER_ROLES
+
+
+def test_two_people_take_a_project_to_open_and_the_register_names_them_as_tokens_do(
+    ehr: Ehr, office: House
+) -> None:
+    submitted(ehr)
+    assert step(ehr, "approve", "st.ng") == 0
+    assert step(ehr, "approve", "au.tse") == 0
+    # By the other account of one of the two.
+    assert step(ehr, "open", "au.ng") == 0
+
+    register = Register(office.settings.data)
+    project = projects.get_project(register, "falls")
+    assert (project.state, project.applicant, project.people) == ("open", "lau", ("lau",))
+    assert project.approvers == ("ng", "au.tse")
+    assert step(ehr, "close", "re.mok") == REFUSED
+    assert step(ehr, "close", "re.lau") == 0
+
+
+@pytest.mark.parametrize("action", ["approve", "return", "open"])
+def test_nobody_but_an_enabled_steward_or_auditor_decides(
+    ehr: Ehr, office: House, action: str
+) -> None:
+    submitted(ehr)
+    state = "submitted"
+    if action == "open":
+        assert [step(ehr, "approve", login) for login in ("st.ng", "au.tse")] == [0, 0]
+        state = "approved"
+
+    assert {login: step(ehr, action, login) for login in OTHERS} == OTHERS
+    assert [step(ehr, action, login) for login in APPLICANT] == [REFUSED] * len(APPLICANT)
+    assert projects.get_project(Register(office.settings.data), "falls").state == state
+
+
+@pytest.mark.parametrize("first", STEWARD)
+@pytest.mark.parametrize("second", STEWARD)
+def test_all_accounts_of_a_person_are_one_approver(ehr: Ehr, first: str, second: str) -> None:
+    submitted(ehr)
+    assert step(ehr, "approve", first) == 0
+
+    assert step(ehr, "approve", second) == REFUSED
+
+
+@pytest.mark.parametrize("login", ["nobody.at-all", "st.gone", "st.ng", "admin", "p.pat-2"])
+def test_nobody_but_a_researcher_or_clinician_applies_or_is_applied_for(
+    ehr: Ehr, office: House, login: str
+) -> None:
+    refused = {"nobody.at-all": UNKNOWN, "st.gone": UNKNOWN}.get(login, REFUSED)
+
+    assert new(ehr, login)[0] == refused
+    assert new(ehr, "re.lau", "--person", login)[0] == refused
+    assert projects.list_projects(Register(office.settings.data)) == []
+
+
+def test_whoever_works_in_a_project_runs_it_by_any_account_that_may_run(
+    ehr: Ehr, office: House, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    code = tmp_path_factory.mktemp("code") / "code.py"
+    code.write_text("", "utf-8")
+    assert new(ehr, "re.lau", "--person", "dr.ho")[0] == 0
+    words = ("study", "code", str(code), "--project", "falls", "--output", "a.csv", "--as")
+
+    for login, refused in OTHERS.items():
+        if login not in ("re.mok", "dr.ho"):
+            assert ehr(*words, login)[0] == refused
+            assert ehr("research", "run", "acute-returns", "--as", login)[0] == refused
+    # A steward of the same person may not: their role does not run.
+    assert ehr(*words, "st.lau")[0] == REFUSED
+    for login in ("re.mok", "re.lau", "dr.ho"):
+        assert "Project falls is draft" in ehr(*words, login)[1]
+
+
+def test_outputs_leave_by_two_people_whichever_accounts_they_use(ehr: Ehr, office: House) -> None:
+    data = office.settings.data
+    persons = write_persons(data, 60)
+    submitted(ehr)
+    for action, login in (("approve", "st.ng"), ("approve", "au.tse"), ("open", "st.ng")):
+        assert step(ehr, action, login) == 0
+    register = Register(data)
+    run = store_run(register, "run-1", [count_persons(register, "falls", persons)], "falls", "lau")
+
+    def check(action: str, login: str) -> int:
+        reason = () if action in ("check", "release") else ("--reason", "No small cell.")
+        return ehr("research", "airlock", action, run, "--as", login, *reason)[0]
+
+    assert check("check", "nobody.at-all") == check("check", "st.gone") == UNKNOWN
+    assert check("check", "p.pat-2") == REFUSED
+    assert check("check", "re.lau") == 0
+    for action in ("approve", "reject"):
+        assert {login: check(action, login) for login in OTHERS} == OTHERS
+        assert [check(action, login) for login in APPLICANT] == [REFUSED] * len(APPLICANT)
+    assert check("approve", "st.ng") == 0
+    assert [check("approve", login) for login in STEWARD] == [REFUSED] * 2
+    assert check("approve", "au.tse") == 0
+    assert {login: check("release", login) for login in OTHERS} == OTHERS
+    assert [check("release", login) for login in APPLICANT] == [REFUSED] * len(APPLICANT)
+    assert check("release", "au.ng") == 0
+    decided = airlock.get_proposal(register, run).decisions
+    assert [decision.person for decision in decided] == ["ng", "au.tse"]
+
+
+def test_a_folder_without_a_platform_has_nobody(ehr: Ehr, office: House) -> None:
+    empty = office.settings.data / "empty"
+    empty.mkdir()
+
+    if office.settings.database_url is None:
+        words = ("research", "project", "submit", "falls", "--as", "re.lau", "--data", str(empty))
+        result = CliRunner().invoke(app, words)
+        assert (result.exit_code, "no platform" in result.output + result.stderr) == (UNKNOWN, True)
+        assert not (empty / "ehr.db").exists()
+
+
+def test_a_command_that_is_not_run_by_ehr_knows_nobody(office: House) -> None:
+    from ehr_analytics.cli import app as research
+
+    words = ("project", "submit", "falls", "--as", "re.lau", "--data", str(office.settings.data))
+
+    assert CliRunner().invoke(research, words).exit_code == 1
