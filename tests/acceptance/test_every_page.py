@@ -15,7 +15,7 @@ from tests.lib.server import Platform
 
 pytestmark = pytest.mark.browser
 
-WHO = ("nobody", "patient", "dr.wong", "steward.ng", "auditor.tse", "admin")
+WHO = ("nobody", "patient", "dr.wong", "researcher.lau", "steward.ng", "auditor.tse", "admin")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,8 @@ ELSEWHERE = {
     "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_proposals.py",
     "/findings/{resource_type}/{resource_id}": "a fault that the lake found: test_findings.py",
     "/erasures/{erasure_id}": "a request of two people: test_erasures.py",
+    "/projects/{project_id}": "an application: test_research_projects.py",
+    "/projects/{project_id}/change": "a draft: test_research_projects.py",
 }
 
 

@@ -190,7 +190,13 @@ class _NoteWriter:
             "EMAIL": self.write_email, "URL": self.write_url, "AGE90": self.write_age,
             "ADDR": self.write_address,
         }  # fmt: skip
-        types = {"CASE": "CASE_NUMBER", "BED_LABEL": "BED", "AGE90": "AGE", "ADDR": "ADDRESS"}
+        types = {
+            "HKID": "IDENTITY_CARD",
+            "CASE": "CASE_NUMBER",
+            "BED_LABEL": "BED",
+            "AGE90": "AGE",
+            "ADDR": "ADDRESS",
+        }
         return makers[slot](form), types.get(slot, slot), slot == "HKID"
 
     # People.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 __all__ = ["ENTITY_TYPES", "Entity", "merge_entities"]
 
 ENTITY_TYPES = (
-    *("PERSON", "ADDRESS", "DATE", "HKID", "PHONE", "CASE_NUMBER", "BED", "EMAIL", "URL"),
+    *("PERSON", "ADDRESS", "DATE", "IDENTITY_CARD", "PHONE", "CASE_NUMBER", "BED", "EMAIL", "URL"),
     *("IP_ADDRESS", "CARD_NUMBER", "IDENTIFIER", "AGE", "ORGANIZATION"),
 )
 
@@ -30,8 +30,8 @@ def merge_entities(entities: Iterable[Entity]) -> list[Entity]:
 
     The whole stretch of both is covered: what any recogniser took for an identifier goes.
 
-    >>> merge_entities([Entity(0, 4, "PERSON", 0.5), Entity(2, 9, "HKID", 1.0)])
-    [Entity(start=0, end=9, type='HKID', score=1.0, key='')]
+    >>> merge_entities([Entity(0, 4, "PERSON", 0.5), Entity(2, 9, "IDENTITY_CARD", 1.0)])
+    [Entity(start=0, end=9, type='IDENTITY_CARD', score=1.0, key='')]
     """
     merged: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: (entity.start, -entity.end)):

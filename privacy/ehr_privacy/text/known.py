@@ -221,9 +221,9 @@ def _list_identifier_texts(key: str, value: str) -> Iterator[tuple[str, _Target]
     text = _squeeze(value)
     if len(text) < _LEAST_DIGITS or not any(character.isdigit() for character in text):
         return
-    kind = "HKID" if JURISDICTION.person_identifier.is_valid(value) else "IDENTIFIER"
+    kind = "IDENTITY_CARD" if JURISDICTION.person_identifier.is_valid(value) else "IDENTIFIER"
     yield text, _Target(kind, key)
-    if kind == "HKID":
+    if kind == "IDENTITY_CARD":
         # Without its check digit.
         yield text[:-1], _Target(kind, key)
 

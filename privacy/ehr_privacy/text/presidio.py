@@ -24,7 +24,7 @@ from ehr_privacy.text.patterns import find_patterns
 
 __all__ = ["KnownRecognizer", "NoteRecognizer", "analyze_note", "build_analyzer"]
 
-# Notes of Hong Kong mix languages within a sentence: no recogniser of ours goes by language.
+# Notes mix languages within a sentence: no recogniser of ours goes by language.
 LANGUAGE = "en"
 _KEY = "entity_key"
 

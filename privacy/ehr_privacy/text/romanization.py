@@ -1,7 +1,7 @@
-"""Romanisations of Chinese names: Hong Kong's customary Cantonese spelling, and Hanyu Pinyin.
+"""Romanisations of Chinese names: the customary Cantonese spelling, and Hanyu Pinyin.
 
-Hong Kong's spelling has no standard (its government's own is close to Meyer and Wempe's): one
-syllable is spelt in several ways, and all of the usual ones are returned.
+The Cantonese spelling of names on identity cards has no standard (it is close to Meyer and
+Wempe's): one syllable is spelt in several ways, and all of the usual ones are returned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FINALS = {
 
 @cache
 def spell_jyutping(syllable: str) -> frozenset[str]:
-    """Return how Hong Kong spells a syllable in Jyutping.
+    """Return the customary spellings of a syllable in Jyutping.
 
     >>> sorted(spell_jyutping("man4")), "tai" in spell_jyutping("daai6")
     (['man', 'mun'], True)

@@ -190,7 +190,7 @@ def test_offsets_are_those_of_the_author(scrubber: NoteScrubber, owner: NoteOwne
 
 def test_patterns_with_check_digits_need_a_cue_where_the_check_fails() -> None:
     assert not list(find_patterns("see AB123456(1) there"))
-    assert [found.type for found in find_patterns("HKID AB123456(1)")] == ["HKID"]
+    assert [found.type for found in find_patterns("HKID AB123456(1)")] == ["IDENTITY_CARD"]
     assert list(find_dates("x 3/7 then 2/52")) == []
 
 
@@ -199,7 +199,7 @@ def held_out() -> NoteScores:
     return score_notes(build_corpus("test", 180, seed=11))
 
 
-DIRECT = ("HKID", "PHONE", "CASE_NUMBER", "EMAIL", "URL", "ADDRESS", "DATE", "BED", "AGE")
+DIRECT = ("IDENTITY_CARD", "PHONE", "CASE_NUMBER", "EMAIL", "URL", "ADDRESS", "DATE", "BED", "AGE")
 
 
 @pytest.mark.parametrize("kind", DIRECT)
