@@ -173,6 +173,73 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
     assert ready.splitlines() == ["reason,people,stays,returns,returns_people"]
 
 
+# Ten copies of each person: what a study may want to count as ten people.
+COPIES = """
+SELECT {person} AS patient_id, e.reason_code AS reason, true AS returned
+FROM encounter_flat e JOIN patient_demographics p ON p.id = e.patient_id
+JOIN (SELECT row_number() OVER (ORDER BY id) AS n FROM patient_demographics) x ON x.n <= 10
+"""
+# And what the first guard does not let through: the second would hold by itself.
+UNGUARDED = ["md5(p.id || x.n)", "md5(p.id)", "sha2(p.id, 256)", "uuid()"]
+MADE_UP = [
+    "concat(p.id, x.n)", "p.id || x.n", "x.n", "'somebody'", "cast(x.n AS string)",
+    "cast(p.birth_year AS string)",
+    "concat(p.id, '-', cast(x.n AS string))", "upper(p.id)", "substring(p.id, 1, 63)",
+    "lpad(p.id, 65, '0')", "e.id", "coalesce(nullif(p.id, p.id), concat(p.id, x.n))",
+    "CASE WHEN x.n = 1 THEN p.id ELSE concat(p.id, x.n) END",
+    "(SELECT concat(max(q.id), 'x') FROM patient_demographics q)",
+]  # fmt: skip
+
+
+def copied(person: str) -> study.Study:
+    """Return a study of its own SQL that says so of whom each row is."""
+    plan = study.load_study(PLAN)
+    measures = (study.Measure("all", "All", ()),)
+    sql = COPIES.format(person=person)
+    return study.Study(**{**plan.__dict__, "project": "copies", "sql": sql, "measures": measures})
+
+
+@pytest.fixture(scope="module")
+def copying(data: Path) -> Register:
+    """Return the register with a project that may read what the copies are made of."""
+    book = register(data)
+    columns = ("id", "birth_year"), ("id", "patient_id", "reason_code")
+    views = ("patient_demographics", "encounter_flat")
+    items = [f"{view}.{name}" for view, names in zip(views, columns, strict=True) for name in names]
+    open_project(book, id="copies", items=tuple(items))
+    return book
+
+
+@pytest.mark.parametrize("person", [*MADE_UP, *UNGUARDED])
+def test_a_study_that_makes_people_up_is_refused(
+    spark: SparkSession, copying: Register, person: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if person in UNGUARDED:
+        with pytest.raises(Unprocessable):
+            sql_guard.check_sql_text(copied(person).sql, {"patient_demographics", "encounter_flat"})
+        monkeypatch.setattr(sql_guard, "check_sql_text", lambda sql, views: None)
+
+    with pytest.raises(Unprocessable, match="whom the platform does not"):
+        study_run.run_study(copying, spark, copied(person), "researcher.lau")
+
+    assert not [run for run in study_run.list_runs(copying) if run.project == "copies"]
+
+
+def test_copies_of_a_persons_rows_are_one_person(spark: SparkSession, data: Path) -> None:
+    book = register(data)
+    items = ("patient_demographics.id", "encounter_flat.patient_id", "encounter_flat.reason_code")
+    open_project(book, id="counted", items=items)
+    counted = study.Study(**{**copied("trim(p.id)").__dict__, "project": "counted"})
+
+    run = study_run.run_study(book, spark, counted, "researcher.lau")
+
+    with (study_run.run_folder(book, run.id) / "raw" / "all.csv").open(newline="") as lines:
+        [row] = csv.DictReader(lines)
+    visits = gold.made_up(300)["encounter_flat"]
+    assert int(row["people"]) == visits["patient_id"].nunique()
+    assert int(row["stays"]) == 10 * len(visits)
+
+
 def test_a_cohort_spark_does_not_understand_is_refused(spark: SparkSession, data: Path) -> None:
     book = register(data)
     open_project(book, id="wrong")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from typer.testing import CliRunner
 
 from ehr_analytics import study_cli
@@ -25,6 +27,7 @@ from ehr_analytics.cohorts.result import build_result
 from ehr_analytics.cohorts.sources import list_omop_sources, source_of_view
 from ehr_etl.gold.library import list_library_names, list_view_names, load_library_view, load_view
 from ehr_etl.lake import Lake
+from ehr_etl.omop.cdm import table_name
 from ehr_fhir.errors import EhrError, Fault, Forbidden, Unprocessable
 from tests.conftest import ROOT
 from tests.lib import gold
@@ -215,6 +218,34 @@ def test_a_project_runs_a_cohort_on_its_columns_under_its_own_pseudonyms(tmp_pat
     # 40 is shown as the middle of 37 to 42.
     assert re.findall(r"index event\D+(\d+)", shown.output) == ["39"]
     assert [event.action for event in book.events("first")][-1] == "cohort"
+
+
+def test_two_projects_read_other_persons_of_the_cdm(tmp_path: Path) -> None:
+    numbers = list(range(1000, 1040))
+    lake, day = Lake(tmp_path / "lake"), date(2026, 3, 1)
+    persons = {"person_id": numbers}
+    visits = {**persons, "visit_start_date": [day] * len(numbers)}
+    for name, rows in (("person", persons), ("visit_occurrence", visits)):
+        path = lake.table_path(table_name(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_deltalake(str(path), pa.table(rows))
+    cohort = parse_cohort(
+        document(SMALL.replace('"seen"', '"seen"\nmodel = "omop"', 1)
+                 .replace("encounter_flat", "visit_occurrence")
+                 .replace('"start"', '"visit_start_date"'))
+    )  # fmt: skip
+    book = register(tmp_path)
+    items = list_data_items(cohort, find_sources(lake, cohort))
+
+    people = []
+    for name in ("first", "second"):
+        project = open_project(book, id=name, items=items)
+        result, _ = run_project_cohort(book, project, cohort, DRAFT.applicant)
+        people.append(set(result.table.column("person").to_pylist()))
+
+    assert [len(each) for each in people] == [40, 40]
+    assert not people[0] & people[1]
+    assert {len(str(person)) for person in people[0] | people[1]} == {64}
 
 
 def test_the_command_lists_the_data_items_that_a_project_needs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,64 @@ def test_a_column_that_the_definition_does_not_have_may_be_anything(data: Path) 
     [row] = [row for row in _read(data, "a" * 64, ("who", "part")) if row["who"]]
 
     assert {len(row["who"]), len(row["part"])} == {64}
+
+
+# What a key's column may be called, and how a path may reach a key: each with each.
+NAMES = (
+    "patient_key", "id", "person", "subject", "x", "who_concept_id", "gender", "key", "zone",
+    "patient_reference", "count", "nhs",
+)  # fmt: skip
+KEY_PATHS = (
+    "getResourceKey()", "id", "subject.getReferenceKey(Patient)", "subject.getReferenceKey()",
+    "subject.reference", "participant.individual.reference", "identifier.value",
+    "identifier.first().value", "participant.individual.where(display = 'x').reference",
+    "subject.resolve().id",
+)  # fmt: skip
+# As de-identification leaves them, and such as no pattern knows: an identifier may be anything.
+KEYS = (PSEUDONYM, f"Patient/{PSEUDONYM}", "MRN-17", "17", "x")
+
+
+@pytest.mark.parametrize("path", KEY_PATHS)
+def test_no_two_projects_read_one_key_alike_whatever_its_column_is_called(
+    tmp_path: Path, path: str
+) -> None:
+    """A name decides nothing where a definition tells what a column is."""
+    (tmp_path / "lake" / "gold").mkdir(parents=True)
+    plain = {name: list(KEYS) for name in NAMES}
+    lists = {f"{name}_list": [[key, key] for key in KEYS] for name in NAMES}
+    columns = [
+        {"name": name, "path": path, "collection": name in lists} for name in (*plain, *lists)
+    ]
+    definition = {**DEFINITION, "select": [{"column": columns}]}
+    write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), pa.table({**plain, **lists}))
+    save_definition(Lake(tmp_path / "lake"), definition)
+
+    ours, theirs = (_read(tmp_path, key * 64, (*plain, *lists)) for key in "ab")
+
+    for name in (*plain, *lists):
+        read = [set(_flatten(row[name] for row in rows)) for rows in (ours, theirs)]
+        assert len(read[0]) == len(read[1]) == len(KEYS), name
+        assert not (read[0] & read[1] or (read[0] | read[1]) & {*KEYS}), name
+    # Within a project they join.
+    assert {row["patient_key"] for row in ours} == {row["zone"] for row in ours}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_definition_a_pseudonym_is_nobodys_in_two_projects(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "lake" / "gold").mkdir(parents=True)
+    texts = [PSEUDONYM, PSEUDONYM.upper(), f"Patient/{PSEUDONYM}", f"of {PSEUDONYM}."]
+    table = pa.table({name: texts, f"{name}_list": [[text] for text in texts]})
+    write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), table)
+
+    ours, theirs = (_read(tmp_path, key * 64, (name, f"{name}_list")) for key in "ab")
+
+    for column in (name, f"{name}_list"):
+        read = [set(_flatten(row[column] for row in rows)) for rows in (ours, theirs)]
+        assert not (read[0] & read[1]) and PSEUDONYM not in str(read).lower()
+
+
+def _flatten(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, list) else [value]
