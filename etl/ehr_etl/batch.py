@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import FeedLine
+from ehr_etl.data_quality.faults import Fault
 from ehr_etl.data_quality.linked_rules import LinkedRecord
 from ehr_etl.data_quality.rules import QualityRules
 from ehr_etl.gold.tables import drop_table_on_failure, update_gold_table
@@ -58,6 +59,7 @@ from ehr_etl.tables.places import (
     record_key,
 )
 from ehr_etl.tables.quarantine import read_steward_decisions
+from ehr_etl.tables.shared_targets import Arrivals, Referrers, SharedTargets
 from ehr_etl.tables.silver import ResourceState, SilverReport, check_line, is_late_line
 
 __all__ = ["Batch", "BatchWriter"]
@@ -94,10 +96,13 @@ class BatchWriter:
     dropped: set[str] = field(default_factory=set)
     # Counts the records that research may not use.
     closed: ClosedRecords = field(default_factory=ClosedRecords)
+    # Whether more rows of silver are to be checked again than a batch can hold: make it anew.
+    is_silver_stale: bool = False
 
     def __post_init__(self) -> None:
         self.scrubber = RecordScrubber(self.key, self.now_ms, self.closed)
         self.identity_index = IdentityIndex(self.lake, self.layout)
+        self.shared_targets = SharedTargets(self.lake, self.layout, self.rules)
 
     def apply(self, batch: Batch) -> None:
         """Apply one batch."""
@@ -105,7 +110,10 @@ class BatchWriter:
         changed = self._find_changed_decisions(batch, states)
         rows = self._build_rows(states)
         identities = self._build_identities(states)
-        rows = self._find_linked_faults(states, places, rows, identities)
+        referrers = self.shared_targets.find_referrers(self._find_arrivals(states), states.keys())
+        self.is_silver_stale |= referrers.is_too_many
+        missing_places: list[Row] = []
+        rows = self._find_linked_faults(states, places, rows, identities, referrers, missing_places)
         self._write_quarantine(batch, states)
         self._write_history(states)
         self._write_silver(states, places, rows)
@@ -120,7 +128,7 @@ class BatchWriter:
         self._write_deid_and_gold(states, places, redone, decisions, people)
         self._write_decisions(changed)
         self._write_identities(identities)
-        self._write_places(rows)
+        self._write_places(rows, referrers.outdated, missing_places)
 
     # What the lines say.
 
@@ -281,11 +289,15 @@ class BatchWriter:
         places: Mapping[str, set[int]],
         rows: Mapping[str, Row],
         identities: Mapping[str, list[Row]],
+        referrers: Referrers,
+        missing_places: list[Row],
     ) -> dict[str, Row]:
         """Find the faults of the new rows, and of those beside them; return all rows that change.
 
         Looked at are the new rows and those beside them, of the patients whom the new and the old
-        rows are about, and the Patients who share an identity with one that changes, or did so.
+        rows are about, the Patients who share an identity with one that changes, or did so, and
+        rows that name a shared record that came or went. Rows of `places` for what is named and is
+        not there are added to `missing_places`.
         """
         people = self.identity_index.find_duplicates_of(
             self.identity_index.find_sharing_people(identities), identities
@@ -293,11 +305,14 @@ class BatchWriter:
         buckets = self._find_patients_by_bucket(
             states, places, rows, people.keys() - identities.keys()
         )
+        for row in referrers.rows.values():
+            buckets[row[BUCKET]].add(first_patient(row))
         changed_rows = dict(rows)
         findings: list[Row] = []
         removed = self._group_keys_by_place(states, places, rows)
         changed = _group_by_patient(states)
-        for place, there in self._read_neighbour_rows(buckets, states, rows):
+        for place, there in self._read_neighbour_rows(buckets, states, rows, referrers.rows):
+            missing = self._find_missing_targets(there, states, referrers.rows)
             known = people | self.identity_index.find_duplicates_of(
                 self._find_doubtful_people(there) - people.keys(), identities
             )
@@ -309,7 +324,10 @@ class BatchWriter:
                 patients=None if self.is_careful else buckets[place],
                 changed=None if self.is_careful else changed,
                 fresh=states.keys(),
+                missing=missing,
+                recheck=referrers.rows.keys(),
             )
+            self._drop_released_faults(faults, there, states)
             for key, listed in faults.items():
                 row, names = there[key], [fault.rule for fault in listed]
                 if key not in rows and (self.is_careful or names != row["faults"]):
@@ -318,6 +336,7 @@ class BatchWriter:
                 removed[place].add(key)
                 if listed:
                     findings.append(build_finding_row(row, listed))
+                    missing_places += self.shared_targets.build_missing_places(row, missing)
         self._replace("findings", removed, findings, _key_column)
         return changed_rows
 
@@ -347,6 +366,7 @@ class BatchWriter:
         buckets: Mapping[int, Collection[str | None]],
         states: Mapping[str, ResourceState],
         rows: Mapping[str, Row],
+        referrers: Collection[str],
     ) -> Iterator[tuple[int, dict[str, Row]]]:
         """Yield, by bucket, the rows of silver of some patients as they will be."""
         new: defaultdict[int, dict[str, Row]] = defaultdict(dict)
@@ -357,7 +377,11 @@ class BatchWriter:
             if not self.is_careful:
                 # The facts of a row name its patients: most rows need not be read.
                 pattern = "|".join(re.escape(f'"{name}"') for name in sorted(names)) or "$^"
-                chunk = chunk.filter(pc.match_substring_regex(chunk.column("facts"), pattern))
+                is_read = pc.match_substring_regex(chunk.column("facts"), pattern)
+                if referrers:
+                    named = pa.array(sorted(referrers), pa.string())
+                    is_read = pc.or_kleene(is_read, pc.is_in(_record_keys(chunk), named))
+                chunk = chunk.filter(is_read)
             there: defaultdict[int, dict[str, Row]] = defaultdict(dict)
             for row in chunk.to_pylist():
                 key = record_key(row["type"], row["id"])
@@ -381,6 +405,64 @@ class BatchWriter:
             for key, listed in decided.items()
             for version, decision in listed.items()
         }
+
+    def _drop_released_faults(
+        self,
+        faults: dict[str, list[Fault]],
+        there: Mapping[str, Row],
+        states: Mapping[str, ResourceState],
+    ) -> None:
+        """Drop faults of rows that had none, where a steward released them.
+
+        Of a row without faults it is not known before that there was a decision.
+        """
+        new = {
+            key
+            for key, listed in faults.items()
+            if listed and key not in states and not there[key]["faults"]
+        }
+        for key, decided in read_steward_decisions(self.lake, self.layout, new).items():
+            if decided.get(there[key]["version"]) == "release":
+                faults[key] = []
+
+    # Shared records that come and go.
+
+    def _find_arrivals(self, states: Mapping[str, ResourceState]) -> Arrivals:
+        """Return the shared records that are there since this batch, or are there no more."""
+        arrived, gone = set(), set()
+        for key, state in states.items():
+            if not self.shared_targets.has_type(key) or state.current is None:
+                continue
+            was_there = state.before is not None and not state.before["deleted"]
+            is_there = not state.current["deleted"]
+            # After a crash what was before is not known.
+            if self.is_careful or was_there != is_there:
+                (arrived if is_there else gone).add(key)
+        return Arrivals(frozenset(arrived), frozenset(gone))
+
+    def _find_missing_targets(
+        self,
+        there: Mapping[str, Row],
+        states: Mapping[str, ResourceState],
+        referrers: Collection[str],
+    ) -> set[str]:
+        """Return the shared records that rows name and that will not be there.
+
+        Of a row that is as it was, and names none that came or went, only a fault is doubtful.
+        """
+        targets = {
+            target
+            for key, row in there.items()
+            if key in states or key in referrers or row["faults"] or self.is_careful
+            for target in self.shared_targets.list_targets(row)
+        }
+        replaced = {target for target in targets if target in states}
+        missing = self.shared_targets.find_missing(targets - replaced)
+        for target in replaced:
+            current = states[target].current
+            if current is None or current["deleted"]:
+                missing.add(target)
+        return missing
 
     # Who shares an identity.
 
@@ -514,9 +596,16 @@ class BatchWriter:
             self.omop.apply(removed_by_type, records)
             self.written |= self.omop.written
 
-    def _write_places(self, rows: Mapping[str, Row]) -> None:
+    def _write_places(
+        self, rows: Mapping[str, Row], outdated: Iterable[Row], missing_places: Iterable[Row]
+    ) -> None:
         removed = defaultdict(set)
         added = {}
+        for place_row in outdated:
+            removed[place_row[BUCKET]].add(place_row["key"])
+        for place_row in missing_places:
+            removed[place_row[BUCKET]].add(place_row["key"])
+            added[place_row["key"]] = place_row
         for row in rows.values():
             for place_row in build_place_rows(self.layout, row):
                 removed[place_row[BUCKET]].add(place_row["key"])

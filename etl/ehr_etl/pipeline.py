@@ -174,8 +174,11 @@ class LakeWriter:
                 judged = self._take_in_steward_decisions()
                 if pending or due:
                     self._apply_batches(change, views, stale, judged, due)
-                    # Doubt about everybody closes all that is there.
+                    # Doubt about everybody closes all that is there; a shared record that went may
+                    # be named by more rows than a batch can hold.
                     stale = self._find_stale_tables(views, pending=0)
+                    if "silver" in stale:
+                        self._rebuild_silver(run, change, now_ms)
             self._rebuild_research(run, change, views, stale, now_ms)
             if _OMOP in stale:
                 self._rebuild_omop(run, change, now_ms)
@@ -224,6 +227,9 @@ class LakeWriter:
             writer = self._batch_writer(TableChange(now_ms), views, stale, is_careful=True)
             writer.apply(batch)
             others = frozenset()
+            if writer.is_silver_stale:
+                self._progress = forget_tables(self.lake)
+                return
 
     def rebuild(self, table: str, now_ms: int) -> TableChange:
         """Make a table anew from its input, and what is made of it."""
@@ -474,6 +480,10 @@ class LakeWriter:
             if any(line.kind == "rules" and line.id == EVERYBODY for _, line in lines):
                 digests = {"silver": self._progress.digests["silver"]}
                 self._save(replace(self._progress, digests=digests))
+            # Only what was cut short may have changed more than is known: the first batch again.
+            writer.is_careful = False
+            if writer.is_silver_stale:
+                self._save(replace(self._progress, digests={}))
             self._save(replace(self._progress, sequence=lines[-1][0]))
         self._due_ms, self._is_cut_short = None, False
 

@@ -37,6 +37,18 @@ TABLES = (
 RULE = "period-in-order"
 HIV = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
 PEOPLE = ("p1", "p2", "p3")
+# What records of several people name: the stays, the diagnoses, and one of the two others.
+SHARED = {
+    "p1": {"resourceType": "Organization", "id": "ha-harbour", "name": "Harbour"},
+    "p2": {
+        "resourceType": "Practitioner",
+        "id": "d1",
+        "qualification": [
+            {"code": {"text": "MB"}, "issuer": {"reference": "Organization/ha-harbour"}}
+        ],
+    },
+    "p3": {"resourceType": "Practitioner", "id": "d2"},
+}
 STEPS = (
     *("_write_quarantine", "_write_history", "_write_silver"),
     *("_write_deid_and_gold", "_write_decisions", "_write_identities", "_write_places"),
@@ -57,6 +69,7 @@ acts = st.one_of(
     st.tuples(st.just("restore"), people, st.none()),
     st.tuples(st.just("rules"), people, st.booleans()),
     st.tuples(st.just("born"), people, st.sampled_from(["1956-03-04", "2030-01-01", "2026-04-01"])),
+    st.tuples(st.just("shared"), people, st.booleans()),
     st.tuples(st.just("judge"), people, st.sampled_from(["release", "reject", "send-back"])),
 )
 works = st.sampled_from(["run", "run", "run", "crash", "repeat"])
@@ -96,7 +109,14 @@ class Bench:
         elif kind == "diagnosis":
             # Of another patient than the time before, now and then.
             owner = PEOPLE[(int(number) + bool(what)) % len(PEOPLE)]
-            self.store.put(condition(f"c{number}", owner, f"e{number}"))
+            asserter = {"reference": f"Practitioner/d{1 + int(number) % 2}"}
+            self.store.put(condition(f"c{number}", owner, f"e{number}", asserter=asserter))
+        elif kind == "shared":
+            shared = SHARED[who]
+            if what:
+                self.store.put(shared)
+            elif (shared["resourceType"], shared["id"]) in self.store.newest:
+                self.store.delete(shared)
         elif kind == "delete":
             name = {"Patient": who, "Encounter": f"e{number}", "Condition": f"c{number}"}[what]
             if (what, name) in self.store.newest:
@@ -244,6 +264,8 @@ EVERY_ACT = [
         [("judge", "p1", "reject"), ("judge", "p2", "release"), ("delete", "p1", "Encounter")],
         "crash", "_write_identities", False,
     ),
+    ([("shared", "p1", True), ("shared", "p2", True)], "crash", "_write_places", False),
+    ([("shared", "p1", False), ("shared", "p3", True)], "crash", "_write_silver", True),
     (
         [("delete", "p2", "Patient"), ("withdraw", "p1", "research"), ("back up", "p1", None)],
         "repeat", "_write_places", True,

@@ -60,6 +60,10 @@ class QualityRules:
         return {rule.name: rule.severity for rule in self.rules}
 
     @cached_property
+    def _by_kind(self) -> Mapping[str, QualityRule]:
+        return {rule.kind: rule for rule in reversed(self.rules)}
+
+    @cached_property
     def _of_type(self) -> dict[str, tuple[list[QualityRule], dict[str, str]]]:
         return {}
 
@@ -74,6 +78,10 @@ class QualityRules:
     def find(self, name: str) -> QualityRule | None:
         """Return a rule by its name."""
         return next((rule for rule in self.rules if rule.name == name), None)
+
+    def find_kind(self, kind: str) -> QualityRule | None:
+        """Return the rule of a kind of which there is one at most."""
+        return self._by_kind.get(kind)
 
     def linked(self) -> tuple[QualityRule, ...]:
         """Return the rules between the records of a person."""

@@ -23,12 +23,12 @@ YEAR_DAYS = 365.25
 Parameters = Mapping[str, Any]
 Test = Callable[[Parameters, Resource, str | None], Iterator[str]]
 
-# Tests between records: `linked_rules` has them.
+# Tests between records: `linked_rules` and `shared_references` have them.
 LINKED_KINDS = frozenset(
     {
         *("patient_exists", "references_resolve", "after_birth", "antenatal", "before_death"),
         *("after_death", "age_at_event", "sex", "pressures", "duplicate", "duplicate_person"),
-        *("within_encounter", "overlap", "conflict", "body_mass_index"),
+        *("within_encounter", "overlap", "conflict", "body_mass_index", "shared_references"),
     }
 )
 # Elements that name the records that this one is a part of, or is made of.

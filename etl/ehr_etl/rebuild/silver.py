@@ -1,11 +1,12 @@
 """Silver, its history, quarantine, decisions and places, made anew from all lines of bronze.
 
-Four steps, each one function of a part, on however many processes (`ehr_etl.jobs`):
+Five steps, each one function of a part, on however many processes (`ehr_etl.jobs`):
 
 1. The lines of a stretch of bronze are parsed and checked, and sent to the part of their record.
 2. Where all lines of a record or patient are together, the newest good version is found.
 3. Where all who share an identity are together, people who may be one are found.
-4. Rows of silver, sent to the part of their bucket, get their faults and are written.
+4. Where all who name a shared record are together with it, it is found whether it is there.
+5. Rows of silver, sent to the part of their bucket, get their faults and are written.
 
 What results is what batches of changes give (`batch`), row by row; a test holds the two against
 each other.
@@ -27,6 +28,7 @@ from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_etl.jobs import RunParts, cut_into_parts
 from ehr_etl.lake import BUCKET, TABLES, VERSION_COLUMNS, Lake
+from ehr_etl.rebuild.missing_targets import NAMES_SCHEMA, find_shared_names, list_missing_names
 from ehr_etl.rebuild.scratch import clear_scratch, read_part, send_to_parts
 from ehr_etl.tables.bronze import read_lines
 from ehr_etl.tables.bucketed import Layout
@@ -34,7 +36,7 @@ from ehr_etl.tables.files import replace_table, write_bucket_files, write_file
 from ehr_etl.tables.identities import build_identity_rows, find_duplicate_people
 from ehr_etl.tables.lines import LINE_SCHEMA, parse_lines
 from ehr_etl.tables.linking import build_finding_row, find_row_faults
-from ehr_etl.tables.places import record_key
+from ehr_etl.tables.places import build_missing_place, record_key
 from ehr_etl.tables.quarantine import read_all_steward_decisions
 from ehr_etl.tables.silver import SilverReport
 
@@ -101,7 +103,7 @@ _COUNTS = (
     "SELECT author, reasons, holds, late, count(*) AS number FROM line"
     " WHERE kind IN ('version', 'fault') GROUP BY author, reasons, holds, late"
 )
-# What step 2 sends to step 3: rows of silver, and rows of places of other patients.
+# What step 2 sends to step 5: rows of silver, and rows of places of other patients.
 _PLACES = TABLES["places"].schema
 # Rows of identities with the bucket of their Patient, and who may be somebody else, in that bucket.
 _SHARED = TABLES["identities"].schema.append(pa.field("home", pa.int32()))
@@ -158,7 +160,7 @@ def rebuild_silver(
         pass
     files: defaultdict[str, list[AddAction]] = defaultdict(list)
     report = SilverReport()
-    for work in (_select_versions, _find_duplicates, _write_silver_part):
+    for work in (_select_versions, _find_duplicates, _find_missing_targets, _write_silver_part):
         for written in run(partial(work, job), numbers):
             for name, actions in written.files.items():
                 files[name] += actions
@@ -207,6 +209,7 @@ def _select_versions(job: _Job, number: int) -> _PartResult:
         names=_PLACES.names,
     ).cast(_PLACES)
     _send_rows(job, "silver", silver.select(TABLES["silver"].schema.names))
+    _send_shared_names(job, silver)
     _send_identities(job, silver.filter(pc.equal(silver.column("type"), "Patient")).to_pylist())
     others = pc.list_flatten(silver.column("also").combine_chunks())
     _send_rows(job, "places", pa.Table.from_struct_array(others) if len(others) else None)
@@ -262,6 +265,27 @@ def _find_duplicates(job: _Job, number: int) -> _PartResult:
     return _PartResult({"identities": write_bucket_files(job.lake, "identities", identities)})
 
 
+def _send_shared_names(job: _Job, silver: pa.Table) -> None:
+    """Send to the part of each shared record that it is there, and in which buckets it is named."""
+    names = find_shared_names(silver, job.layout, load_quality_rules())
+    if names.num_rows:
+        send_to_parts(job.lake, "shared", names, job.part_of(names.column(BUCKET)))
+
+
+def _find_missing_targets(job: _Job, number: int) -> _PartResult:
+    """Tell where shared records of a part are named that are not there."""
+    names = read_part(job.lake, "shared", number, NAMES_SCHEMA)
+    missing = list_missing_names(names)
+    if missing.num_rows:
+        send_to_parts(job.lake, "missing", missing, job.part_of(missing.column("home")))
+        rows = [
+            build_missing_place(job.layout, row["target"], row["home"])
+            for row in missing.to_pylist()
+        ]
+        _send_rows(job, "places", pa.Table.from_pylist(rows, schema=_PLACES))
+    return _PartResult()
+
+
 def _send_rows(job: _Job, name: str, rows: pa.Table | None) -> None:
     if rows is not None and rows.num_rows:
         cast = _cast_rows(name, rows)
@@ -296,8 +320,10 @@ def _find_faults_of_part(job: _Job, number: int) -> tuple[pa.Table, pa.Table]:
         by_bucket[row[BUCKET]].append(row)
     findings = []
     rules = load_quality_rules()
+    names = read_part(job.lake, "missing", number, NAMES_SCHEMA)
+    missing = set(names.column("target").to_pylist())
     for listed in by_bucket.values():
-        faults = find_row_faults(listed, rules, decided=job.decided, people=people)
+        faults = find_row_faults(listed, rules, decided=job.decided, people=people, missing=missing)
         for row in listed:
             row_faults = faults[record_key(row["type"], row["id"])]
             row["faults"] = [fault.rule for fault in row_faults]

@@ -16,6 +16,7 @@ from ehr_etl.data_quality.faults import Fault, Resource
 from ehr_etl.data_quality.linked_rules import LinkedRecord, find_linked_faults
 from ehr_etl.data_quality.neighbours import PersonTexts, find_keys_to_check, find_neighbours
 from ehr_etl.data_quality.rules import QualityRules
+from ehr_etl.data_quality.shared_references import find_missing_fault
 from ehr_etl.lake import BUCKET, TABLES
 from ehr_etl.tables.decisions import list_patients
 from ehr_etl.tables.places import record_key
@@ -50,13 +51,16 @@ def find_row_faults(
     patients: Collection[str | None] | None = None,
     changed: Mapping[str | None, Sequence[LinkedRecord]] | None = None,
     fresh: Collection[str] | None = None,
+    missing: Collection[str] = frozenset(),
+    recheck: Collection[str] = frozenset(),
 ) -> dict[str, list[Fault]]:
     """Return key -> faults of the rows of a bucket, for those of some patients (or of all).
 
     A row that is not `fresh` and has no faults breaks no rule by itself: that is not looked at
     again. `decided` is what stewards said of a version of a record; `people` who else a patient may
     be. `changed` are the records of a patient that changed, as they were and as they are: then only
-    they and their neighbours are looked at. Of every row that was looked at there is an entry.
+    they, their neighbours and the records `recheck` are looked at. `missing` are records that rows
+    name and that are not there. Of every row that was looked at there is an entry.
     """
     by_patient: defaultdict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -67,8 +71,11 @@ def find_row_faults(
             only: Collection[str] | None = None
             needed: Sequence[Mapping[str, Any]] = listed
             if changed is not None:
-                only, needed = _select_rows(patient, listed, rules, changed.get(patient, ()))
-            faults |= _faults_of_patient(patient, needed, rules, decided, people, fresh, only)
+                records = changed.get(patient, ())
+                only, needed = _select_rows(patient, listed, rules, records, recheck)
+            faults |= _faults_of_patient(
+                patient, needed, rules, decided, people, fresh, only, missing
+            )
     return faults
 
 
@@ -77,17 +84,19 @@ def _select_rows(
     rows: Sequence[Mapping[str, Any]],
     rules: QualityRules,
     changed: Sequence[LinkedRecord],
+    recheck: Collection[str],
 ) -> tuple[Collection[str] | None, Sequence[Mapping[str, Any]]]:
     """Return the keys of the rows to look at (None: all), and the rows that this needs."""
     by_key = {record_key(row["type"], row["id"]): row for row in rows}
     if patient is None:
-        only = {record.key for record in changed} & by_key.keys()
+        only = {*recheck, *(record.key for record in changed)} & by_key.keys()
         return only, [by_key[key] for key in sorted(only)]
     texts = {key: None if row["deleted"] else row["resource"] for key, row in by_key.items()}
     person = PersonTexts(texts)
     keys = find_keys_to_check(patient, person, changed, rules)
     if keys is None:
         return None, rows
+    keys |= by_key.keys() & recheck
     records = [LinkedRecord(key, parse_row(by_key[key])) for key in sorted(keys)]
     needed = find_neighbours(patient, person, records, rules)
     return keys, [row for key, row in by_key.items() if key in needed]
@@ -118,6 +127,7 @@ def _faults_of_patient(
     people: Mapping[str, str],
     fresh: Collection[str] | None,
     only: Collection[str] | None,
+    missing: Collection[str],
 ) -> dict[str, list[Fault]]:
     found: dict[str, list[Fault]] = {}
     records = []
@@ -138,6 +148,9 @@ def _faults_of_patient(
             ]
             if decision == "reject":
                 found[key].append(Fault(REJECTED))
+        if decision != "release":
+            fault = find_missing_fault(resource, rules, missing)
+            found[key] += [] if fault is None else [fault]
     linked = {} if patient is None else find_linked_faults(patient, records, rules, only)
     for row in rows:
         key = record_key(row["type"], row["id"])

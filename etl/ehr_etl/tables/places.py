@@ -1,7 +1,8 @@
 """Places: the bucket of each record, and the other buckets that a patient has records in.
 
 A record is in the bucket of its first patient. Rows of another kind tell in which further buckets
-records stand that are about a patient as well.
+records stand that are about a patient as well. Those of a third kind tell in which buckets records
+name a record that is not there; one that is outdated lets a bucket be read for nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import list_patients
 
 __all__ = [
+    "build_missing_place",
     "build_patient_places",
     "build_place_rows",
+    "find_missing_name",
     "is_place_of_patient",
+    "missing_place",
     "patient_place",
     "record_key",
 ]
@@ -60,5 +64,32 @@ def is_place_of_patient(row: Mapping[str, Any], patients: Collection[str]) -> bo
     return kind == "also" and patient in patients
 
 
+def build_missing_place(layout: Layout, target: str, place: int) -> Row:
+    """Return the row that tells that records of a bucket name a record that is not there."""
+    key = f"{_missing_key(target)}@{place}"
+    return {BUCKET: missing_place(layout, target), "key": key, "place": place}
+
+
+def missing_place(layout: Layout, target: str) -> int:
+    """Return the bucket of the rows that tell where a record is named that is not there."""
+    return layout.place(_missing_key(target))
+
+
+def find_missing_name(row: Mapping[str, Any]) -> str | None:
+    """Return of which record that is not there a row tells where it is named; None for others.
+
+    >>> find_missing_name({"key": "missing:Organization/a@7"})
+    'Organization/a'
+    >>> find_missing_name({"key": "Organization/a"}) is None
+    True
+    """
+    kind, _, target = str(row["key"]).partition("@")[0].partition(":")
+    return target if kind == "missing" else None
+
+
 def _patient_key(patient: str) -> str:
     return f"also:{patient}"
+
+
+def _missing_key(target: str) -> str:
+    return f"missing:{target}"

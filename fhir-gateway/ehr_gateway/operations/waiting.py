@@ -6,6 +6,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
 from ehr_gateway.access_requests.correction_requests import CORRECTION_KIND
+from ehr_gateway.access_requests.quality_checks import count_failed_checks
 from ehr_gateway.access_requests.quality_findings import count_open_findings
 from ehr_gateway.access_requests.review import UNREVIEWED
 from ehr_gateway.erasure.requests import ERASURE_KIND
@@ -67,6 +68,7 @@ def answer(call: OperationCall) -> Response:
         }
         if requester.role == "steward":
             counts["findings"] = count_open_findings(connection, requester)
+            counts["failed-checks"] = count_failed_checks(connection, call.context.access)
     projects = call.context.gateway.projects
     if projects is not None and requester.role in APPROVER_ROLES:
         counts["projects"] = sum(

@@ -123,6 +123,7 @@ PLACES = (
         N_("Data quality"),
         N_("What the checks of the data found."),
         ("steward",),
+        "failed-checks",
     ),
     Place(
         "/oauth/accounts",

@@ -67,6 +67,25 @@ def test_faults_that_wait_are_counted_on_the_stewards_home(portal: PortalHouse) 
     assert shown.index('<a href="/findings"') < shown.index('ehr-tile__title"><a href="/reviews"')
 
 
+@pytest.mark.parametrize(
+    ("failed", "words"), [(2, "2 checks failed"), (1, "1 check failed"), (0, "All passed")]
+)
+def test_failed_checks_of_the_data_are_counted_on_the_stewards_home(
+    portal: PortalHouse, failed: int, words: str
+) -> None:
+    answer(portal, "$waiting", count("failed-checks", failed), count("reviews", 0))
+
+    shown = portal.log_in("steward").get("/overview").text
+
+    tile = shown[shown.index('ehr-tile__title"><a href="/quality"') :]
+    assert words in tile[: tile.index("</li>")]
+    # What failed is to be seen to, so it stands before what is in order.
+    is_first = shown.index('<a href="/quality"') < shown.index(
+        'ehr-tile__title"><a href="/reviews"'
+    )
+    assert is_first or not failed
+
+
 def test_what_waits_stands_first(portal: PortalHouse) -> None:
     answer(portal, "$waiting", count("reviews", 0), count("undelivered", 2))
 
