@@ -429,7 +429,7 @@ class BatchWriter:
 
     def _find_arrivals(self, states: Mapping[str, ResourceState]) -> Arrivals:
         """Return the shared records that are there since this batch, or are there no more."""
-        arrived, gone = set(), set()
+        arrived, gone = set[str](), set[str]()
         for key, state in states.items():
             if not self.shared_targets.has_type(key) or state.current is None:
                 continue

@@ -12,7 +12,7 @@ from ehr_etl import batch, pipeline
 from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.pipeline import LakeWriter
-from ehr_etl.tables import bucketed, shared_targets
+from ehr_etl.tables import bucketed, linking, shared_targets
 from ehr_etl.tables.quarantine import list_findings
 from tests.lib.lake_gateway import FakeStore
 from tests.lib.lake_input import KEY, NOW_MS, condition, encounter, patient
@@ -229,7 +229,7 @@ def count_buckets(buckets_read: list[tuple[str, set[int]]], table: str) -> int:
 
 def count_rows_checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     checked: list[int] = []
-    inner = batch.find_row_faults
+    inner = linking.find_row_faults
 
     def count(rows: Any, *arguments: Any, **named: Any) -> Any:
         found = inner(rows, *arguments, **named)

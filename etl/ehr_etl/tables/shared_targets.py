@@ -89,7 +89,7 @@ class SharedTargets:
         """Return the rows that name what came or went, but for those that are `replaced`."""
         outdated = self._read_missing_places(changes.arrived)
         rows: dict[str, Row] = {}
-        named = {find_missing_name(row) for row in outdated}
+        named = frozenset(filter(None, map(find_missing_name, outdated)))
         searches = (
             (named, {row["place"] for row in outdated}),
             (changes.gone, range(self.layout.buckets) if changes.gone else ()),

@@ -12,6 +12,7 @@ from fhir.resources.R4B.measurereport import MeasureReport
 
 from ehr_etl.data_quality.expectations import check_table, load_suite
 from ehr_etl.data_quality.measure_reports import (
+    QUALITY_EXPECTATION_URL,
     QUALITY_PASSED_URL,
     build_measure_reports,
     send_measure_reports,
@@ -87,7 +88,11 @@ def test_a_report_says_of_an_expectation_that_allows_exceptions_that_it_was_met(
     (report,) = build_measure_reports([TableQuality("condition_flat", 4, (mostly,))], AT)
 
     MeasureReport.model_validate(report)
-    assert report["group"][0]["extension"] == [{"url": QUALITY_PASSED_URL, "valueBoolean": True}]
+    verdict, demand = report["group"][0]["extension"]
+    assert verdict == {"url": QUALITY_PASSED_URL, "valueBoolean": True}
+    # What the check demands stands beside it.
+    assert demand["url"] == QUALITY_EXPECTATION_URL
+    assert {"url": "mostly", "valueDecimal": 0.5} in demand["extension"]
 
 
 def test_reports_go_to_the_gateway_as_one_transaction() -> None:
