@@ -478,7 +478,8 @@ class LakeWriter:
         for lines in _cut_into_batches(numbered):
             writer.apply(Batch(lines=lines))
             if any(line.kind == "rules" and line.id == EVERYBODY for _, line in lines):
-                digests = {"silver": self._progress.digests["silver"]}
+                known = self._progress.digests.items()
+                digests = {name: digest for name, digest in known if name == "silver"}
                 self._save(replace(self._progress, digests=digests))
             # Only what was cut short may have changed more than is known: the first batch again.
             writer.is_careful = False
