@@ -38,7 +38,7 @@ RULE = "period-in-order"
 HIV = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
 PEOPLE = ("p1", "p2", "p3")
 # What records of several people name: the stays, the diagnoses, and one of the two others.
-SHARED = {
+SHARED: dict[str, dict[str, Any]] = {
     "p1": {"resourceType": "Organization", "id": "ha-harbour", "name": "Harbour"},
     "p2": {
         "resourceType": "Practitioner",
