@@ -2,13 +2,15 @@
 
 The lake follows in seconds, or by night, as it is run. Somebody who opts out in between must not be
 read by the next query. So a query asks the gateway whose decision changed after the last one that
-the lake has applied, and leaves out all of theirs, whatever the change was.
+the lake has applied, and leaves out all of theirs, whatever the change was. Rows of a merged
+account (`Patient.link`) are under the pseudonym of the one that took its place, so all accounts of
+a person are left out together.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from ehr_etl.change_feed.epoch import load_epoch
 from ehr_etl.lake import Lake
 from ehr_etl.progress import load_progress
 from ehr_etl.tables.bronze import stored_cursor
+from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.deid import deid_key_text
+from ehr_etl.tables.people import read_people
 from ehr_fhir.errors import Unavailable
 
 __all__ = ["ChangedSubjects", "DecisionBasis", "find_withheld", "list_changed_since", "read_basis"]
@@ -46,9 +50,12 @@ def read_basis(data: Path, until_ms: int) -> DecisionBasis:
     lake = _open_lake(data)
     epoch = _read_epoch(lake)
     key = _read_deid_key(data)
+    listed = _list_due(lake, until_ms)
+    accounts = _find_accounts(lake, key, {patient for _, patient in listed})
     due = tuple(
-        (when, deid_key_text(key, "Patient", patient))
-        for when, patient in _list_due(lake, until_ms)
+        (when, deid_key_text(key, "Patient", account))
+        for when, patient in listed
+        for account in sorted(accounts[patient])
     )
     return DecisionBasis(epoch, _read_last_applied(lake), due)
 
@@ -57,7 +64,8 @@ def list_changed_since(data: Path, changed: ChangedSubjects, basis: DecisionBasi
     """Return the pseudonyms of patients and records whose decision changed after a basis."""
     key = _read_deid_key(data)
     now_ms = int(time.time() * 1000)
-    subjects = {deid_key_text(key, *each) for each in changed(basis.number, basis.epoch)}
+    told = _add_accounts(_open_lake(data), key, changed(basis.number, basis.epoch))
+    subjects = {deid_key_text(key, *each) for each in told}
     return subjects | {subject for when, subject in basis.due if when <= now_ms}
 
 
@@ -73,10 +81,33 @@ def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:
     if not subjects:
         return Withheld()
     key = _read_deid_key(data)
+    subjects = _add_accounts(lake, key, subjects)
     patients = sorted(
         deid_key_text(key, *subject) for subject in subjects if subject[0] == "Patient"
     )
     return Withheld(tuple(patients), tuple(sorted(deid_key_text(key, *each) for each in subjects)))
+
+
+def _add_accounts(
+    lake: Lake, key: bytes, subjects: Iterable[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Return type and id of some subjects, and of every other account of their patients."""
+    told = set(subjects)
+    accounts = _find_accounts(lake, key, {name for kind, name in told if kind == "Patient"})
+    return told | {("Patient", account) for listed in accounts.values() for account in listed}
+
+
+def _find_accounts(lake: Lake, key: bytes, patients: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return patient -> all accounts of the same person, as the lake's tables are made."""
+    if not patients:
+        return {}
+    people = read_people(lake, Layout(load_progress(lake).buckets, key), patients)
+    return {
+        patient: frozenset(
+            {patient, people.people.find(patient).account, *people.linked.get(patient, ())}
+        )
+        for patient in patients
+    }
 
 
 def _open_lake(data: Path) -> Lake:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ehr_analytics.withheld import find_withheld, list_changed_since, read_basis
 from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.lake_run import run_once
@@ -107,6 +108,32 @@ def test_whoever_opts_out_by_one_account_is_out_by_all(lake: Lake) -> None:
     run(lake, Pages([b"\n".join(told)]))
 
     assert read_small_table(lake, "deid").num_rows == 0
+
+
+@pytest.mark.parametrize("whose", ["p-old", "p-new"])
+def test_a_query_leaves_out_every_account_of_whoever_changed_something(
+    lake: Lake, whose: str
+) -> None:
+    """Before the lake's next run: the rows of a merged account bear the other's pseudonym."""
+    ends = consent("p-old", "joining", period={"start": "2026-01-01", "end": "2027-01-01"})
+    told = [feed_line(50, MERGED, version=2), *decision_lines([*START, MERGED, ends], 20)]
+    run(lake, Pages([b"\n".join(told)]))
+    data = lake.root.parent
+    (data / "keys").mkdir()
+    (data / "keys" / "deid.key").write_bytes(KEY)
+    rows_of = {row["patient"] for row in read_small_table(lake, "deid").to_pylist()}
+
+    withheld = find_withheld(data, lambda number, epoch: [("Patient", whose)])
+    basis = read_basis(data, until_ms=NOW_MS * 2)
+    changed = list_changed_since(data, lambda number, epoch: [("Patient", whose)], basis)
+    others = find_withheld(data, lambda number, epoch: [("Encounter", "enc-old")])
+
+    assert rows_of == {person("p-new")}
+    assert rows_of <= set(withheld.patients) & set(withheld.records)
+    assert rows_of <= changed
+    # The term of the merged account's joining ends by itself.
+    assert rows_of <= {pseudonym for _, pseudonym in basis.due}
+    assert others.patients == ()
 
 
 def test_a_corrected_birth_date_changes_the_ages_of_all_records(lake: Lake) -> None:
