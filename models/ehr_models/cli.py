@@ -12,11 +12,12 @@ from ehr_etl.console_table import print_table
 from ehr_etl.gold.tables import run_identified_views
 from ehr_etl.lake import Lake
 from ehr_etl.spark.session import spark_session
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.demo import score_with_champion
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.registry import get_task, list_tasks
+from ehr_models.scored_people import read_scored_people
 from ehr_models.train import read_gold, train_model
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
@@ -78,10 +79,20 @@ def score(
     base_url: Annotated[
         str, typer.Option(help="Address of the gateway.")
     ] = "http://127.0.0.1:8080",
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="Score as of the end of this day of the past; each assessment says so.",
+        ),
+    ] = None,
     task: TaskName = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Score each patient's latest acute stay and write the risk to the gateway.
+    """Score the living who have joined, while the outcome may still come; write the risk back.
+
+    Who has joined is read as of the lake's last update.
 
     Example: EHR_TOKEN=$(ehr token --client models --scope "system/RiskAssessment.cruds
     system/Provenance.cruds") ehr models score
@@ -89,14 +100,22 @@ def score(
     import httpx
 
     chosen = get_task(task)
-    spark = spark_session(data / "spark")
-    views = run_identified_views(spark, Lake(data / "lake"))
+    lake, now = Lake(data / "lake"), datetime.now(UTC)
+    people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
+    day = None if as_of is None else as_of.date()
+    views = run_identified_views(spark_session(data / "spark"), lake)
     with httpx.Client(base_url=base_url, timeout=60) as client:
         try:
-            report = score_with_champion(chosen, data, views, client, token, datetime.now(UTC))
+            report = score_with_champion(
+                chosen, data, views, client, token, now, people=people, as_of=day
+            )
         except httpx.TransportError as error:
             raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
-    typer.echo(f"{report.accepted} patients scored; {report.refused} refused by the gateway.")
+    when = "now" if day is None else f"as of {day}"
+    typer.echo(
+        f"{report.accepted} patients scored {when}; {report.refused} refused by the gateway."
+    )
+    typer.echo(report.explain_left_out(chosen))
     if report.reason:
         typer.echo(report.reason)
 
@@ -108,6 +127,14 @@ def card(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
     mlflow = tracking.open_store(chosen, data)
     champion = tracking.get_champion(mlflow, chosen)
     typer.echo(tracking.read_artifact(mlflow, champion, "model-card.md"))
+
+
+def _read_deid_key(data: Path) -> bytes:
+    """Return the key by which the lake's tables are laid out."""
+    path = data / "keys" / "deid.key"
+    if not path.exists():
+        raise NotFound(f"{path} is missing: start `ehr up` once on this data folder.")
+    return path.read_bytes()
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
@@ -42,7 +42,8 @@ PLATFORM: Resource = {
 class ScoringRun:
     """One run of a registered model.
 
-    `note` is its verdict, written beside each figure; `grade` the same as a code.
+    `note` is its verdict, written beside each figure; `grade` the same as a code. `as_of`: the past
+    day as of which it scored, None where it was the day itself.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class ScoringRun:
     scored_at: datetime
     note: str = ""
     grade: str = ""
+    as_of: date | None = None
 
 
 def build_transaction(run: ScoringRun, predictions: Sequence[Prediction]) -> Resource:
@@ -95,13 +97,21 @@ def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
             }
         ],
         # A figure without its verdict would be trusted more than it deserves.
-        **({"note": [{"text": run.note}]} if run.note else {}),
+        **_build_notes(run),
     }
 
 
 def _build_evaluation(run: ScoringRun) -> Resource:
     extension = {"url": MODEL_EVALUATION, "valueCode": run.grade}
     return {"extension": [extension]} if run.grade else {}
+
+
+def _build_notes(run: ScoringRun) -> Resource:
+    texts = [run.note]
+    if run.as_of is not None:
+        texts.append(f"Scored as of {run.as_of}, a day of the past: it says nothing of today.")
+    notes = [{"text": text} for text in texts if text]
+    return {"note": notes} if notes else {}
 
 
 def _build_provenance(run: ScoringRun, prediction: Prediction, assessment: Resource) -> Resource:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
+import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Task, Views
+from ehr_fhir.errors import Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.task import ENCOUNTER, PATIENT, PEOPLE_VIEW, PREDICTED_AT, Task, Views
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,45 @@ class Prediction:
     probability: float
 
 
-def predict_current(task: Task, model: Pipeline, views: Views) -> list[Prediction]:
-    """Score the rows that are current today, one per patient."""
-    rows = task.select_current(task.build_frame(views))
-    rows = rows[~rows[PATIENT].isin(_list_dead(views))]
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted, and how many people with rows were left out, by the reason."""
+
+    current: tuple[Prediction, ...]
+    # Who has died, or of whom no Patient tells that they live.
+    not_living: int
+    # Whose outcome could no longer happen: the horizon of their last row is over.
+    outside_window: int
+
+
+def predict_current(task: Task, model: Pipeline, views: Views, as_of: datetime) -> Predictions:
+    """Score the rows that are current at an instant, one per patient.
+
+    Only of the living, and only while the outcome may still come: what was predicted for a stay of
+    years ago would be a figure about nothing. Rows that end after the instant are not known yet.
+    """
+    frame = task.build_frame(views)
+    rows = task.select_current(frame[frame[PREDICTED_AT] <= as_of])
+    is_living = rows[PATIENT].isin(_list_living(views))
+    is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
+    return Predictions(
+        _predict(task, model, rows[is_living & is_current]),
+        not_living=int((~is_living).sum()),
+        outside_window=int((is_living & ~is_current).sum()),
+    )
+
+
+def find_reference_instant(day: date, now: datetime) -> datetime:
+    """Return the instant as of which a day is scored: its end, and now on the day itself."""
+    end = datetime.combine(day + timedelta(days=1), datetime.min.time(), JURISDICTION.zone)
+    if now.astimezone(JURISDICTION.zone).date() < day:
+        raise Unprocessable(f"{day} is yet to come: a score is made as of a day that was.")
+    return min(end, now)
+
+
+def _predict(task: Task, model: Pipeline, rows: pd.DataFrame) -> tuple[Prediction, ...]:
     if rows.empty:
-        return []
+        return ()
     probabilities = model.predict_proba(rows[list(task.features)])[:, 1]
     columns = zip(
         rows[PATIENT].astype(str),
@@ -34,12 +70,10 @@ def predict_current(task: Task, model: Pipeline, views: Views) -> list[Predictio
         probabilities.astype(float),
         strict=True,
     )
-    return [Prediction(*values) for values in columns]
+    return tuple(Prediction(*values) for values in columns)
 
 
-def _list_dead(views: Views) -> set[str]:
-    """Return the patients who are known to have died: nothing is predicted for them."""
-    people = views.get("patient_demographics")
-    if people is None or "deceased" not in people:
-        return set()
-    return set(people.loc[people["deceased"].eq(other=True), "id"])
+def _list_living(views: Views) -> set[str]:
+    """Return the patients whose Patient is there and tells no death."""
+    people = views[PEOPLE_VIEW]
+    return set(people.loc[~people["deceased"].eq(other=True), "id"])

@@ -17,6 +17,8 @@ Views = Mapping[str, pd.DataFrame]
 # The columns of every task's frame beside its features and its target: whose row it is, which
 # encounter it is about, and the instant at which the prediction is made.
 PATIENT, ENCOUNTER, PREDICTED_AT = "patient_id", "encounter_id", "ended"
+# The view of Patients, which scoring reads of every task: it tells who lives.
+PEOPLE_VIEW = "patient_demographics"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Task:
 
     `build_frame` turns the views into one row per prediction: the columns above, `features` (all
     float) and `target` (1, 0, or missing where the outcome is not known yet).
-    `select_current` keeps the rows to score today, one per patient.
+    `select_current` keeps each patient's latest of some rows; scoring drops those whose horizon is
+    over.
     """
 
     name: str

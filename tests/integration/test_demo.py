@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow.parquet
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 GOLD = list_view_names()
+SCORE = "RiskAssessment"
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
 
@@ -98,6 +100,25 @@ def test_scores_and_quality_results_came_back_to_the_store(demo: Demo) -> None:
     kinds = {name.partition("/")[0] for name in _stored(demo)}
 
     assert {"RiskAssessment", "Provenance", "MeasureReport"} <= kinds
+
+
+def test_the_scores_are_of_a_day_that_the_output_names_and_of_that_days_patients_alone(
+    demo: Demo,
+) -> None:
+    match = re.search(r"scored as of (\S+), a day of the sample's past.*?: (\d+) Risk", demo.output)
+    assert match
+    day = date.fromisoformat(match[1])
+    scored = [resource for resource in _current(demo) if resource["resourceType"] == SCORE]
+
+    assert len(scored) == int(match[2]) > 0
+    people = {resource["id"]: resource for resource in sample_resources()}
+    for assessment in scored:
+        period = assessment["prediction"][0]["whenPeriod"]
+        ended, until = (datetime.fromisoformat(period[name]).date() for name in ("start", "end"))
+        assert ended <= day <= until
+        assert any(f"as of {day}" in note["text"] for note in assessment["note"])
+        patient = people[assessment["subject"]["reference"].removeprefix("Patient/")]
+        assert not any(name.startswith("deceased") for name in patient)
 
 
 def test_the_server_has_stopped(demo: Demo) -> None:
@@ -193,6 +214,12 @@ def _stored(demo: Demo) -> set[str]:
     database = sqlite3.connect(f"file:{demo.data / 'ehr.db'}?mode=ro", uri=True)
     rows = database.execute("SELECT type, id FROM resource WHERE current = 1 AND deleted = 0")
     return {f"{kind}/{identity}" for kind, identity in rows}
+
+
+def _current(demo: Demo) -> Iterator[dict[str, Any]]:
+    database = sqlite3.connect(f"file:{demo.data / 'ehr.db'}?mode=ro", uri=True)
+    rows = database.execute("SELECT body FROM resource WHERE current = 1 AND deleted = 0")
+    return (json.loads(body) for (body,) in rows)
 
 
 def _content(file: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ from ehr_fhir.errors import Fault, NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
+from ehr_models.scored_people import ScoredPeople
 from ehr_models.tasks.readmission import TASK
 from ehr_models.train import Training, read_gold, train_model
 from tests.lib import gold
@@ -70,8 +71,10 @@ def test_the_champion_scores_and_writes_back(data: Path, trained: Training) -> N
         return httpx.Response(200, json={})
 
     client = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://gateway")
+    views = gold.end_last_stays(gold.made_up(60), NOW - timedelta(days=9))
+    people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
 
-    sent = score_with_champion(TASK, data, gold.made_up(60), client, "token", NOW)
+    sent = score_with_champion(TASK, data, views, client, "token", NOW, people=people)
 
     assert sent.accepted > 50 and sent.refused == 0
     assert len(taken) == 1

@@ -55,6 +55,33 @@ def made_up(people: int, seed: int = 1) -> Views:
     }  # fmt: skip
 
 
+def end_last_stays(
+    views: Views, day: datetime, classes: tuple[str, ...] = ("IMP", "EMER")
+) -> Views:
+    """Return the views with each person's last encounter of some classes ended on a day."""
+    encounters, conditions = views["encounter_flat"], views["condition_flat"]
+    chosen = encounters[encounters["class"].isin(classes)]
+    last = pd.to_datetime(chosen["end"], utc=True).groupby(chosen["patient_id"]).max()
+    moves = pd.Timestamp(day) - last
+
+    def move(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+        moved = {
+            column: [
+                _text(instant.to_pydatetime())
+                for instant in pd.to_datetime(frame[column], utc=True)
+                + frame["patient_id"].map(moves).fillna(pd.Timedelta(0))
+            ]
+            for column in columns
+        }
+        return frame.assign(**moved)
+
+    return {
+        **views,
+        "encounter_flat": move(encounters, ("start", "end")),
+        "condition_flat": move(conditions, ("onset",)),
+    }
+
+
 def write(data: Path, views: Views) -> None:
     """Write the views as Delta tables where the lake keeps gold."""
     for name, frame in views.items():

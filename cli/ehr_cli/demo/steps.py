@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from typing import Any
 
 from ehr_cli.commands import lake as lake_commands
-from ehr_cli.commands.lake_access import open_lake
+from ehr_cli.commands.lake_access import now_ms, open_lake, read_deid_key
 from ehr_cli.data_folder import gateway_settings
 from ehr_cli.demo.http_client import DemoClient
 from ehr_cli.demo.tour_state import StepResult, Tour
@@ -17,6 +18,10 @@ from ehr_fhir.errors import Fault
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files import load as loader
 
+# The sample's people were last in acute care years apart, and a score is made only in the weeks
+# after a discharge. So the demo scores as of a day of the sample's past: chosen since several had
+# just been discharged, the patient of the tutorial among them.
+REFERENCE_DAY = date(2025, 9, 10)
 # What a doctor reads first; the switch is shown on these.
 COUNTED_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "AllergyIntolerance")
 
@@ -103,9 +108,12 @@ def train_model(tour: Tour) -> StepResult:
     from ehr_etl.gold.tables import run_identified_views
     from ehr_models.demo import train_and_score
     from ehr_models.registry import list_tasks
+    from ehr_models.scored_people import read_scored_people
 
     client = DemoClient(tour.settings, client="models")
-    views = run_identified_views(tour.spark, open_lake(tour.settings))
+    lake = open_lake(tour.settings)
+    people = read_scored_people(lake, read_deid_key(tour.settings.data), now_ms())
+    views = run_identified_views(tour.spark, lake)
     reports = [
         train_and_score(
             task,
@@ -114,6 +122,8 @@ def train_model(tour: Tour) -> StepResult:
             views,
             client.http,
             client.token,
+            people=people,
+            as_of=REFERENCE_DAY,
             on_progress=tour.print_progress,
         )
         for task in list_tasks()
@@ -123,7 +133,10 @@ def train_model(tour: Tour) -> StepResult:
     )
     # The verdict's first words; the model's card has all of it.
     outputs = "; ".join(
-        f"version {report.version} registered, {report.scored} RiskAssessments written back. "
+        f"version {report.version} registered; scored as of {REFERENCE_DAY}, a day of the sample's "
+        f"past and not today: {report.scoring.accepted} RiskAssessments written back, "
+        f"{report.scoring.outside_window} people not in acute care in the 28 days before, "
+        f"{report.scoring.not_living} dead and {report.scoring.not_joined} not joined. "
         + report.verdict.partition(" (")[0].rstrip(".")
         for report in reports
     )

@@ -33,6 +33,7 @@ from ehr_privacy.consent.model import (
 from ehr_privacy.consent.record_json import record_from_json, record_to_json
 from ehr_privacy.consent.research import decide_research
 from ehr_privacy.consent.resource_facts import record_facts
+from ehr_privacy.consent.risk_scoring import decide_scoring
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
 from ehr_privacy.consent.rule_reader import rule_rows, stored_rule_rows
 from ehr_privacy.consent.scopes import (
@@ -76,6 +77,7 @@ __all__ = [
     "covers_type",
     "decide",
     "decide_research",
+    "decide_scoring",
     "deposit_predicate",
     "drop_third_party_facts",
     "extend_to_merged_accounts",

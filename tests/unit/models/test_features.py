@@ -12,6 +12,7 @@ from ehr_models.tasks.readmission.features import (
     build_index_stays,
     select_latest_stays,
 )
+from ehr_privacy.deid.dates import Shift, move_date
 from tests.lib import gold
 
 
@@ -122,7 +123,7 @@ def test_features_of_one_stay_are_counted_as_said() -> None:
     assert {name: float(last[name]) for name in FEATURES} == {
         "age": 74,
         "female": 1,
-        "length_of_stay": 3.5,
+        "length_of_stay": 3,
         "emergency": 0,
         "prior_acute_6m": 1,
         "prior_acute_12m": 2,
@@ -132,6 +133,46 @@ def test_features_of_one_stay_are_counted_as_said() -> None:
     }
     assert math.isnan(frame[frame["patient_id"] == "other"]["age"].iloc[0])
     assert {str(dtype) for dtype in frame[list(FEATURES)].dtypes} == {"float64"}
+
+
+def test_a_stay_is_read_alike_where_the_model_learns_and_where_it_scores() -> None:
+    identified = gold.made_up(200, seed=3)
+    hours = pd.Series(range(len(identified["encounter_flat"]))) * 5 % 24
+    moved = identified["encounter_flat"].copy()
+    for column in ("start", "end"):
+        instants = pd.to_datetime(moved[column], utc=True) + pd.to_timedelta(hours, unit="h")
+        moved[column] = [f"{instant:%Y-%m-%dT%H:%M:%SZ}" for instant in instants]
+    identified = {**identified, "encounter_flat": moved}
+    cut = {name: frame.copy() for name, frame in identified.items()}
+    for frame in cut.values():
+        for column in {"start", "end", "onset"} & set(frame.columns):
+            frame[column] = [move_date(text, Shift()) for text in frame[column]]
+
+    scoring, training = build_features(identified), build_features(cut)
+
+    assert not scoring["ended"].equals(training["ended"])
+    columns = ["patient_id", *FEATURES, "returned"]
+    pd.testing.assert_frame_equal(scoring[columns], training[columns])
+
+
+def test_a_stay_ends_at_its_instant_and_lasts_whole_days() -> None:
+    views = {
+        **gold.made_up(1),
+        "encounter_flat": encounters(
+            ("a", "p", "EMER", "2024-01-01T22:00:00+08:00", "2024-01-02T01:00:00+08:00"),
+            ("b", "q", "IMP", "2024-01-01", "2024-01-05"),
+            ("c", "r", "IMP", "2024-01", "2024-02-01"),
+        ),
+    }
+    views["patient_demographics"] = pd.DataFrame(
+        {"id": ["p", "q"], "gender": ["male", "male"], "birth_year": [1950, 1950]}
+    )
+
+    frame = build_features(views).set_index("patient_id")
+
+    assert frame["length_of_stay"].to_dict() == {"p": 1, "q": 4}
+    assert frame.loc["p", "ended"] == pd.Timestamp("2024-01-02T01:00:00+08:00")
+    assert frame.loc["q", "ended"] == pd.Timestamp("2024-01-05T00:00:00+08:00")
 
 
 def test_latest_stays_has_one_row_per_patient() -> None:

@@ -15,6 +15,7 @@ from ehr_models import tasks
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
 from ehr_models.registry import get_task, list_tasks
+from ehr_models.scored_people import ScoredPeople
 from ehr_models.train import read_gold, train_model
 from tests.conftest import ROOT
 from tests.lib import gold
@@ -61,7 +62,9 @@ def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
     client = httpx.Client(transport=httpx.MockTransport(accept), base_url="http://gateway")
 
     training = train_model(task, read_gold(task, tmp_path), tmp_path, NOW)
-    report = score_with_champion(task, tmp_path, views, client, "token", NOW)
+    people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
+    current = gold.end_last_stays(views, NOW, ("IMP", "EMER", "AMB"))
+    report = score_with_champion(task, tmp_path, current, client, "token", NOW, people=people)
 
     assert list(training.evaluation.performance) == ["age-only", "prevalence"]
     assert training.card.startswith("# Model card: long stay")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
+import pandas as pd
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.riskassessment import RiskAssessment
+from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_models.estimators import build_logistic_regression
 from ehr_models.evaluate import BETTER_THAN_BASELINE, NOT_BETTER, TOO_FEW_OUTCOMES
 from ehr_models.risk_assessments import ScoringRun, build_transaction
-from ehr_models.score import Prediction, predict_current
+from ehr_models.score import Prediction, find_reference_instant, predict_current
 from ehr_models.tasks.readmission import TASK
 from ehr_models.tasks.readmission.features import FEATURES, build_features
 from ehr_models.write_back import send_predictions, send_transaction
@@ -108,22 +110,83 @@ def test_scoring_again_puts_the_same_resources() -> None:
     assert len({request["url"] for request in requests}) == 4
 
 
-def test_each_patients_latest_stay_is_scored_once() -> None:
-    views = gold.made_up(30)
+def learn(views: gold.Views) -> Pipeline:
     frame = build_features(views)
-    model = build_logistic_regression().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
+    return build_logistic_regression().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
 
-    scores = predict_current(TASK, model, views)
+
+def test_each_patients_latest_stay_is_scored_once() -> None:
+    views = gold.end_last_stays(gold.made_up(30), ENDED)
+
+    scores = predict_current(TASK, learn(views), views, NOW).current
 
     assert len(scores) == len({scored.patient for scored in scores}) > 20
     assert all(0 <= scored.probability <= 1 for scored in scores)
+    assert {scored.predicted_at for scored in scores} == {ENDED}
+
+
+@pytest.mark.parametrize(
+    ("as_of", "is_scored"),
+    [
+        (ENDED - timedelta(seconds=1), False),
+        (ENDED, True),
+        (ENDED + timedelta(days=28), True),
+        (ENDED + timedelta(days=28, seconds=1), False),
+    ],
+)
+def test_a_stay_is_scored_from_its_end_until_its_28_days_are_over(
+    as_of: datetime, is_scored: bool
+) -> None:
+    views = gold.end_last_stays(gold.made_up(30), ENDED)
+
+    found = predict_current(TASK, learn(views), views, as_of)
+
+    about_the_last = [scored for scored in found.current if scored.predicted_at == ENDED]
+    assert bool(about_the_last) is is_scored
+    if as_of > ENDED:
+        people = build_features(views)["patient_id"].nunique()
+        assert len(found.current) + found.outside_window == people
+
+
+def test_as_of_a_day_nothing_that_ended_later_is_known() -> None:
+    """What is scored is what was scored on that day, with the data of that day."""
+    views = gold.made_up(200)
+    model = learn(views)
+    as_of = datetime(2021, 3, 1, tzinfo=UTC)
+    encounters = views["encounter_flat"]
+    known = encounters[pd.to_datetime(encounters["end"], utc=True) <= as_of]
+
+    then = predict_current(TASK, model, {**views, "encounter_flat": known}, as_of).current
+
+    assert predict_current(TASK, model, views, as_of).current == then != ()
+
+
+def test_a_day_to_come_is_no_day_to_score_as_of() -> None:
+    assert find_reference_instant(date(2026, 11, 21), NOW) == datetime(2026, 11, 21, 16, tzinfo=UTC)
+    # In Hong Kong it is the 22nd since 16:00.
+    assert find_reference_instant(date(2026, 11, 22), NOW) == NOW
+    with pytest.raises(Unprocessable, match="2026-11-23"):
+        find_reference_instant(date(2026, 11, 23), NOW)
+
+
+def test_an_assessment_as_of_the_past_says_so() -> None:
+    run = replace(RUN, note="Few returns.", as_of=date(2025, 9, 10))
+
+    assessment = build_transaction(run, PREDICTIONS[:1])["entry"][0]["resource"]
+
+    RiskAssessment.model_validate(assessment)
+    assert [note["text"] for note in assessment["note"]] == [
+        "Few returns.",
+        "Scored as of 2025-09-10, a day of the past: it says nothing of today.",
+    ]
+    assert assessment["occurrenceDateTime"] == "2026-11-22T08:30:00.000Z"
 
 
 def test_no_acute_stay_gives_no_score() -> None:
     views = gold.made_up(5)
     none = {**views, "encounter_flat": views["encounter_flat"].head(0)}
 
-    assert predict_current(TASK, build_logistic_regression(), none) == []
+    assert predict_current(TASK, build_logistic_regression(), none, NOW).current == ()
 
 
 def test_the_transaction_goes_to_the_gateway_with_the_token() -> None:
@@ -160,14 +223,25 @@ def test_a_broken_gateway_is_unavailable_not_a_refusal() -> None:
 
 
 def test_nothing_is_predicted_for_the_dead() -> None:
-    views = dict(gold.made_up(60))
-    frame = build_features(views)
-    known = frame.dropna(subset=["returned"])
-    model = build_logistic_regression().fit(known[list(FEATURES)], known["returned"])
-    living = {scored.patient for scored in predict_current(TASK, model, views)}
+    views = gold.end_last_stays(gold.made_up(60), ENDED)
+    model = learn(views)
+    living = {scored.patient for scored in predict_current(TASK, model, views, NOW).current}
     people = views["patient_demographics"].copy()
     people["deceased"] = people["id"] == min(living)
 
-    again = predict_current(TASK, model, {**views, "patient_demographics": people})
+    again = predict_current(TASK, model, {**views, "patient_demographics": people}, NOW)
 
-    assert {scored.patient for scored in again} == living - {min(living)}
+    assert {scored.patient for scored in again.current} == living - {min(living)}
+    assert again.not_living == 1
+
+
+def test_whoever_no_patient_tells_of_is_not_scored() -> None:
+    views = gold.end_last_stays(gold.made_up(60), ENDED)
+    model = learn(views)
+    people = views["patient_demographics"]
+    living = {scored.patient for scored in predict_current(TASK, model, views, NOW).current}
+
+    without = {**views, "patient_demographics": people[people["id"] != min(living)]}
+
+    again = predict_current(TASK, model, without, NOW)
+    assert {scored.patient for scored in again.current} == living - {min(living)}

@@ -1,16 +1,20 @@
 """Acute stays and what is known of them at discharge, from three gold views.
 
 The views may be the de-identified gold (training) or the identified ones (scoring): the columns are
-the same. Nothing of a feature comes from after the discharge, except that a condition counts as
-active by its present status: the views do not say when it ended.
+the same. Every date is read to the day, as de-identification cuts it, so that a stay is as long
+where the model learns as where it scores. Nothing of a feature comes from after the discharge,
+except that a condition counts as active by its present status: the views do not say when it ended.
 """
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from typing import Any
 
 import pandas as pd
 
+from ehr_fhir.dates import local_day
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Views
 
 VIEWS = ("patient_demographics", "encounter_flat", "condition_flat")
@@ -49,22 +53,24 @@ def build_index_stays(encounters: pd.DataFrame) -> pd.DataFrame:
     Encounters that overlap or touch are one stay (emergency department, ward, intensive care). A
     return is known to have happened or not only if the 28 days lie within the data.
     """
-    took_place = ~_column(encounters, "status").isin(NOT_TAKEN_PLACE)
-    acute = encounters[encounters["class"].isin(ACUTE_CLASSES) & took_place].copy()
+    acute = _select_acute(encounters).copy()
     acute["started"] = _parse_instants(acute["start"])
     acute["ended"] = _parse_instants(acute["end"])
     acute = acute.dropna(subset=["started", "ended"])
     acute["ended"] = acute[["started", "ended"]].max(axis=1)
     acute = acute.sort_values(["patient_id", "started", "ended"], kind="stable")
     acute["stay"] = _number_stays(acute)
-    acute["emergency"] = (acute["class"] == "EMER").astype(float)
+    # By the day: of encounters that began on it nobody knows the first, once times are cut.
+    first_day = acute.groupby(["patient_id", "stay"])["started"].transform("min")
+    is_emergency = (acute["class"] == "EMER") & (acute["started"] == first_day)
+    acute["emergency"] = is_emergency.astype(float)
     stays = (
         acute.groupby(["patient_id", "stay"], sort=True)
         .agg(
             encounter_id=("id", "last"),
             started=("started", "min"),
             ended=("ended", "max"),
-            emergency=("emergency", "first"),
+            emergency=("emergency", "max"),
         )
         .reset_index()
         .drop(columns="stay")
@@ -78,7 +84,7 @@ def build_index_stays(encounters: pd.DataFrame) -> pd.DataFrame:
 
 def build_features(views: Views) -> pd.DataFrame:
     """Return one row per acute stay: STAY_COLUMNS, FEATURES (all float), TARGET where known."""
-    encounters = views["encounter_flat"]
+    encounters = _cut_to_days(views["encounter_flat"])
     stays = build_index_stays(encounters)
     people = views["patient_demographics"].set_index("id")
     stays["age"] = _find_ages(stays, encounters, people["birth_year"])
@@ -97,12 +103,65 @@ def build_features(views: Views) -> pd.DataFrame:
     told = views["condition_flat"]
     is_refuted = _column(told, "verification_status") == REFUTED
     conditions = told.loc[~is_refuted, ["patient_id", "code", "clinical_status", "onset"]].copy()
-    conditions["at"] = _parse_instants(conditions["onset"])
+    conditions["at"] = _parse_instants(conditions["onset"].map(_find_onset_day))
     active = conditions[conditions["clinical_status"].isin(ACTIVE_STATUSES)]
     stays["conditions_active"] = _count_distinct_codes(stays, active, None)
     stays["conditions_12m"] = _count_distinct_codes(stays, conditions, _A_YEAR)
+    stays["ended"] = _find_end_instants(stays, views["encounter_flat"])
     frame = stays[[*STAY_COLUMNS, *FEATURES, TARGET]]
     return frame.astype(dict.fromkeys(FEATURES, float))
+
+
+def _cut_to_days(encounters: pd.DataFrame) -> pd.DataFrame:
+    """Return encounters with the days of their start and end, without their times."""
+    return encounters.assign(
+        start=encounters["start"].map(_find_day), end=encounters["end"].map(_find_day)
+    )
+
+
+def _find_day(text: object) -> str | None:
+    """Return the day of a FHIR date in the jurisdiction's calendar, None if it is not known.
+
+    >>> _find_day("2025-12-31T20:00:00Z"), _find_day("2025-12-31"), _find_day("2025-12")
+    ('2026-01-01', '2025-12-31', None)
+    """
+    day = local_day(text) if isinstance(text, str) else None
+    return None if day is None else day.isoformat()
+
+
+def _find_onset_day(text: object) -> str | None:
+    """Return the day of an onset; of one that is known to the month or the year, that year's first.
+
+    De-identification leaves no more than the year of such a date.
+    """
+    if not isinstance(text, str):
+        return None
+    return f"{text[:4]}-01-01" if len(text) < len("2020-01-01") else _find_day(text)
+
+
+def _find_end_instants(stays: pd.DataFrame, encounters: pd.DataFrame) -> pd.Series[pd.Timestamp]:
+    """Return the instants at which stays ended that are known by their days."""
+    acute = _select_acute(encounters)
+    ends = pd.DataFrame(
+        {
+            "patient_id": acute["patient_id"],
+            "ended": _parse_instants(acute["end"].map(_find_day)),
+            "at": _parse_instants(acute["end"].map(_find_instant)),
+        }
+    )
+    latest = ends.groupby(["patient_id", "ended"])["at"].max()
+    found = stays[["patient_id", "ended"]].join(latest, on=["patient_id", "ended"])["at"]
+    return found.fillna(stays["ended"])
+
+
+def _find_instant(text: object) -> str | None:
+    """Return the instant at which a FHIR date begins; a day begins in the jurisdiction's zone."""
+    if not isinstance(text, str):
+        return None
+    day = _find_day(text)
+    if day is None or len(text) > len(day):
+        return text
+    return datetime.combine(date.fromisoformat(day), time.min, JURISDICTION.zone).isoformat()
 
 
 def _find_ages(
@@ -122,6 +181,12 @@ def _find_ages(
 def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:  # of any type
     """Return a column that tables made by an older version lack; empty then."""
     return frame[name] if name in frame else pd.Series(None, index=frame.index, dtype="object")
+
+
+def _select_acute(encounters: pd.DataFrame) -> pd.DataFrame:
+    """Return the acute encounters that took place."""
+    took_place = ~_column(encounters, "status").isin(NOT_TAKEN_PLACE)
+    return encounters[encounters["class"].isin(ACUTE_CLASSES) & took_place]
 
 
 def select_latest_stays(frame: pd.DataFrame) -> pd.DataFrame:
