@@ -3,8 +3,7 @@
 The lake's decisions say who has joined. Whoever never did, has left, was deleted, or whose rules
 are not understood is not scored, and nothing is written about them. Records of merged accounts
 (`Patient.link`, replaced-by) are those of one person, as in the research copy that models learn
-from. The decisions are those of the lake's last update; the gateway refuses to store a score of
-whoever left after it.
+from. The decisions are those of the lake's last update.
 """
 
 from __future__ import annotations
