@@ -65,6 +65,7 @@ ELSEWHERE = {
     "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_proposals.py",
     "/findings/{resource_type}/{resource_id}": "a fault that the lake found: test_findings.py",
     "/erasures/{erasure_id}": "a request of two people: test_erasures.py",
+    "/quality/{table}": "results of the lake: test_quality.py",
     "/projects/{project_id}": "an application: test_research_projects.py",
     "/projects/{project_id}/change": "a draft: test_research_projects.py",
 }

@@ -141,6 +141,7 @@ def test_every_operation_about_a_person_has_words() -> None:
         "reindex",
         "meta",
         *("sqlquery-run", "viewdefinition-export", "viewdefinition-run"),  # de-identified rows
+        *("apply-research", "decide-research", "research-catalogue", "research-projects"),
     }
 
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()
