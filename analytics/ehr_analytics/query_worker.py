@@ -113,6 +113,8 @@ def main() -> None:
         head = {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
         head = {"error": TooCostly.__name__, "message": ""}
+    except RecursionError:
+        head = {"error": TooCostly.__name__, "message": "A path is nested too deeply."}
     sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + content)
     sys.stdout.buffer.flush()
 

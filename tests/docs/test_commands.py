@@ -46,6 +46,8 @@ make() {
 }
 ehr_up() {
     ehr_down
+    # Emptied here: the server's shell may come to it only after the first look.
+    : > up.log
     .venv/bin/ehr up "$@" > up.log 2>&1 &
     server=$!
     for _ in $(seq 300); do
