@@ -99,9 +99,11 @@ def _add_accounts(
 
 def _find_accounts(lake: Lake, key: bytes, patients: Collection[str]) -> dict[str, frozenset[str]]:
     """Return patient -> all accounts of the same person, as the lake's tables are made."""
-    if not patients:
-        return {}
-    people = read_people(lake, Layout(load_progress(lake).buckets, key), patients)
+    buckets = load_progress(lake).buckets
+    if not patients or not buckets:
+        # Without buckets nothing was applied yet, so the lake knows of no merge.
+        return {patient: frozenset({patient}) for patient in patients}
+    people = read_people(lake, Layout(buckets, key), patients)
     return {
         patient: frozenset(
             {patient, people.people.find(patient).account, *people.linked.get(patient, ())}
