@@ -129,7 +129,8 @@ print("a row in the log")
         ("raise ValueError(str(tables['people']))", "ValueError"),
         ("raise type('born_1936_male', (Exception,), {})()", "Exception"),
         (f"import os\nfor fd in range(3, 20):\n    try: os.write(fd, {FORGED!r})\n"
-         "    except OSError: pass\nos._exit(0)", "Exception"),
+         # Written into two descriptors of one pipe it is no answer at all.
+         "    except OSError: pass\nos._exit(0)", "Exception|MemoryError"),
         ("x = bytearray(3_000_000_000)", "MemoryError"),
         ("while True: pass", "MemoryError|TimeoutError"),
     ],
