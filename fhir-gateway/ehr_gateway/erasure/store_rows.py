@@ -50,7 +50,8 @@ _BY_LOGIN = (
 _SELECT_VERSIONS = (
     "SELECT pk, type, id, version, author, body, position FROM resource WHERE type = ? AND id = ?"
 )
-_RECORD_NAME = re.compile(r"([A-Z][A-Za-z]+)/[A-Za-z0-9.\-]{1,64}")
+# Names of types are shorter; without a bound an attacker's text takes quadratic time.
+_RECORD_NAME = re.compile(r"([A-Z][A-Za-z]{1,40})/[A-Za-z0-9.\-]{1,64}")
 # Where a clinician's app was started for a patient, with the key of each table.
 _KEY_BY_CONTEXT_TABLE = {"auth_code": "code", "launch": "key", "token_family": "id"}
 
