@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ehr_analytics.disclosure.cells import Cell, PersonSet
-from ehr_analytics.disclosure.classes import find_class
+from ehr_analytics.disclosure.classes import find_class, load_classes
 from ehr_analytics.disclosure.margins import CellSets, MarginFinder, Margins
 from ehr_analytics.disclosure.primary import Reason, find_primary_reason, publish_value
 from ehr_analytics.disclosure.secondary import Quantities, suppress
@@ -188,6 +188,7 @@ def _find_small_differences(
     found: list[int] = []
     keys = [(find_class(cell.statistic).name, cell.unit) for cell in cells]
     old_keys = [(find_class(cell.statistic).name, cell.unit) for cell in earlier[:compared]]
+    classes = load_classes()
     for key in sorted(set(keys)):
         new = [place for place, own in enumerate(keys) if own == key and not reasons[place]]
         old = [
@@ -199,7 +200,7 @@ def _find_small_differences(
         pairs = _count_differences(sets, new, old)
         is_close = _is_small_difference(pairs.only_first, pairs.only_second + erased, policy)
         found += [new[row] for row in np.flatnonzero(is_close.any(axis=1)).tolist()]
-        if not _is_additive(key[0]):
+        if not classes[key[0]].is_additive:
             pairs = _count_differences(sets, new, new)
             is_close = _is_small_difference(pairs.only_first, pairs.only_second, policy)
             rows, columns = np.nonzero(np.triu(is_close))
@@ -241,10 +242,6 @@ def _is_small_difference(
 ) -> NDArray[np.bool_]:
     larger = np.maximum(only_first, only_second)
     return (larger > 0) & (larger < policy.min_persons)
-
-
-def _is_additive(class_name: str) -> bool:
-    return class_name in ("frequencies", "linear-aggregations")
 
 
 def _list_layers(cells: Sequence[Cell], earlier: Sequence[EarlierCell]) -> list[str]:
@@ -441,8 +438,3 @@ class _Row:
     protection: float
     cost: float
     is_hidden: bool
-
-
-def count_hidden(cells: Iterable[ControlledCell]) -> int:
-    """Return how many cells show nothing."""
-    return sum(cell.reason is not None for cell in cells)
