@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ehr_fhir.references import local_target
@@ -21,11 +22,20 @@ class Person:
     birth_date: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class People:
     """The people whom the records of a batch are about, by the id of each of their Patients."""
 
     by_id: Mapping[str, Person] = field(default_factory=dict)
+
+    @cached_property
+    def merged_references(self) -> Mapping[str, str]:
+        """Return `Patient/id` of each merged Patient -> that of the one that took its place."""
+        return {
+            f"Patient/{patient}": f"Patient/{person.account}"
+            for patient, person in self.by_id.items()
+            if person.account != patient
+        }
 
     def find(self, patient: str) -> Person:
         """Return the person of a Patient; of one who is not known, the Patient alone."""

@@ -77,11 +77,7 @@ class Deidentifier:
     def find_context(self, resource: Mapping[str, Any], people: People) -> Context:
         """Return whose record it is and how its dates change."""
         patient = patient_of(resource)
-        accounts = {
-            f"Patient/{name}": f"Patient/{person.account}"
-            for name, person in people.by_id.items()
-            if person.account != name
-        }
+        accounts = people.merged_references
         if patient is None:
             return Context(accounts=accounts)
         is_apart = has_known_date(self._rules, resource)
