@@ -6,7 +6,9 @@ beside a record that was about both. The cost follows the erased patient and not
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 from ehr_etl.change_feed.entries import FeedLine
 from ehr_etl.erasure.erased_lines import LakeErasure, iterate_lines, rename_in_text
@@ -26,17 +28,10 @@ def find_others(lake: Lake, layout: Layout, erasure: LakeErasure) -> frozenset[s
     They are the Patients who share an identity with an erased one, by what bronze says of that one,
     and the records of patients whom erased records were about as well.
     """
-    people = {
-        patient: [
-            row
-            for identity, resource in erasure.people
-            if identity == patient
-            for row in build_identity_rows(
-                layout, {"id": patient, "deleted": False, "resource": resource}
-            )
-        ]
-        for patient, _ in erasure.people
-    }
+    people: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for patient, resource in erasure.people:
+        row = {"id": patient, "deleted": False, "resource": resource}
+        people[patient] += build_identity_rows(layout, row)
     sharing = IdentityIndex(lake, layout).find_sharing_people(people) - erasure.patients
     keys = {record_key("Patient", patient) for patient in sharing}
     buckets = {layout.place(f"Patient/{patient}") for patient in erasure.shared_with}
