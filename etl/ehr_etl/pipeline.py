@@ -222,9 +222,9 @@ class LakeWriter:
             return
         others = find_others(self.lake, self._layout(), erasure)
         lines = read_lines_of_others(self.lake, erasure, self._progress.sequence)
+        writer = self._batch_writer(TableChange(now_ms), views, stale, is_careful=True)
         for start in range(0, max(len(lines), 1), _BATCH_VERSIONS):
             batch = Batch(lines=lines[start : start + _BATCH_VERSIONS], judged=others)
-            writer = self._batch_writer(TableChange(now_ms), views, stale, is_careful=True)
             writer.apply(batch)
             others = frozenset()
             if writer.is_silver_stale:
