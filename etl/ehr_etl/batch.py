@@ -57,6 +57,7 @@ from ehr_etl.tables.places import (
     is_place_of_patient,
     patient_place,
     record_key,
+    record_keys,
 )
 from ehr_etl.tables.quarantine import read_steward_decisions
 from ehr_etl.tables.shared_targets import Arrivals, Referrers, SharedTargets
@@ -176,7 +177,7 @@ class BatchWriter:
     ) -> defaultdict[str, ResourceState]:
         states: defaultdict[str, ResourceState] = defaultdict(ResourceState)
         silver_buckets = {place for found in places.values() for place in found}
-        for row in self._read_rows("silver", silver_buckets, keys, _record_keys):
+        for row in self._read_rows("silver", silver_buckets, keys, record_keys):
             state = states[record_key(row["type"], row["id"])]
             state.before = dict(row)
             del row["bucket"]
@@ -357,7 +358,7 @@ class BatchWriter:
                 buckets[state.before[BUCKET]].add(first_patient(state.before))
         keys = {record_key("Patient", patient) for patient in people}
         found = {place for listed in self._read_places(keys).values() for place in listed}
-        for row in self._read_rows("silver", found, keys, _record_keys):
+        for row in self._read_rows("silver", found, keys, record_keys):
             buckets[row[BUCKET]].add(first_patient(row))
         return buckets
 
@@ -380,7 +381,7 @@ class BatchWriter:
                 is_read = pc.match_substring_regex(chunk.column("facts"), pattern)
                 if referrers:
                     named = pa.array(sorted(referrers), pa.string())
-                    is_read = pc.or_kleene(is_read, pc.is_in(_record_keys(chunk), named))
+                    is_read = pc.or_kleene(is_read, pc.is_in(record_keys(chunk), named))
                 chunk = chunk.filter(is_read)
             there: defaultdict[int, dict[str, Row]] = defaultdict(dict)
             for row in chunk.to_pylist():
@@ -555,7 +556,7 @@ class BatchWriter:
         rows: Mapping[str, Row],
     ) -> None:
         removed = self._group_keys_by_place({*states, *rows}, places, rows)
-        self._replace("silver", removed, list(rows.values()), _record_keys)
+        self._replace("silver", removed, list(rows.values()), record_keys)
 
     def _write_deid_and_gold(
         self,
@@ -675,10 +676,6 @@ def _merge_buckets(
         for bucket, keys in by_type.get(name, {}).items():
             merged[bucket] |= keys
     return dict(merged)
-
-
-def _record_keys(table: pa.Table) -> Any:
-    return pc.binary_join_element_wise(table.column("type"), table.column("id"), "/")
 
 
 def _key_column(table: pa.Table) -> Any:

@@ -36,7 +36,7 @@ from ehr_etl.tables.files import replace_table, write_bucket_files, write_file
 from ehr_etl.tables.identities import build_identity_rows, find_duplicate_people
 from ehr_etl.tables.lines import LINE_SCHEMA, parse_lines
 from ehr_etl.tables.linking import build_finding_row, find_row_faults
-from ehr_etl.tables.places import build_missing_place, record_key
+from ehr_etl.tables.places import build_missing_place, record_key, record_keys
 from ehr_etl.tables.quarantine import read_all_steward_decisions
 from ehr_etl.tables.silver import SilverReport
 
@@ -203,7 +203,7 @@ def _select_versions(job: _Job, number: int) -> _PartResult:
     places = pa.Table.from_arrays(
         [
             silver.column("own_bucket"),
-            pc.binary_join_element_wise(silver.column("type"), silver.column("id"), "/"),
+            record_keys(silver),
             silver.column("bucket"),
         ],
         names=_PLACES.names,

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ehr_etl.lake import BUCKET
 from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import list_patients
@@ -23,6 +26,7 @@ __all__ = [
     "missing_place",
     "patient_place",
     "record_key",
+    "record_keys",
 ]
 
 Row = dict[str, Any]
@@ -31,6 +35,11 @@ Row = dict[str, Any]
 def record_key(resource_type: str | None, resource_id: str | None) -> str:
     """Return the key of a record within the lake."""
     return f"{resource_type}/{resource_id}"
+
+
+def record_keys(rows: pa.Table) -> Any:  # Any: pyarrow ships no types
+    """Return the keys of the records of some rows of silver, as a column."""
+    return pc.binary_join_element_wise(rows.column("type"), rows.column("id"), "/")
 
 
 def build_place_rows(layout: Layout, row: Mapping[str, Any]) -> list[Row]:

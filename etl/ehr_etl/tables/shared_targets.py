@@ -26,6 +26,7 @@ from ehr_etl.tables.places import (
     find_missing_name,
     missing_place,
     record_key,
+    record_keys,
 )
 
 __all__ = ["Arrivals", "Referrers", "SharedTargets"]
@@ -122,7 +123,7 @@ class SharedTargets:
             files = table.to_pyarrow_dataset(file_pruning_predicate=[(BUCKET, "in", chosen)])
             of_type = pc.field("type").isin(pa.array(sorted(self.types), pa.string()))
             rows = files.to_table(columns=_COLUMNS, filter=of_type & ~pc.field("deleted"))
-            keys = pc.binary_join_element_wise(rows.column("type"), rows.column("id"), "/")
+            keys = record_keys(rows)
             present |= set(keys.filter(pc.is_in(keys, wanted)).to_pylist())
         return present
 
