@@ -146,6 +146,7 @@ def _check_items(items: Sequence[str]) -> None:
 
 
 def _describe(register: Register, project: Project) -> ResearchProject:
+    views = project.columns_by_view()
     return ResearchProject(
         application=ProjectApplication(
             id=project.id,
@@ -159,13 +160,7 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             last_day=project.period_to.isoformat(),
         ),
         resources=tuple(
-            sorted(
-                {
-                    entry.resource
-                    for entry in _list_columns()
-                    if entry.view in project.columns_by_view()
-                }
-            )
+            sorted({entry.resource for entry in _list_columns() if entry.view in views})
         ),
         applicant=project.applicant,
         state=project.state,
