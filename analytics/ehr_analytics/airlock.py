@@ -43,8 +43,8 @@ from ehr_analytics.output_checks import (
 )
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
+from ehr_analytics.run_log import Run, get_run, run_folder
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
-from ehr_analytics.study_run import Run, get_run, run_folder
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 from ehr_privacy.disclosure import POLICIES
 

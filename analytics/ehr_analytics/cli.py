@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_analytics import airlock, cohort_study, study, study_run
+from ehr_analytics import airlock, cohort_study, run_log, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, Person, find_person
 from ehr_analytics.register import Register
@@ -214,7 +214,7 @@ def airlock_list(data: Data = DEFAULT_DATA) -> None:
     """List the runs and how far they are. Example: ehr research airlock list"""
     rows = [
         (run.id, run.project, run.who, run.at, run.state)
-        for run in study_run.list_runs(Register(data))
+        for run in run_log.list_runs(Register(data))
     ]
     print_table(("run", "project", "by", "at", "state"), rows, whole=("run", "project"))
 
@@ -232,7 +232,7 @@ def airlock_check(
         for check in proposed.checks
     ]
     print_table(("check", "file", "passed", "reason"), rows)
-    outputs = study_run.run_folder(register, run_id) / "outputs"
+    outputs = run_log.run_folder(register, run_id) / "outputs"
     typer.echo(f"What may leave lies in {outputs}{os.sep}")
     if not proposed.passed:
         raise typer.Exit(1)

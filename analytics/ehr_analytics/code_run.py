@@ -21,9 +21,9 @@ from ehr_analytics.project_jobs import build_view_query
 from ehr_analytics.query_job import QueryJob, Withheld
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
+from ehr_analytics.run_log import Run, run_folder
 from ehr_analytics.sandbox.pictures import keep_picture
 from ehr_analytics.sandbox.process import SandboxLimits, SandboxResult, run_sandboxed
-from ehr_analytics.study_run import Run, run_folder
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unprocessable

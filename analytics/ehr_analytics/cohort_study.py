@@ -23,7 +23,7 @@ from ehr_analytics.cohorts import Cohort, parse_cohort
 from ehr_analytics.cohorts.project_run import run_project_cohort
 from ehr_analytics.disclosure.cell_files import write_cells
 from ehr_analytics.register import Register
-from ehr_analytics.study_run import Run, run_folder
+from ehr_analytics.run_log import Run, run_folder
 from ehr_fhir.errors import NotFound, Unprocessable
 
 __all__ = ["CohortStudy", "is_cohort_study", "load_cohort_study", "run_cohort_study"]

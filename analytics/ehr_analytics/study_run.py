@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version as package_version
 from importlib.resources import files
 from pathlib import Path
@@ -27,32 +27,18 @@ from ehr_analytics.counting import Row, count_measures
 from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.key_hashing import PSEUDONYM_PATTERN
 from ehr_analytics.register import Register
+from ehr_analytics.run_log import Run, run_folder
 from ehr_analytics.study import Study
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_etl.omop.cdm import table_name
 from ehr_etl.spark.java_errors import translate_java_errors
-from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_fhir.errors import Unprocessable
 
 # Where the platform's own persons are: the view of patients, and OMOP's persons.
 PERSON_TABLES = (
     (gold_table_name("patient_demographics"), "id"),
     (table_name("person"), "person_id"),
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a study: who ran it, when, with which code, on which Delta versions."""
-
-    id: str
-    project: str
-    study: str
-    who: str
-    at: str
-    code: str
-    version: str
-    tables: Mapping[str, int]
-    state: str = "done"
 
 
 def run_study(
@@ -92,28 +78,6 @@ def run_study(
     )
     _store_run(register, study, run, results)
     return run
-
-
-def get_run(register: Register, run_id: str) -> Run:
-    """Return a logged run; NotFound when there is none of this id."""
-    with register.transaction() as connection:
-        row = connection.execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
-    if row is None:
-        raise NotFound(f"There is no run {run_id!r}.")
-    fields = {name: row[name] for name in Run.__dataclass_fields__}
-    return Run(**{**fields, "tables": json.loads(row["tables"])})
-
-
-def list_runs(register: Register) -> list[Run]:
-    """Return the run log, oldest first."""
-    with register.transaction() as connection:
-        ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY at, id")]
-    return [get_run(register, run_id) for run_id in ids]
-
-
-def run_folder(register: Register, run_id: str) -> Path:
-    """Return the folder of a run: what lies in it has not left the platform."""
-    return register.folder / "runs" / run_id
 
 
 def _require_platform_persons(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from ehr_analytics import airlock, sql_guard, study, study_run
+from ehr_analytics import airlock, run_log, sql_guard, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.demo import run_approved_study
 from ehr_analytics.register import Register
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(spark: SparkSession, data: Path) -> tuple[Register, study_run.Run]:
+def done(spark: SparkSession, data: Path) -> tuple[Register, run_log.Run]:
     """Return an open project's register and one run of its study."""
     book = register(data)
     open_project(book)
@@ -41,11 +41,11 @@ def done(spark: SparkSession, data: Path) -> tuple[Register, study_run.Run]:
 
 
 def test_the_run_log_says_who_when_which_code_and_which_table_versions(
-    done: tuple[Register, study_run.Run],
+    done: tuple[Register, run_log.Run],
 ) -> None:
     book, run = done
 
-    logged = study_run.get_run(book, run.id)
+    logged = run_log.get_run(book, run.id)
 
     assert logged == run
     assert run.state == "done"
@@ -56,7 +56,7 @@ def test_the_run_log_says_who_when_which_code_and_which_table_versions(
 
 
 def test_the_cohort_counts_what_plain_python_counts(
-    done: tuple[Register, study_run.Run], data: Path
+    done: tuple[Register, run_log.Run], data: Path
 ) -> None:
     from ehr_models.tasks.readmission.features import build_index_stays
 
@@ -66,7 +66,7 @@ def test_the_cohort_counts_what_plain_python_counts(
     seen = stays[stays["returned"].notna()]
     back = seen[seen["returned"] == 1]
 
-    raw = study_run.run_folder(book, run.id) / "raw" / "overall.csv"
+    raw = run_log.run_folder(book, run.id) / "raw" / "overall.csv"
     with raw.open(newline="") as lines:
         row = next(csv.DictReader(lines))
 
@@ -79,7 +79,7 @@ def test_the_cohort_counts_what_plain_python_counts(
 
 
 def test_nothing_is_released_before_two_other_people_approve(
-    done: tuple[Register, study_run.Run], data: Path
+    done: tuple[Register, run_log.Run], data: Path
 ) -> None:
     book, run = done
 
@@ -122,7 +122,7 @@ def test_no_small_count_is_in_the_released_files_and_each_has_its_controls(
 
 
 def test_outputs_changed_after_the_check_do_not_leave(
-    spark: SparkSession, done: tuple[Register, study_run.Run]
+    spark: SparkSession, done: tuple[Register, run_log.Run]
 ) -> None:
     book, _ = done
     plan = study.load_study(PLAN)
@@ -131,7 +131,7 @@ def test_outputs_changed_after_the_check_do_not_leave(
     airlock.propose_outputs(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
         airlock.record_decision(book, run.id, checker, "approve", "fine", is_unsafe=True)
-    (study_run.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
+    (run_log.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
 
     with pytest.raises(Conflict, match="not the ones that were checked"):
         airlock.release_outputs(book, run.id, "steward.ng")
@@ -164,12 +164,12 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
 
     run = study_run.run_study(book, spark, keyed, "researcher.lau")
 
-    raw = (study_run.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
+    raw = (run_log.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
     assert not [patient for patient in gold.made_up(300)["patient_demographics"]["id"]
                 if patient in raw]  # fmt: skip
     # And a pseudonym as a stratum is a row about one person: it does not get as far as the door.
     airlock.propose_outputs(book, run.id, "researcher.lau")
-    ready = (study_run.run_folder(book, run.id) / "outputs" / "ids.csv").read_text()
+    ready = (run_log.run_folder(book, run.id) / "outputs" / "ids.csv").read_text()
     assert ready.splitlines() == ["reason,people,stays,returns,returns_people"]
 
 
@@ -222,7 +222,7 @@ def test_a_study_that_makes_people_up_is_refused(
     with pytest.raises(Unprocessable, match="whom the platform does not"):
         study_run.run_study(copying, spark, copied(person), "researcher.lau")
 
-    assert not [run for run in study_run.list_runs(copying) if run.project == "copies"]
+    assert not [run for run in run_log.list_runs(copying) if run.project == "copies"]
 
 
 def test_copies_of_a_persons_rows_are_one_person(spark: SparkSession, data: Path) -> None:
@@ -233,7 +233,7 @@ def test_copies_of_a_persons_rows_are_one_person(spark: SparkSession, data: Path
 
     run = study_run.run_study(book, spark, counted, "researcher.lau")
 
-    with (study_run.run_folder(book, run.id) / "raw" / "all.csv").open(newline="") as lines:
+    with (run_log.run_folder(book, run.id) / "raw" / "all.csv").open(newline="") as lines:
         [row] = csv.DictReader(lines)
     visits = gold.made_up(300)["encounter_flat"]
     assert int(row["people"]) == visits["patient_id"].nunique()

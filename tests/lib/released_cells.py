@@ -10,7 +10,7 @@ from ehr_analytics import project as projects
 from ehr_analytics.disclosure.cell_files import write_cells
 from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.register import Register
-from ehr_analytics.study_run import Run, run_folder
+from ehr_analytics.run_log import Run, run_folder
 from tests.lib import gold
 from tests.lib.research import NOW
 

@@ -456,7 +456,7 @@ def _sweep_sessions(path: Path, search: ByteSearch) -> int:
 def _record_in_register(data: Path, path: Path) -> None:
     """Tell the log of a study's project that a file of a run was deleted."""
     from ehr_analytics.register import Register
-    from ehr_analytics.study_run import get_run
+    from ehr_analytics.run_log import get_run
 
     parts = path.relative_to(data).parts
     if parts[:2] != ("research", "runs"):

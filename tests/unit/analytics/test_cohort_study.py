@@ -14,7 +14,7 @@ from ehr_analytics import project as projects
 from ehr_analytics.analyses.plan import ANALYSES
 from ehr_analytics.cohorts.project_run import run_project_cohort
 from ehr_analytics.disclosure.cell_files import read_cells
-from ehr_analytics.study_run import get_run, run_folder
+from ehr_analytics.run_log import get_run, run_folder
 from ehr_fhir.errors import Conflict, NotFound, Unprocessable
 from tests.conftest import ROOT
 from tests.lib import gold

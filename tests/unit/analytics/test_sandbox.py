@@ -15,9 +15,9 @@ import pytest
 from ehr_analytics import airlock, code_run
 from ehr_analytics.dummy_data import write_dummy_data
 from ehr_analytics.output_checks import find_image_fault
+from ehr_analytics.run_log import run_folder
 from ehr_analytics.sandbox.pictures import keep_picture
 from ehr_analytics.sandbox.process import SandboxLimits, run_sandboxed
-from ehr_analytics.study_run import run_folder
 from ehr_fhir.errors import Forbidden, Unprocessable
 from tests.lib import gold
 from tests.lib.research import open_project, register

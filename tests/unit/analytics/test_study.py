@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_analytics import study, study_run
+from ehr_analytics import run_log, study
 from ehr_fhir.errors import NotFound, Unprocessable
 from tests.conftest import ROOT
 from tests.lib.research import register
@@ -69,4 +69,4 @@ def test_an_unknown_study_or_run_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         study.bundled_study_path("none")
     with pytest.raises(NotFound):
-        study_run.get_run(register(tmp_path), "none")
+        run_log.get_run(register(tmp_path), "none")

@@ -15,7 +15,7 @@ from ehr_analytics.disclosure.cell_files import read_cells, write_cells
 from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.disclosure.release_history import ReleaseHistory
 from ehr_analytics.register import Register
-from ehr_analytics.study_run import Run, run_folder
+from ehr_analytics.run_log import Run, run_folder
 from ehr_fhir.errors import Conflict, Invalid
 from tests.lib import gold
 from tests.lib.research import NOW, open_project, register
