@@ -161,7 +161,7 @@ def _list_latin_texts(family: str, given: Sequence[str]) -> Iterator[tuple[str, 
         [_squeeze(part) for part in re.split(r"[\s\-,]+", text) if _squeeze(part)] for text in given
     ]
     groups = [group for group in groups if group]
-    if last not in load_lexicon().fold_words("ordinary"):
+    if last not in load_lexicon().ordinary_words:
         yield last, True
     # A Chinese and an English name beside each other: either alone and both, in every order.
     for count in range(1, min(len(groups), 3) + 1):

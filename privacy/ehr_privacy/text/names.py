@@ -79,7 +79,7 @@ class _LatinFinder:
         self._cues = lexicon.fold_words("cues")
         self._eponyms = lexicon.fold_words("eponyms")
         self._eponym_nouns = lexicon.fold_words("eponym_nouns")
-        self._ordinary = lexicon.fold_words("ordinary")
+        self._ordinary = lexicon.ordinary_words
         # Joined once: the lists have thousands of names.
         self._plain_first = self._first - self._ordinary
         self._short_words = self._syllables | self._ordinary

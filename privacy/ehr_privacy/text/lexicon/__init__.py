@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -34,6 +34,11 @@ class Lexicon:
     words: Mapping[str, Any]
     areas: frozenset[str]
     areas_chinese: tuple[str, ...]
+
+    @cached_property
+    def ordinary_words(self) -> frozenset[str]:
+        """Return the ordinary and clinical words that are spelt as names are."""
+        return self.fold_words("ordinary")
 
     def fold_words(self, *path: str) -> frozenset[str]:
         """Return one of the word lists, folded."""
