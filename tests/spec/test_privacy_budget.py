@@ -44,8 +44,8 @@ def test_a_budget_is_spent_and_then_no_more(engine: Engine) -> None:
         ledger.spend(charge(0.4))
     ledger.spend(charge(0.3))
 
-    assert ledger.remaining("patients", "falls") == 0
-    assert [spent.epsilon for spent in ledger.charges("patients")] == [0.7, 0.3]
+    assert ledger.read_remaining_epsilon("patients", "falls") == 0
+    assert [spent.epsilon for spent in ledger.list_charges("patients")] == [0.7, 0.3]
 
 
 def test_the_budget_of_all_projects_holds_for_each(engine: Engine) -> None:
@@ -60,7 +60,7 @@ def test_the_budget_of_all_projects_holds_for_each(engine: Engine) -> None:
 
     # What was refused took nothing of the project's own.
     ledger.grant("patients", "", 5)
-    assert ledger.remaining("patients", "other") == 1
+    assert ledger.read_remaining_epsilon("patients", "other") == 1
 
 
 def test_without_a_budget_nothing_is_answered(engine: Engine) -> None:
@@ -93,8 +93,8 @@ def test_requests_at_the_same_time_cannot_overspend(engine: Engine) -> None:
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(spend, range(60)))
 
-    assert sum(outcomes) == len(ledger.charges("patients")) == 10
-    assert ledger.remaining("patients", "falls") == 0
+    assert sum(outcomes) == len(ledger.list_charges("patients")) == 10
+    assert ledger.read_remaining_epsilon("patients", "falls") == 0
 
 
 def test_the_database_itself_refuses_an_overspent_budget(engine: Engine) -> None:
@@ -122,7 +122,7 @@ def test_answers_are_near_the_truth_and_paid_for(table: PrivateTable) -> None:
     assert table.quantile(ages, 0.5, candidates, 1.0) == pytest.approx(49.5, abs=3)
     histogram = table.histogram(["f"] * 2000 + ["m"] * 900 + ["x"] * 100, ["f", "m"], 1.0)
     assert histogram == {"f": pytest.approx(2000, abs=40), "m": pytest.approx(900, abs=40)}
-    assert table.ledger.remaining("patients", "falls") == 996
+    assert table.ledger.read_remaining_epsilon("patients", "falls") == 996
 
 
 def test_noise_is_as_large_as_epsilon_asks(table: PrivateTable) -> None:
@@ -151,4 +151,4 @@ def test_what_is_public_is_asked_for_in_order(table: PrivateTable) -> None:
     with pytest.raises(Invalid):
         table.histogram(["f"], ["f", "f"], 1.0)
 
-    assert table.ledger.remaining("patients", "falls") == 1000
+    assert table.ledger.read_remaining_epsilon("patients", "falls") == 1000

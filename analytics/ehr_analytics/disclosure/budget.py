@@ -101,12 +101,12 @@ class BudgetLedger:
                 raise Conflict("More than that is spent already.")
 
     def spend(self, charge: Charge) -> None:
-        """Take the cost of a query from both budgets, or refuse it and take nothing."""
+        """Deduct the cost of a query from both budgets, or refuse it and deduct nothing."""
         cost = _to_units(charge.epsilon)
         with self.engine.begin() as connection:
             # The data set first, always: two requests wait for each other in one order.
             for project in (_ALL_PROJECTS, charge.project):
-                _take(connection, charge.dataset, project, cost)
+                _deduct(connection, charge.dataset, project, cost)
             connection.execute(
                 _CHARGE.insert().values(
                     at=self.clock().astimezone(UTC).isoformat(timespec="seconds"),
@@ -118,17 +118,18 @@ class BudgetLedger:
                 )
             )
 
-    def remaining(self, dataset: str, project: str) -> float:
-        """Return the epsilon that a project may still spend on a data set."""
+    def read_remaining_epsilon(self, dataset: str, project: str) -> float:
+        """Return the epsilon that a project may still spend on a data set; 0 without a budget."""
+        projects = {_ALL_PROJECTS, project}
         with self.engine.connect() as connection:
             rows = connection.execute(
                 select(_BUDGET.c.total - _BUDGET.c.spent).where(
-                    _BUDGET.c.dataset == dataset, _BUDGET.c.project.in_(("", project))
+                    _BUDGET.c.dataset == dataset, _BUDGET.c.project.in_(projects)
                 )
             ).all()
-        return min(row[0] for row in rows) / _UNITS if len(rows) == len({"", project}) else 0.0
+        return min(row[0] for row in rows) / _UNITS if len(rows) == len(projects) else 0.0
 
-    def charges(self, dataset: str) -> list[Charge]:
+    def list_charges(self, dataset: str) -> list[Charge]:
         """Return what was spent on a data set, oldest first."""
         columns = (_CHARGE.c.dataset, _CHARGE.c.project, _CHARGE.c.login, _CHARGE.c.query)
         with self.engine.connect() as connection:
@@ -140,15 +141,16 @@ class BudgetLedger:
         return [Charge(*row[:4], epsilon=row[4] / _UNITS) for row in rows]
 
 
-def _take(connection: Connection, dataset: str, project: str, cost: int) -> None:
+def _deduct(connection: Connection, dataset: str, project: str, cost: int) -> None:
+    """Deduct a cost from one budget; NotFound without a budget, Conflict where it is too small."""
     where = (_BUDGET.c.dataset == dataset) & (_BUDGET.c.project == project)
-    # One statement reads and takes: the database keeps others out of the row until the commit.
-    taken = connection.execute(
+    # One statement reads and deducts: the database keeps others out of the row until the commit.
+    deducted = connection.execute(
         update(_BUDGET)
         .where(where, _BUDGET.c.spent + cost <= _BUDGET.c.total)
         .values(spent=_BUDGET.c.spent + cost)
     )
-    if taken.rowcount:
+    if deducted.rowcount:
         return
     row = connection.execute(select(_BUDGET.c.total, _BUDGET.c.spent).where(where)).first()
     whose = f"project {project}" if project else "the data set"
