@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
+from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import narrow_text
 from ehr_privacy.text.lexicon import load_lexicon
@@ -55,7 +56,7 @@ def _english_forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
     streets = "|".join(lexicon.list_words("places", "streets"))
     # A region alone stays: de-identified records have it too.
     regions = set(lexicon.list_words("places", "regions"))
-    areas = _any_of(lexicon.areas - regions)
+    areas = join_alternatives(lexicon.areas - regions)
     capital = r"[A-Z][\w'’]*"
     # A unit is of an address only beside a place; so floors of wards and blocks of nerves stay.
     return (
@@ -90,13 +91,9 @@ def _english_forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
             ),
         ),
         ("place", re.compile(rf"(?<![\w-])(?:{areas}|{areas.upper()})(?! Hospital| Clinic)(?!\w)")),
-        ("unit", re.compile(rf"(?<!\w)(?:{_any_of(regions)})(?!\w)")),
+        ("unit", re.compile(rf"(?<!\w)(?:{join_alternatives(regions)})(?!\w)")),
         ("unit", re.compile(r"(?<!\w)(?:N\.?T\.?|KLN|Kln|HK|H\.K\.)(?!\w)")),
     )
-
-
-def _any_of(words: Iterable[str]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
 def _find_chinese(narrow: str) -> Iterator[Entity]:
@@ -114,7 +111,7 @@ def _find_chinese(narrow: str) -> Iterator[Entity]:
 def _chinese_forms() -> tuple[re.Pattern[str], ...]:
     lexicon = load_lexicon()
     regions = lexicon.fold_words("places", "regions_chinese")
-    areas = _any_of(set(lexicon.areas_chinese) - regions)
+    areas = join_alternatives(set(lexicon.areas_chinese) - regions)
     # What begins a place and what comes before one are told apart by words of the sentence.
     character = r"[^\W\da-zA-Z_住于址在至到往由从送的及与和是了被去来回行经沿]"
     digits = r"(?:\d{1,4}[A-Z]?|[A-Z]\d{0,3}|[一二三四五六七八九十百零〇]{1,4})"
@@ -122,7 +119,7 @@ def _chinese_forms() -> tuple[re.Pattern[str], ...]:
         re.compile(rf"(?:{areas})区?"),
         re.compile(
             rf"{digits} ?(?:字楼|楼|座|室|号|期|单位)(?:[A-Z](?![A-Za-z])室?)?"
-            rf"|第{digits}座|地下|地库|天台|{_any_of(regions)}"
+            rf"|第{digits}座|地下|地库|天台|{join_alternatives(regions)}"
         ),
         re.compile(
             narrow_text(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 
+from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import narrow_text
 from ehr_privacy.text.lexicon import load_lexicon
@@ -147,11 +148,9 @@ def _holidays() -> re.Pattern[str]:
     lexicon = load_lexicon()
     latin = lexicon.list_words("places", "holidays")
     chinese = [narrow_text(day) for day in lexicon.list_words("places", "holidays_chinese")]
-    return re.compile(rf"(?<![A-Za-z])(?:{_any_of(latin)})(?![A-Za-z])|{_any_of(chinese)}")
-
-
-def _any_of(words: list[str]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(
+        rf"(?<![A-Za-z])(?:{join_alternatives(latin)})(?![A-Za-z])|{join_alternatives(chinese)}"
+    )
 
 
 def _parse(text: str) -> TextDate | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import fold_characters
 from ehr_privacy.text.lexicon import Lexicon, load_lexicon
@@ -434,8 +435,7 @@ _CUE_GAP = re.compile(r"[ ]?[:,(（][ ]?|[ ]{1,2}")
 
 
 def _compile_chinese(lexicon: Lexicon, name: str, form: str) -> re.Pattern[str]:
-    words = sorted(lexicon.fold_words("chinese", name), key=len, reverse=True)
-    return re.compile(form.format("|".join(map(re.escape, words))))
+    return re.compile(form.format(join_alternatives(lexicon.fold_words("chinese", name))))
 
 
 # Chinese names, in folded text.
@@ -459,8 +459,7 @@ def _chinese_finder() -> _ChineseFinder:
 
 class _ChineseFinder:
     def __init__(self, lexicon: Lexicon) -> None:
-        surnames = sorted(lexicon.surnames, key=len, reverse=True)
-        self.surname = re.compile("|".join(map(re.escape, surnames)))
+        self.surname = re.compile(join_alternatives(lexicon.surnames))
         self._given = lexicon.given_characters
         self._titles = _compile_chinese(lexicon, "titles", "(?:{})")
         self._cues = _compile_chinese(lexicon, "cues", r"(?:{})[\s::(是叫为,，]{{0,2}}$")

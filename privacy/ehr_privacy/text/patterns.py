@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import narrow_text
 
@@ -73,7 +74,7 @@ def _score(pattern: TextPattern, narrow: str, match: re.Match[str]) -> float:
 
 def _compile_cues(cues: list[str]) -> re.Pattern[str]:
     """Compile words that may stand before a number, with what may be between."""
-    words = "|".join(re.escape(narrow_text(cue)) for cue in sorted(cues, key=len, reverse=True))
+    words = join_alternatives(map(narrow_text, cues))
     return re.compile(
         rf"(?i:(?<![a-z])(?:{words})(?:s|'s)?(?:[ .]{{0,2}}(?:no|number|num|号码|号|is))?"
         r"[\s.:#(=\-]{0,6})$"
