@@ -165,14 +165,6 @@ class _LatinFinder:
             run.append(word)
         return run
 
-    def _is_name_part(self, word: _Word) -> bool:
-        return (
-            word.folded in self._last
-            or word.folded in self._first
-            or self._is_given(word)
-            or word.is_initial
-        )
-
     def _is_given(self, word: _Word) -> bool:
         """Say whether a word is a Chinese given name: one syllable, or two joined."""
         folded = word.folded
@@ -486,7 +478,7 @@ class _ChineseFinder:
                 return Entity(start, stop, "PERSON", 0.8 if given else 0.7)
             # Yu is mostly the preposition of the same form.
             acts = match.group() != "于" and self._acts.match(text, stop) is not None
-            is_ended = acts or is_bounded_after(text, stop) or bool(self._after.match(text, stop))
+            is_ended = acts or not _is_han_at(text, stop) or bool(self._after.match(text, stop))
             likely = any(character in self._given for character in name)
             likely = likely and given > 1
             is_alone = acts or (is_bounded and is_ended)
@@ -499,11 +491,6 @@ class _ChineseFinder:
             if acts or (is_bounded and is_ended and (given == 2 or not _is_han_at(text, stop))):
                 return Entity(start, stop, "PERSON", 0.55)
         return None
-
-
-def is_bounded_after(text: str, at: int) -> bool:
-    """Say whether no Chinese character follows."""
-    return not _is_han_at(text, at)
 
 
 def _is_han_at(text: str, at: int) -> bool:
