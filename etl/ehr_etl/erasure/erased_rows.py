@@ -22,8 +22,8 @@ __all__ = ["ChangeRows", "choose_row_change", "cut_text"]
 _OWN_COLUMNS = frozenset(
     {"_key", "id", "patient", "person_source_value", "person_id", "subject_id"}
 )
-# Changes some rows of a table; None where they stay as they are.
-ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch | None]
+# Returns the rows that stay, changed; the very same batch where nothing of it is erased.
+ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
 def choose_row_change(name: str, erasure: LakeErasure, key: bytes) -> ChangeRows:
@@ -52,21 +52,21 @@ def cut_text(
     return serialize(resource).decode() if cut_references(resource, targets, aliases) else text
 
 
-def _change_bronze(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
+def _change_bronze(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch:
     sequences = pa.array(sorted(erasure.sequences), pa.int64())
     kept = _drop(batch, pc.is_in(batch["sequence"], sequences))
     targets = erasure.targets
     # Short of these a line need not be read.
     named = {name.partition("/")[2] for name in erasure.aliases}
     pattern = re.compile("|".join(map(re.escape, sorted(named))) or "$^")
-    texts = _first(kept, batch)["line"].to_pylist()
+    texts = kept["line"].to_pylist()
     changed = [
         _cut_line(text, erasure, targets)
         if pattern.search(text) or refers_to_any(text, targets)
         else text
         for text in texts
     ]
-    return _with_texts(kept, batch, "line", texts, changed)
+    return _with_texts(kept, "line", texts, changed)
 
 
 def _cut_line(text: str, erasure: LakeErasure, targets: Collection[str]) -> str:
@@ -86,21 +86,19 @@ def _cut_line(text: str, erasure: LakeErasure, targets: Collection[str]) -> str:
     return f'{orjson.dumps(head).decode()[:-1]},"resource":{resource}}}'
 
 
-def _change_decisions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
+def _change_decisions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch:
     kept = _drop(batch, pc.is_in(batch["patient"], _strings(erasure.patients)))
-    return _rename(kept, batch, "rules", erasure)
+    return _rename(kept, "rules", erasure)
 
 
-def _rename(
-    kept: pa.RecordBatch | None, batch: pa.RecordBatch, column: str, erasure: LakeErasure
-) -> pa.RecordBatch | None:
+def _rename(rows: pa.RecordBatch, column: str, erasure: LakeErasure) -> pa.RecordBatch:
     """Put aliases for erased records into a column of facts or rules."""
-    texts = _first(kept, batch)[column].to_pylist()
+    texts = rows[column].to_pylist()
     renamed = [rename_in_text(text, erasure.aliases) for text in texts]
-    return _with_texts(kept, batch, column, texts, renamed)
+    return _with_texts(rows, column, texts, renamed)
 
 
-def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch | None:
+def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBatch:
     rows = zip(*(batch[name].to_pylist() for name in ("type", "id", "version")), strict=True)
     is_erased = [
         kind is not None and erasure.versions.takes(kind, identity, version)
@@ -117,34 +115,31 @@ def _change_versions(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.RecordBa
     kept = _drop(batch, pa.array(is_erased, pa.bool_()))
     targets = erasure.targets
     if "facts" in batch.schema.names:
-        kept = _rename(kept, batch, "facts", erasure)
+        kept = _rename(kept, "facts", erasure)
     if "elements" in batch.schema.names:
-        kept = _cut_elements(kept, batch, targets)
+        kept = _cut_elements(kept, targets)
     if "resource" not in batch.schema.names:
         return kept
-    texts = _first(kept, batch)["resource"].to_pylist()
-    kinds = _first(kept, batch)["type"].to_pylist()
+    texts = kept["resource"].to_pylist()
+    kinds = kept["type"].to_pylist()
     changed = [
         text
         if text is None or kind is None or not refers_to_any(text, targets)
         else cut_text(text, targets, erasure.aliases)
         for text, kind in zip(texts, kinds, strict=True)
     ]
-    return _with_texts(kept, batch, "resource", texts, changed)
+    return _with_texts(kept, "resource", texts, changed)
 
 
-def _cut_elements(
-    kept: pa.RecordBatch | None, batch: pa.RecordBatch, targets: Collection[str]
-) -> pa.RecordBatch | None:
+def _cut_elements(rows: pa.RecordBatch, targets: Collection[str]) -> pa.RecordBatch:
     """Take elements of erased records, such as `Patient/p#id`, out of what a fault names."""
-    rows = _first(kept, batch)
     before = rows["elements"].to_pylist()
     after = [
         listed and [name for name in listed if name.partition("#")[0] not in targets]
         for listed in before
     ]
     if before == after:
-        return kept
+        return rows
     number = rows.schema.get_field_index("elements")
     field = rows.schema.field("elements")
     return rows.set_column(number, field, pa.array(after, field.type))
@@ -191,7 +186,7 @@ def _is_decision_erased(batch: pa.RecordBatch, erasure: LakeErasure) -> pa.Array
 
 def _change_pseudonymous(
     batch: pa.RecordBatch, pseudonyms: Collection[str], persons: Collection[int]
-) -> pa.RecordBatch | None:
+) -> pa.RecordBatch:
     """Drop rows about erased records or persons of OMOP; elsewhere take their pseudonyms out."""
     names = batch.schema.names
     wanted, numbers = _strings(pseudonyms), pa.array(sorted(persons), pa.int64())
@@ -207,9 +202,9 @@ def _change_pseudonymous(
     kept = _drop(batch, is_erased)
     for name in names:
         if pa.types.is_string(batch[name].type):
-            texts = _first(kept, batch)[name].to_pylist()
+            texts = kept[name].to_pylist()
             cleaned = [_without_pseudonyms(text, pseudonyms) for text in texts]
-            kept = _with_texts(kept, batch, name, texts, cleaned)
+            kept = _with_texts(kept, name, texts, cleaned)
     return kept
 
 
@@ -231,28 +226,19 @@ def _quoted_references(text: str) -> Iterator[str]:
             yield part
 
 
-def _drop(batch: pa.RecordBatch, is_dropped: Any) -> pa.RecordBatch | None:
-    """Return the rows that stay; None where all do."""
+def _drop(batch: pa.RecordBatch, is_dropped: Any) -> pa.RecordBatch:
+    """Return the rows that stay; the very same batch where all do."""
     if not pc.any(is_dropped).as_py():
-        return None
+        return batch
     return batch.filter(pc.invert(pc.fill_null(is_dropped, fill_value=False)))
 
 
-def _first(kept: pa.RecordBatch | None, batch: pa.RecordBatch) -> pa.RecordBatch:
-    # A batch without rows is false.
-    return batch if kept is None else kept
-
-
 def _with_texts(
-    kept: pa.RecordBatch | None,
-    batch: pa.RecordBatch,
-    column: str,
-    before: Sequence[str | None],
-    after: Sequence[str | None],
-) -> pa.RecordBatch | None:
+    rows: pa.RecordBatch, column: str, before: Sequence[str | None], after: Sequence[str | None]
+) -> pa.RecordBatch:
+    """Return rows with other texts in a column; the very same rows where no text is another."""
     if before == after:
-        return kept
-    rows = _first(kept, batch)
+        return rows
     return rows.set_column(
         rows.schema.get_field_index(column), rows.schema.field(column), pa.array(after, pa.string())
     )

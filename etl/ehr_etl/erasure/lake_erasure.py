@@ -80,7 +80,7 @@ def _rewrite_table(lake: Lake, name: str, change: ChangeRows) -> None:
     buckets: set[int] = set()
     numbers: set[int | None] = set()
     for batch in dataset.to_batches(batch_size=BATCH_ROWS):
-        if batch.num_rows and change(batch) is not None:
+        if batch.num_rows and change(batch) is not batch:
             is_changed = True
             if column is not None:
                 buckets |= set(batch[column].to_pylist())
@@ -159,5 +159,4 @@ def _change_batches(
     batches: Iterable[pa.RecordBatch], change: ChangeRows
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        after = change(batch) if batch.num_rows else None
-        yield batch if after is None else after
+        yield change(batch) if batch.num_rows else batch
