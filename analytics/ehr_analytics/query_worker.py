@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ehr_analytics.process_memory import read_data_size
 from ehr_analytics.query_job import QueryJob
 from ehr_analytics.query_tables import (
     find_withheld_keys,
@@ -67,23 +68,13 @@ def _run_query(job: QueryJob) -> tuple[pa.Table, list[str]]:
 
 
 def _limit_memory(limits: QueryLimits, output_mb: int) -> None:
-    used = _read_data_size()
-    most = used + (limits.memory_mb + _MEMORY_BESIDE_MB) * 2**20
+    most = read_data_size() + (limits.memory_mb + _MEMORY_BESIDE_MB) * 2**20
     # Memory that is written to, not addresses: DuckDB and Arrow reserve far more of these.
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     # No file is written but the job's own, within its size, so that none fills a disk; and no core
     # is dumped, which would hold rows.
     resource.setrlimit(resource.RLIMIT_FSIZE, (output_mb * 2**20, output_mb * 2**20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _read_data_size() -> int:
-    try:
-        status = Path("/proc/self/status").read_text("ascii")
-    except OSError:
-        return 0
-    sizes = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
-    return int(next(sizes, "0")) * 1024
 
 
 def _write_output(job: QueryJob) -> dict[str, object]:

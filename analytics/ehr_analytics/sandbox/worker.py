@@ -17,6 +17,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from ehr_analytics.process_memory import read_data_size
 from ehr_analytics.sandbox.isolation import (
     enter_namespaces,
     forbid_calls,
@@ -49,7 +50,7 @@ def main() -> None:
     if layers["files"] and layers["calls"]:
         tables = _read_tables(contents)
         limit_resources(
-            _read_data_size_mb() + head["memory_mb"], head["seconds"], head["output_mb"]
+            read_data_size() // 2**20 + head["memory_mb"], head["seconds"], head["output_mb"]
         )
         outcome["error"] = _run(code, {"tables": tables, "outputs": work})
         outcome["ended"] = not outcome["error"]
@@ -95,12 +96,6 @@ def _list_readable() -> list[Path]:
     paths |= {Path("/sys/devices/system/cpu"), Path("/sys/fs/cgroup")}
     paths |= {Path("/dev/null"), Path("/dev/urandom")}
     return sorted(path for path in paths if path.exists())
-
-
-def _read_data_size_mb() -> int:
-    status = Path("/proc/self/status").read_text("ascii")
-    sizes = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
-    return int(next(sizes, "0")) // 1024
 
 
 if __name__ == "__main__":
