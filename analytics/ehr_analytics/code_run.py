@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Collection, Mapping, Sequence
-from importlib.metadata import version as package_version
 from pathlib import Path
 
 from ehr_analytics import project as projects
@@ -21,7 +19,7 @@ from ehr_analytics.project_jobs import build_view_query
 from ehr_analytics.query_job import QueryJob, Withheld
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
-from ehr_analytics.run_log import Run, run_folder
+from ehr_analytics.run_log import Run, append_run, create_run, run_folder
 from ehr_analytics.sandbox.pictures import keep_picture
 from ehr_analytics.sandbox.process import SandboxLimits, SandboxResult, run_sandboxed
 from ehr_etl.duckdb_session import QueryLimits
@@ -59,15 +57,13 @@ def run_code(
     tables = {view.name: _read_view(register, project, view) for view in views}
     result = run_sandboxed(code, tables, outputs, limits or SandboxLimits())
     digest = hashlib.sha256(code.encode()).hexdigest()
-    now = register.clock()
-    run = Run(
-        id=f"code-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+    run = create_run(
+        register,
+        prefix="code",
         project=project.id,
         study="own code",
-        who=login,
-        at=register.timestamp(),
+        login=login,
         code=digest,
-        version=package_version("ehr-commons"),
         tables={view.name: view.version for view in views},
     )
     _store_run(register, run, code, result)
@@ -98,19 +94,7 @@ def _store_run(register: Register, run: Run, code: str, result: SandboxResult) -
     for name, content in result.files.items():
         kept = keep_picture(content) if name.endswith(".png") else content
         (folder / "raw" / name).write_bytes(kept)
-    with register.transaction() as connection:
-        connection.execute(
-            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
-            (
-                run.id, run.project, run.study, run.who, run.at, run.code, run.version,
-                json.dumps(dict(run.tables)),
-            ),
-        )  # fmt: skip
-        register.append_event(
-            connection, run.project, run.who, "run", run=run.id,
-            detail={"code": run.code, "tables": dict(run.tables), "sandbox": True},
-        )  # fmt: skip
+    append_run(register, run, is_sandboxed=True)
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

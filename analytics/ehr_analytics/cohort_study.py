@@ -7,14 +7,10 @@ persons; they stay in the run's folder until the airlock lets their tables out.
 from __future__ import annotations
 
 import hashlib
-import json
-import secrets
 import tomllib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
-from importlib.metadata import version as package_version
-from importlib.resources import files
 from pathlib import Path
 
 from ehr_analytics import project as projects
@@ -23,7 +19,14 @@ from ehr_analytics.cohorts import Cohort, parse_cohort
 from ehr_analytics.cohorts.project_run import run_project_cohort
 from ehr_analytics.disclosure.cell_files import write_cells
 from ehr_analytics.register import Register
-from ehr_analytics.run_log import Run, run_folder
+from ehr_analytics.run_log import (
+    Run,
+    append_run,
+    create_run,
+    digest_study_code,
+    run_folder,
+    write_run_record,
+)
 from ehr_fhir.errors import NotFound, Unprocessable
 
 __all__ = ["CohortStudy", "is_cohort_study", "load_cohort_study", "run_cohort_study"]
@@ -77,33 +80,20 @@ def run_cohort_study(
         register, project, study.cohort, login, other_names=other_names
     )
     cells = run_analyses(result, study.analyses)
-    now = register.clock()
-    run = Run(
-        id=f"{study.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+    run = create_run(
+        register,
+        prefix=study.name,
         project=project.id,
         study=study.name,
-        who=login,
-        at=register.timestamp(),
-        code=_code_digest(study),
-        version=package_version("ehr-commons"),
+        login=login,
+        code=digest_study_code(study.digest),
         tables=tables,
     )
     folder = run_folder(register, run.id)
     folder.mkdir(mode=0o700, parents=True)
-    record = {**asdict(run), "study_file": study.digest}
-    (folder / "run.json").write_text(json.dumps(record, indent=2), "utf-8")
+    write_run_record(folder, run, study.digest)
     write_cells(folder, cells)
-    with register.transaction() as connection:
-        connection.execute(
-            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
-            (
-                *(run.id, run.project, run.study, run.who, run.at, run.code, run.version),
-                json.dumps(run.tables),
-            ),
-        )
-        detail = {"code": run.code, "tables": dict(run.tables)}
-        register.append_event(connection, run.project, run.who, "run", run=run.id, detail=detail)
+    append_run(register, run)
     return run
 
 
@@ -115,12 +105,3 @@ def _read_document(path: Path) -> tuple[dict[str, object], bytes]:
         raise NotFound(f"The study file {path.name} cannot be read.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Unprocessable(f"The study file {path.name} is not TOML: {error}.") from error
-
-
-def _code_digest(study: CohortStudy) -> str:
-    """Return one digest of the study's file and of the package that ran it."""
-    digest = hashlib.sha256(study.digest.encode())
-    package = Path(str(files(__package__)))
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as package_version
+from importlib.resources import files
 from pathlib import Path
 
 from ehr_analytics.register import Register
 from ehr_fhir.errors import NotFound
 
-__all__ = ["Run", "get_run", "list_runs", "run_folder"]
+__all__ = [
+    "Run",
+    "append_run",
+    "create_run",
+    "digest_study_code",
+    "get_run",
+    "list_runs",
+    "run_folder",
+    "write_run_record",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,62 @@ class Run:
     version: str
     tables: Mapping[str, int]
     state: str = "done"
+
+
+def create_run(
+    register: Register,
+    *,
+    prefix: str,
+    project: str,
+    study: str,
+    login: str,
+    code: str,
+    tables: Mapping[str, int],
+) -> Run:
+    """Return a run of now, with an id of its own that starts with `prefix`."""
+    return Run(
+        id=f"{prefix}-{register.clock():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        project=project,
+        study=study,
+        who=login,
+        at=register.timestamp(),
+        code=code,
+        version=package_version("ehr-commons"),
+        tables=tables,
+    )
+
+
+def append_run(register: Register, run: Run, *, is_sandboxed: bool = False) -> None:
+    """Append a run that is done to the register, with the event of it."""
+    tables = dict(run.tables)
+    detail: dict[str, object] = {"code": run.code, "tables": tables}
+    if is_sandboxed:
+        detail["sandbox"] = True
+    with register.transaction() as connection:
+        connection.execute(
+            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
+            (
+                *(run.id, run.project, run.study, run.who, run.at, run.code, run.version),
+                json.dumps(tables),
+            ),
+        )
+        register.append_event(connection, run.project, run.who, "run", run=run.id, detail=detail)
+
+
+def write_run_record(folder: Path, run: Run, study_digest: str) -> None:
+    """Write `run.json` into the folder of a study's run, with the digest of the study's file."""
+    record = {**asdict(run), "study_file": study_digest}
+    (folder / "run.json").write_text(json.dumps(record, indent=2), "utf-8")
+
+
+def digest_study_code(study_digest: str) -> str:
+    """Return one digest of a study's file and of the package that runs it."""
+    digest = hashlib.sha256(study_digest.encode())
+    package = Path(str(files(__package__)))
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def get_run(register: Register, run_id: str) -> Run:

@@ -7,14 +7,10 @@ nothing else. Raw counts stay in the run's folder: only `airlock` takes results 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version as package_version
-from importlib.resources import files
 from pathlib import Path
 
 from pyspark.errors import AnalysisException
@@ -27,7 +23,14 @@ from ehr_analytics.counting import Row, count_measures
 from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.key_hashing import PSEUDONYM_PATTERN
 from ehr_analytics.register import Register
-from ehr_analytics.run_log import Run, run_folder
+from ehr_analytics.run_log import (
+    Run,
+    append_run,
+    create_run,
+    digest_study_code,
+    run_folder,
+    write_run_record,
+)
 from ehr_analytics.study import Study
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_etl.omop.cdm import table_name
@@ -65,15 +68,13 @@ def run_study(
         _require_platform_persons(session, register.data, cohort, study.person, key)
         results = count_measures(cohort, study)
 
-    now = register.clock()
-    run = Run(
-        id=f"{study.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+    run = create_run(
+        register,
+        prefix=study.name,
         project=project.id,
         study=study.name,
-        who=login,
-        at=register.timestamp(),
-        code=_code_digest(study),
-        version=package_version("ehr-commons"),
+        login=login,
+        code=digest_study_code(study.digest),
         tables={view.name: view.version for view in views},
     )
     _store_run(register, study, run, results)
@@ -161,38 +162,6 @@ def _store_run(
             writer = csv.DictWriter(out, fields)
             writer.writeheader()
             writer.writerows(results[measure.name])
-    run_record = {**asdict(run), "study_file": study.digest}
-    (folder / "run.json").write_text(json.dumps(run_record, indent=2), "utf-8")
+    write_run_record(folder, run, study.digest)
     (folder / "study.json").write_text(json.dumps(asdict(study), indent=2), "utf-8")
-    with register.transaction() as connection:
-        connection.execute(
-            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
-            (
-                run.id,
-                run.project,
-                run.study,
-                run.who,
-                run.at,
-                run.code,
-                run.version,
-                json.dumps(run.tables),
-            ),
-        )
-        register.append_event(
-            connection,
-            run.project,
-            run.who,
-            "run",
-            run=run.id,
-            detail={"code": run.code, "tables": dict(run.tables)},
-        )
-
-
-def _code_digest(study: Study) -> str:
-    """Return one digest of the study's file and of the package that ran it."""
-    digest = hashlib.sha256(study.digest.encode())
-    package = Path(str(files(__package__)))
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
+    append_run(register, run)
