@@ -15,11 +15,12 @@ from presidio_analyzer.nlp_engine import NlpArtifacts, NoOpNlpEngine
 
 from ehr_privacy.text.addresses import find_addresses
 from ehr_privacy.text.ages import find_ages
+from ehr_privacy.text.chinese_names import find_chinese_names
 from ehr_privacy.text.dates import find_dates
 from ehr_privacy.text.entities import ENTITY_TYPES, Entity
 from ehr_privacy.text.folding import fold_characters, narrow_text, squeeze_text
 from ehr_privacy.text.known import KnownIdentifiers
-from ehr_privacy.text.names import find_chinese_names, find_latin_names
+from ehr_privacy.text.latin_names import find_latin_names
 from ehr_privacy.text.patterns import find_patterns
 
 __all__ = ["KnownRecognizer", "NoteRecognizer", "analyze_note", "build_analyzer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.folding import fold_characters
 from ehr_privacy.text.romanization import romanize_character
 
@@ -50,6 +52,10 @@ class Lexicon:
         for name in path:
             found = found[name]
         return list(found)
+
+    def compile_chinese(self, name: str, form: str) -> re.Pattern[str]:
+        """Compile a form around any word of a list of Chinese ones, which stands in place of {}."""
+        return re.compile(form.format(join_alternatives(self.fold_words("chinese", name))))
 
 
 @cache

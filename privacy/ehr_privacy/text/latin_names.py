@@ -1,4 +1,4 @@
-"""Names of people by lexicons of surnames, given names and the words around them.
+"""Names of people in Latin letters, by lexicons of names and the words around them.
 
 For those whom the store does not know: visitors, staff elsewhere, writers of letters.
 """
@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import fold_characters
 from ehr_privacy.text.lexicon import Lexicon, load_lexicon
 
-__all__ = ["find_chinese_names", "find_latin_names"]
+__all__ = ["find_latin_names"]
 
 _WORD = re.compile(r"[^\W\d_\u3400-\u9fff]+(?:['’][^\W\d_\u3400-\u9fff]+)?")
 # Between the words of one name; a comma after a surname in capitals belongs to it.
@@ -93,9 +92,9 @@ class _LatinFinder:
         self._particles = lexicon.fold_words("particles")
         self._addressing = frozenset({"mr", "mrs", "ms", "miss", "mdm", "dr", "prof", "professor"})
         self._people = lexicon.fold_words("people")
-        self._chinese_titles = _compile_chinese(lexicon, "titles", r"[ ]?(?:{})")
-        self._chinese_acts = _compile_chinese(lexicon, "acts", r"[ ]?(?:于\w\w)?(?:{})")
-        self._chinese_cues = _compile_chinese(lexicon, "cues", r"(?:{})[\s::(是叫为]{{0,2}}$")
+        self._chinese_titles = lexicon.compile_chinese("titles", r"[ ]?(?:{})")
+        self._chinese_acts = lexicon.compile_chinese("acts", r"[ ]?(?:于\w\w)?(?:{})")
+        self._chinese_cues = lexicon.compile_chinese("cues", r"(?:{})[\s::(是叫为]{{0,2}}$")
         self._areas = frozenset(map(fold_characters, lexicon.areas))
 
     def read_words(self, text: str) -> list[_Word]:
@@ -424,78 +423,3 @@ _CLINICAL_ENDING = re.compile(
     r"|ation|ition|ment|ness|ical|ular|ology|ous|able|ible|ing|ed|ly|tic)$"
 )
 _CUE_GAP = re.compile(r"[ ]?[:,(（][ ]?|[ ]{1,2}")
-
-
-def _compile_chinese(lexicon: Lexicon, name: str, form: str) -> re.Pattern[str]:
-    return re.compile(form.format(join_alternatives(lexicon.fold_words("chinese", name))))
-
-
-# Chinese names, in folded text.
-
-_MOST_GIVEN = 2
-
-
-def find_chinese_names(folded: str) -> Iterator[Entity]:
-    """Yield the names of people in Chinese characters of a folded text (`fold_characters`)."""
-    finder = _chinese_finder()
-    for match in finder.surname.finditer(folded):
-        entity = finder.measure(folded, match)
-        if entity is not None:
-            yield entity
-
-
-@cache
-def _chinese_finder() -> _ChineseFinder:
-    return _ChineseFinder(load_lexicon())
-
-
-class _ChineseFinder:
-    def __init__(self, lexicon: Lexicon) -> None:
-        self.surname = re.compile(join_alternatives(lexicon.surnames))
-        self._given = lexicon.given_characters
-        self._titles = _compile_chinese(lexicon, "titles", "(?:{})")
-        self._cues = _compile_chinese(lexicon, "cues", r"(?:{})[\s::(是叫为,，]{{0,2}}$")
-        self._after = _compile_chinese(lexicon, "after", "(?:{})")
-        self._acts = _compile_chinese(lexicon, "acts", r"(?:于\w\w)?(?:{})")
-        self._ordinary = _compile_chinese(lexicon, "ordinary", "(?:{})")
-
-    def measure(self, text: str, match: re.Match[str]) -> Entity | None:
-        """Return the name that begins with a surname, if it is one."""
-        start, end = match.span()
-        if self._ordinary.match(text, start):
-            return None
-        before = text[max(0, start - 6) : start]
-        has_cue = self._cues.search(before) is not None
-        is_bounded = not before or not _is_han(before[-1])
-        for given in range(_MOST_GIVEN, -1, -1):
-            stop = end + given
-            name = text[end:stop]
-            if len(name) < given or not all(map(_is_han, name)):
-                continue
-            title = self._titles.match(text, stop)
-            known = all(character in self._given for character in name)
-            if title is not None and (known or has_cue or given < 2):
-                return Entity(start, stop, "PERSON", 0.8 if given else 0.7)
-            # Yu is mostly the preposition of the same form.
-            acts = match.group() != "于" and self._acts.match(text, stop) is not None
-            is_ended = acts or not _is_han_at(text, stop) or bool(self._after.match(text, stop))
-            likely = any(character in self._given for character in name)
-            likely = likely and given > 1
-            is_alone = acts or (is_bounded and is_ended)
-            if not given or not (
-                known or (has_cue and (is_ended or likely)) or (is_alone and likely)
-            ):
-                continue
-            if has_cue:
-                return Entity(start, stop, "PERSON", 0.7)
-            if acts or (is_bounded and is_ended and (given == 2 or not _is_han_at(text, stop))):
-                return Entity(start, stop, "PERSON", 0.55)
-        return None
-
-
-def _is_han_at(text: str, at: int) -> bool:
-    return at < len(text) and _is_han(text[at])
-
-
-def _is_han(character: str) -> bool:
-    return "\u3400" <= character <= "\u9fff" or "\U00020000" <= character <= "\U0002ffff"
