@@ -13,7 +13,7 @@ from typing import Literal
 from ehr_fhir.definitions import json_elements, marked_elements
 from ehr_privacy.deid.rules import Node
 
-__all__ = ["VOID", "Modifier", "find_modifiers", "owner_below"]
+__all__ = ["VOID", "Modifier", "find_modifiers", "is_void", "owner_below"]
 
 # concept: a CodeableConcept of which something must be left, and no code may void the record.
 # value: a code of a closed list, a boolean. unlisted: no rule keeps it, so the record is dropped.
@@ -49,6 +49,15 @@ def owner_below(owner: str, key: str) -> str:
     """Return the type of an element, by which its own elements are found; empty if unknown."""
     element = json_elements(owner).get(key) if owner else None
     return "" if element is None else element.type
+
+
+def is_void(concept: object) -> bool:
+    """Say whether a code of a CodeableConcept voids the record, in whatever system."""
+    codings = concept.get("coding") if isinstance(concept, dict) else None
+    return any(
+        isinstance(coding, dict) and coding.get("code") == VOID
+        for coding in (codings if isinstance(codings, list) else ())
+    )
 
 
 @cache

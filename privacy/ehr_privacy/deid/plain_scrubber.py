@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ehr_privacy.deid.modifiers import find_modifiers, owner_below
+from ehr_privacy.deid.modifiers import find_modifiers, is_void, owner_below
 from ehr_privacy.deid.person import NOBODY_KNOWN, People
+from ehr_privacy.deid.preparation import MAIN_CODES
 from ehr_privacy.deid.rules import Node
-from ehr_privacy.deid.scrubber import MAIN_CODES, Deidentifier
-from ehr_privacy.deid.values import Context, DropResource, is_void
+from ehr_privacy.deid.scrubber import Deidentifier
+from ehr_privacy.deid.values import Context, DropResource
 
 __all__ = ["ElementFate", "Explanation", "explain_resource"]
 

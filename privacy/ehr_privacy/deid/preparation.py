@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from ehr_privacy.deid.modifiers import VOID
+from ehr_privacy.deid.modifiers import VOID, is_void
 from ehr_privacy.deid.rules import DeidRules
 from ehr_privacy.deid.units import read_unit, years_of
 
-__all__ = ["OLDEST_AGE", "cap_told_ages", "follow_contained", "has_known_date"]
+__all__ = ["MAIN_CODES", "OLDEST_AGE", "cap_told_ages", "follow_contained", "has_known_date"]
 
 OLDEST_AGE = 90
+# The codes of a record that say what it is about: there a code of known dates may stay.
+MAIN_CODES = frozenset({"code", "vaccineCode", "medicationCodeableConcept"})
 Json = Mapping[str, Any]  # JSON of every shape
 # A reference that may name a contained record -> the element that says the same by a code.
 _CONCEPTS = {
@@ -29,8 +31,6 @@ _CONCEPTS = {
 _FOLLOWED = frozenset({"Medication", "Substance", "Device", "Condition", "Observation"})
 # What a contained record is: its code, or the type of a device or substance.
 _NAMES = ("code", "type")
-# The code of a record that says what it is about.
-_MAIN_CODES = ("code", "vaccineCode", "medicationCodeableConcept")
 _AGE = re.compile(r"\bages?\b|年齡|年龄|歲數|岁数", re.IGNORECASE)
 _BIRTH = re.compile(r"\b(birth ?date|date of birth|dob|born)\b|出生", re.IGNORECASE)
 
@@ -59,9 +59,7 @@ def follow_contained(resource: Json) -> Json | None:
 
 
 def _is_in_doubt(inner: Json) -> bool:
-    voided = inner.get("status") == VOID or any(
-        code == VOID for _, code in _codings(inner.get("verificationStatus"))
-    )
+    voided = inner.get("status") == VOID or is_void(inner.get("verificationStatus"))
     return voided or "modifierExtension" in inner or "implicitRules" in inner
 
 
@@ -106,7 +104,7 @@ def has_known_date(rules: DeidRules, resource: Json) -> bool:
     """Say whether what a record is about has dates that everybody knows."""
     return any(
         _is_known_date(rules, system, code)
-        for name in _MAIN_CODES
+        for name in MAIN_CODES
         if name in resource
         for system, code in _codings(resource[name])
     )

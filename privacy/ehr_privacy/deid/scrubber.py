@@ -11,18 +11,16 @@ from typing import Any
 
 from ehr_privacy.deid.dates import DateForm, Shift
 from ehr_privacy.deid.events import age_at_event, stay_length
-from ehr_privacy.deid.modifiers import Modifier, find_modifiers, owner_below
+from ehr_privacy.deid.modifiers import Modifier, find_modifiers, is_void, owner_below
 from ehr_privacy.deid.person import NOBODY_KNOWN, People, find_survivor, patient_of
-from ehr_privacy.deid.preparation import cap_told_ages, follow_contained, has_known_date
+from ehr_privacy.deid.preparation import MAIN_CODES, cap_told_ages, follow_contained, has_known_date
 from ehr_privacy.deid.pseudonyms import episode_shift_days, pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, Node
-from ehr_privacy.deid.values import Context, DropResource, Methods, Scrub, is_void
+from ehr_privacy.deid.values import Context, DropResource, Methods, Scrub
 
-__all__ = ["MAIN_CODES", "Deidentifier"]
+__all__ = ["Deidentifier"]
 
 _SHORTEST_KEY = 32
-# The codes of a record that say what it is about: there a code of known dates may stay.
-MAIN_CODES = frozenset({"code", "vaccineCode", "medicationCodeableConcept"})
 # The element that names the episode of a record.
 _EPISODES = ("encounter", "context", "partOf")
 

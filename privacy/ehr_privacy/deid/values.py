@@ -15,13 +15,12 @@ from typing import Any
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.deid.code_checks import is_loinc
 from ehr_privacy.deid.dates import Shift, move_date
-from ehr_privacy.deid.modifiers import VOID
 from ehr_privacy.deid.preparation import OLDEST_AGE
 from ehr_privacy.deid.pseudonyms import pseudonym
 from ehr_privacy.deid.rules import DeidRules
 from ehr_privacy.deid.units import UCUM, read_unit, years_of
 
-__all__ = ["Context", "DropResource", "Methods", "Scrub", "is_void"]
+__all__ = ["Context", "DropResource", "Methods", "Scrub"]
 
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?")
 _COMPARATORS = frozenset({"<", "<=", ">=", ">", "ad"})
@@ -154,15 +153,6 @@ class Methods:
         if all(map(is_loinc, value.removeprefix("/").split("/"))):
             return value
         return pseudonym(self._key, f"linkId:{value}")[:16]
-
-
-def is_void(concept: object) -> bool:
-    """Say whether a code of a CodeableConcept voids the record, in whatever system."""
-    codings = concept.get("coding") if isinstance(concept, dict) else None
-    return any(
-        isinstance(coding, dict) and coding.get("code") == VOID
-        for coding in (codings if isinstance(codings, list) else ())
-    )
 
 
 def _each(value: Any, function: Callable[[Any], Any]) -> Any:
