@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_analytics.analyses.frame import Bools, CohortFrame, Floats
+from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Bools, Floats
+from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.analyses.survival import design
 from ehr_analytics.disclosure.cells import Cell
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["drug_outcome_pairs", "fit_logistic", "match_nearest", "propensity", "two_by_two"]
 
-_NORMAL_975 = 1.959963984540054
 _MAX_PAIRS = 200
 # Austin (2011): a fifth of the standard deviation of the logit removes most of the bias.
 _CALIPER = 0.2
-_MAX_STEPS = 50
 
 
 def two_by_two(
@@ -105,7 +104,7 @@ def fit_logistic(values: Floats, happened: Bools) -> Floats:
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
     rows = np.column_stack([np.ones(len(scaled)), scaled])
     coefficients = np.zeros(rows.shape[1])
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_ITERATIONS):
         chance = 1 / (1 + np.exp(-np.clip(rows @ coefficients, -30, 30)))
         weights = np.maximum(chance * (1 - chance), 1e-12)
         information = rows.T @ (rows * weights[:, None])
@@ -159,7 +158,7 @@ def _ratios(a: int, b: int, c: int, d: int) -> list[tuple[str, str, float | None
     odds_error = np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
     figures: list[tuple[str, str, float | None]] = []
     for name, ratio, error in (("risk ratio", risk, risk_error), ("odds ratio", odds, odds_error)):
-        half = np.exp(_NORMAL_975 * error)
+        half = np.exp(NORMAL_975 * error)
         figures += [
             (name.replace(" ", "-"), name, ratio),
             ("confidence-limit", f"{name}, lower limit", ratio / half),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow.compute as pc
 
-from ehr_analytics.analyses.frame import Bools, CohortFrame
+from ehr_analytics.analyses.estimation import Bools
+from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.cohorts.labels import list_steps
 from ehr_analytics.cohorts.result import LEFT_AT, PERSON
 from ehr_analytics.disclosure.cells import Cell, PersonIndex

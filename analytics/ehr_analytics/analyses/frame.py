@@ -13,17 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_analytics.analyses.estimation import Bools, Floats
 from ehr_analytics.cohorts.result import PERSON, CohortResult
 from ehr_analytics.disclosure.cells import Cell, PersonIndex
 from ehr_fhir.errors import Unprocessable
 
-__all__ = ["Bools", "CohortFrame", "Floats", "Stratum"]
+__all__ = ["CohortFrame", "Stratum"]
 
 # Chosen: a table that people can read, and few places to hide a row in.
 _MAX_STRATA = 1_000
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from ehr_analytics.analyses.frame import CohortFrame, Floats
+from ehr_analytics.analyses.estimation import Floats
+from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.analyses.survival_curves import fit_cox, kaplan_meier_curve, logrank_test
 from ehr_analytics.disclosure.cells import Cell
 from ehr_fhir.errors import Unprocessable

@@ -12,16 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Bools, Floats
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["CoxModel", "SurvivalCurve", "fit_cox", "kaplan_meier_curve", "logrank_test"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-_MAX_STEPS = 50
 # R's coxph stops there too.
 _TOLERANCE = 1e-9
-_NORMAL_975 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class SurvivalCurve:
         survival = float(self.survival[place - 1])
         if survival == 0:
             return 0.0, 0.0
-        half = _NORMAL_975 * float(np.sqrt(self.variance_of_log[place - 1]))
+        half = NORMAL_975 * float(np.sqrt(self.variance_of_log[place - 1]))
         return survival * float(np.exp(-half)), min(1.0, survival * float(np.exp(half)))
 
     @property
@@ -105,7 +102,7 @@ class CoxModel:
 
     def interval(self, place: int) -> tuple[float, float]:
         """Return the 95 % interval of a hazard ratio."""
-        half = _NORMAL_975 * self.errors[place]
+        half = NORMAL_975 * self.errors[place]
         low, high = np.exp(self.coefficients[place] + np.array([-half, half]))
         return float(low), float(high)
 
@@ -124,7 +121,7 @@ def fit_cox(times: Floats, happened: Bools, covariates: Floats) -> CoxModel:
     values = covariates[order] - covariates.mean(axis=0)
     coefficients = np.zeros(values.shape[1])
     likelihood = -np.inf
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_ITERATIONS):
         new_likelihood, gradient, information = _efron(times, happened, values, coefficients)
         try:
             step = np.linalg.solve(information, gradient)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from ehr_analytics.analyses.frame import CohortFrame, Floats
+from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Floats
+from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.disclosure.cells import Cell
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["fit_interrupted_poisson", "interrupted_time_series"]
 
-_MAX_STEPS = 50
-_NORMAL_975 = 1.959963984540054
 # Months on either side that a line with a step needs (Bernal et al., 2017).
 _MIN_PERIODS = 4
 TERMS = ("level before", "trend", "change of level", "change of trend")
@@ -63,7 +62,7 @@ def fit_interrupted_poisson(
     after = (time >= first_after).astype(float)
     rows = np.column_stack([np.ones(size), time, after, after * (time - first_after)])
     coefficients = np.array([np.log(counts.mean()), 0.0, 0.0, 0.0])
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_ITERATIONS):
         expected = np.exp(np.clip(rows @ coefficients, -30, 30))
         information = rows.T @ (rows * expected[:, None])
         step = np.linalg.pinv(information) @ (rows.T @ (counts - expected))
@@ -74,7 +73,7 @@ def fit_interrupted_poisson(
         raise Unprocessable("The series has no finite answer.")
     dispersion = max(1.0, float(((counts - expected) ** 2 / expected).sum()) / (size - 4))
     errors = np.sqrt(np.diag(np.linalg.pinv(information)) * dispersion)
-    half = _NORMAL_975 * errors
+    half = NORMAL_975 * errors
     p_values = 2 * stats.norm.sf(np.abs(coefficients / errors))
     return (
         np.exp(coefficients),
