@@ -318,7 +318,7 @@ def _control_cells(
 ) -> tuple[ControlledRelease, Mapping[str, int]]:
     """Return the cells under control, and the platform's numbers of their persons."""
     cells = read_cells(folder)
-    key = projects.project_key_path(register.data, project.id).read_text("ascii")
+    key = projects.read_project_key(register.data, project.id)
     persons = sorted({person for cell in cells for person in cell.persons})
     in_lake = find_lake_pseudonyms(register.data, key, persons)
     history = ReleaseHistory(register)

@@ -76,7 +76,7 @@ def _read_view(register: Register, project: Project, view: GoldView) -> bytes:
         views=(view.to_source(),),
         deid=Lake(register.data / "lake").table_url("deid"),
         withheld=Withheld(),
-        key=projects.project_key_path(register.data, project.id).read_text("ascii"),
+        key=projects.read_project_key(register.data, project.id),
         sql=build_view_query(view.name, view.columns),
         parameters={},
         media="parquet",

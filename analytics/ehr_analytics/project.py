@@ -271,6 +271,11 @@ def project_key_path(data: Path, project_id: str) -> Path:
     return data / "keys" / "research" / f"{project_id}.key"
 
 
+def read_project_key(data: Path, project_id: str) -> str:
+    """Return the key of an open project, by which its pseudonyms are made."""
+    return project_key_path(data, project_id).read_text("ascii")
+
+
 def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
     row = connection.execute("SELECT * FROM project WHERE id = ?", (project_id,)).fetchone()
     if row is None:

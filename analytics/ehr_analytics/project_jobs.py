@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ehr_analytics.gold_views import GoldView
-from ehr_analytics.project import Project, project_key_path
+from ehr_analytics.project import Project, read_project_key
 from ehr_analytics.query_job import QueryJob
 from ehr_analytics.register import Register
 from ehr_analytics.withheld import ChangedSubjects, find_withheld
@@ -31,7 +31,7 @@ def prepare_job(
         views=tuple(view.to_source() for view in views),
         deid=Lake(data / "lake").table_url("deid"),
         withheld=find_withheld(data, changed),
-        key=project_key_path(data, project.id).read_text("ascii"),
+        key=read_project_key(data, project.id),
         sql=sql,
         parameters={},
         media=media,

@@ -57,7 +57,7 @@ def run_study(
     projects.require_open_for(project, login, register.clock().date(), other_names=other_names)
     columns = project.columns_by_view()
     sql_guard.check_sql_text(study.sql, columns)
-    key = projects.project_key_path(register.data, project.id).read_text("ascii")
+    key = projects.read_project_key(register.data, project.id)
     with translate_java_errors("running the study"), _translate_analysis_errors():
         sql_guard.check_sql_plan(spark, study.sql, columns)
         # A session of its own: its only temporary views are the project's.

@@ -26,7 +26,7 @@ def write_persons(data: Path, number: int) -> list[str]:
 
 def own_pseudonyms(register: Register, project: str, persons: Iterable[str]) -> frozenset[str]:
     """Return the project's own pseudonyms of people of the lake."""
-    key = projects.project_key_path(register.data, project).read_text("ascii")
+    key = projects.read_project_key(register.data, project)
     return frozenset(hashlib.sha256(f"{key}{person}".encode()).hexdigest() for person in persons)
 
 

@@ -21,7 +21,7 @@ from ehr_analytics.cohorts.sources import (
     source_of_view,
 )
 from ehr_analytics.cohorts.usage import required_columns
-from ehr_analytics.project import Project, project_key_path, require_open_for
+from ehr_analytics.project import Project, read_project_key, require_open_for
 from ehr_analytics.register import Register
 from ehr_etl.gold.tables import find_gold_view
 from ehr_etl.lake import Lake, gold_table_name
@@ -57,7 +57,7 @@ def run_project_cohort(
     def open_rows(name: str) -> Any:  # Any: an Arrow stream
         return _read_columns(tables[name], columns[name])
 
-    key = project_key_path(register.data, project.id).read_text("ascii")
+    key = read_project_key(register.data, project.id)
     result = build_result(cohort, run_on_duckdb(compiled, open_rows, key))
     return result, {name: int(table.version()) for name, table in tables.items()}
 

@@ -32,7 +32,7 @@ def book(tmp_path: Path) -> Register:
 
 
 def own(book: Register, project: str, people: Iterable[str]) -> frozenset[str]:
-    key = projects.project_key_path(book.data, project).read_text("ascii")
+    key = projects.read_project_key(book.data, project)
     return frozenset(hashlib.sha256(f"{key}{person}".encode()).hexdigest() for person in people)
 
 
