@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ehr_fhir.fhirpath import parse_unit
 
-__all__ = ["CANONICAL_SYSTEM", "MAX_UNIT_CHARACTERS", "CanonicalUnit", "canonical_unit"]
+__all__ = ["CANONICAL_SYSTEM", "MAX_UNIT_CHARACTERS", "UCUM", "CanonicalUnit", "canonical_unit"]
 
 UCUM = "http://unitsofmeasure.org"
 # Stands in place of the system; the space keeps it apart from every uri.

@@ -12,7 +12,7 @@ from typing import Any
 
 from ehr_privacy.deid.modifiers import VOID, is_void
 from ehr_privacy.deid.rules import DeidRules
-from ehr_privacy.deid.units import read_unit, years_of
+from ehr_privacy.deid.units import count_per_year, read_unit
 
 __all__ = ["MAIN_CODES", "OLDEST_AGE", "cap_told_ages", "follow_contained", "has_known_date"]
 
@@ -173,8 +173,8 @@ def _cap_value(value: Any) -> Any:
     number = value.get("value")
     if isinstance(number, int | float) and not isinstance(number, bool):
         unit = read_unit(value.get("system"), value.get("code"), value.get("unit"))
-        years = years_of(unit) if unit else None
-        most = round(OLDEST_AGE * years) if years else OLDEST_AGE
+        per_year = count_per_year(unit) if unit else None
+        most = round(OLDEST_AGE * per_year) if per_year else OLDEST_AGE
         return {**value, "value": min(number, most)}
     return {name: _cap_value(inner) for name, inner in value.items()}
 

@@ -14,12 +14,12 @@ from functools import cache, lru_cache
 from importlib.resources import files
 
 from ehr_fhir.fhirpath import parse_unit
+from ehr_fhir.units import UCUM
 
-__all__ = ["UCUM", "YEARS", "normalize_ucum", "read_unit", "years_of"]
+__all__ = ["UCUM", "count_per_year", "normalize_ucum", "read_unit"]
 
-UCUM = "http://unitsofmeasure.org"
 # Units of time in which an age is given, and how many of them are a year.
-YEARS = {"a": 1.0, "mo": 12.0, "wk": 52.1775, "d": 365.25, "h": 8766.0, "min": 525_960.0}
+_PER_YEAR = {"a": 1.0, "mo": 12.0, "wk": 52.1775, "d": 365.25, "h": 8766.0, "min": 525_960.0}
 # Chosen: no unit in use comes near it.
 _LONGEST = 40
 _EXPONENT = re.compile(r"[+-]?\d{1,2}", re.ASCII)
@@ -67,11 +67,8 @@ def normalize_ucum(code: str) -> str | None:
         return None
     listed = _units().annotations
     kept = _ANNOTATION.sub(lambda match: match[0] if match[1] in listed else "", code)
-    if not kept:
-        return "1"
     # A bare annotation stands for the unit 1.
-    kept = re.sub(r"/(?=$|[./)])", "", kept)
-    kept = kept or "1"
+    kept = re.sub(r"/(?=$|[./)])", "", kept) or "1"
     end = _read_term(kept, 0)
     return kept if end == len(kept) else None
 
@@ -89,9 +86,7 @@ def read_unit(system: object, code: object, unit: object) -> str | None:
         found = normalize_ucum(code) or _units().written.get(code.strip().casefold())
         if found is not None:
             return found
-        if system == UCUM:
-            # A code that UCUM does not have is an error of its author's: the text may be right.
-            return _read_text(unit)
+    # A code that UCUM does not have is an error of its author's: the text may be right.
     return _read_text(unit)
 
 
@@ -102,9 +97,9 @@ def _read_text(unit: object) -> str | None:
     return _units().written.get(text.casefold()) or normalize_ucum(text)
 
 
-def years_of(unit: str) -> float | None:
+def count_per_year(unit: str) -> float | None:
     """Return how many of a unit of time are a year; None for any other unit."""
-    return YEARS.get(unit)
+    return _PER_YEAR.get(unit)
 
 
 def _read_term(text: str, start: int) -> int | None:

@@ -18,7 +18,7 @@ from ehr_privacy.deid.dates import Shift, move_date
 from ehr_privacy.deid.preparation import OLDEST_AGE
 from ehr_privacy.deid.pseudonyms import pseudonym
 from ehr_privacy.deid.rules import DeidRules
-from ehr_privacy.deid.units import UCUM, read_unit, years_of
+from ehr_privacy.deid.units import UCUM, count_per_year, read_unit
 
 __all__ = ["Context", "DropResource", "Methods", "Scrub"]
 
@@ -187,7 +187,7 @@ def _one_age(age: Any) -> Any:
         kept = _one_quantity({**age, "system": UCUM, "code": "a"})
         return kept and {name: kept[name] for name in kept if name not in ("system", "code")}
     kept = _one_quantity(age)
-    return kept if kept is not None and years_of(kept["code"]) else None
+    return kept if kept is not None and count_per_year(kept["code"]) else None
 
 
 def _quantity(value: Any, context: Context) -> Any:
@@ -208,8 +208,8 @@ def _one_quantity(quantity: Any) -> Any:
     unit = read_unit(quantity.get("system"), quantity.get("code"), quantity.get("unit"))
     if unit is None:
         return None
-    years = years_of(unit)
-    kept = {"value": value if years is None else min(value, round(OLDEST_AGE * years))}
+    per_year = count_per_year(unit)
+    kept = {"value": value if per_year is None else min(value, round(OLDEST_AGE * per_year))}
     if comparator is not None:
         kept["comparator"] = comparator
     return {**kept, "system": UCUM, "code": unit}
