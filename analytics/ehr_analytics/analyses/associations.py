@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Bools, Floats
 from ehr_analytics.analyses.frame import CohortFrame
-from ehr_analytics.analyses.survival import design
+from ehr_analytics.analyses.model_matrix import build_model_matrix
 from ehr_analytics.disclosure.cells import Cell
 from ehr_fhir.errors import Unprocessable
 
@@ -69,13 +69,9 @@ def propensity(
     the standardised mean difference before and after; the effect is the risk difference.
     """
     treated, ill = frame.flags(treatment), frame.flags(outcome)
-    names, values = design(frame, columns)
-    known = np.asarray(~np.isnan(values).any(axis=1), dtype=bool)
-    varies = np.zeros(len(names), dtype=bool)
-    if known.any():
-        varies = values[known].std(axis=0) > 0
-    names, values = [n for n, kept in zip(names, varies, strict=True) if kept], values[:, varies]
-    if not names or treated[known].all() or not treated[known].any():
+    matrix = build_model_matrix(frame, columns)
+    known, values = matrix.complete, matrix.values
+    if not matrix.terms or treated[known].all() or not treated[known].any():
         raise Unprocessable("Propensity needs treated and untreated people, and columns that vary.")
     places = np.flatnonzero(known)
     logits = fit_logistic(values[known], treated[known])
@@ -88,9 +84,9 @@ def propensity(
         for group, members in (("treated", mask & treated), ("untreated", mask & ~treated)):
             labels = (("row", "people"), ("phase", phase), ("measure", group))
             cells.append(frame.count(table, labels, members))
-        for number, name in enumerate(names):
+        for number, term in enumerate(matrix.terms):
             difference = _standardised_difference(values[:, number], treated, mask, known)
-            labels = (("row", name), ("phase", phase), ("measure", "standardised difference"))
+            labels = (("row", term), ("phase", phase), ("measure", "standardised difference"))
             cells.append(frame.cell(table, labels, "coefficient", difference, "", mask, ones))
         labels = (("row", outcome), ("phase", phase), ("measure", "risk difference"))
         effect = _risk(ill, mask & treated) - _risk(ill, mask & ~treated)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from ehr_analytics.analyses.estimation import Floats
+from ehr_analytics.analyses.estimation import Bools, Floats
 from ehr_analytics.analyses.frame import CohortFrame
+from ehr_analytics.analyses.model_matrix import build_model_matrix
 from ehr_analytics.analyses.survival_curves import fit_cox, kaplan_meier_curve, logrank_test
 from ehr_analytics.disclosure.cells import Cell
 from ehr_fhir.errors import Unprocessable
@@ -73,9 +75,11 @@ def kaplan_meier(
         raise Unprocessable(f"A curve is shown at 1 to {_MAX_TIMES} rising days.")
     happened, times = frame.flags(outcome), frame.numbers(f"{outcome}_days")
     ones = np.ones(len(times))
+    groups = np.full(len(times), -1)
     cells = []
-    for stratum in frame.strata(by):
+    for number, stratum in enumerate(frame.strata(by)):
         mask = stratum.mask
+        groups[mask] = number
         if not mask.any():
             continue
         curve = kaplan_meier_curve(times[mask], happened[mask])
@@ -99,7 +103,7 @@ def kaplan_meier(
         labels = (*stratum.labels, ("day", "all"), ("measure", "median"))
         cells.append(frame.cell(table, labels, "median", curve.median, "days", mask, times))
     if by:
-        cells += _logrank(frame, table, outcome, by)
+        cells += _compare_curves(frame, table, times, happened, groups, by)
     return cells
 
 
@@ -109,18 +113,17 @@ def cox(frame: CohortFrame, table: str, outcome: str, columns: Sequence[str]) ->
     People without a value of a number are left out; how many are in the model is a cell.
     """
     happened, times = frame.flags(outcome), frame.numbers(f"{outcome}_days")
-    names, values = design(frame, columns)
-    known = np.asarray(~np.isnan(values).any(axis=1), dtype=bool)
-    present = values[known].std(axis=0) > 0 if known.any() else np.zeros(len(names), bool)
-    if not present.any():
+    matrix = build_model_matrix(frame, columns)
+    known = matrix.complete
+    if not matrix.terms:
         raise Unprocessable("The columns of the model do not vary.")
-    model = fit_cox(times[known], happened[known], values[known][:, present])
+    model = fit_cox(times[known], happened[known], matrix.values[known])
     ones = np.ones(len(times))
     cells = [
         frame.count(table, (("term", "all"), ("measure", "people")), known),
         frame.count(table, (("term", "all"), ("measure", "with event")), known & happened),
     ]
-    for place, name in enumerate(np.array(names)[present]):
+    for place, term in enumerate(matrix.terms):
         low, high = model.interval(place)
         for statistic, measure, value in (
             ("hazard-ratio", "hazard ratio", float(np.exp(model.coefficients[place]))),
@@ -128,33 +131,20 @@ def cox(frame: CohortFrame, table: str, outcome: str, columns: Sequence[str]) ->
             ("confidence-limit", "upper limit", high),
             ("p-value", "p", model.p_value(place)),
         ):
-            labels = (("term", str(name)), ("measure", measure))
+            labels = (("term", term), ("measure", measure))
             cells.append(frame.cell(table, labels, statistic, value, "ratio", known, ones))
     return cells
 
 
-def design(frame: CohortFrame, columns: Sequence[str]) -> tuple[list[str], Floats]:
-    """Return the terms of a model and their values: one column per label but the first."""
-    names: list[str] = []
-    values: list[Floats] = []
-    for column in columns:
-        if column not in frame.result.domains:
-            names.append(column)
-            values.append(frame.numbers(column))
-            continue
-        for stratum in list(frame.strata([column]))[1:]:
-            names.append(f"{column}: {stratum.labels[0][1]}")
-            values.append(stratum.mask.astype(float))
-    if not names:
-        raise Unprocessable("A model needs columns.")
-    return names, np.column_stack(values)
-
-
-def _logrank(frame: CohortFrame, table: str, outcome: str, by: Sequence[str]) -> list[Cell]:
-    happened, times = frame.flags(outcome), frame.numbers(f"{outcome}_days")
-    groups = np.full(len(times), -1)
-    for number, stratum in enumerate(frame.strata(by)):
-        groups[stratum.mask] = number
+def _compare_curves(
+    frame: CohortFrame,
+    table: str,
+    times: Floats,
+    happened: Bools,
+    groups: NDArray[np.int64],
+    by: Sequence[str],
+) -> list[Cell]:
+    """Return the log-rank test of a number of a group per person; no cell of a single group."""
     if len(np.unique(groups)) < 2:
         return []
     chi_square, free, p_value = logrank_test(times, happened, groups)
