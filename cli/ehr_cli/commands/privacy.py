@@ -123,8 +123,9 @@ def _read_table(name: str, data: Path | None) -> pa.Table:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
+    from ehr_cli.commands.lake_access import open_lake
     from ehr_cli.settings import load_settings
-    from ehr_etl.lake import Lake, gold_table_name, read_small_table
+    from ehr_etl.lake import gold_table_name, read_small_table
     from ehr_fhir.errors import NotFound
 
     file = Path(name)
@@ -132,7 +133,7 @@ def _read_table(name: str, data: Path | None) -> pa.Table:
         return pq.read_table(file)
     if file.suffix == ".csv" and file.is_file():
         return pyarrow.csv.read_csv(file)
-    lake = Lake(load_settings().override(data=data).data / "lake")
+    lake = open_lake(load_settings().override(data=data))
     if not lake.has_table(gold_table_name(name)):
         raise NotFound(f"There is no gold view and no Parquet or CSV file {name!r}.")
     return read_small_table(lake, gold_table_name(name))
