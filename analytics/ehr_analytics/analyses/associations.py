@@ -20,28 +20,25 @@ _MAX_PAIRS = 200
 _CALIPER = 0.2
 
 
-def two_by_two(
-    frame: CohortFrame, table: str, exposure: str, outcome: str, mask: Bools | None = None
-) -> list[Cell]:
+def two_by_two(frame: CohortFrame, table: str, exposure: str, outcome: str) -> list[Cell]:
     """Return the four counts, and the risk and odds ratio with their 95 % intervals (Katz; Woolf).
 
     The control sees who has the outcome. A ratio with an empty cell does not exist.
     """
     exposed, ill = frame.flags(exposure), frame.flags(outcome)
-    chosen = frame.everybody if mask is None else mask
+    everybody = frame.everybody
     pair = (("exposure", exposure), ("outcome", outcome))
     cells, sizes = [], []
     for is_exposed, is_ill in ((True, True), (True, False), (False, True), (False, False)):
-        people = chosen & (exposed == is_exposed) & (ill == is_ill)
+        people = (exposed == is_exposed) & (ill == is_ill)
         name = f"{'exposed' if is_exposed else 'not exposed'}, {'with' if is_ill else 'without'}"
         cells.append(frame.count(table, (*pair, ("measure", name)), people))
         sizes.append(int(people.sum()))
-    figures = _ratios(*sizes)
-    ones = np.ones(len(chosen))
-    for statistic, name, value in figures:
+    ones = np.ones(len(everybody))
+    for statistic, name, value in _ratios(*sizes):
         amounts = ones if statistic == "confidence-limit" else ill.astype(float)
         labels = (*pair, ("measure", name))
-        cells.append(frame.cell(table, labels, statistic, value, "ratio", chosen, amounts))
+        cells.append(frame.cell(table, labels, statistic, value, "ratio", everybody, amounts))
     return cells
 
 
@@ -123,7 +120,7 @@ def match_nearest(logits: Floats, treated: Bools) -> NDArray[np.int64]:
     candidates = np.flatnonzero(treated)
     for person in candidates[np.argsort(-logits[candidates], kind="stable")]:
         place = int(np.searchsorted(scores, logits[person]))
-        below, above = _follow(left, place), _follow(right, place + 1)
+        below, above = _find_free_place(left, place), _find_free_place(right, place + 1)
         free = [n for n in (below, above) if 1 <= n <= len(order)]
         if not free:
             break
@@ -135,7 +132,8 @@ def match_nearest(logits: Floats, treated: Bools) -> NDArray[np.int64]:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _follow(links: NDArray[np.int64], place: int) -> int:
+def _find_free_place(links: NDArray[np.int64], place: int) -> int:
+    """Return where the links from a place end, and shorten the path to it (union-find)."""
     end = place
     while links[end] != end:
         end = int(links[end])

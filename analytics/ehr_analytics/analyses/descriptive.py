@@ -17,8 +17,11 @@ __all__ = ["attrition", "counts", "distribution", "prevalence", "sums", "table_o
 
 Labels = tuple[tuple[str, str], ...]
 # Of a distribution: no minimum and no maximum, each of which is one person's value.
-_QUANTILES = (("quantile", 0.25, "lower quartile"), ("median", 0.5, "median"))
-_UPPER = ("quantile", 0.75, "upper quartile")
+_QUANTILES = (
+    ("quantile", 0.25, "lower quartile"),
+    ("median", 0.5, "median"),
+    ("quantile", 0.75, "upper quartile"),
+)
 
 
 def counts(frame: CohortFrame, table: str, by: Sequence[str] = ()) -> list[Cell]:
@@ -35,14 +38,8 @@ def prevalence(frame: CohortFrame, table: str, column: str, by: Sequence[str] = 
         cells += [
             frame.count(table, (*stratum.labels, ("measure", "people")), mask),
             frame.count(table, (*stratum.labels, ("measure", column)), mask & has),
-            frame.cell(
-                table,
-                (*stratum.labels, ("measure", f"proportion with {column}")),
-                "proportion",
-                has[mask].mean() if mask.any() else None,
-                "proportion",
-                mask,
-                has.astype(float),
+            _build_proportion(
+                frame, table, (*stratum.labels, ("measure", f"proportion with {column}")), mask, has
             ),
         ]
     return cells
@@ -95,17 +92,10 @@ def table_one(
             for category in frame.strata([column]):
                 has = category.mask
                 labels = (*stratum.labels, ("row", f"{column}: {category.labels[0][1]}"))
-                share = has[stratum.mask].mean() if stratum.mask.any() else None
                 cells += [
                     frame.count(table, (*labels, ("measure", "people")), stratum.mask & has),
-                    frame.cell(
-                        table,
-                        (*labels, ("measure", "proportion")),
-                        "proportion",
-                        share,
-                        "proportion",
-                        stratum.mask,
-                        has.astype(float),
+                    _build_proportion(
+                        frame, table, (*labels, ("measure", "proportion")), stratum.mask, has
                     ),
                 ]
     return cells
@@ -116,22 +106,30 @@ def attrition(frame: CohortFrame, table: str = "attrition") -> list[Cell]:
     people = frame.result.people
     index = PersonIndex(people.column(PERSON).to_pylist())
     left_at = np.asarray(pc.cast(people.column(LEFT_AT), "int64").to_numpy())
-    remaining = np.ones(len(left_at), dtype=bool)
-    cells = [_count_in(index, table, "in the data", "left", remaining)]
+    members = np.ones(len(left_at), dtype=bool)
+    cells = [_count_in(index, table, "in the data", "left", members)]
     for number, name in enumerate(list_steps(frame.result.cohort), 1):
         if name == "population" and not frame.result.cohort.population:
             # Nobody can leave at a step without a condition: an empty cell would hide others.
             continue
-        gone = left_at == number
-        remaining = remaining & ~gone
-        cells.append(_count_in(index, table, name, "taken out", gone))
-        cells.append(_count_in(index, table, name, "left", remaining))
+        leavers = left_at == number
+        members = members & ~leavers
+        cells.append(_count_in(index, table, name, "taken out", leavers))
+        cells.append(_count_in(index, table, name, "left", members))
     return cells
 
 
 def _count_in(index: PersonIndex, table: str, step: str, measure: str, mask: Bools) -> Cell:
     labels = (("step", step), ("measure", measure))
     return Cell(table, labels, "frequency", int(mask.sum()), "persons", index.select(mask))
+
+
+def _build_proportion(
+    frame: CohortFrame, table: str, labels: Labels, mask: Bools, has: Bools
+) -> Cell:
+    """Return the share of the people of a mask who have something; none of nobody."""
+    share = has[mask].mean() if mask.any() else None
+    return frame.cell(table, labels, "proportion", share, "proportion", mask, has.astype(float))
 
 
 def _describe(
@@ -149,7 +147,7 @@ def _describe(
             values.std(ddof=1) if len(values) > 1 else None,
         ),
     ]
-    for statistic, share, name in (*_QUANTILES, _UPPER):
+    for statistic, share, name in _QUANTILES:
         figures.append((statistic, name, np.quantile(values, share) if values.size else None))
     rows = [frame.count(table, (*labels, ("row", column), ("measure", "recorded")), known)]
     for statistic, name, value in figures:

@@ -98,11 +98,9 @@ class CohortFrame:
         if amounts is not None:
             names = self.index.persons
             contributions = {names[n]: float(amounts[n]) for n in np.flatnonzero(mask)}
-        if value is not None and not np.isfinite(value):
-            value = None
+        figure = float(value) if value is not None and np.isfinite(value) else None
         persons = self.index.select(mask)
-        value = None if value is None else float(value)
-        return Cell(table, tuple(labels), statistic, value, unit, persons, contributions)
+        return Cell(table, tuple(labels), statistic, figure, unit, persons, contributions)
 
     def count(self, table: str, labels: Sequence[tuple[str, str]], mask: Bools) -> Cell:
         """Return the number of people of a mask."""

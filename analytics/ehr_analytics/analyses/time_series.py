@@ -31,20 +31,18 @@ def interrupted_time_series(
     strata = list(frame.strata([period]))
     cells = [frame.count(table, stratum.labels, stratum.mask) for stratum in strata]
     numbers = np.array([float(stratum.mask.sum()) for stratum in strata])
-    ratios, low, high, p_values = fit_interrupted_poisson(numbers, periods.index(interrupted))
+    first_after = periods.index(interrupted)
+    ratios, low, high, p_values = fit_interrupted_poisson(numbers, first_after)
     everybody, ones = frame.everybody, np.ones(len(frame.everybody))
+    after = np.any([stratum.mask for stratum in strata[first_after:]], axis=0).astype(float)
     for place, term in list(enumerate(TERMS))[1:]:
-        for statistic, measure, value in (
-            ("rate-ratio", "rate ratio", ratios[place]),
-            ("confidence-limit", "lower limit", low[place]),
-            ("confidence-limit", "upper limit", high[place]),
-            ("p-value", "p", p_values[place]),
+        for statistic, measure, value, amounts in (
+            ("rate-ratio", "rate ratio", ratios[place], after),
+            ("confidence-limit", "lower limit", low[place], ones),
+            ("confidence-limit", "upper limit", high[place], ones),
+            ("p-value", "p", p_values[place], ones),
         ):
             labels = ((period, "all"), ("term", term), ("measure", measure))
-            amounts = ones
-            if statistic == "rate-ratio":
-                after = np.array([stratum.mask for stratum in strata[periods.index(interrupted) :]])
-                amounts = after.any(axis=0).astype(float)
             cells.append(frame.cell(table, labels, statistic, value, "ratio", everybody, amounts))
     return cells
 
