@@ -195,9 +195,8 @@ def _write(name: str, match: re.Match[str], moved: date, is_short: bool) -> str:
     if name == "compact":
         return moved.strftime("%Y%m%d")
     if name in ("ymd", "dmy"):
-        order = "ymd" if name == "ymd" else "dmy"
         values = {"y": year, "m": f"{moved.month:02}", "d": f"{moved.day:02}"}
-        return str(parts["sep"]).join(values[part] for part in order)
+        return str(parts["sep"]).join(values[part] for part in name)
     full = _MONTHS[moved.month - 1]
     month = full if len(parts["mon"]) > 3 and parts["mon"].lower() != "sept" else full[:3]
     if name == "d_month_y":
