@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Literal
 
 from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.entities import Entity
@@ -14,20 +15,22 @@ from ehr_privacy.text.lexicon import load_lexicon
 __all__ = ["find_addresses"]
 
 _GAP = re.compile(r"[ \t]{0,2}[,，、]?[ \t]{0,2}(?:\n[ \t]{0,4})?")
+# A unit is of an address only beside a place; so floors of wards and blocks of nerves stay.
+_Form = tuple[Literal["place", "unit"], re.Pattern[str]]
 _NUMBER = r"[A-Z]?\d{1,4}[A-Z]?|[A-Z]"
 
 
 def find_addresses(narrow: str) -> Iterator[Entity]:
     """Yield the addresses of a narrow text, each whole, and the areas that stand alone."""
-    yield from _find_english(narrow)
-    yield from _find_chinese(narrow)
+    yield from _find_by_forms(narrow, _english_forms())
+    yield from _find_by_forms(narrow, _chinese_forms())
 
 
-def _find_english(narrow: str) -> Iterator[Entity]:
+def _find_by_forms(narrow: str, forms: Sequence[_Form]) -> Iterator[Entity]:
     parts = sorted(
         {
             (*match.span(), kind == "place")
-            for kind, form in _english_forms()
+            for kind, form in forms
             for match in form.finditer(narrow)
         }
     )
@@ -36,7 +39,7 @@ def _find_english(narrow: str) -> Iterator[Entity]:
             yield Entity(start, end, "ADDRESS", 0.8)
 
 
-def _join_parts(narrow: str, parts: list[tuple[int, int, bool]]) -> Iterator[tuple[int, int, bool]]:
+def _join_parts(narrow: str, parts: list[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
     """Join parts that overlap or that a gap alone divides."""
     joined: list[tuple[int, int, bool]] = []
     for start, end, is_place in parts:
@@ -46,11 +49,11 @@ def _join_parts(narrow: str, parts: list[tuple[int, int, bool]]) -> Iterator[tup
                 joined[-1] = (first, max(last, end), was_place or is_place)
                 continue
         joined.append((start, end, is_place))
-    yield from joined
+    return joined
 
 
 @cache
-def _english_forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
+def _english_forms() -> tuple[_Form, ...]:
     lexicon = load_lexicon()
     buildings = "|".join(lexicon.list_words("places", "buildings"))
     streets = "|".join(lexicon.list_words("places", "streets"))
@@ -58,7 +61,6 @@ def _english_forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
     regions = set(lexicon.list_words("places", "regions"))
     areas = join_alternatives(lexicon.areas - regions)
     capital = r"[A-Z][\w'’]*"
-    # A unit is of an address only beside a place; so floors of wards and blocks of nerves stay.
     return (
         (
             "unit",
@@ -96,19 +98,8 @@ def _english_forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
     )
 
 
-def _find_chinese(narrow: str) -> Iterator[Entity]:
-    area, part, street = _chinese_forms()
-    parts = sorted(
-        {(*match.span(), True) for form in (area, street) for match in form.finditer(narrow)}
-        | {(*match.span(), False) for match in part.finditer(narrow)}
-    )
-    for start, end, is_place in _join_parts(narrow, parts):
-        if is_place:
-            yield Entity(start, end, "ADDRESS", 0.8)
-
-
 @cache
-def _chinese_forms() -> tuple[re.Pattern[str], ...]:
+def _chinese_forms() -> tuple[_Form, ...]:
     lexicon = load_lexicon()
     regions = lexicon.fold_words("places", "regions_chinese")
     areas = join_alternatives(set(lexicon.areas_chinese) - regions)
@@ -116,17 +107,23 @@ def _chinese_forms() -> tuple[re.Pattern[str], ...]:
     character = r"[^\W\da-zA-Z_住于址在至到往由从送的及与和是了被去来回行经沿]"
     digits = r"(?:\d{1,4}[A-Z]?|[A-Z]\d{0,3}|[一二三四五六七八九十百零〇]{1,4})"
     return (
-        re.compile(rf"(?:{areas})区?"),
-        re.compile(
-            rf"{digits} ?(?:字楼|楼|座|室|号|期|单位)(?:[A-Z](?![A-Za-z])室?)?"
-            rf"|第{digits}座|地下|地库|天台|{join_alternatives(regions)}"
+        ("place", re.compile(rf"(?:{areas})区?")),
+        (
+            "unit",
+            re.compile(
+                rf"{digits} ?(?:字楼|楼|座|室|号|期|单位)(?:[A-Z](?![A-Za-z])室?)?"
+                rf"|第{digits}座|地下|地库|天台|{join_alternatives(regions)}"
+            ),
         ),
-        re.compile(
-            narrow_text(
-                rf"{character}{{1,5}}(?:新邨|邨|屋苑|屋邨|花園|廣場|大廈|大樓|豪庭|山莊|新村)"
-                rf"|{character}{{2,4}}(?:苑|閣|樓|軒|村|臺|台|居|舍)(?= ?(?:{digits}|第))"
-                rf"|{character}{{1,4}}(?:大道|道|街|路|徑|里|巷)(?:東|西|南|北|中)?"
-                rf"(?= ?{digits} ?號)"
-            )
+        (
+            "place",
+            re.compile(
+                narrow_text(
+                    rf"{character}{{1,5}}(?:新邨|邨|屋苑|屋邨|花園|廣場|大廈|大樓|豪庭|山莊|新村)"
+                    rf"|{character}{{2,4}}(?:苑|閣|樓|軒|村|臺|台|居|舍)(?= ?(?:{digits}|第))"
+                    rf"|{character}{{1,4}}(?:大道|道|街|路|徑|里|巷)(?:東|西|南|北|中)?"
+                    rf"(?= ?{digits} ?號)"
+                )
+            ),
         ),
     )
