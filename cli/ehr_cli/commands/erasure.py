@@ -6,66 +6,33 @@ An erasure is asked for and approved at the gateway, by two people who are logge
 
 from __future__ import annotations
 
-import hashlib
-import re
-import shutil
-import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import typer
 
+from ehr_cli.commands.erasure_scan import scan_everything
+from ehr_cli.commands.erasure_search import (
+    SHORTEST_BARE_ID,
+    list_person_keys,
+    list_pseudonyms,
+    open_search,
+)
+from ehr_cli.commands.erasure_sweep import forget_in_releases, sweep_derived_files
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import Conflict, NotFound
-from ehr_privacy.deid import pseudonym
 from ehr_privacy.erasure import hash_patient
 
 if TYPE_CHECKING:
-    from ehr_etl.erasure.byte_search import ByteSearch
     from ehr_etl.erasure.certificate import Certificate
-    from ehr_gateway.database import Connection
     from ehr_gateway.erasure.sought_texts import SoughtTexts
-    from ehr_gateway.settings import GatewaySettings
 
-# Ids as short as this say nothing by themselves: they are looked for with their type alone.
-_SHORTEST_BARE_ID = 4
-_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64}(?:/_history/\d+)?")
-# Rows of the audit log in memory at once. Chosen.
-_ROWS = 10_000
-_PACKAGES = ("ehr_fhir", "ehr_gateway", "ehr_etl", "ehr_privacy", "ehr_analytics", "ehr_models")
-_EXPORTS, _SPARK_FOLDER = "research/exports", "spark"
-# Folders whose files are made of records, and may be deleted where they hold the patient's: each
-# can be made again.
-_DERIVED_FOLDERS = (
-    "research/runs",
-    "research/released",
-    _EXPORTS,
-    "mlflow",
-    _SPARK_FOLDER,
-    "notices",
-)
-_SESSIONS = "portal-sessions.db"
-# Copies of databases in the system's temporary folder, left by a check or a scan that was killed.
-_COPIES = ("ehr-reading-*", "ehr-scan-*")
 # How long to wait for a process that follows the feed, and applies the erasure by itself. Chosen.
 _FOLLOWER_SECONDS = 120.0
-_NOT_SCANNED = (
-    "backups, which are encrypted: a restore erases the patient again before it serves",
-    "the journal of what was closed, which is encrypted",
-    "topics of a message broker, where the lake is fed by one: they keep lines for their own time",
-)
-_NOT_SCANNED_POSTGRESQL = "the PostgreSQL server's own files, write-ahead log and replicas"
-_NOT_SCANNED_CLUSTER = "scratch files on the machines of the Spark cluster"
-_NOT_SCANNED_STORE = (
-    "earlier versions of objects, and uploads cut short, where the lake's object store keeps them"
-)
 
 
 @dataclass(frozen=True)
@@ -153,11 +120,11 @@ def finish_erasure(settings: Settings, erasure: Erasure, say: Callable[[str], No
     say("Taking the patient out of the lake.")
     _erase_from_lake(settings, erasure)
     say("Looking through research, models and sessions.")
-    search, shared = _open_search(settings, erasure.sought)
+    search, shared = open_search(settings, erasure.sought)
     swept = sweep_derived_files(settings.data, search)
     forget_in_releases(settings.data, erasure.sought.patients)
     say("Scanning every file.")
-    certificate = _scan(settings, erasure.id, search, shared, swept)
+    certificate = scan_everything(settings, erasure.id, search, shared, swept)
     folder = erasures_folder(settings.data)
     write_certificate(folder, certificate)
     if not certificate.found:
@@ -170,11 +137,11 @@ def scan_for_patient(settings: Settings, patient: str) -> Certificate:
     from ehr_etl.erasure.byte_search import ByteSearch
 
     reference = f"Patient/{patient}"
-    ids = {reference, *([patient] if len(patient) >= _SHORTEST_BARE_ID else ())}
+    ids = {reference, *([patient] if len(patient) >= SHORTEST_BARE_ID else ())}
     search = ByteSearch(
-        _list_pseudonyms(settings, [reference]), ids, _list_person_keys(settings, [reference])
+        list_pseudonyms(settings, [reference]), ids, list_person_keys(settings, [reference])
     )
-    return _scan(settings, "scan", search, 0, {})
+    return scan_everything(settings, "scan", search, 0, {})
 
 
 def print_certificate(settings: Settings, certificate: Certificate) -> None:
@@ -222,9 +189,9 @@ def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
         forget_tables(lake)
         erase_from_bronze(lake, found)
     search = ByteSearch(
-        _list_pseudonyms(settings, references),
+        list_pseudonyms(settings, references),
         references,
-        _list_person_keys(settings, references),
+        list_person_keys(settings, references),
     )
     sweep_derived_files(folder, search)
     forget_in_releases(folder, patients)
@@ -272,269 +239,6 @@ def _is_out_of_lake(settings: Settings, key: bytes, hashes: Collection[str]) -> 
     from ehr_etl.erasure.erased_lines import find_erased
 
     return not find_erased(open_lake(settings), key, hashes).patients
-
-
-def _open_search(settings: Settings, sought: SoughtTexts) -> tuple[ByteSearch, int]:
-    """Return the search for what was erased, and how many texts are others' too."""
-    from ehr_cli.data_folder import gateway_settings
-    from ehr_etl.erasure.byte_search import ByteSearch
-    from ehr_gateway.store.store import Store
-
-    references = {f"Patient/{patient}" for patient in sought.patients} | set(sought.records)
-    # What the patient's records named of others' is no secret of the patient's.
-    sought_texts = {text for text in sought.texts if not _REFERENCE.fullmatch(text)} - references
-    chosen = gateway_settings(settings)
-    with closing(Store(chosen.database, chosen.data)) as store, store.read_transaction() as rows:
-        ids = references | {
-            identity
-            for identity in (reference.partition("/")[2] for reference in references)
-            if len(identity) >= _SHORTEST_BARE_ID and not _is_id_of_others(rows, identity)
-        }
-        of_others = _find_ids_of_others(rows, sought.patients, ids)
-        others = ByteSearch(sought_texts, is_once=True)
-        others.search_stream(_read_others(rows))
-    others.search_stream(_read_product())
-    texts = sought_texts - others.found
-    texts -= {reference.partition("/")[2] for reference in references}
-    search = ByteSearch(
-        texts | _list_pseudonyms(settings, references),
-        ids - of_others,
-        _list_person_keys(settings, references),
-    )
-    return search, len(others.found) + len(of_others)
-
-
-def _is_id_of_others(connection: Connection, identity: str) -> bool:
-    row = connection.execute("SELECT 1 FROM resource WHERE id = ? LIMIT 1", (identity,))
-    return row.fetchone() is not None
-
-
-def _find_ids_of_others(
-    connection: Connection, patients: Collection[str], ids: Collection[str]
-) -> set[str]:
-    """Return the ids of records that stand in audit events about other patients.
-
-    A record that was another patient's before stays in the events that tell that patient who saw
-    it: they cannot be changed, and tell of nobody else.
-    """
-    from ehr_etl.erasure.byte_search import ByteSearch
-
-    own = {*patients, *(f"Patient/{patient}" for patient in patients)}
-    search = ByteSearch((), set(ids) - own, is_once=True)
-    after = 0
-    while rows := connection.execute(
-        "SELECT seq, patient, entities, query FROM audit"
-        " WHERE seq > ? AND patient IS NOT NULL ORDER BY seq LIMIT ?",
-        (after, _ROWS),
-    ).fetchall():
-        texts = (f"{row['entities']}\0{row['query']}" for row in rows if row["patient"] not in own)
-        search.search("\0".join(texts).encode())
-        after = rows[-1]["seq"]
-    return search.found
-
-
-def _read_others(connection: Connection) -> Iterator[bytes]:
-    """Yield what the store says of everybody else: records, and names of accounts."""
-    for row in connection.execute("SELECT login, display, person FROM account"):
-        yield "\0".join(str(value or "") for value in row).encode()
-    for row in connection.execute("SELECT DISTINCT login, display, organization FROM audit"):
-        yield "\0".join(str(value or "") for value in row).encode()
-    after = 0
-    while rows := connection.execute(
-        "SELECT pk, body FROM resource WHERE pk > ? ORDER BY pk LIMIT 1000", (after,)
-    ).fetchall():
-        yield b"\0".join(bytes(row["body"]) for row in rows)
-        after = rows[-1]["pk"]
-
-
-def _read_product() -> Iterator[bytes]:
-    """Yield the product's own files: what stands in them tells of nobody."""
-    from ehr_etl.erasure.file_contents import read_contents
-
-    for package in _PACKAGES:
-        spec = find_spec(package)
-        for folder in spec.submodule_search_locations or () if spec else ():
-            for path in sorted(Path(folder).rglob("*")):
-                if path.is_file() and path.suffix != ".pyc":
-                    yield from read_contents(path)
-
-
-def _list_pseudonyms(settings: Settings, references: Iterable[str]) -> set[str]:
-    """Return the pseudonyms of records: the lake's, and those of each project."""
-    key_file = settings.data / "keys" / "deid.key"
-    if not key_file.exists():
-        return set()
-    key, references = key_file.read_bytes(), set(references)
-    found = {pseudonym(key, reference) for reference in references}
-    found |= set(map(str, _list_person_keys(settings, references)))
-    keys = [path.read_text("ascii") for path in (settings.data / "keys/research").glob("*.key")]
-    return found | {
-        hashlib.sha256(f"{project}{value}".encode()).hexdigest()
-        for project in keys
-        for value in found
-    }
-
-
-def _list_person_keys(settings: Settings, references: Iterable[str]) -> set[int]:
-    """Return the numbers by which OMOP's tables know the patients among some references."""
-    from ehr_etl.omop.identifiers import person_key
-
-    key_file = settings.data / "keys" / "deid.key"
-    if not key_file.exists():
-        return set()
-    key = key_file.read_bytes()
-    people = (reference for reference in references if reference.startswith("Patient/"))
-    return {person_key(pseudonym(key, reference)) for reference in people}
-
-
-def sweep_derived_files(data: Path, search: ByteSearch) -> dict[str, int]:
-    """Delete files made of records that hold something of the patient; return how many, by place.
-
-    Of the portal's sessions those rows alone go that do.
-    """
-    swept: dict[str, int] = {}
-    for name in _DERIVED_FOLDERS:
-        folder = data / name
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            is_database = path.suffix in (".db", ".db-wal", ".db-shm")
-            if path.is_symlink() or not path.is_file() or is_database:
-                continue
-            if _is_to_sweep(path, search, name):
-                if name == _EXPORTS:
-                    # Its other files may hold rows of theirs without a key to find them by.
-                    shutil.rmtree(path.parent, ignore_errors=True)
-                path.unlink(missing_ok=True)
-                swept[name] = swept.get(name, 0) + 1
-                _record_in_register(data, path)
-    if count := _sweep_sessions(data / _SESSIONS, search):
-        swept[_SESSIONS] = count
-    return swept
-
-
-def _is_to_sweep(path: Path, search: ByteSearch, folder: str) -> bool:
-    """Say whether a file holds something of the patient; so may what Spark left half-written."""
-    from ehr_etl.erasure.file_contents import read_contents
-
-    if search.search(path.name.encode("utf-8", "surrogateescape")):
-        return True
-    try:
-        return bool(search.search_stream(read_contents(path))[0])
-    except FileNotFoundError:
-        return False
-    except Exception:
-        # Of other folders the scan names it.
-        return folder == _SPARK_FOLDER
-
-
-def forget_in_releases(data: Path, patients: Iterable[str]) -> int:
-    """Take erased patients out of the sets that released tables are compared by."""
-    from ehr_analytics.disclosure.release_history import ReleaseHistory
-    from ehr_analytics.register import Register
-
-    deid_key = data / "keys" / "deid.key"
-    if not deid_key.exists() or not (data / "keys" / "releases.key").exists():
-        return 0
-    key = deid_key.read_bytes()
-    return ReleaseHistory(Register(data)).forget(
-        [pseudonym(key, f"Patient/{patient}") for patient in patients]
-    )
-
-
-def _sweep_sessions(path: Path, search: ByteSearch) -> int:
-    from ehr_gateway.erasure.database_files import rewrite_sqlite_file
-
-    if not path.exists():
-        return 0
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
-        rows = connection.execute("SELECT key, body FROM session").fetchall()
-        keys = [(key,) for key, body in rows if search.search(str(body).encode())]
-        connection.executemany("DELETE FROM session WHERE key = ?", keys)
-    rewrite_sqlite_file(path)
-    return len(keys)
-
-
-def _record_in_register(data: Path, path: Path) -> None:
-    """Tell the log of a study's project that a file of a run was deleted."""
-    from ehr_analytics.register import Register
-    from ehr_analytics.run_log import get_run
-
-    parts = path.relative_to(data).parts
-    if parts[:2] != ("research", "runs"):
-        return
-    register = Register(data)
-    run = get_run(register, parts[2])
-    with register.transaction() as connection:
-        register.append_event(
-            connection, run.project, "ehr-commons", "erase", run=run.id,
-            detail={"file": "/".join(parts[3:])},
-        )  # fmt: skip
-
-
-def _scan(
-    settings: Settings, erasure: str, search: ByteSearch, shared: int, swept: dict[str, int]
-) -> Certificate:
-    from ehr_cli.commands.lake_access import open_lake
-    from ehr_cli.data_folder import gateway_settings
-    from ehr_etl.erasure.certificate import Certificate
-    from ehr_etl.erasure.folder_scan import FolderScan, scan_folder, scan_storage
-    from ehr_etl.erasure.lake_erasure import list_lake_tables
-
-    chosen = gateway_settings(settings)
-    sealed = [
-        str(path.relative_to(settings.data))
-        for path in (settings.data / "erasures").glob("*.sealed")
-    ]
-    scan = FolderScan()
-    scan_folder(scan, settings.data, search, left_out=sealed)
-    if not chosen.audit_folder.resolve().is_relative_to(settings.data.resolve()):
-        scan_folder(scan, chosen.audit_folder, search, within="audit-log/")
-    for pattern in _COPIES:
-        for folder in sorted(Path(gettempdir()).glob(pattern)):
-            scan_folder(scan, folder, search, within=f"{folder}/")
-    not_scanned = list(_NOT_SCANNED)
-    lake = open_lake(settings)
-    if lake.tables_url:
-        scan_storage(scan, lake, search, list_lake_tables(lake))
-        not_scanned.append(_NOT_SCANNED_STORE)
-    if not settings.spark_master.startswith("local"):
-        not_scanned.append(_NOT_SCANNED_CLUSTER)
-    if chosen.database_url is not None:
-        for table, pieces in _read_postgresql(chosen):
-            scan.add_stream("PostgreSQL", table, pieces, search)
-        not_scanned.append(_NOT_SCANNED_POSTGRESQL)
-    return Certificate(
-        erasure=erasure,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        texts=len(search.texts),
-        shared_texts=shared,
-        scan=scan,
-        swept=swept,
-        not_scanned=not_scanned,
-    )
-
-
-def _read_postgresql(settings: GatewaySettings) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield each table of the database, and its rows as bytes."""
-    import psycopg
-    from psycopg import sql
-
-    with psycopg.connect(str(settings.database_url)) as connection:
-        tables = connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
-        ).fetchall()
-        for (table,) in tables:
-            cursor = connection.cursor(name="scan")
-            cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table)))
-            yield (
-                table,
-                (
-                    b"\0".join(
-                        value if isinstance(value, bytes) else str(value).encode() for value in row
-                    )
-                    for row in cursor
-                ),
-            )
-            cursor.close()
 
 
 def _now_ms() -> int:
