@@ -201,6 +201,7 @@ def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
 
 
 def _finish_store(settings: Settings) -> None:
+    from ehr_cli.commands.lake_access import now_ms
     from ehr_cli.data_folder import gateway_settings
     from ehr_gateway.audit_log.service import open_audit_log
     from ehr_gateway.erasure.finish import finish_erasures
@@ -208,12 +209,12 @@ def _finish_store(settings: Settings) -> None:
 
     chosen = gateway_settings(settings)
     with closing(Store(chosen.database, chosen.data)) as store:
-        log = open_audit_log(chosen, store.database, _now_ms)
-        finish_erasures(store, chosen, log.spool, _now_ms())
+        log = open_audit_log(chosen, store.database, now_ms)
+        finish_erasures(store, chosen, log.spool, now_ms())
 
 
 def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
-    from ehr_cli.commands.lake_access import open_lake, open_writer
+    from ehr_cli.commands.lake_access import now_ms, open_lake, open_writer
     from ehr_gateway.erasure.erased_patients import open_erasure_key
 
     if not open_lake(settings).has_table("bronze"):
@@ -223,7 +224,7 @@ def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
     while True:
         try:
             with open_writer(settings) as writer:
-                writer.erase(erasure.hashes, _now_ms())
+                writer.erase(erasure.hashes, now_ms())
             return
         except Conflict:
             if time.monotonic() >= deadline:
@@ -239,7 +240,3 @@ def _is_out_of_lake(settings: Settings, key: bytes, hashes: Collection[str]) -> 
     from ehr_etl.erasure.erased_lines import find_erased
 
     return not find_erased(open_lake(settings), key, hashes).patients
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

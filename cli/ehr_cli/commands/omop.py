@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,10 +29,10 @@ def build(data: Data = None) -> None:
 
     Example: ehr lake omop build --data var/mine
     """
-    from ehr_cli.commands.lake_access import open_writer
+    from ehr_cli.commands.lake_access import now_ms, open_writer
 
     with open_writer(load_settings().override(data=data)) as writer:
-        change = writer.build_omop(_now_ms())
+        change = writer.build_omop(now_ms())
     _print_change(change)
 
 
@@ -50,7 +49,7 @@ def load_vocabulary(
 
     Example: ehr lake omop vocabulary ~/Downloads/vocabulary_download_v5
     """
-    from ehr_cli.commands.lake_access import open_writer
+    from ehr_cli.commands.lake_access import now_ms, open_writer
     from ehr_etl.omop.athena import load_vocabulary as load_folder
     from ehr_etl.omop.writer import create_omop_tables
 
@@ -59,7 +58,7 @@ def load_vocabulary(
         report = load_folder(writer.lake, folder)
         for name, rows in report.rows.items():
             typer.echo(f"{name}: {rows:,} rows.")
-        change = writer.remap_omop(_now_ms())
+        change = writer.remap_omop(now_ms())
     known = "was loaded before" if report.is_known else "is loaded"
     typer.echo(f"Vocabulary release {report.release} {known}.")
     _print_change(change)
@@ -146,7 +145,3 @@ def check(
 def _print_change(change: TableChange) -> None:
     written = sorted(change.written)
     typer.echo(f"Written: {', '.join(written)}." if written else "Nothing changed.")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
