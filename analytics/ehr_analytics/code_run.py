@@ -15,15 +15,14 @@ from pathlib import Path
 from ehr_analytics import project as projects
 from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.project import Project
-from ehr_analytics.project_jobs import build_view_query
-from ehr_analytics.query_job import QueryJob, Withheld
+from ehr_analytics.project_jobs import build_job, build_view_query
+from ehr_analytics.query_job import Withheld
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.run_log import Run, append_run, create_run, run_folder
 from ehr_analytics.sandbox.pictures import keep_picture
 from ehr_analytics.sandbox.process import SandboxLimits, SandboxResult, run_sandboxed
 from ehr_etl.duckdb_session import QueryLimits
-from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unprocessable
 
 __all__ = ["CODE_FILE", "run_code"]
@@ -72,13 +71,12 @@ def run_code(
 
 def _read_view(register: Register, project: Project, view: GoldView) -> bytes:
     """Return the approved columns of a view as Parquet, keys under the project's pseudonyms."""
-    job = QueryJob(
-        views=(view.to_source(),),
-        deid=Lake(register.data / "lake").table_url("deid"),
+    job = build_job(
+        register,
+        project,
+        [view],
         withheld=Withheld(),
-        key=projects.read_project_key(register.data, project.id),
         sql=build_view_query(view.name, view.columns),
-        parameters={},
         media="parquet",
         limits=_LOAD,
     )

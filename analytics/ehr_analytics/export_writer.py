@@ -10,12 +10,12 @@ from ehr_analytics import export_register as exports
 from ehr_analytics.export_register import PENDING, ExportedView, ViewExport
 from ehr_analytics.export_subjects import ExportSubjects, save_subjects
 from ehr_analytics.gold_views import open_gold_views
-from ehr_analytics.project_jobs import build_view_query, prepare_job
+from ehr_analytics.project_jobs import build_job, build_view_query
 from ehr_analytics.query_job import OWN_VIEW_QUERY, OwnView
 from ehr_analytics.query_process import run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.row_access import require_own_views, require_row_project
-from ehr_analytics.withheld import ChangedSubjects, read_basis
+from ehr_analytics.withheld import ChangedSubjects, find_withheld, read_basis
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import EhrError, Fault
 
@@ -87,10 +87,15 @@ class ExportWriter:
         else:
             require_own_views(project)
             tables, sql, own_view = [], OWN_VIEW_QUERY, OwnView(view.definition)
-        job = prepare_job(
-            self.register, project, self.changed, tables,
-            sql=sql, media=export.media, limits=self.limits,
-        )  # fmt: skip
+        job = build_job(
+            self.register,
+            project,
+            tables,
+            withheld=find_withheld(self.register.data, self.changed),
+            sql=sql,
+            media=export.media,
+            limits=self.limits,
+        )
         # By number: the name that a reader gives is never part of a path.
         path = exports.export_folder(self.register, export.id) / str(number)
         answer = run_in_process(

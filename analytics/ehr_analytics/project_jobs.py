@@ -6,32 +6,30 @@ from collections.abc import Iterable, Sequence
 
 from ehr_analytics.gold_views import GoldView
 from ehr_analytics.project import Project, read_project_key
-from ehr_analytics.query_job import QueryJob
+from ehr_analytics.query_job import QueryJob, Withheld
 from ehr_analytics.register import Register
-from ehr_analytics.withheld import ChangedSubjects, find_withheld
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
 
-__all__ = ["build_view_query", "prepare_job"]
+__all__ = ["build_job", "build_view_query"]
 
 
-def prepare_job(
+def build_job(
     register: Register,
     project: Project,
-    changed: ChangedSubjects,
     views: Iterable[GoldView],
     *,
+    withheld: Withheld,
     sql: str,
     media: str,
     limits: QueryLimits,
 ) -> QueryJob:
-    """Return the job of a query that begins now: without the rows that are withheld by now."""
-    data = register.data
+    """Return the job of a query over views of a project, without the rows that are withheld."""
     return QueryJob(
         views=tuple(view.to_source() for view in views),
-        deid=Lake(data / "lake").table_url("deid"),
-        withheld=find_withheld(data, changed),
-        key=read_project_key(data, project.id),
+        deid=Lake(register.data / "lake").table_url("deid"),
+        withheld=withheld,
+        key=read_project_key(register.data, project.id),
         sql=sql,
         parameters={},
         media=media,

@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.gold_views import GoldView, open_gold_views
-from ehr_analytics.project_jobs import build_view_query, prepare_job
+from ehr_analytics.project_jobs import build_job, build_view_query
 from ehr_analytics.query_job import OWN_VIEW_QUERY, OwnView
 from ehr_analytics.query_process import QueryAnswer, run_in_process
 from ehr_analytics.register import Register
 from ehr_analytics.row_access import require_own_views, require_row_project
 from ehr_analytics.table_formats import require_format
-from ehr_analytics.withheld import ChangedSubjects
+from ehr_analytics.withheld import ChangedSubjects, find_withheld
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import EhrError, NotFound, Unavailable, Unprocessable
 
@@ -125,10 +125,16 @@ class RowQueries:
         if not _running.acquire(blocking=False):
             raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")
         try:
-            job = prepare_job(
-                self.register, project, self.changed, views,
-                sql=sql, media=media, limits=self.limits,
-            )  # fmt: skip
+            job = build_job(
+                self.register,
+                project,
+                views,
+                # As late as possible: the decisions of this moment.
+                withheld=find_withheld(self.register.data, self.changed),
+                sql=sql,
+                media=media,
+                limits=self.limits,
+            )
             answer = run_in_process(replace(job, parameters=parameters or {}, own_view=own_view))
         except EhrError as error:
             # What somebody tried is on record too.
