@@ -74,14 +74,14 @@ class _Compiler:
 
     def compile(self) -> CompiledCohort:
         steps = [self._people()]
-        first = self._sets_of_index()
+        first = self._index_sets()
         for events in self.cohort.events:
             steps += self._events(events) if events.name in first else ()
         steps += self._index()
         for events in self.cohort.events:
             steps += self._events(events) if events.name not in first else ()
         steps += self._measure_steps()
-        steps.append(Step("staged", self._staged()))
+        steps.append(Step("person_rows", self._person_rows()))
         columns = [f"q_{number}" for number, _ in enumerate(self.cohort.columns)]
         shown = [
             f"{form_sql(self.dialect, column.form, self._value(column.measure))} AS {name}"
@@ -94,15 +94,15 @@ class _Compiler:
         inner = ", ".join(
             ["person", f"{self._left_at()} AS left_at", "index_date", *shown, *self._outcomes()]
         )
-        followed = ", ".join(self._follow_up_columns())
+        follow_up = ", ".join(self._follow_up_columns())
         selected = ", ".join(
-            part for part in ("person", "left_at", "index_date", results, followed) if part
+            part for part in ("person", "left_at", "index_date", results, follow_up) if part
         )
         return CompiledCohort(
-            tuple(steps), f"SELECT {selected} FROM (SELECT {inner} FROM staged) result"
+            tuple(steps), f"SELECT {selected} FROM (SELECT {inner} FROM person_rows) result"
         )
 
-    def _sets_of_index(self) -> frozenset[str]:
+    def _index_sets(self) -> frozenset[str]:
         """Return the sets of events that the index date depends on, with what they are made of."""
         names = set()
         for name in (self.cohort.index.events, self.cohort.index.observed):
@@ -111,12 +111,12 @@ class _Compiler:
                 name = self.cohort.find_events(name).of
         return frozenset(names)
 
-    def _is_of_index_people(self, events: Events) -> bool:
+    def _reads_index_people_only(self, events: Events) -> bool:
         """Say whether rows of people without an index date are left out before they are read.
 
         Nobody else's events are measured, unless the end of the data is read of the set.
         """
-        is_later = events.name not in self._sets_of_index()
+        is_later = events.name not in self._index_sets()
         return is_later and "days_to_last" not in event_columns(self.cohort, events.name)
 
     def _people(self) -> Step:
@@ -170,7 +170,7 @@ class _Compiler:
         needed += " AND known_end IS NOT NULL" if events.end is not None else ""
         rows, read_from = f"rows_{events.name}", f"source_rows_{events.name}"
         source_name: str | None = source.name
-        if self._is_of_index_people(events):
+        if self._reads_index_people_only(events):
             # A step of its own: DuckDB would read every date before it leaves rows out, 1.8 s of
             # CPU for three million rows in place of 0.35 s (tests/perf/bench_cohort.py).
             names = [name for name in (events.date, events.end, *own) if name]
@@ -275,7 +275,7 @@ class _Compiler:
             if measure.events is not None:
                 sql = self._aggregate(measure)
                 aggregates.setdefault(measure.events, []).append(f"{sql} AS m_{number}")
-        for number, (name, from_days) in enumerate(self._followed()):
+        for number, (name, from_days) in enumerate(self._follow_up_events()):
             test = f"CASE WHEN day >= {from_days} THEN day END"
             aggregates.setdefault(name, []).append(f"min({test}) AS f_{number}")
         day = self.dialect.days_between("b.index_date", "e.start")
@@ -312,7 +312,7 @@ class _Compiler:
             case _:
                 return f"max({pair}).b"
 
-    def _followed(self) -> tuple[tuple[str, int], ...]:
+    def _follow_up_events(self) -> tuple[tuple[str, int], ...]:
         """Return the events that a follow-up waits for, each with its first day."""
         follow_up = self.cohort.follow_up
         if follow_up is None:
@@ -322,7 +322,7 @@ class _Compiler:
             *((name, 0) for name in follow_up.censor),
         )
 
-    def _staged(self) -> str:
+    def _person_rows(self) -> str:
         """Return one row for everybody in the data, with all measures and the end of follow-up."""
         selected = ["p.person", f"{self._all(self.cohort.population, 'p.')} AS eligible"]
         selected.append("i.index_date")
@@ -331,9 +331,9 @@ class _Compiler:
             joins.append("LEFT JOIN index_row r ON r.person = p.person")
         read: list[str] = []
         for number, measure in enumerate(self.cohort.measures()):
-            selected.append(f"{self._staged_value(number, measure)} AS v_{number}")
+            selected.append(f"{self._measure_value(number, measure)} AS v_{number}")
             read += [measure.events] if measure.events else []
-        for number, (name, _) in enumerate(self._followed()):
+        for number, (name, _) in enumerate(self._follow_up_events()):
             selected.append(f"m_{name}.f_{number}")
             read.append(name)
         joins += [
@@ -344,7 +344,7 @@ class _Compiler:
             selected.append(f"{self._data_days(self.cohort.follow_up)} AS data_days")
         return f"SELECT {', '.join(selected)} FROM people p {' '.join(joins)}"
 
-    def _staged_value(self, number: int, measure: Measure) -> str:
+    def _measure_value(self, number: int, measure: Measure) -> str:
         if measure.events is not None:
             value = f"m_{measure.events}.m_{number}"
             return f"coalesce({value}, 0)" if measure.kind in _ZERO else value

@@ -75,7 +75,9 @@ def evaluate_cohort(
     rows = []
     for raw in tables[source.name]:
         if raw[source.person] is not None:
-            person = {name: _typed(raw.get(name), kind) for name, kind in source.columns.items()}
+            person = {
+                name: _convert_value(raw.get(name), kind) for name, kind in source.columns.items()
+            }
             rows.append(_evaluate_person(cohort, raw[source.person], person, sets))
     return rows
 
@@ -96,8 +98,8 @@ def _read_events(
         for person, own in found.items():
             own.sort(key=lambda event: event.order(columns))
             if events.merge_gap is not None:
-                found[person] = own = _merge(own, events.merge_gap)
-            _derive(own, last)
+                found[person] = own = _merge_events(own, events.merge_gap)
+            _add_derived_values(own, last)
     return {
         person: [event for event in own if _holds(AllOf(events.keep), event.values)]
         for person, own in found.items()
@@ -107,7 +109,7 @@ def _read_events(
 def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list[_Event]]:
     found: dict[Any, list[_Event]] = {}
     for raw in tables[source.name]:
-        row = {name: _typed(raw.get(name), kind) for name, kind in source.columns.items()}
+        row = {name: _convert_value(raw.get(name), kind) for name, kind in source.columns.items()}
         person, start = raw[source.person], row[events.date or ""]
         end = start if events.end is None else row[events.end]
         if person is None or start is None or end is None:
@@ -117,7 +119,7 @@ def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list
     return found
 
 
-def _merge(events: Sequence[_Event], gap: int) -> list[_Event]:
+def _merge_events(events: Sequence[_Event], gap: int) -> list[_Event]:
     stays: list[_Event] = []
     for event in events:
         if stays and (event.start - stays[-1].finish).days <= gap:
@@ -127,7 +129,7 @@ def _merge(events: Sequence[_Event], gap: int) -> list[_Event]:
     return stays
 
 
-def _derive(events: Sequence[_Event], last: date | None) -> None:
+def _add_derived_values(events: Sequence[_Event], last: date | None) -> None:
     for place, event in enumerate(events):
         following = events[place + 1] if place + 1 < len(events) else None
         previous = events[place - 1] if place else None
@@ -152,14 +154,15 @@ def _evaluate_person(
         row["left_at"] = 2 if _holds(AllOf(cohort.population), person) else 1
         return row
     values = {
-        measure: _measure(cohort, measure, day, person, events) for measure in cohort.measures()
+        measure: _evaluate_measure(cohort, measure, day, person, events)
+        for measure in cohort.measures()
     }
     for column in cohort.columns:
-        row[column.name] = _show(column.form, values[column.measure])
+        row[column.name] = _format_value(column.form, values[column.measure])
     data_days = None
     if cohort.follow_up is not None:
         data_days = _data_days(cohort, cohort.follow_up, day, sets)
-        row.update(_follow(cohort.follow_up, day, data_days, events))
+        row.update(_evaluate_follow_up(cohort.follow_up, day, data_days, events))
     kept = [_holds(AllOf(cohort.population), person), True]
     for criterion in cohort.include:
         kept.append(_holds(criterion.condition, {"value": values[criterion.measure]}))
@@ -192,7 +195,7 @@ def _find_index_day(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> d
     return (found[0] if index.pick == "first" else found[-1]) if found else None
 
 
-def _measure(
+def _evaluate_measure(
     cohort: Cohort,
     measure: Measure,
     day: date,
@@ -256,7 +259,7 @@ def _data_days(cohort: Cohort, follow_up: FollowUp, day: date, sets: _Sets) -> i
     return (until - day).days
 
 
-def _follow(
+def _evaluate_follow_up(
     follow_up: FollowUp,
     day: date,
     data_days: int | None,
@@ -277,7 +280,7 @@ def _follow(
     return row
 
 
-def _show(form: Form, value: Any) -> Any:  # Any: a value of any of the language's types
+def _format_value(form: Form, value: Any) -> Any:  # Any: a value of any of the language's types
     match form:
         case AsBoolean(condition=condition):
             return "yes" if _holds(condition, {"value": value}) else "no"
@@ -304,8 +307,8 @@ def _holds(condition: Condition, row: Row) -> bool:
             value = row[column]
             if value is None:
                 return False
-            return (low is None or value >= _like(low, value)) and (
-                high is None or value <= _like(high, value)
+            return (low is None or value >= _match_type(low, value)) and (
+                high is None or value <= _match_type(high, value)
             )
         case IsRecorded(column=column):
             return row[column] is not None
@@ -317,11 +320,13 @@ def _holds(condition: Condition, row: Row) -> bool:
             return all(_holds(part, row) for part in parts)
 
 
-def _like(bound: Any, value: Any) -> Any:  # Any: numbers, or days
+def _match_type(bound: Any, value: Any) -> Any:  # Any: numbers, or days
     return float(bound) if isinstance(value, float) else bound
 
 
-def _typed(value: Any, kind: ValueType) -> Any:  # Any: a value of any of the language's types
+def _convert_value(
+    value: Any, kind: ValueType
+) -> Any:  # Any: a value of any of the language's types
     if value is None:
         return None
     if kind is ValueType.DATE_TEXT:

@@ -44,15 +44,15 @@ class CohortResult:
     @property
     def attrition(self) -> tuple[AttritionStep, ...]:
         """Return the people left after each step, everybody first."""
-        left = {
+        leavers = {
             entry["values"]: entry["counts"]
             for entry in pc.value_counts(self.people.column(LEFT_AT)).to_pylist()
         }
-        remaining = self.people.num_rows
-        steps = [AttritionStep("in the data", remaining)]
+        members = self.people.num_rows
+        steps = [AttritionStep("in the data", members)]
         for number, name in enumerate(list_steps(self.cohort), 1):
-            remaining -= left.get(number, 0)
-            steps.append(AttritionStep(name, remaining))
+            members -= leavers.get(number, 0)
+            steps.append(AttritionStep(name, members))
         return tuple(steps)
 
 
