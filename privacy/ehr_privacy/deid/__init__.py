@@ -7,7 +7,7 @@ May import: `ehr_fhir`. The key is the caller's to keep: without it no pseudonym
 
 from ehr_privacy.deid.dates import DATE_FORMS, DateForm
 from ehr_privacy.deid.events import AGE_AT_EVENT
-from ehr_privacy.deid.person import People, Person, find_survivor, patient_of
+from ehr_privacy.deid.person import People, Person, find_patient, find_survivor
 from ehr_privacy.deid.plain_scrubber import ElementFate, Explanation, explain_resource
 from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, RulesError, load_rules, parse_rules
@@ -25,10 +25,10 @@ __all__ = [
     "Person",
     "RulesError",
     "explain_resource",
+    "find_patient",
     "find_survivor",
     "load_rules",
     "parse_rules",
-    "patient_of",
     "pseudonym",
     "shift_days",
 ]

@@ -50,8 +50,8 @@ def move_date(text: str, shift: Shift) -> str | None:
     if day is None:
         return None
     if shift.form in ("month", "quarter"):
-        return _cut(day, shift)
-    moved = _moved(day, shift)
+        return _cut_to_period(day, shift)
+    moved = _shift_day(day, shift)
     return None if moved is None else moved.isoformat()
 
 
@@ -60,21 +60,21 @@ def _move_partial(partial: re.Match[str], shift: Shift) -> str | None:
     if year == 0:
         return None
     if shift.form in ("month", "quarter"):
-        return partial[1] if month is None else _cut(date(year, int(month), 1), shift)
+        return partial[1] if month is None else _cut_to_period(date(year, int(month), 1), shift)
     first = date(year, int(month or 1), 1)
     last = date(year, int(month or 12), 28) + timedelta(days=3)
-    low, high = _moved(first, shift), _moved(last, shift)
+    low, high = _shift_day(first, shift), _shift_day(last, shift)
     if low is None or high is None or low.year != high.year:
         return None
     return f"{low.year:04}"
 
 
-def _cut(day: date, shift: Shift) -> str:
+def _cut_to_period(day: date, shift: Shift) -> str:
     month = day.month if shift.form == "month" else 3 * ((day.month - 1) // 3) + 1
     return f"{day.year:04}-{month:02}"
 
 
-def _moved(day: date, shift: Shift) -> date | None:
+def _shift_day(day: date, shift: Shift) -> date | None:
     try:
         return day + timedelta(days=shift.days)
     except OverflowError:

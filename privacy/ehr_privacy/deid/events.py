@@ -1,4 +1,4 @@
-"""What is worked out of dates before they go: the age at an event, the length of a stay.
+"""Facts derived from dates before these are moved: the age at an event, the length of a stay.
 
 An age is told by calendar years, from the birth year and the date that the copy shows: right to
 within a year. An exact age would tell the day of the birthday in a dense record, and whoever knows
@@ -20,7 +20,7 @@ from ehr_privacy.deid.preparation import OLDEST_AGE
 from ehr_privacy.deid.pseudonyms import SHIFT_WEEKS
 from ehr_privacy.deid.units import UCUM
 
-__all__ = ["AGE_AT_EVENT", "age_at_event", "stay_length"]
+__all__ = ["AGE_AT_EVENT", "find_age_at_event", "measure_stay"]
 
 # The extension of a record that bears the patient's age at its event.
 AGE_AT_EVENT = f"{JURISDICTION.fhir_base}/StructureDefinition/age-at-event"
@@ -29,12 +29,12 @@ _MIDDLE = timedelta(weeks=SHIFT_WEEKS // 2)
 _HOUR_MS = 3_600_000
 
 
-def age_at_event(
+def find_age_at_event(
     kept: Mapping[str, Any], paths: tuple[str, ...], birth_date: str | None, shift: Shift
 ) -> dict[str, Any] | None:
     """Return the extension with the age at a record's event; None where it is not known."""
     born = read_date(birth_date) if birth_date else None
-    shown = next(filter(None, (_find(kept, path) for path in paths)), None)
+    shown = next(filter(None, (_find_text(kept, path) for path in paths)), None)
     if born is None or shown is None:
         return None
     year = int(shown[:4])
@@ -44,7 +44,7 @@ def age_at_event(
     return {"url": AGE_AT_EVENT, "valueInteger": age}
 
 
-def stay_length(period: object) -> dict[str, Any] | None:
+def measure_stay(period: object) -> dict[str, Any] | None:
     """Return the length of a stay in hours, begun ones counted; None where times are not known."""
     if not isinstance(period, dict):
         return None
@@ -58,7 +58,7 @@ def stay_length(period: object) -> dict[str, Any] | None:
     return {"value": ceil(hours), "system": UCUM, "code": "h"} if hours >= 0 else None
 
 
-def _find(value: Any, path: str) -> str | None:
+def _find_text(value: Any, path: str) -> str | None:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None

@@ -1,6 +1,6 @@
-"""Modifier elements: what R4 says may turn the meaning of a record, and what becomes of it here.
+"""Modifier elements (`isModifier` of R4): which of them a type has, and when one drops its record.
 
-Which elements those are, the R4 definitions say (`isModifier`). One that is in a record must come
+The R4 definitions name them. One that is in a record must come
 through with its meaning, or the record is dropped: of a status that is not known, nobody can say
 whether the record holds.
 """
@@ -13,7 +13,7 @@ from typing import Literal
 from ehr_fhir.definitions import json_elements, marked_elements
 from ehr_privacy.deid.rules import Node
 
-__all__ = ["VOID", "Modifier", "find_modifiers", "is_void", "owner_below"]
+__all__ = ["VOID", "Modifier", "find_element_type", "find_modifiers", "is_void"]
 
 # concept: a CodeableConcept of which something must be left, and no code may void the record.
 # value: a code of a closed list, a boolean. unlisted: no rule keeps it, so the record is dropped.
@@ -45,7 +45,7 @@ def find_modifiers(owner: str, node: Node) -> dict[str, Modifier]:
     return found
 
 
-def owner_below(owner: str, key: str) -> str:
+def find_element_type(owner: str, key: str) -> str:
     """Return the type of an element, by which its own elements are found; empty if unknown."""
     element = json_elements(owner).get(key) if owner else None
     return "" if element is None else element.type

@@ -9,7 +9,7 @@ from typing import Any
 
 from ehr_fhir.references import local_target
 
-__all__ = ["NOBODY_KNOWN", "People", "Person", "find_survivor", "patient_of"]
+__all__ = ["NOBODY_KNOWN", "People", "Person", "find_patient", "find_survivor"]
 
 _WHOSE = ("subject", "patient", "beneficiary")
 
@@ -62,7 +62,7 @@ def find_survivor(patient: Mapping[str, Any]) -> str | None:
     return None
 
 
-def patient_of(resource: Mapping[str, Any]) -> str | None:
+def find_patient(resource: Mapping[str, Any]) -> str | None:
     """Return the patient whose shift moves a resource's dates."""
     if resource.get("resourceType") == "Patient":
         return resource.get("id")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ehr_privacy.deid.modifiers import find_modifiers, is_void, owner_below
+from ehr_privacy.deid.modifiers import find_element_type, find_modifiers, is_void
 from ehr_privacy.deid.person import NOBODY_KNOWN, People
 from ehr_privacy.deid.preparation import MAIN_CODES
 from ehr_privacy.deid.rules import Node
@@ -126,7 +126,7 @@ class _Walk:
             left = self.apply(
                 inner,
                 child,
-                owner_below(owner, name),
+                find_element_type(owner, name),
                 f"{path}.{name}",
                 is_main=is_main or (path == self.kind and name in MAIN_CODES),
             )

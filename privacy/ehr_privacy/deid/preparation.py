@@ -1,4 +1,4 @@
-"""What is settled of a whole record before its elements are: drugs within it, ages it tells.
+"""Preparation of a whole record: codes of contained records inlined, ages in Observations capped.
 
 Each function returns the record itself where nothing concerns it, else a copy.
 """
@@ -14,28 +14,28 @@ from ehr_privacy.deid.modifiers import VOID, is_void
 from ehr_privacy.deid.rules import DeidRules
 from ehr_privacy.deid.units import count_per_year, read_unit
 
-__all__ = ["MAIN_CODES", "OLDEST_AGE", "cap_told_ages", "follow_contained", "has_known_date"]
+__all__ = ["MAIN_CODES", "OLDEST_AGE", "cap_observed_ages", "has_known_date", "inline_contained"]
 
 OLDEST_AGE = 90
 # The codes of a record that say what it is about: there a code of known dates may stay.
 MAIN_CODES = frozenset({"code", "vaccineCode", "medicationCodeableConcept"})
 Json = Mapping[str, Any]  # JSON of every shape
 # A reference that may name a contained record -> the element that says the same by a code.
-_CONCEPTS = {
+_CODE_ELEMENTS = {
     "medicationReference": "medicationCodeableConcept",
     "statusReasonReference": "statusReasonCodeableConcept",
     "itemReference": "itemCodeableConcept",
     "additiveReference": "additiveCodeableConcept",
     "reasonReference": "reasonCode",
 }
-_FOLLOWED = frozenset({"Medication", "Substance", "Device", "Condition", "Observation"})
+_INLINED_TYPES = frozenset({"Medication", "Substance", "Device", "Condition", "Observation"})
 # What a contained record is: its code, or the type of a device or substance.
-_NAMES = ("code", "type")
+_NAMING_ELEMENTS = ("code", "type")
 _AGE = re.compile(r"\bages?\b|年齡|年龄|歲數|岁数", re.IGNORECASE)
 _BIRTH = re.compile(r"\b(birth ?date|date of birth|dob|born)\b|出生", re.IGNORECASE)
 
 
-def follow_contained(resource: Json) -> Json | None:
+def inline_contained(resource: Json) -> Json | None:
     """Put the code of each contained record where it is referred to; None if one is in doubt.
 
     Contained records are no records of their own, so nothing else of them is kept.
@@ -50,12 +50,14 @@ def follow_contained(resource: Json) -> Json | None:
     }
     if any(_is_in_doubt(inner) for inner in by_id.values()):
         return None
-    by_id = {name: inner for name, inner in by_id.items() if inner.get("resourceType") in _FOLLOWED}
+    by_id = {
+        name: inner for name, inner in by_id.items() if inner.get("resourceType") in _INLINED_TYPES
+    }
     if not by_id:
         # The copy of a large claim with its contained coverage would cost more than its scrubbing.
         return resource
-    followed = _follow(resource, by_id)
-    return followed if isinstance(followed, dict) else resource
+    inlined = _inline_codes(resource, by_id)
+    return inlined if isinstance(inlined, dict) else resource
 
 
 def _is_in_doubt(inner: Json) -> bool:
@@ -63,16 +65,18 @@ def _is_in_doubt(inner: Json) -> bool:
     return voided or "modifierExtension" in inner or "implicitRules" in inner
 
 
-def _follow(value: Any, by_id: Mapping[str, Json]) -> Any:
+def _inline_codes(value: Any, by_id: Mapping[str, Json]) -> Any:
     if isinstance(value, list):
-        return [_follow(item, by_id) for item in value]
+        return [_inline_codes(item, by_id) for item in value]
     if not isinstance(value, dict):
         return value
-    made = {name: _follow(inner, by_id) for name, inner in value.items() if name != "contained"}
-    for name, concept_name in _CONCEPTS.items():
+    made = {
+        name: _inline_codes(inner, by_id) for name, inner in value.items() if name != "contained"
+    }
+    for name, concept_name in _CODE_ELEMENTS.items():
         references = value.get(name)
         many = references if isinstance(references, list) else [references]
-        concepts = [concept for reference in many for concept in _concepts(reference, by_id)]
+        concepts = [concept for reference in many for concept in _list_concepts(reference, by_id)]
         if not concepts:
             continue
         if isinstance(references, list):
@@ -82,13 +86,13 @@ def _follow(value: Any, by_id: Mapping[str, Json]) -> Any:
     return made
 
 
-def _concepts(reference: object, by_id: Mapping[str, Json]) -> Iterator[Any]:
+def _list_concepts(reference: object, by_id: Mapping[str, Json]) -> Iterator[Any]:
     if not isinstance(reference, dict):
         return
     inner = by_id.get(str(reference.get("reference")))
     if inner is None:
         return
-    for name in _NAMES:
+    for name in _NAMING_ELEMENTS:
         if isinstance(inner.get(name), dict):
             yield inner[name]
             return
@@ -106,11 +110,11 @@ def has_known_date(rules: DeidRules, resource: Json) -> bool:
         _is_known_date(rules, system, code)
         for name in MAIN_CODES
         if name in resource
-        for system, code in _codings(resource[name])
+        for system, code in _list_codings(resource[name])
     )
 
 
-def cap_told_ages(rules: DeidRules, resource: Json) -> Json:
+def cap_observed_ages(rules: DeidRules, resource: Json) -> Json:
     """Cap the ages that an Observation tells, in any form; take away a birth date it tells."""
     if resource.get("resourceType") != "Observation":
         return resource
@@ -146,7 +150,7 @@ def _is_known_code(rules: DeidRules, system: str, code: str) -> bool:
 
 
 def _tells(rules: DeidRules, what: str, words: re.Pattern[str], concept: object) -> bool:
-    if any(pair in rules.told.get(what, ()) for pair in _codings(concept)):
+    if any(pair in rules.told.get(what, ()) for pair in _list_codings(concept)):
         return True
     if not isinstance(concept, dict):
         return False
@@ -179,7 +183,7 @@ def _cap_value(value: Any) -> Any:
     return {name: _cap_value(inner) for name, inner in value.items()}
 
 
-def _codings(concept: object) -> Iterator[tuple[str, str]]:
+def _list_codings(concept: object) -> Iterator[tuple[str, str]]:
     codings = concept.get("coding") if isinstance(concept, dict) else None
     for coding in codings if isinstance(codings, list) else ():
         if isinstance(coding, dict):

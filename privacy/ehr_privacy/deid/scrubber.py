@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehr_privacy.deid.dates import DateForm, Shift
-from ehr_privacy.deid.events import age_at_event, stay_length
-from ehr_privacy.deid.modifiers import Modifier, find_modifiers, is_void, owner_below
-from ehr_privacy.deid.person import NOBODY_KNOWN, People, find_survivor, patient_of
-from ehr_privacy.deid.preparation import MAIN_CODES, cap_told_ages, follow_contained, has_known_date
+from ehr_privacy.deid.events import find_age_at_event, measure_stay
+from ehr_privacy.deid.modifiers import Modifier, find_element_type, find_modifiers, is_void
+from ehr_privacy.deid.person import NOBODY_KNOWN, People, find_patient, find_survivor
+from ehr_privacy.deid.preparation import (
+    MAIN_CODES,
+    cap_observed_ages,
+    has_known_date,
+    inline_contained,
+)
 from ehr_privacy.deid.pseudonyms import episode_shift_days, pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, Node
 from ehr_privacy.deid.values import Context, DropResource, Methods, Scrub
@@ -69,12 +74,12 @@ class Deidentifier:
         if kind == "Patient" and find_survivor(resource) is not None:
             # Another Patient stands for the person: one person is one row.
             return None
-        followed = follow_contained(resource)
-        return None if followed is None else cap_told_ages(self._rules, followed)
+        inlined = inline_contained(resource)
+        return None if inlined is None else cap_observed_ages(self._rules, inlined)
 
     def find_context(self, resource: Mapping[str, Any], people: People) -> Context:
         """Return whose record it is and how its dates change."""
-        patient = patient_of(resource)
+        patient = find_patient(resource)
         accounts = people.merged_references
         if patient is None:
             return Context(accounts=accounts)
@@ -100,13 +105,13 @@ class Deidentifier:
             # Links of other records to this one would tell its date.
             made["id"] = pseudonym(self._key, f"apart:{kind}/{resource['id']}")
         if kind == "Encounter" and "length" not in made and context.shift is not None:
-            length = stay_length(resource.get("period"))
+            length = measure_stay(resource.get("period"))
             if length is not None and "period" in made:
                 made["length"] = length
         paths = self._rules.event_dates.get(kind)
-        patient = patient_of(resource)
+        patient = find_patient(resource)
         if paths and patient is not None and context.shift is not None:
-            age = age_at_event(made, paths, people.find(patient).birth_date, context.shift)
+            age = find_age_at_event(made, paths, people.find(patient).birth_date, context.shift)
             if age is not None:
                 made["extension"] = [age]
         return made
@@ -116,7 +121,7 @@ class Deidentifier:
             return Shift(form=self._dates)
         if self._dates == "shift":
             return Shift(shift_days(self._key, account))
-        return Shift(episode_shift_days(self._key, account, _episode_of(resource)), "episode")
+        return Shift(episode_shift_days(self._key, account, _find_episode(resource)), "episode")
 
     def _compile(self, kind: str, node: Node) -> Scrub:
         assert node.elements is not None  # noqa: S101 - the reader makes types of elements only
@@ -125,20 +130,22 @@ class Deidentifier:
             if name == "id":
                 elements[name] = self._id(kind)
             else:
-                elements[name] = self._node(child, owner_below(kind, name), name in MAIN_CODES)
+                elements[name] = self._node(
+                    child, find_element_type(kind, name), name in MAIN_CODES
+                )
         return _object(elements, find_modifiers(kind, node))
 
     def _node(self, node: Node, owner: str, is_main: bool = False) -> Scrub:
         if node.elements is not None:
             return _object(
                 {
-                    name: self._node(child, owner_below(owner, name), is_main)
+                    name: self._node(child, find_element_type(owner, name), is_main)
                     for name, child in node.elements.items()
                 },
                 find_modifiers(owner, node),
             )
         if node.values:
-            return _listed(node.values)
+            return _closed_list(node.values)
         method = "main-coding" if is_main and node.method == "coding" else node.method
         return self.methods.by_name[method]
 
@@ -153,7 +160,7 @@ class Deidentifier:
         return pseudonym(self._key, f"{kind}/{value}") if isinstance(value, str) else None
 
 
-def _episode_of(resource: Mapping[str, Any]) -> str:
+def _find_episode(resource: Mapping[str, Any]) -> str:
     """Return the episode of a record: its encounter, or the record itself."""
     for name in _EPISODES:
         link = resource.get(name)
@@ -164,7 +171,7 @@ def _episode_of(resource: Mapping[str, Any]) -> str:
 
 
 def _object(elements: Mapping[str, Scrub], modifiers: Mapping[str, Modifier]) -> Scrub:
-    def one(value: Any, context: Context) -> Any:
+    def scrub_object(value: Any, context: Context) -> Any:
         if not isinstance(value, dict):
             return None
         if "modifierExtension" in value:
@@ -184,14 +191,14 @@ def _object(elements: Mapping[str, Scrub], modifiers: Mapping[str, Modifier]) ->
 
     def scrub(value: Any, context: Context) -> Any:
         if isinstance(value, list):
-            results = [one(item, context) for item in value]
+            results = [scrub_object(item, context) for item in value]
             return [result for result in results if result is not None] or None
-        return one(value, context)
+        return scrub_object(value, context)
 
     return scrub
 
 
-def _listed(values: frozenset[str]) -> Scrub:
+def _closed_list(values: frozenset[str]) -> Scrub:
     def scrub(value: Any, context: Context) -> Any:
         if isinstance(value, list):
             return [item for item in value if isinstance(item, str) and item in values] or None

@@ -56,7 +56,7 @@ class Methods:
     def __init__(self, rules: DeidRules, key: bytes) -> None:
         self._rules = rules
         self._key = key
-        self._hidden = lru_cache(_CACHE_SIZE)(self._hide)
+        self._find_pseudonym = lru_cache(_CACHE_SIZE)(self._pseudonymize_reference)
         self._known_code = lru_cache(_CACHE_SIZE)(rules.knows_code)
         self._known_date = lru_cache(_CACHE_SIZE)(rules.has_known_date)
         self._oldest = f"{rules.reference_year - OLDEST_AGE:04}"
@@ -84,9 +84,9 @@ class Methods:
             value = context.accounts.get(version, value)
         if context.is_apart and not value.startswith("Patient/"):
             return None
-        return self._hidden(value)
+        return self._find_pseudonym(value)
 
-    def _hide(self, reference: str) -> str | None:
+    def _pseudonymize_reference(self, reference: str) -> str | None:
         match = _REFERENCE.fullmatch(reference)
         if match is None or match[1] not in self._rules.types:
             return None
@@ -123,16 +123,16 @@ class Methods:
         return None
 
     def _main_coding(self, value: Any, context: Context) -> Any:
-        return _each(value, self._one_coding)
+        return _map_values(value, self._scrub_coding)
 
     def _coding(self, value: Any, context: Context) -> Any:
-        return _each(value, self._one_dated_coding)
+        return _map_values(value, self._scrub_undated_coding)
 
-    def _one_dated_coding(self, coding: Any) -> Any:
-        kept = self._one_coding(coding)
+    def _scrub_undated_coding(self, coding: Any) -> Any:
+        kept = self._scrub_coding(coding)
         return None if kept is None or self._known_date(kept["system"], kept["code"]) else kept
 
-    def _one_coding(self, coding: Any) -> Any:
+    def _scrub_coding(self, coding: Any) -> Any:
         if not isinstance(coding, dict):
             return None
         if "modifierExtension" in coding:
@@ -155,7 +155,7 @@ class Methods:
         return pseudonym(self._key, f"linkId:{value}")[:16]
 
 
-def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+def _map_values(value: Any, function: Callable[[Any], Any]) -> Any:
     """Apply a function to a value or to each of a list, and leave out what it drops."""
     if isinstance(value, list):
         return [kept for kept in map(function, value) if kept is not None] or None
@@ -173,28 +173,28 @@ def _drop(value: Any, context: Context) -> Any:
 
 
 def _age(value: Any, context: Context) -> Any:
-    return _each(value, _one_age)
+    return _map_values(value, _scrub_age)
 
 
-def _one_age(age: Any) -> Any:
+def _scrub_age(age: Any) -> Any:
     if not isinstance(age, dict):
         return None
     if "low" in age or "high" in age:
-        kept = {name: _one_age(age[name]) for name in ("low", "high") if name in age}
+        kept = {name: _scrub_age(age[name]) for name in ("low", "high") if name in age}
         return {name: bound for name, bound in kept.items() if bound is not None} or None
     if all(age.get(name) is None for name in ("system", "code", "unit")):
         # R4 has ages in units of time; without one, years are meant.
-        kept = _one_quantity({**age, "system": UCUM, "code": "a"})
+        kept = _scrub_quantity({**age, "system": UCUM, "code": "a"})
         return kept and {name: kept[name] for name in kept if name not in ("system", "code")}
-    kept = _one_quantity(age)
+    kept = _scrub_quantity(age)
     return kept if kept is not None and count_per_year(kept["code"]) else None
 
 
 def _quantity(value: Any, context: Context) -> Any:
-    return _each(value, _one_quantity)
+    return _map_values(value, _scrub_quantity)
 
 
-def _one_quantity(quantity: Any) -> Any:
+def _scrub_quantity(quantity: Any) -> Any:
     if not isinstance(quantity, dict):
         return None
     if "modifierExtension" in quantity:

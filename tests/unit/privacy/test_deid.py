@@ -16,7 +16,7 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from ehr_privacy.deid import Deidentifier, RulesError, load_rules, parse_rules, pseudonym
 from ehr_privacy.deid import shift_days as shift
-from ehr_privacy.deid.modifiers import find_modifiers, owner_below
+from ehr_privacy.deid.modifiers import find_element_type, find_modifiers
 from ehr_privacy.deid.rules import Node
 
 SAMPLE_TYPES = (
@@ -129,7 +129,7 @@ def settle_modifiers(value: Any, owner: str, node: Node) -> None:
         else:
             value[name] = True
     for name, child in node.elements.items():
-        settle_modifiers(value.get(name), owner_below(owner, name), child)
+        settle_modifiers(value.get(name), find_element_type(owner, name), child)
 
 
 @pytest.mark.parametrize("kind", SAMPLE_TYPES + OTHER_TYPES)

@@ -12,7 +12,7 @@ from ehr_fhir.definitions import json_elements, marked_elements
 from ehr_privacy.deid import AGE_AT_EVENT, Deidentifier, People, Person, load_rules, shift_days
 from ehr_privacy.deid.code_checks import is_loinc, is_sctid
 from ehr_privacy.deid.dates import Shift, move_date
-from ehr_privacy.deid.modifiers import find_modifiers, owner_below
+from ehr_privacy.deid.modifiers import find_element_type, find_modifiers
 from ehr_privacy.deid.rules import Node
 from ehr_privacy.deid.units import UCUM
 
@@ -136,7 +136,7 @@ def test_the_modifiers_of_parts_are_found() -> None:
     assert rules.elements is not None
     activity = rules.elements["activity"]
     assert activity.elements is not None
-    owner = owner_below(owner_below("CarePlan", "activity"), "detail")
+    owner = find_element_type(find_element_type("CarePlan", "activity"), "detail")
 
     assert find_modifiers(owner, activity.elements["detail"]) == {
         "doNotPerform": "value",
