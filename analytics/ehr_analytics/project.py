@@ -162,7 +162,7 @@ def return_project(
         if not reason.strip():
             raise Unprocessable("Say why the project goes back.")
         connection.execute("DELETE FROM approval WHERE project = ?", (project_id,))
-        return _change_state(register, connection, project, login, "return", {"reason": reason})
+        return _change_state(register, connection, project, login, "return", reason)
 
 
 def approve_project(
@@ -187,14 +187,13 @@ def approve_project(
         connection.execute(
             "INSERT INTO approval VALUES (?, ?, ?)", (project_id, login, register.timestamp())
         )
-        detail = {"reason": reason} if reason else {}
         if len(project.approvers) + 1 < APPROVALS_NEEDED:
             register.append_event(
                 connection, project_id, login, "approve", before="submitted", after="submitted",
-                detail=detail,
+                detail=_to_event_detail(reason),
             )  # fmt: skip
             return _read_project(connection, project_id)
-        return _change_state(register, connection, project, login, "approve", detail)
+        return _change_state(register, connection, project, login, "approve", reason)
 
 
 def open_project(
@@ -214,9 +213,7 @@ def open_project(
         if not names & set(project.approvers):
             raise Forbidden("One of the project's approvers opens it.")
         _create_key(project_key_path(register.data, project_id))
-        return _change_state(
-            register, connection, project, login, "open", {"reason": reason} if reason else {}
-        )
+        return _change_state(register, connection, project, login, "open", reason)
 
 
 def close_project(
@@ -232,8 +229,7 @@ def close_project(
         project = _read_project(connection, project_id)
         if not {login, *other_names} & {project.applicant, *project.approvers}:
             raise Forbidden("The applicant or one of the approvers closes a project.")
-        detail = {"reason": reason} if reason else {}
-        closed = _change_state(register, connection, project, login, "close", detail)
+        closed = _change_state(register, connection, project, login, "close", reason)
     # After the commit: a key destroyed before it would break a project that is still open.
     project_key_path(register.data, project_id).unlink(missing_ok=True)
     return closed
@@ -332,15 +328,20 @@ def _change_state(
     project: Project,
     login: str,
     action: str,
-    detail: Mapping[str, object] | None = None,
+    reason: str = "",
 ) -> Project:
     _require_state(project, action)
     before, after = TRANSITIONS[action]
     connection.execute("UPDATE project SET state = ? WHERE id = ?", (after, project.id))
     register.append_event(
-        connection, project.id, login, action, before=before, after=after, detail=detail
-    )
+        connection, project.id, login, action, before=before, after=after,
+        detail=_to_event_detail(reason),
+    )  # fmt: skip
     return _read_project(connection, project.id)
+
+
+def _to_event_detail(reason: str) -> dict[str, object]:
+    return {"reason": reason} if reason else {}
 
 
 def _require_state(project: Project, action: str) -> None:
