@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_analytics.analyses.estimation import Bools, Floats
+from ehr_analytics.cohorts.labels import YES_NO
 from ehr_analytics.cohorts.result import PERSON, CohortResult
 from ehr_analytics.disclosure.cells import Cell, PersonIndex
 from ehr_fhir.errors import Unprocessable
@@ -79,7 +80,7 @@ class CohortFrame:
 
     def flags(self, column: str) -> Bools:
         """Return a column of yes and no as true and false."""
-        if self.domain(column) != ("yes", "no"):
+        if self.domain(column) != YES_NO:
             raise Unprocessable(f"{column} is not yes or no.")
         return np.asarray(pc.equal(self._column(column), "yes").to_numpy(zero_copy_only=False))
 

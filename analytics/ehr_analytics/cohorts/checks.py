@@ -10,6 +10,7 @@ from typing import cast
 
 from ehr_analytics.cohorts.conditions import (
     Between,
+    Comparison,
     Condition,
     IsRecorded,
     OneOf,
@@ -263,7 +264,7 @@ def _check_conditions(
                 )
 
 
-def _fits(comparison: Condition, value: ValueType) -> bool:
+def _fits(comparison: Comparison, value: ValueType) -> bool:
     match comparison:
         case OneOf(values=values):
             if value in _TEXT_TYPES:

@@ -134,21 +134,21 @@ class _Compiler:
             of = _events_name(events.of)
             yield Step(name, f"SELECT * FROM {of} WHERE {keep}")
             return
-        yield from self._rows(events)
-        own = [c for c in event_columns(self.cohort, events.name) if c not in DERIVED_COLUMNS]
+        columns = event_columns(self.cohort, events.name)
+        own = [name for name in columns if name not in DERIVED_COLUMNS]
+        yield from self._rows(events, own)
         previous = f"rows_{events.name}"
         if events.merge_gap is not None:
             yield Step(f"merged_{events.name}", self._merge(previous, own, events.merge_gap))
             previous = f"merged_{events.name}"
-        derived = [c for c in event_columns(self.cohort, events.name) if c in DERIVED_COLUMNS]
+        derived = [name for name in columns if name in DERIVED_COLUMNS]
         if derived:
             yield Step(f"derived_{events.name}", self._derive(previous, own, derived))
             previous = f"derived_{events.name}"
         yield Step(name, f"SELECT * FROM {previous} WHERE {keep}")
 
-    def _rows(self, events: Events) -> Iterable[Step]:
+    def _rows(self, events: Events, own: list[str]) -> Iterable[Step]:
         source = self.sources[events.table or ""]
-        own = [c for c in event_columns(self.cohort, events.name) if c not in DERIVED_COLUMNS]
         types = source.columns
         start = typed_value(
             self.dialect, self.dialect.name(events.date or ""), types[events.date or ""]

@@ -14,6 +14,7 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "Between",
+    "Comparison",
     "Condition",
     "IsRecorded",
     "Not",

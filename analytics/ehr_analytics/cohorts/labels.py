@@ -18,6 +18,7 @@ from ehr_analytics.cohorts.definition import (
 __all__ = [
     "NOT_RECORDED",
     "OTHER",
+    "YES_NO",
     "band_labels",
     "column_domain",
     "list_periods",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 NOT_RECORDED, OTHER = "not recorded", "other"
+# The labels of a condition, and of an outcome.
+YES_NO = ("yes", "no")
 
 
 def column_domain(cohort: Cohort, column: Column) -> tuple[str, ...]:
@@ -34,7 +37,7 @@ def column_domain(cohort: Cohort, column: Column) -> tuple[str, ...]:
         case AsBands(edges=edges):
             return (*band_labels(edges), NOT_RECORDED)
         case AsBoolean():
-            return ("yes", "no")
+            return YES_NO
         case AsCategories(values=values):
             if column.measure.kind is MeasureKind.INDEX_PERIOD:
                 return values

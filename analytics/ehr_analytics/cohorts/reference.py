@@ -93,7 +93,7 @@ def _read_events(
         found = {person: list(own) for person, own in sets[events.of].items()}
     else:
         found = _read_rows(events, sources[events.table or ""], tables)
-        columns = [c for c in event_columns(cohort, events.name)]
+        columns = event_columns(cohort, events.name)
         last = max((event.start for own in found.values() for event in own), default=None)
         for person, own in found.items():
             own.sort(key=lambda event: event.order(columns))
@@ -217,18 +217,18 @@ def _evaluate_measure(
             return min(found, key=lambda event: event.order(columns)).values.get(column)
     window = measure.window
     seen = [
-        event
+        ((event.start - day).days, event)
         for event in events[measure.events or ""]
         if (window.from_days is None or (event.start - day).days >= window.from_days)
         and (window.to_days is None or (event.start - day).days <= window.to_days)
     ]
-    days = [(event.start - day).days for event in seen]
-    values = [event.values[column] for event in seen if event.values.get(column) is not None]
+    days = [since_index for since_index, _ in seen]
     dated = [
-        ((event.start - day).days, event.values[column])
-        for event in seen
+        (since_index, event.values[column])
+        for since_index, event in seen
         if event.values.get(column) is not None
     ]
+    values = [value for _, value in dated]
     match measure.kind:
         case MeasureKind.COUNT:
             return len(seen)
@@ -239,7 +239,7 @@ def _evaluate_measure(
         case MeasureKind.LAST_DAY:
             return max(days, default=None)
         case MeasureKind.TOTAL_DAYS:
-            return sum(event.values["days"] for event in seen)
+            return sum(event.values["days"] for _, event in seen)
         case MeasureKind.SMALLEST:
             return min(values, default=None)
         case MeasureKind.LARGEST:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_analytics.cohorts.definition import AsTopCodes, Cohort
-from ehr_analytics.cohorts.labels import NOT_RECORDED, OTHER, column_domain, list_steps
+from ehr_analytics.cohorts.labels import NOT_RECORDED, OTHER, YES_NO, column_domain, list_steps
 from ehr_fhir.errors import Fault
 
 __all__ = ["INDEX_DATE", "LEFT_AT", "PERSON", "AttritionStep", "CohortResult", "build_result"]
@@ -73,7 +73,7 @@ def build_result(cohort: Cohort, rows: pa.Table) -> CohortResult:
         if domain:
             domains[column.name] = domain
     for outcome in cohort.follow_up.outcomes if cohort.follow_up else ():
-        domains[outcome.name] = ("yes", "no")
+        domains[outcome.name] = YES_NO
     return CohortResult(cohort, table.combine_chunks(), people.combine_chunks(), domains)
 
 
@@ -86,8 +86,4 @@ def _keep_top_codes(values: pa.ChunkedArray, most: int) -> tuple[pa.Array, tuple
     is_kept = pc.is_in(values, value_set=pa.array(codes, pa.string()))
     labels = pc.if_else(is_kept, values, OTHER)
     labels = pc.if_else(pc.is_null(values), NOT_RECORDED, labels)
-    return labels, _unique((*codes, OTHER, NOT_RECORDED))
-
-
-def _unique(labels: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(labels))
+    return labels, tuple(dict.fromkeys((*codes, OTHER, NOT_RECORDED)))

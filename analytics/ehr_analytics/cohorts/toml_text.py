@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -159,7 +159,9 @@ def _parse_column(table: Table, index: Index) -> Column:
 def _parse_measure(table: Table, place: str) -> Measure:
     kind = _read(table, "kind", str, place)
     if kind not in list(MeasureKind):
-        raise Unprocessable(f"{place} is of kind {kind!r}, which is none of {_join(MeasureKind)}.")
+        raise Unprocessable(
+            f"{place} is of kind {kind!r}, which is none of {', '.join(MeasureKind)}."
+        )
     window = Window(
         _read(table, "from_days", int, place, None), _read(table, "to_days", int, place, None)
     )
@@ -270,14 +272,10 @@ def _is_of(value: object, kind: type | tuple[type, ...]) -> bool:
     return type(value) in kinds
 
 
-def _require_keys(table: Any, known: Sequence[str] | set[str] | frozenset[str], place: str) -> None:
+def _require_keys(table: Any, known: Set[str], place: str) -> None:
     # Any: TOML's value, which need not be a table
     if not isinstance(table, dict):
         raise Unprocessable(f"{place} is no table.")
-    unknown = sorted(table.keys() - set(known))
+    unknown = sorted(table.keys() - known)
     if unknown:
         raise Unprocessable(f"{place} has the key {', '.join(unknown)}, which is not known.")
-
-
-def _join(names: Any) -> str:  # Any: an enumeration's class
-    return ", ".join(names)
