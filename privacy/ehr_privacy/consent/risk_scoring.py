@@ -15,8 +15,8 @@ __all__ = ["decide_scoring"]
 def decide_scoring(rules: Rules, patient: str, now_ms: int) -> Decision:
     """Decide whether a patient's records may be read for a score, and one be written about them.
 
-    >>> decide_scoring(Rules(), "p1", 0)
-    Decision(permit=False, reason='not-joined', consent=None)
+    >>> decide_scoring(Rules(), "p1", 0).reason
+    'not-joined'
     """
     if not rules.in_force("consent_joining", now_ms, patient=patient):
         return Decision(False, "not-joined")

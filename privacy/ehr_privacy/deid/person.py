@@ -63,9 +63,10 @@ def find_survivor(patient: Mapping[str, Any]) -> str | None:
 
 
 def find_patient(resource: Mapping[str, Any]) -> str | None:
-    """Return the patient whose shift moves a resource's dates."""
+    """Return the patient whose shift moves a resource's dates; None where none is named."""
     if resource.get("resourceType") == "Patient":
-        return resource.get("id")
+        patient = resource.get("id")
+        return patient if isinstance(patient, str) else None
     targets = resource.get("target") if resource.get("resourceType") == "Provenance" else None
     candidates = [resource.get(name) for name in _WHOSE] + list(targets or ())
     if resource.get("resourceType") == "Appointment":

@@ -45,7 +45,7 @@ def render_tags(text: str, project_key: str) -> str:
     """Return a text of the lake as a project reads it.
 
     >>> render_tags("seen by ⟦STAFF:00000000000000FF⟧ on ⟦DATE⟧", "k")
-    'seen by [STAFF c5bd38] on [DATE]'
+    'seen by [STAFF 63ead7] on [DATE]'
     """
 
     def render(match: re.Match[str]) -> str:
