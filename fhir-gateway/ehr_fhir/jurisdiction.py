@@ -148,6 +148,22 @@ class Jurisdiction:
         scripted = [language for language in same if script in language.tag.lower().split("-")]
         return next(iter(scripted or same), None)
 
+    @cached_property
+    def districts(self) -> Mapping[str, str]:
+        """Return for each script that a district is written in its first name, in Latin letters.
+
+        The file lists the scripts of a district after one another, the Latin one first.
+
+        >>> place = load_jurisdiction("hong-kong")
+        >>> place.districts["灣仔"], len(set(place.districts.values()))
+        ('Wan Chai', 18)
+        """
+        first, named = "", {}
+        for name in self.regions:
+            first = name if name.isascii() else first or name
+            named[name] = first
+        return named
+
     @property
     def fhir_base(self) -> str:
         """Return the address below which our code systems, profiles and extensions lie."""
