@@ -43,6 +43,7 @@ from ehr_analytics.output_checks import (
 )
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
+from ehr_analytics.researchers import require_trained
 from ehr_analytics.run_log import Run, get_run, run_folder
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
@@ -100,6 +101,9 @@ def propose_outputs(register: Register, run_id: str, login: str) -> Proposal:
     if run.state not in {"done", "failed"}:
         raise Conflict(f"The run is {run.state} already.")
     project = projects.get_project(register, run.project)
+    projects.require_not_suspended(project)
+    if projects.is_of_project(project, {login}):
+        require_trained(register, {login})
     folder = run_folder(register, run_id)
     outputs = folder / "outputs"
     shutil.rmtree(outputs, ignore_errors=True)
@@ -168,6 +172,7 @@ def record_decision(
     if not reason.strip():
         raise Unprocessable("Say why: the researcher reads the reason.")
     _require_checker_of_others(run, project, names)
+    projects.require_not_suspended(project)
     if verdict == "approve" and not is_unsafe and get_proposal(register, run_id).is_unsafe:
         raise Unprocessable(
             "This is unsafe output: SQL or code of the study's own says whom each number is about. "
@@ -199,6 +204,7 @@ def release_outputs(
     run = get_run(register, run_id)
     project = projects.get_project(register, run.project)
     _require_checker_of_others(run, project, {login, *other_names})
+    projects.require_not_suspended(project)
     with _lock_releases(register):
         return _release_outputs(register, run_id, login)
 

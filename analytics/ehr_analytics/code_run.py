@@ -45,7 +45,7 @@ def run_code(
 ) -> tuple[Run, bool]:
     """Run code for one of a project's people; return the run, and whether the code ended well."""
     project = projects.get_project(register, project_id)
-    projects.require_open_for(project, login, register.clock().date(), other_names=other_names)
+    projects.require_open_for(register, project, login, other_names=other_names)
     if not outputs or any(Path(name).suffix not in _FILE_TYPES for name in outputs):
         raise Unprocessable("Declare the outputs before the run: names that end in .csv or .png.")
     try:

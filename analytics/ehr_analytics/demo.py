@@ -14,6 +14,7 @@ from ehr_analytics import airlock, cohort_study, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
+from ehr_analytics.researchers import Training, record_training
 from ehr_etl.lake import Lake, count_rows, gold_table_name
 from ehr_fhir.errors import Fault
 
@@ -101,6 +102,8 @@ def _open_study_project(
     ethics: str,
 ) -> None:
     today = register.clock().date()
+    training = Training("Research data and disclosure control", today, today + timedelta(days=365))
+    record_training(register, applicant, "eHR Commons", training, approvers[0])
     projects.create_project(
         register,
         Project(

@@ -16,18 +16,21 @@ from datetime import date
 from pathlib import Path
 
 from ehr_analytics.register import Register
+from ehr_analytics.researchers import require_trained
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
 from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
 
-# action -> (state it starts from, state it ends in)
+# action -> (states it starts from, state it ends in); `suspension` takes the last two
 TRANSITIONS = {
-    "submit": ("draft", "submitted"),
-    "return": ("submitted", "draft"),
-    "approve": ("submitted", "approved"),
-    "open": ("approved", "open"),
-    "close": ("open", "closed"),
+    "submit": (("draft",), "submitted"),
+    "return": (("submitted",), "draft"),
+    "approve": (("submitted",), "approved"),
+    "open": (("approved",), "open"),
+    "close": (("open", "suspended"), "closed"),
+    "suspend": (("open",), "suspended"),
+    "resume": (("suspended",), "open"),
 }
 
 # A data item that is no column: its approvers let the project's people read de-identified rows.
@@ -115,14 +118,14 @@ def create_project(register: Register, project: Project) -> Project:
             raise Conflict(f"There is already a project {project.id}: choose another id.")
         _write_draft(connection, project)
         register.append_event(connection, project.id, project.applicant, "new", after="draft")
-        return _read_project(connection, project.id)
+        return read_project(connection, project.id)
 
 
 def change_draft(register: Register, project: Project) -> Project:
     """Replace the application of a draft; only its applicant may, who stays the same."""
     _require_complete(project)
     with register.transaction() as connection:
-        before = _read_project(connection, project.id)
+        before = read_project(connection, project.id)
         if before.applicant != project.applicant:
             raise Forbidden("Only the applicant changes a draft.")
         if before.state != "draft":
@@ -133,7 +136,7 @@ def change_draft(register: Register, project: Project) -> Project:
         register.append_event(
             connection, project.id, project.applicant, "change", before="draft", after="draft"
         )
-        return _read_project(connection, project.id)
+        return read_project(connection, project.id)
 
 
 def submit_project(
@@ -141,7 +144,7 @@ def submit_project(
 ) -> Project:
     """Submit a draft for approval; only the applicant may."""
     with register.transaction() as connection:
-        project = _read_project(connection, project_id)
+        project = read_project(connection, project_id)
         if project.applicant not in {login, *other_names}:
             raise Forbidden("Only the applicant submits a project.")
         return _change_state(register, connection, project, login, "submit")
@@ -157,8 +160,8 @@ def return_project(
 ) -> Project:
     """Return a submitted project to its applicant, with the reason; earlier approvals lapse."""
     with register.transaction() as connection:
-        project = _read_project(connection, project_id)
-        _require_independent(project, {login, *other_names})
+        project = read_project(connection, project_id)
+        require_independent(project, {login, *other_names})
         if not reason.strip():
             raise Unprocessable("Say why the project goes back.")
         connection.execute("DELETE FROM approval WHERE project = ?", (project_id,))
@@ -179,9 +182,9 @@ def approve_project(
     """
     names = {login, *other_names}
     with register.transaction() as connection:
-        project = _read_project(connection, project_id)
-        _require_state(project, "approve")
-        _require_independent(project, names)
+        project = read_project(connection, project_id)
+        require_state(project, "approve")
+        require_independent(project, names)
         if names & set(project.approvers):
             raise Forbidden("You have approved this project: a different person gives the second.")
         connection.execute(
@@ -190,9 +193,9 @@ def approve_project(
         if len(project.approvers) + 1 < APPROVALS_NEEDED:
             register.append_event(
                 connection, project_id, login, "approve", before="submitted", after="submitted",
-                detail=_to_event_detail(reason),
+                detail=to_event_detail(reason),
             )  # fmt: skip
-            return _read_project(connection, project_id)
+            return read_project(connection, project_id)
         return _change_state(register, connection, project, login, "approve", reason)
 
 
@@ -206,10 +209,10 @@ def open_project(
 ) -> Project:
     """Open an approved project and create its key; only one of its approvers may."""
     with register.transaction() as connection:
-        project = _read_project(connection, project_id)
-        _require_state(project, "open")
+        project = read_project(connection, project_id)
+        require_state(project, "open")
         names = {login, *other_names}
-        _require_independent(project, names)
+        require_independent(project, names)
         if not names & set(project.approvers):
             raise Forbidden("One of the project's approvers opens it.")
         _create_key(project_key_path(register.data, project_id))
@@ -224,9 +227,9 @@ def close_project(
     reason: str = "",
     other_names: Collection[str] = (),
 ) -> Project:
-    """Close an open project and destroy its key: its pseudonyms can never be made again."""
+    """Close an open or suspended project; destroy its key, and with it all its pseudonyms."""
     with register.transaction() as connection:
-        project = _read_project(connection, project_id)
+        project = read_project(connection, project_id)
         if not {login, *other_names} & {project.applicant, *project.approvers}:
             raise Forbidden("The applicant or one of the approvers closes a project.")
         closed = _change_state(register, connection, project, login, "close", reason)
@@ -238,24 +241,29 @@ def close_project(
 def get_project(register: Register, project_id: str) -> Project:
     """Return a project with its approvers."""
     with register.transaction() as connection:
-        return _read_project(connection, project_id)
+        return read_project(connection, project_id)
 
 
 def list_projects(register: Register) -> list[Project]:
     """Return all projects by id."""
     with register.transaction() as connection:
         ids = [row["id"] for row in connection.execute("SELECT id FROM project ORDER BY id")]
-        return [_read_project(connection, project_id) for project_id in ids]
+        return [read_project(connection, project_id) for project_id in ids]
 
 
 def require_open_for(
-    project: Project, login: str, today: date, *, other_names: Collection[str] = ()
+    register: Register, project: Project, login: str, *, other_names: Collection[str] = ()
 ) -> None:
-    """Refuse work on a project that is not open, not this person's, or outside its period."""
+    """Refuse work on a project that is not open, not this person's, or outside its period.
+
+    Nor does somebody work whose training is not on record, or has expired.
+    """
+    names, today = {login, *other_names}, register.clock().date()
     if project.state != "open":
         raise Conflict(f"Project {project.id} is {project.state}: only an open project runs.")
-    if not {login, *other_names} & set(project.people):
+    if not names & set(project.people):
         raise Forbidden(f"You are not one of the people of project {project.id}.")
+    require_trained(register, names)
     if not project.period_from <= today <= project.period_to:
         raise Forbidden(
             f"Project {project.id} is approved from {project.period_from} to {project.period_to}."
@@ -272,8 +280,13 @@ def read_project_key(data: Path, project_id: str) -> str:
     return project_key_path(data, project_id).read_text("ascii")
 
 
-def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
-    row = connection.execute("SELECT * FROM project WHERE id = ?", (project_id,)).fetchone()
+def read_project(connection: sqlite3.Connection, project_id: str) -> Project:
+    """Return a project within a transaction; NotFound without it."""
+    row = connection.execute(
+        "SELECT project.*, suspension.project AS suspended FROM project"
+        " LEFT JOIN suspension ON suspension.project = id WHERE id = ?",
+        (project_id,),
+    ).fetchone()
     if row is None:
         raise NotFound(f"There is no project {project_id!r}.")
     approvers = connection.execute(
@@ -292,7 +305,7 @@ def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
         people=tuple(json.loads(row["people"])),
         period_from=date.fromisoformat(row["period_from"]),
         period_to=date.fromisoformat(row["period_to"]),
-        state=row["state"],
+        state="suspended" if row["suspended"] and row["state"] == "open" else row["state"],
         approvers=tuple(approver["person"] for approver in approvers),
         policy=row["policy"],
         justifications={row["view"]: row["text"] for row in justifications},
@@ -330,27 +343,35 @@ def _change_state(
     action: str,
     reason: str = "",
 ) -> Project:
-    _require_state(project, action)
-    before, after = TRANSITIONS[action]
+    require_state(project, action)
+    after = TRANSITIONS[action][1]
     connection.execute("UPDATE project SET state = ? WHERE id = ?", (after, project.id))
     register.append_event(
-        connection, project.id, login, action, before=before, after=after,
-        detail=_to_event_detail(reason),
+        connection, project.id, login, action, before=project.state, after=after,
+        detail=to_event_detail(reason),
     )  # fmt: skip
-    return _read_project(connection, project.id)
+    return read_project(connection, project.id)
 
 
-def _to_event_detail(reason: str) -> dict[str, object]:
+def to_event_detail(reason: str) -> dict[str, object]:
+    """Return what the log keeps of a reason."""
     return {"reason": reason} if reason else {}
 
 
-def _require_state(project: Project, action: str) -> None:
+def require_state(project: Project, action: str) -> None:
+    """Refuse a step that a project's state does not allow."""
     before, after = TRANSITIONS[action]
-    if project.state != before:
+    if project.state not in before:
         raise Conflict(
-            f"Project {project.id} is {project.state}; only a project that is {before} "
-            f"can become {after}."
+            f"Project {project.id} is {project.state}; only a project that is "
+            f"{' or '.join(before)} can become {after}."
         )
+
+
+def require_not_suspended(project: Project) -> None:
+    """Refuse a step towards a release of a suspended project."""
+    if project.state == "suspended":
+        raise Conflict(f"Project {project.id} is suspended: nothing of it leaves.")
 
 
 def is_of_project(project: Project, names: Collection[str]) -> bool:
@@ -358,7 +379,8 @@ def is_of_project(project: Project, names: Collection[str]) -> bool:
     return not {project.applicant, *project.people}.isdisjoint(names)
 
 
-def _require_independent(project: Project, names: Collection[str]) -> None:
+def require_independent(project: Project, names: Collection[str]) -> None:
+    """Refuse a decision by somebody who applied for the project or works in it."""
     if is_of_project(project, names):
         raise Forbidden("Nobody decides on a project of their own.")
 

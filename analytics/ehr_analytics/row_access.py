@@ -18,7 +18,7 @@ def require_row_project(register: Register, login: str, project_id: str) -> proj
     # A project that is not yours and one that is not there are the same answer.
     if project is None or login not in project.people:
         raise NotFound(f"You have no project {project_id!r}.")
-    projects.require_open_for(project, login, register.clock().date())
+    projects.require_open_for(register, project, login)
     if not project.may_read_rows:
         raise Forbidden(
             f"Project {project_id} may not read rows: run a study, or apply for the data item"

@@ -54,7 +54,7 @@ def run_study(
 ) -> Run:
     """Run a study for one of its project's people; store the raw counts in the run's folder."""
     project = projects.get_project(register, study.project)
-    projects.require_open_for(project, login, register.clock().date(), other_names=other_names)
+    projects.require_open_for(register, project, login, other_names=other_names)
     columns = project.columns_by_view()
     sql_guard.check_sql_text(study.sql, columns)
     key = projects.read_project_key(register.data, project.id)

@@ -15,9 +15,9 @@ from ehr_etl.gold.notes import NOTES_SCHEMA, NOTES_TABLE
 from ehr_etl.lake import GOLD_BUCKET, TABLES, Lake
 from ehr_etl.tables.bucketed import append_rows, create_table, create_tables
 from ehr_privacy.deid import pseudonym
+from tests.lib import research
 from tests.lib.gateway import House, consent
 from tests.lib.gold import made_up, write
-from tests.lib.research import DRAFT
 
 ITEMS = (
     "patient_demographics.id",
@@ -99,15 +99,10 @@ def _resource(kind: str, key: str, patient: str) -> str:
 def open_project(data: Any, project: str, items: tuple[str, ...]) -> None:
     register = Register(data)
     today = register.clock().date()
-    draft = replace(
-        DRAFT, id=project, items=items, people=("doctor.b",), applicant="doctor.b",
+    research.open_project(
+        register, id=project, items=items, people=("doctor.b",), applicant="doctor.b",
         period_from=today, period_to=today.replace(year=today.year + 1),
     )  # fmt: skip
-    projects.create_project(register, draft)
-    projects.submit_project(register, project, "doctor.b")
-    for approver in ("steward.ng", "auditor.tse"):
-        projects.approve_project(register, project, approver)
-    projects.open_project(register, project, "auditor.tse")
 
 
 def parameters(**values: Any) -> dict[str, Any]:

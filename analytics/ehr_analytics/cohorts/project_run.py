@@ -43,7 +43,7 @@ def run_project_cohort(
 
     Forbidden and Conflict are as for every run; Unprocessable names what the project may not read.
     """
-    require_open_for(project, login, register.clock().date(), other_names=other_names)
+    require_open_for(register, project, login, other_names=other_names)
     lake = Lake(register.data / "lake")
     sources = find_sources(lake, cohort)
     compiled = compile_cohort(cohort, sources, DUCKDB)

@@ -19,6 +19,29 @@ CREATE TABLE IF NOT EXISTS approval (
     PRIMARY KEY (project, person)
 );
 
+-- An open project with a row here is suspended.
+CREATE TABLE IF NOT EXISTS suspension (
+    project TEXT PRIMARY KEY REFERENCES project(id)
+);
+
+CREATE TABLE IF NOT EXISTS training (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    person TEXT NOT NULL,     -- as tokens name them
+    affiliation TEXT NOT NULL,
+    course TEXT NOT NULL,
+    day TEXT NOT NULL,        -- on which it was taken
+    expires TEXT NOT NULL,    -- the first day on which it holds no more
+    withdrawn INTEGER NOT NULL,
+    who TEXT NOT NULL,        -- recorded it
+    at TEXT NOT NULL
+);
+
+CREATE TRIGGER IF NOT EXISTS training_is_never_changed BEFORE UPDATE ON training
+BEGIN SELECT RAISE(ABORT, 'a record of training is never changed'); END;
+
+CREATE TRIGGER IF NOT EXISTS training_is_never_removed BEFORE DELETE ON training
+BEGIN SELECT RAISE(ABORT, 'a record of training is never removed'); END;
+
 CREATE TABLE IF NOT EXISTS justification (
     project TEXT NOT NULL REFERENCES project(id),
     view TEXT NOT NULL,

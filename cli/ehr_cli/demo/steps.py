@@ -95,7 +95,15 @@ def run_study(tour: Tour) -> StepResult:
     """Run an approved study on its project's views, and release what passes the airlock."""
     from ehr_analytics.demo import run_approved_study
 
-    report = run_approved_study(tour.spark, tour.settings.data, on_progress=tour.print_progress)
+    people = {member.login: member.person for member in sample_accounts.sample_staff()}
+    report = run_approved_study(
+        tour.spark,
+        tour.settings.data,
+        # As tokens name them, so that they find the project in the portal.
+        applicant=people["researcher.lau"],
+        approvers=(people["steward.ng"], people["auditor.tse"]),
+        on_progress=tour.print_progress,
+    )
     output = (
         f"{len(report.files)} files released, {report.cells_hidden} of {report.cells} cells "
         f"hidden: {report.folder}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -117,16 +117,18 @@ def test_an_unknown_project_is_not_found(tmp_path: Path) -> None:
 
 
 def test_only_its_people_work_on_an_open_project_within_its_period(tmp_path: Path) -> None:
-    opened = open_project(register(tmp_path))
+    book = register(tmp_path)
+    opened = open_project(book)
+    late = register(tmp_path, datetime(2027, 11, 1, tzinfo=UTC))
 
-    projects.require_open_for(opened, "researcher.mok", date(2027, 10, 31))
+    projects.require_open_for(book, opened, "researcher.mok")
 
     with pytest.raises(Forbidden, match="people"):
-        projects.require_open_for(opened, "steward.ng", date(2026, 12, 1))
+        projects.require_open_for(book, opened, "steward.ng")
     with pytest.raises(Forbidden, match="2027-10-31"):
-        projects.require_open_for(opened, "researcher.lau", date(2027, 11, 1))
+        projects.require_open_for(late, opened, "researcher.lau")
     with pytest.raises(Conflict, match="draft"):
-        projects.require_open_for(DRAFT, "researcher.lau", date(2026, 12, 1))
+        projects.require_open_for(book, DRAFT, "researcher.lau")
 
 
 def test_the_key_of_a_project_is_private_and_dies_with_it(tmp_path: Path) -> None:
