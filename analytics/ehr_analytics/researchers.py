@@ -43,9 +43,16 @@ class Researcher:
 
 
 def record_training(
-    register: Register, person: str, affiliation: str, training: Training, login: str
+    register: Register,
+    person: str,
+    affiliation: str,
+    training: Training,
+    login: str,
+    *,
+    other_names: Collection[str] = (),
 ) -> Researcher:
-    """Record a course that somebody took; Unprocessable names what is wrong with it."""
+    """Record a course that somebody else took; Unprocessable names what is wrong with it."""
+    _require_somebody_else(person, {login, *other_names})
     if not training.course.strip() or not affiliation.strip():
         raise Unprocessable("The record of a training has a course and an affiliation.")
     if training.day > register.clock().date():
@@ -57,8 +64,16 @@ def record_training(
         return _read_researchers(connection)[person]
 
 
-def withdraw_training(register: Register, person: str, course: str, login: str) -> Researcher:
-    """Take a course off somebody's record, such as one that was recorded by mistake."""
+def withdraw_training(
+    register: Register,
+    person: str,
+    course: str,
+    login: str,
+    *,
+    other_names: Collection[str] = (),
+) -> Researcher:
+    """Take a course off somebody else's record, such as one that was recorded by mistake."""
+    _require_somebody_else(person, {login, *other_names})
     with register.transaction() as connection:
         known = _read_researchers(connection).get(person)
         for training in known.trainings if known else ():
@@ -90,6 +105,11 @@ def require_trained(register: Register, names: Collection[str]) -> None:
             f"Your training {first.course!r} expired on {first.expires}: take it again, and let "
             "a data steward record it."
         )
+
+
+def _require_somebody_else(person: str, names: Collection[str]) -> None:
+    if person in names:
+        raise Forbidden("Nobody records a training of their own.")
 
 
 def _append_record(

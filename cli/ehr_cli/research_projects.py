@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -16,12 +16,15 @@ from ehr_gateway.research_projects import (
     CatalogueTable,
     ProjectApplication,
     ProjectEvent,
+    Researcher,
     ResearchProject,
+    Training,
 )
 
 if TYPE_CHECKING:
     from ehr_analytics.project import Project
     from ehr_analytics.register import Register
+    from ehr_analytics.researchers import Researcher as RegisteredResearcher
     from ehr_etl.gold.dictionary import DictionaryEntry
     from ehr_etl.lake import Lake
 
@@ -78,27 +81,75 @@ class RegisteredProjects:
     def decide(
         self, person: str, other_names: Collection[str], project: str, decision: str, reason: str
     ) -> ResearchProject:
-        """Approve, return, open or close a project; two accounts of a person are one approver."""
+        """Take a step with a project; two accounts of a person are one approver."""
         from ehr_analytics import project as projects
+        from ehr_analytics.suspension import resume_project, suspend_project
 
         register = self._open_register()
-        if decision == "approve":
-            after = projects.approve_project(
-                register, project, person, reason=reason, other_names=other_names
-            )
-        elif decision == "return":
-            after = projects.return_project(
-                register, project, person, reason, other_names=other_names
-            )
-        elif decision == "open":
-            after = projects.open_project(
-                register, project, person, reason=reason, other_names=other_names
-            )
-        else:
-            after = projects.close_project(
-                register, project, person, reason=reason, other_names=other_names
-            )
-        return _describe(register, after)
+        if decision == "suspend":
+            return _describe(register, suspend_project(register, project, person, reason))
+        steps: Mapping[str, Callable[..., Project]] = {
+            "approve": projects.approve_project,
+            "return": projects.return_project,
+            "open": projects.open_project,
+            "resume": resume_project,
+            "close": projects.close_project,
+        }
+        take_step = steps[decision]
+        return _describe(
+            register, take_step(register, project, person, reason=reason, other_names=other_names)
+        )
+
+    def list_researchers(self) -> Sequence[Researcher]:
+        """Return everybody with a training on record, or in a project that is not closed."""
+        from ehr_analytics import project as projects
+        from ehr_analytics.researchers import list_researchers
+
+        register = self._open_register()
+        known, working = list_researchers(register), dict[str, list[str]]()
+        for project in projects.list_projects(register):
+            if project.state != "closed":
+                for person in project.people:
+                    working.setdefault(person, []).append(project.id)
+        return [
+            _describe_researcher(person, known.get(person), working.get(person, ()))
+            for person in sorted({*known, *working})
+        ]
+
+    def record_training(
+        self,
+        person: str,
+        affiliation: str,
+        training: Training,
+        recorded_by: str,
+        other_names: Collection[str],
+    ) -> Researcher:
+        """Record a training; nobody records their own."""
+        from ehr_analytics import researchers
+
+        taken = researchers.Training(
+            training.course,
+            date.fromisoformat(training.day),
+            date.fromisoformat(training.expires),
+        )
+        researchers.record_training(
+            self._open_register(), person, affiliation, taken, recorded_by, other_names=other_names
+        )
+        return self._find_researcher(person)
+
+    def withdraw_training(
+        self, person: str, course: str, withdrawn_by: str, other_names: Collection[str]
+    ) -> Researcher:
+        """Take a course off somebody's record; nobody takes off their own."""
+        from ehr_analytics import researchers
+
+        researchers.withdraw_training(
+            self._open_register(), person, course, withdrawn_by, other_names=other_names
+        )
+        return self._find_researcher(person)
+
+    def _find_researcher(self, person: str) -> Researcher:
+        return next(each for each in self.list_researchers() if each.person == person)
 
     def list_tables(self) -> Sequence[CatalogueTable]:
         """Return the catalogue by view."""
@@ -146,6 +197,8 @@ def _check_items(items: Sequence[str]) -> None:
 
 
 def _describe(register: Register, project: Project) -> ResearchProject:
+    from ehr_analytics.project import project_key_path
+
     views = project.columns_by_view()
     return ResearchProject(
         application=ProjectApplication(
@@ -176,6 +229,22 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             for event in register.events(project.id)
             if event.run is None
         ),
+        has_key=project_key_path(register.data, project.id).exists(),
+    )
+
+
+def _describe_researcher(
+    person: str, known: RegisteredResearcher | None, working: Sequence[str]
+) -> Researcher:
+    trainings = known.trainings if known else ()
+    return Researcher(
+        person,
+        known.affiliation if known else "",
+        tuple(
+            Training(each.course, each.day.isoformat(), each.expires.isoformat())
+            for each in trainings
+        ),
+        tuple(working),
     )
 
 

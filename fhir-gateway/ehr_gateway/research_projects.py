@@ -17,6 +17,8 @@ __all__ = [
     "ProjectEvent",
     "ResearchProject",
     "ResearchProjects",
+    "Researcher",
+    "Training",
 ]
 
 
@@ -49,6 +51,28 @@ class ProjectEvent:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A course, the ISO day it was taken, and the first day on which it holds no more."""
+
+    course: str
+    day: str
+    expires: str
+
+
+@dataclass(frozen=True)
+class Researcher:
+    """Somebody who works with data: affiliation and training on record, their projects' ids.
+
+    Closed projects are left out. The affiliation is empty where nothing was ever recorded.
+    """
+
+    person: str
+    affiliation: str
+    trainings: tuple[Training, ...]
+    projects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ResearchProject:
     """A project: its application, its state and who approved it."""
 
@@ -56,10 +80,12 @@ class ResearchProject:
     # Types of the resources that its views are made of.
     resources: tuple[str, ...]
     applicant: str
-    # draft, submitted, approved, open or closed
+    # draft, submitted, approved, open, suspended or closed
     state: str
     approvers: tuple[str, ...]
     events: tuple[ProjectEvent, ...]
+    # Whether the key by which its pseudonyms are made is there.
+    has_key: bool
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,28 @@ class ResearchProjects(Protocol):
     def decide(
         self, person: str, other_names: Collection[str], project: str, decision: str, reason: str
     ) -> ResearchProject:
-        """Approve, return, open or close a project; two accounts of a person are one approver."""
+        """Approve, return, open, suspend, resume or close a project.
+
+        Two accounts of a person are one approver.
+        """
+
+    def list_researchers(self) -> Sequence[Researcher]:
+        """Return everybody with a training on record, or in a project that is not closed."""
+
+    def record_training(
+        self,
+        person: str,
+        affiliation: str,
+        training: Training,
+        recorded_by: str,
+        other_names: Collection[str],
+    ) -> Researcher:
+        """Record a training; the names are those of who records it, for it is not their own."""
+
+    def withdraw_training(
+        self, person: str, course: str, withdrawn_by: str, other_names: Collection[str]
+    ) -> Researcher:
+        """Take a course off somebody's record."""
 
     def list_tables(self) -> Sequence[CatalogueTable]:
         """Return the catalogue by view."""

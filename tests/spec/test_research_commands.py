@@ -18,6 +18,7 @@ from ehr_gateway.login.account_lifecycle import disable_account
 from ehr_gateway.operations import _research_projects as operations
 from tests.lib.gateway import House
 from tests.lib.released_cells import count_persons, store_run, write_persons
+from tests.lib.research import train
 
 Ehr = Callable[..., tuple[int, str]]
 REFUSED = exit_code(Forbidden(""))
@@ -178,6 +179,9 @@ def test_outputs_leave_by_two_people_whichever_accounts_they_use(ehr: Ehr, offic
 
     assert check("check", "nobody.at-all") == check("check", "st.gone") == UNKNOWN
     assert check("check", "p.pat-2") == REFUSED
+    # Without a training on record.
+    assert check("check", "re.lau") == REFUSED
+    train(register, "lau")
     assert check("check", "re.lau") == 0
     for action in ("approve", "reject"):
         assert {login: check(action, login) for login in OTHERS} == OTHERS

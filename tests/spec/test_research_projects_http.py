@@ -75,7 +75,7 @@ def decide(house: House, login: str, decision: str, reason: str = REASON) -> Any
     )
 
 
-def projects(house: House, login: str) -> list[dict[str, list[Any]]]:
+def read_projects(house: House, login: str) -> list[dict[str, list[Any]]]:
     """Return the projects that somebody sees: the values of each by name."""
     listed = must(house.login(login).get("$research-projects")).json().get("parameter", [])
     return [_values(project["part"]) for project in listed]
@@ -95,7 +95,7 @@ def test_a_project_goes_from_an_application_to_open_by_two_people(office: House)
     must(decide(office, "au.tse", "approve"))
     must(decide(office, "au.tse", "open"))
 
-    (project,) = projects(office, "re.lau")
+    (project,) = read_projects(office, "re.lau")
     assert project["state"] == ["open"]
     assert project["item"] == APPLICATION["item"]
     steps = [_values(event) for event in project["event"]]
@@ -113,8 +113,10 @@ def test_a_draft_is_kept_changed_and_seen_by_its_applicant_alone(office: House) 
     must(apply(office, submit=False))
     must(apply(office, submit=False, title="Falls at home and on the ward"))
 
-    assert [p["title"] for p in projects(office, "re.lau")] == [["Falls at home and on the ward"]]
-    assert projects(office, "re.mok") == projects(office, "st.ng") == []
+    assert [p["title"] for p in read_projects(office, "re.lau")] == [
+        ["Falls at home and on the ward"]
+    ]
+    assert read_projects(office, "re.mok") == read_projects(office, "st.ng") == []
     assert apply(office, "re.mok", person=["re.mok"]).status_code == 409
     must(apply(office))
     assert apply(office).status_code == 409
@@ -131,7 +133,7 @@ def test_one_person_gives_one_approval_whichever_account_they_use(
     must(decide(office, first, "approve"))
 
     assert decide(office, second, "approve").status_code == 403
-    assert projects(office, "re.lau")[0]["state"] == ["submitted"]
+    assert read_projects(office, "re.lau")[0]["state"] == ["submitted"]
 
 
 @pytest.mark.parametrize("login", ["st.lau", "au.lau"])
@@ -142,13 +144,13 @@ def test_who_applied_approves_with_no_account_of_theirs(office: House, login: st
     assert decide(office, login, "return").status_code == 403
 
 
-@pytest.mark.parametrize("decision", ["approve", "return", "open"])
+@pytest.mark.parametrize("decision", ["approve", "return", "open", "suspend", "resume"])
 @pytest.mark.parametrize("login", ["re.lau", "re.mok", "doctor.b", "p.pat-1", "admin"])
 def test_nobody_but_stewards_and_auditors_decides(office: House, login: str, decision: str) -> None:
     must(apply(office))
 
     assert decide(office, login, decision).status_code in (403, 404)
-    assert projects(office, "re.lau")[0]["state"] == ["submitted"]
+    assert read_projects(office, "re.lau")[0]["state"] == ["submitted"]
 
 
 def test_a_returned_project_tells_its_applicant_why(office: House) -> None:
@@ -156,7 +158,7 @@ def test_a_returned_project_tells_its_applicant_why(office: House) -> None:
     must(decide(office, "au.tse", "approve"))
     must(decide(office, "st.ng", "return", "Say why the start of a visit is needed."))
 
-    (project,) = projects(office, "re.lau")
+    (project,) = read_projects(office, "re.lau")
     assert project["state"] == ["draft"]
     assert "approver" not in project
     assert "Say why" in str(project["event"][-1])
@@ -176,16 +178,16 @@ def test_an_application_that_says_too_little_is_refused_and_not_kept(
     office: House, changes: dict[str, Any]
 ) -> None:
     assert apply(office, **changes).status_code in (400, 422)
-    assert projects(office, "re.lau") == []
+    assert read_projects(office, "re.lau") == []
 
 
 def test_a_patient_reads_what_open_projects_are_for_and_nobodys_name(office: House) -> None:
     must(apply(office))
-    assert projects(office, "p.pat-1") == []
+    assert read_projects(office, "p.pat-1") == []
     for login, decision in (("st.ng", "approve"), ("au.tse", "approve"), ("au.tse", "open")):
         must(decide(office, login, decision))
 
-    (project,) = projects(office, "p.pat-1")
+    (project,) = read_projects(office, "p.pat-1")
     assert set(project) == {"title", "purpose", "ethics", "opened", "to", "type"}
     assert project["type"] == ["Encounter"]
 

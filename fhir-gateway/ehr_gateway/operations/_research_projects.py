@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
-from ehr_fhir.errors import Forbidden, NotFound, Unavailable
+from ehr_fhir.errors import Forbidden, NotFound, Unavailable, Unprocessable
 from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.http.operation_parameters import OperationParameters
 from ehr_gateway.http.parameters import parameter
-from ehr_gateway.research_projects import ResearchProject, ResearchProjects
+from ehr_gateway.research_projects import Researcher, ResearchProject, ResearchProjects
 
 __all__ = [
     "APPLICANT_ROLES",
     "APPROVER_ROLES",
     "build_project_parameter",
+    "build_researcher_parameter",
     "find_project",
     "list_visible_projects",
+    "parse_day",
     "require_projects",
 ]
 
@@ -67,6 +71,7 @@ def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
         parameter("ethics", application.ethics),
         parameter("applicant", project.applicant),
         parameter("state", project.state),
+        parameter("key", project.has_key),
         {"name": "from", "valueDate": application.first_day},
         {"name": "to", "valueDate": application.last_day},
         *(parameter("person", person) for person in application.people),
@@ -94,3 +99,32 @@ def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
             }
         )
     return {"name": "project", "part": parts}
+
+
+def build_researcher_parameter(researcher: Researcher) -> dict[str, Any]:
+    """Return somebody's affiliation, training and projects as a multi-part parameter."""
+    parts = [
+        parameter("person", researcher.person),
+        *([parameter("affiliation", researcher.affiliation)] if researcher.affiliation else []),
+        *(parameter("project", project) for project in researcher.projects),
+    ]
+    for training in researcher.trainings:
+        days = {"day": training.day, "expires": training.expires}
+        parts.append(
+            {
+                "name": "training",
+                "part": [
+                    parameter("course", training.course),
+                    *({"name": name, "valueDate": day} for name, day in days.items()),
+                ],
+            }
+        )
+    return {"name": "researcher", "part": parts}
+
+
+def parse_day(sent: OperationParameters, name: str) -> str:
+    """Return a parameter that is an ISO date."""
+    try:
+        return date.fromisoformat(sent.text(name)).isoformat()
+    except ValueError:
+        raise Unprocessable(f"The parameter {name} must be a date.", expression=name) from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unprocessable
@@ -12,6 +10,7 @@ from ehr_gateway.http.operation_parameters import require_plain_text
 from ehr_gateway.operations._research_projects import (
     APPLICANT_ROLES,
     build_project_parameter,
+    parse_day,
     require_projects,
 )
 from ehr_gateway.operations.call import OperationCall
@@ -53,8 +52,8 @@ def answer(call: OperationCall) -> Response:
         items=sent.texts("item", _MOST_ITEMS),
         justifications=dict(map(_split_justification, sent.texts("justification", _MOST_ITEMS))),
         people=_resolve_people(call, sent.texts("person", _MOST_ITEMS)),
-        first_day=_check_day(sent.text("from"), "from"),
-        last_day=_check_day(sent.text("to"), "to"),
+        first_day=parse_day(sent, "from"),
+        last_day=parse_day(sent, "to"),
     )
     applicant = call.context.access.requester.person
     project = projects.save_draft(applicant, application)
@@ -71,13 +70,6 @@ def _split_justification(text: str) -> tuple[str, str]:
             "A justification is `view: why its columns are needed`.", expression="justification"
         )
     return view.strip(), require_plain_text(reason, "justification", 4)
-
-
-def _check_day(text: str, name: str) -> str:
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise Unprocessable(f"The parameter {name} must be a date.", expression=name) from None
 
 
 def _resolve_people(call: OperationCall, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,18 +18,22 @@ from ehr_gateway.operations.declaration import Operation, Parameter
 
 OPERATION = Operation(
     name="decide-research",
-    summary="Approve a research project, return it to its applicant, open it or close it.",
+    summary="Approve, return, open, suspend, resume or close a research project.",
     levels=("system",),
     affects_state=True,
-    callers="a steward or an auditor, not of the project; its applicant closes it",
+    callers="a steward or an auditor, not of the project; a steward suspends, its applicant closes",
     parameters=(
         Parameter("project", "id", "The project, as `$research-projects` lists it", 1),
-        Parameter("decision", "code", "`approve`, `return`, `open` or `close`", 1),
+        Parameter(
+            "decision", "code", "`approve`, `return`, `open`, `suspend`, `resume` or `close`", 1
+        ),
         Parameter("reason", "string", "Why; the applicant reads it", 1),
     ),
     required_scope=None,
 )
-_DECISIONS = ("approve", "return", "open", "close")
+_DECISIONS = ("approve", "return", "open", "suspend", "resume", "close")
+# They stop a project at once and alone.
+_ROLES_SUSPENDING = frozenset({"steward"})
 
 
 def answer(call: OperationCall) -> Response:
@@ -38,8 +42,10 @@ def answer(call: OperationCall) -> Response:
     projects = require_projects(context, APPROVER_ROLES | APPLICANT_ROLES)
     sent = call.parse_body()
     decision = sent.code("decision", _DECISIONS)
-    if decision != "close" and context.access.requester.role not in APPROVER_ROLES:
-        raise Forbidden(f"This is for {', '.join(sorted(APPROVER_ROLES))}.")
+    if decision != "close":
+        deciding = _ROLES_SUSPENDING if decision == "suspend" else APPROVER_ROLES
+        if context.access.requester.role not in deciding:
+            raise Forbidden(f"This is for {', '.join(sorted(deciding))}.")
     reason = call.parse_reason(sent)
     project = find_project(context, projects, sent.text("project")).application.id
     with context.gateway.store.read_transaction() as connection:

@@ -99,6 +99,18 @@ def test_a_training_has_a_name_was_taken_and_expires_after(
     assert list_researchers(register(tmp_path)) == {}
 
 
+def test_nobody_records_their_own_training_by_any_account(tmp_path: Path) -> None:
+    book = register(tmp_path)
+    training = Training("Ethics", date(2026, 1, 1), date(2027, 1, 1))
+
+    for person, names in (("st.lau", ()), ("lau", ("lau",))):
+        with pytest.raises(Forbidden, match="their own"):
+            record_training(book, person, "HKU", training, "st.lau", other_names=names)
+    train(book, "lau")
+    with pytest.raises(Forbidden, match="their own"):
+        withdraw_training(book, "lau", "Research data", "st.lau", other_names=("lau",))
+
+
 def test_records_of_training_are_neither_changed_nor_removed(tmp_path: Path) -> None:
     book = register(tmp_path)
     train(book, "lau")

@@ -142,6 +142,7 @@ def test_every_operation_about_a_person_has_words() -> None:
         "meta",
         *("sqlquery-run", "viewdefinition-export", "viewdefinition-run"),  # de-identified rows
         *("apply-research", "decide-research", "research-catalogue", "research-projects"),
+        *("record-training", "research-people"),
     }
 
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()
