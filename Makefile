@@ -13,7 +13,7 @@ DATABASES ?= sqlite
 BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])
 
 .DEFAULT_GOAL := help
-.PHONY: clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-others test-integration test-acceptance check fix \
+.PHONY: clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
 	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-deid bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
@@ -45,7 +45,7 @@ demo: setup ## the whole way once: sample in, lake, study, model, web pages up
 	@$(BIN)/ehr demo
 
 test: setup browser clients postgresql ## checks and all tests but the slow ones, in runs beside each other
-	@$(MAKE) --no-print-directory --keep-going --jobs=4 test-others test-gateway test-portal check PYTEST="$(PYTEST) -q"
+	@$(MAKE) --no-print-directory --keep-going --jobs=5 test-lake test-gateway test-others test-portal check PYTEST="$(PYTEST) -q"
 
 test-slow: setup browser postgresql ## the tests that take minutes
 	@$(PYTEST) -m slow
@@ -56,10 +56,12 @@ test-unit: setup postgresql ## one kind of test: also test-spec, test-integratio
 test-spec: setup postgresql
 	@$(PYTEST) tests/spec
 
-# The parts of `make test`, as even as they can be in processor time. Three, though CI has two cores:
-# each waits for a browser, a server or a disk for a good part of its time. A new folder is in the last.
+# The parts of `make test`, as even as they can be in time. Four, though CI has two cores: each waits
+# for a browser, a server, Spark or a disk for a good part of its time. A new folder is in the last.
 OF_GATEWAY := tests/spec tests/unit/audit tests/unit/gateway tests/unit/privacy
 OF_PORTAL := tests/acceptance tests/unit/portal
+OF_LAKE := $(wildcard tests/integration/test_*.py)
+ELSEWHERE := $(OF_GATEWAY) $(OF_PORTAL) $(OF_LAKE)
 
 test-gateway: setup postgresql ## the gateway: semantics, and the units of store, audit and consent
 	@$(PYTEST) $(OF_GATEWAY)
@@ -67,8 +69,11 @@ test-gateway: setup postgresql ## the gateway: semantics, and the units of store
 test-portal: setup browser clients ## the portal: its units, and the stories of people in Chromium
 	@$(PYTEST) $(OF_PORTAL)
 
-test-others: setup clients postgresql ## all tests but those of test-gateway and test-portal, with the examples of the docstrings
-	@$(PYTEST) --doctest-modules $(OF_GATEWAY:%=--ignore=%) $(OF_PORTAL:%=--ignore=%) tests analytics cli etl fhir-gateway models portal privacy
+test-lake: setup clients postgresql ## the platform as a whole: the lake on Spark, the demo, research, servers
+	@$(PYTEST) $(OF_LAKE)
+
+test-others: setup clients postgresql ## all other tests, with the examples of the docstrings
+	@$(PYTEST) --doctest-modules $(ELSEWHERE:%=--ignore=%) tests analytics cli etl fhir-gateway models portal privacy
 
 test-integration: setup clients
 	@$(PYTEST) tests/integration
