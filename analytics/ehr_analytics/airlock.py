@@ -12,14 +12,12 @@ say that they judged that too.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +31,7 @@ from ehr_analytics.disclosure.cell_files import CELLS_FILE, read_cells
 from ehr_analytics.disclosure.cell_tables import describe_evidence, write_tables
 from ehr_analytics.disclosure.control import ControlledRelease, control_release
 from ehr_analytics.disclosure.lake_persons import find_lake_pseudonyms
-from ehr_analytics.disclosure.release_history import ReleaseHistory
+from ehr_analytics.disclosure.release_history import ReleaseHistory, lock_releases
 from ehr_analytics.disclosure_control import ControlledTable, CountTable, control_table
 from ehr_analytics.output_checks import (
     HIDDEN,
@@ -205,7 +203,7 @@ def release_outputs(
     project = projects.get_project(register, run.project)
     _require_checker_of_others(run, project, {login, *other_names})
     projects.require_not_suspended(project)
-    with _lock_releases(register):
+    with lock_releases(register):
         return _release_outputs(register, run_id, login)
 
 
@@ -274,14 +272,6 @@ def _require_checker_of_others(run: Run, project: Project, names: Collection[str
 def _is_approved(proposal: Proposal) -> bool:
     approvers = {each.person for each in proposal.decisions if each.verdict == "approve"}
     return len(approvers) >= APPROVALS_NEEDED
-
-
-@contextmanager
-def _lock_releases(register: Register) -> Iterator[None]:
-    """Let one release at a time be compared with those before it."""
-    with (register.folder / "release.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _make_cell_outputs(

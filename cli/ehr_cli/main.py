@@ -20,6 +20,7 @@ from ehr_cli.commands import (
     deid,
     notes,
     omop,
+    open_data,
     privacy,
     quarantine,
 )
@@ -42,6 +43,7 @@ lake_app.add_typer(notes.app, name="notes")
 lake_app.add_typer(omop.app, name="omop")
 app.add_typer(deid.app, name="deid")
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(open_data.app, name="open-data")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.backup_app, name="backup")
 app.add_typer(backup.restore_app, name="restore")

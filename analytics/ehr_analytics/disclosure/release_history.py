@@ -8,6 +8,7 @@ sets; how many left a cell stays, since what was shown still counts them.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import io
@@ -15,6 +16,7 @@ import json
 import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from ehr_analytics.disclosure.control import ControlledCell, EarlierCell
 from ehr_analytics.register import Register
 
-__all__ = ["ReleaseHistory"]
+__all__ = ["ReleaseHistory", "lock_releases"]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -150,6 +152,14 @@ class ReleaseHistory:
                 run, statistic, unit, persons[first : first + size], own, shown, erased
             )
             first += size
+
+
+@contextmanager
+def lock_releases(register: Register) -> Iterator[None]:
+    """Let one release at a time be compared with those before it."""
+    with (register.folder / "release.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _join(arrays: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:

@@ -110,3 +110,32 @@ BEGIN SELECT RAISE(ABORT, 'the log is never changed'); END;
 
 CREATE TRIGGER IF NOT EXISTS event_is_never_removed BEFORE DELETE ON event
 BEGIN SELECT RAISE(ABORT, 'the log is never cut'); END;
+
+-- Open data: the declaration that is proposed or published, who approved just its text, and what
+-- was published of each month, which is never made again.
+CREATE TABLE IF NOT EXISTS open_dataset (
+    id TEXT PRIMARY KEY,
+    declaration TEXT NOT NULL,
+    digest TEXT NOT NULL,     -- SHA-256 of the declaration
+    state TEXT NOT NULL CHECK (state IN ('proposed', 'published', 'withdrawn')),
+    proposed_by TEXT NOT NULL,
+    at TEXT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS open_approval (
+    dataset TEXT NOT NULL REFERENCES open_dataset(id),
+    digest TEXT NOT NULL,
+    person TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (dataset, digest, person)
+);
+
+CREATE TABLE IF NOT EXISTS open_month (
+    dataset TEXT NOT NULL REFERENCES open_dataset(id),
+    month TEXT NOT NULL,
+    rows TEXT NOT NULL,       -- JSON array: labels, numbers as shown
+    control TEXT NOT NULL,    -- JSON object: the record of disclosure control
+    at TEXT NOT NULL,
+    PRIMARY KEY (dataset, month)
+);

@@ -11,6 +11,7 @@ import typer
 
 from ehr_cli.commands.lake import describe_held, send_faults, send_quality
 from ehr_cli.commands.lake_access import RETRY_SECONDS, WAIT_SECONDS, now_ms, open_feed, open_writer
+from ehr_cli.commands.open_data import refresh_if_due
 from ehr_cli.server.companion import end_with_parent
 from ehr_cli.settings import Settings, load_settings
 from ehr_fhir.errors import EhrError, Unavailable
@@ -30,6 +31,8 @@ SWEEP_SECONDS = 10
 # Between two reports of faults to the gateway. Chosen: each holds all there are, and is read and
 # written whole, which would be most of the work of a batch.
 REPORT_SECONDS = 10
+# Between two looks for months of open data that are due. Chosen: they are due once a month.
+OPEN_DATA_SECONDS = 3600
 
 
 def follow_lake(
@@ -68,6 +71,7 @@ class _Follower:
         self._unchecked_since = float("inf")
         self._has_unsent_faults = False
         self._checked_at = self._maintained_at = self._swept_at = self._reported_at = float("-inf")
+        self._published_at = float("-inf")
 
     def follow_once(self) -> None:
         """Apply new changes, run the upkeep that is due, and wait for the next change."""
@@ -85,6 +89,7 @@ class _Follower:
                 if self._is_check_due(is_quiet=is_quiet and not change.written):
                     self._check_quality()
                 self._run_due_upkeep()
+                self._refresh_open_data()
                 cursor = self._writer.cursor
                 seconds = self._choose_wait()
                 is_changed = feed.wait_for_change(cursor.position, cursor.decision, seconds)
@@ -139,6 +144,17 @@ class _Follower:
         elif now - self._swept_at >= SWEEP_SECONDS:
             self._writer.maintain(hours, now_ms(), is_thorough=False)
             self._swept_at = now
+
+    def _refresh_open_data(self) -> None:
+        """Publish the months of open data that are due; the lake follows on where that fails."""
+        now = time.monotonic()
+        if now - self._published_at < OPEN_DATA_SECONDS:
+            return
+        self._published_at = now
+        try:
+            refresh_if_due(self._settings)
+        except EhrError as error:
+            typer.echo(f"Open data was not refreshed: {error}", err=True)
 
 
 def main() -> int:

@@ -1,0 +1,202 @@
+"""Figures of open datasets: cells of one month, each with the persons behind it.
+
+Every table has a row for all hospitals together. It is a margin of the others and of those of other
+sets, so that the control sees what a reader could subtract.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ehr_analytics.disclosure.cells import Cell
+from ehr_etl.trusted_zone.visits import EMERGENCY, INPATIENT
+
+__all__ = ["ALL", "FIGURES", "MEASURE", "Figures", "Month"]
+
+Visit = Mapping[str, Any]
+Labels = tuple[tuple[str, str], ...]
+
+# The label of a row of all hospitals, or of all hours.
+ALL = "all"
+# The dimension that tells the columns of a row apart; the others are columns of labels.
+MEASURE = "measure"
+
+
+@dataclass(frozen=True, order=True)
+class Month:
+    """A month of the place's calendar."""
+
+    year: int
+    month: int
+
+    @property
+    def begin(self) -> datetime:
+        """Return its first instant, on the wall clock."""
+        return datetime(self.year, self.month, 1)
+
+    @property
+    def end(self) -> datetime:
+        """Return the first instant after it."""
+        return self.begin + timedelta(days=self.days)
+
+    @property
+    def days(self) -> int:
+        """Return how many days it has."""
+        return monthrange(self.year, self.month)[1]
+
+    def __str__(self) -> str:
+        return f"{self.year:04d}-{self.month:02d}"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How the numbers of a dataset are made: columns of labels and of numbers, and the cells."""
+
+    kind: str
+    labels: tuple[str, ...]
+    numbers: tuple[str, ...]
+    # Table name, month, visits of the kind that touch the month.
+    make: Callable[[str, Month, list[Visit]], list[Cell]]
+    # Columns that are worked out from shown numbers alone: name -> (numbers, month) -> value.
+    derived: Mapping[str, Callable[[Mapping[str, float | None], Month], float | None]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+
+def _count_by_hospital(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
+    begun = _list_begun(month, visits)
+    groups = {ALL: begun, **_group(begun, lambda visit: visit["provider"])}
+    return [
+        _count(table, (("month", str(month)), ("hospital", hospital)), own)
+        for hospital, own in groups.items()
+    ]
+
+
+def _count_by_hour(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
+    begun = _list_begun(month, visits)
+    by_hour = _group(begun, lambda visit: f"{visit['start'].hour:02d}")
+    groups = {ALL: begun, **{f"{hour:02d}": by_hour.get(f"{hour:02d}", []) for hour in range(24)}}
+    return [
+        _count(table, (("month", str(month)), ("hour", hour)), own) for hour, own in groups.items()
+    ]
+
+
+def _describe_waits(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
+    """Return median and 95th centile of each person's first wait of the month.
+
+    One wait a person: so that hospitals have nobody in common, and add up to all of them.
+    """
+    first: dict[str, Visit] = {}
+    for visit in sorted(_list_begun(month, visits), key=lambda visit: visit["start"]):
+        if visit["waited_minutes"] is not None:
+            first.setdefault(visit["person"], visit)
+    groups = {ALL: [*first.values()], **_group(first.values(), lambda visit: visit["provider"])}
+    cells: list[Cell] = []
+    for hospital, own in groups.items():
+        waits = {visit["person"]: float(visit["waited_minutes"]) for visit in own}
+        values, persons = list(waits.values()), frozenset(waits)
+        place = (("month", str(month)), ("hospital", hospital))
+        cells.append(
+            Cell(table, (*place, (MEASURE, "people")), "frequency", len(waits), "persons", persons)
+        )
+        for statistic, name, share in (
+            ("median", "median_minutes", 0.5),
+            ("quantile", "p95_minutes", 0.95),
+        ):
+            value = float(np.quantile(values, share)) if values else None
+            labels = (*place, (MEASURE, name))
+            # The unit keeps the two apart: a median is not compared with a 95th centile.
+            cells.append(Cell(table, labels, statistic, value, f"minutes: {name}", persons, waits))
+    return cells
+
+
+def _add_up_bed_days(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
+    cells = []
+    for hospital, own in {ALL: visits, **_group(visits, lambda visit: visit["provider"])}.items():
+        spans: defaultdict[tuple[str, str], list[tuple[datetime, datetime]]] = defaultdict(list)
+        for visit in own:
+            span = max(visit["start"], month.begin), min(visit["end"] or month.end, month.end)
+            spans[visit["person"], visit["provider"]].append(span)
+        days: defaultdict[str, float] = defaultdict(float)
+        for (person, _), stays in spans.items():
+            days[person] += _measure_union(stays) / timedelta(days=1)
+        labels = (("month", str(month)), ("hospital", hospital), (MEASURE, "bed_days"))
+        given = dict(days)
+        total = float(np.sum(list(given.values())))
+        cells.append(Cell(table, labels, "sum", total, "bed days", frozenset(given), given))
+    return cells
+
+
+def _mean_beds(numbers: Mapping[str, float | None], month: Month) -> float | None:
+    bed_days = numbers["bed_days"]
+    return None if bed_days is None else round(bed_days / month.days, 1)
+
+
+FIGURES: Mapping[str, Figures] = MappingProxyType(
+    {
+        "attendances-by-hospital": Figures(
+            EMERGENCY, ("month", "hospital"), ("attendances",), _count_by_hospital
+        ),
+        "attendances-by-hour": Figures(
+            EMERGENCY, ("month", "hour"), ("attendances",), _count_by_hour
+        ),
+        "waiting-times": Figures(
+            EMERGENCY,
+            ("month", "hospital"),
+            ("people", "median_minutes", "p95_minutes"),
+            _describe_waits,
+        ),
+        "bed-occupancy": Figures(
+            INPATIENT,
+            ("month", "hospital"),
+            ("bed_days",),
+            _add_up_bed_days,
+            MappingProxyType({"mean_occupied_beds": _mean_beds}),
+        ),
+    }
+)
+
+
+def _list_begun(month: Month, visits: Iterable[Visit]) -> list[Visit]:
+    return [visit for visit in visits if month.begin <= visit["start"] < month.end]
+
+
+def _group(visits: Iterable[Visit], name: Callable[[Visit], str]) -> dict[str, list[Visit]]:
+    groups: defaultdict[str, list[Visit]] = defaultdict(list)
+    for visit in visits:
+        groups[name(visit)].append(visit)
+    return dict(sorted(groups.items()))
+
+
+def _count(table: str, labels: Labels, visits: Iterable[Visit]) -> Cell:
+    """Return the number of visits, with how many of them are each person's."""
+    given: defaultdict[str, float] = defaultdict(float)
+    for visit in visits:
+        given[visit["person"]] += 1
+    return Cell(
+        table,
+        (*labels, (MEASURE, "attendances")),
+        "frequency",
+        float(sum(given.values())),
+        "attendances",
+        frozenset(given),
+        dict(given),
+    )
+
+
+def _measure_union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    """Return for how long at least one of some spans goes on."""
+    total, reached = timedelta(), datetime.min
+    for begin, end in sorted(spans):
+        if end > reached:
+            total += end - max(begin, reached)
+            reached = end
+    return total

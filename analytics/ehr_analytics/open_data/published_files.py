@@ -1,0 +1,179 @@
+"""Files of published open data below `<data>/open-data`: everything there is for everybody.
+
+They are written from the register alone, each replaced whole and only where it changed, so that a
+reader's copy stays good until something is new.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from calendar import monthrange
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ehr_analytics.open_data.catalogue import (
+    CATALOGUE_FILE,
+    DATA_FILES,
+    CatalogueEntry,
+    build_catalogue,
+)
+from ehr_analytics.open_data.declaration import Declaration
+from ehr_analytics.open_data.figures import ALL
+from ehr_analytics.open_data.publication import PublishedMonth, list_datasets, list_months
+from ehr_analytics.register import Register
+from ehr_etl.atomic_files import replace_file
+from ehr_etl.trusted_zone.organizations import OrganizationName
+
+__all__ = ["INDEX_FILE", "open_data_folder", "write_files"]
+
+# What the portal's pages are made of.
+INDEX_FILE = "index.json"
+_ALL_NAME = OrganizationName("All hospitals", "所有醫院")
+_NOBODY = OrganizationName("", "")
+_HIDDEN = {
+    "en": "Empty where few people are behind a number, or nobody.",
+    "zh-Hant-HK": "涉及的人數太少或沒有人時，數字留空。",
+    "zh-Hans": "涉及的人数太少或没有人时，数字留空。",
+}
+
+
+def open_data_folder(data: Path) -> Path:
+    """Return the folder of a data folder that everybody may read."""
+    return data / "open-data"
+
+
+def write_files(
+    register: Register, base_url: str, names: Mapping[str, OrganizationName]
+) -> tuple[str, ...]:
+    """Write the files of all published datasets, take those of others away; return what changed."""
+    folder = open_data_folder(register.data)
+    folder.mkdir(exist_ok=True)
+    changed: list[str] = []
+    index: list[dict[str, object]] = []
+    entries: list[CatalogueEntry] = []
+    for dataset in list_datasets(register):
+        declaration = dataset.declaration
+        months = list_months(register, declaration.id)
+        if dataset.state != "published" or not months:
+            continue
+        rows = [_add_names(row, names) for month in months for row in month.rows]
+        contents = _build_files(declaration, months, rows)
+        for name, content in contents.items():
+            changed += _write(folder, f"{declaration.id}/{name}", content)
+        entry = _build_entry(declaration, months, contents)
+        entries.append(entry)
+        index.append(_describe(entry, months))
+    for stale in sorted({path.name for path in folder.iterdir() if path.is_dir()}):
+        if stale not in {entry.declaration.id for entry in entries}:
+            shutil.rmtree(folder / stale)
+            changed.append(stale)
+    changed += _write(folder, CATALOGUE_FILE, _to_json(build_catalogue(base_url, entries)))
+    # Last: the pages name nothing that is not there.
+    changed += _write(folder, INDEX_FILE, _to_json({"datasets": index}))
+    return tuple(changed)
+
+
+def _build_files(
+    declaration: Declaration, months: Sequence[PublishedMonth], rows: list[dict[str, object]]
+) -> dict[str, bytes]:
+    columns = [column.name for column in declaration.columns]
+    ordered = [{name: row.get(name) for name in columns} for row in rows]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(ordered)
+    return {
+        "data.csv": table.getvalue().encode(),
+        "data.json": _to_json(
+            {
+                "dataset": declaration.id,
+                "updateTime": max(month.at for month in months),
+                "licence": declaration.licence,
+                "rows": ordered,
+            }
+        ),
+        "dictionary.json": _to_json(
+            {
+                "dataset": declaration.id,
+                "hidden": _HIDDEN,
+                "columns": [
+                    {
+                        "name": column.name,
+                        "type": column.type,
+                        **({"unit": column.unit} if column.unit else {}),
+                        "title": column.title,
+                        "description": column.description,
+                    }
+                    for column in declaration.columns
+                ],
+                "months": [
+                    {"month": month.month, "published": month.at, "control": month.control}
+                    for month in months
+                ],
+            }
+        ),
+    }
+
+
+def _build_entry(
+    declaration: Declaration, months: Sequence[PublishedMonth], contents: Mapping[str, bytes]
+) -> CatalogueEntry:
+    last = months[-1].month
+    year, month = map(int, last.split("-"))
+    return CatalogueEntry(
+        declaration=declaration,
+        first_day=f"{months[0].month}-01",
+        last_day=f"{last}-{monthrange(year, month)[1]:02d}",
+        issued=min(month.at for month in months),
+        modified=max(month.at for month in months),
+        files={
+            name: (len(contents[name]), hashlib.sha256(contents[name]).hexdigest())
+            for name in DATA_FILES
+        },
+    )
+
+
+def _describe(entry: CatalogueEntry, months: Sequence[PublishedMonth]) -> dict[str, object]:
+    """Return what the pages tell of a dataset beside its files."""
+    declaration = entry.declaration
+    return {
+        "id": declaration.id,
+        "title": declaration.title,
+        "description": declaration.description,
+        "publisher": declaration.publisher,
+        "publisher_page": declaration.publisher_page,
+        "contact": declaration.contact,
+        "licence": declaration.licence,
+        "policy": declaration.policy,
+        "modified": entry.modified,
+        "first_month": months[0].month,
+        "last_month": months[-1].month,
+        "bytes": {name: size for name, (size, _) in entry.files.items()},
+    }
+
+
+def _add_names(
+    row: Mapping[str, object], names: Mapping[str, OrganizationName]
+) -> dict[str, object]:
+    if "hospital" not in row:
+        return dict(row)
+    hospital = str(row["hospital"])
+    name = _ALL_NAME if hospital == ALL else names.get(hospital, _NOBODY)
+    return {**row, "hospital_name_en": name.latin, "hospital_name_zh": name.han}
+
+
+def _write(folder: Path, name: str, content: bytes) -> list[str]:
+    path = folder / name
+    if path.exists() and path.read_bytes() == content:
+        return []
+    path.parent.mkdir(exist_ok=True)
+    replace_file(path, content)
+    return [name]
+
+
+def _to_json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
