@@ -224,6 +224,11 @@ class Lake:
         return self.root / "progress.json"
 
     @property
+    def lineage_file(self) -> Path:
+        """Return the file that tells which versions of the tables are on record."""
+        return self.root / "lineage.json"
+
+    @property
     def old_files_file(self) -> Path:
         """Return the file that tells since when files of the tables are old."""
         return self.root / "old-files.json"

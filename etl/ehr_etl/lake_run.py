@@ -71,11 +71,13 @@ def run_once(
     runner: Runner | None = None,
     retention_hours: int | None = None,
     read_erasure_key: ReadKey = lambda: None,
+    record_lineage: Callable[[LakeWriter], object] = lambda writer: None,
     on_progress: ShowProgress = lambda step, sentence: None,
 ) -> LakeReport:
     """Take in what is new in the feed and bring every table up to it.
 
-    With a time of retention, old files are deleted then.
+    With a time of retention, old files are deleted then. At the end `record_lineage` puts on record
+    what the tables have become.
     """
     seconds: dict[str, float] = {}
 
@@ -98,6 +100,7 @@ def run_once(
             quality = writer.check_quality(change)
         if retention_hours is not None:
             writer.maintain(retention_hours, now_ms)
+        record_lineage(writer)
         tables = tuple(
             TableRows(name, before.get(name, 0), count)
             for name, count in writer.count_rows().items()

@@ -32,6 +32,7 @@ from ehr_etl.gold.tables import (
 )
 from ehr_etl.jobs import LocalRunner, Runner, RunParts
 from ehr_etl.lake import Lake, count_rows, gold_table_name
+from ehr_etl.lineage import SendRecords, note_refresh, send_refreshes
 from ehr_etl.omop.state import OmopState, load_state, omop_digest, save_state
 from ehr_etl.omop.writer import OmopWriter, create_omop_tables
 from ehr_etl.progress import Progress, load_progress, save_progress
@@ -130,6 +131,8 @@ class LakeWriter:
         self._due_ms: int | None = None
         # Whether what was cut short may come again: see `batch`.
         self._is_cut_short = False
+        # Whether every table was held against what is on record, since another wrote last.
+        self._is_compared = False
 
     def __enter__(self) -> LakeWriter:
         with ExitStack() as stack:
@@ -186,7 +189,12 @@ class LakeWriter:
             self._close_tables()
         if bring_up_notes(self.lake, self._layout(), self._key, now_ms):
             change.written.add(NOTES_TABLE)
+        self._note_refresh(change.written | change.dropped)
         return change
+
+    def send_refreshes(self, send: SendRecords) -> int:
+        """Put what the tables have become on record at the gateway; return how many records."""
+        return send_refreshes(self.lake, send)
 
     def erase(self, hashes: Collection[str], now_ms: int) -> LakeErasure:
         """Erase patients, known by keyed hashes, from every table and every old file.
@@ -201,6 +209,8 @@ class LakeWriter:
             )
         clear_scratch(self.lake)
         clear_work_folders(self.lake)
+        # It may write every table.
+        self._is_compared = False
         erasure = find_erased(self.lake, key, hashes)
         erase_from_lake(self.lake, erasure, self._key)
         self._close_tables()
@@ -275,6 +285,7 @@ class LakeWriter:
             writer.remap()
             change.written |= writer.written
             self._save_digest(_OMOP, digest)
+            self._note_refresh(change.written)
         return change
 
     def check_quality(self, change: TableChange) -> tuple[TableQuality, ...]:
@@ -320,6 +331,8 @@ class LakeWriter:
         self._close_tables()
         if upkeep.tables:
             self._save(replace(self._progress, maintained=dict(upkeep.versions)))
+            if is_thorough:
+                self._note_refresh({*upkeep.tables})
         return upkeep.tables
 
     def seconds_until_due(self, now_ms: int) -> float:
@@ -341,6 +354,13 @@ class LakeWriter:
     def _close_tables(self) -> None:
         """Let every table be opened anew: its log is another than the one that was read."""
         self._open_lake = self.lake.keep_tables_open()
+
+    def _note_refresh(self, written: Collection[str]) -> None:
+        """Keep a record of the new versions; of all tables the first time, lest one is left out."""
+        names = written if self._is_compared else None
+        if names is None or names:
+            note_refresh(self._open_lake, self._progress, self.cursor, names)
+            self._is_compared = True
 
     def _layout(self) -> Layout:
         return Layout(self._progress.buckets, self._key)

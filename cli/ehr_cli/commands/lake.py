@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from ehr_cli.commands.lake_access import (
     open_writer,
     read_deid_key,
     read_erasure_key,
+    send_lineage,
     start_spark,
 )
 from ehr_cli.settings import Settings
@@ -238,7 +240,10 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
     """Run the pipeline once over the gateway's feed."""
     from ehr_etl.lake_run import run_once
 
-    with open_feed(settings, base_url) as feed:
+    with (
+        open_feed(settings, base_url) as feed,
+        open_gateway(settings, base_url) as (client, token),
+    ):
         return run_once(
             open_lake(settings),
             feed,
@@ -247,6 +252,7 @@ def run_pipeline(settings: Settings, base_url: str, say: Callable[[str], None]) 
             now_ms=now_ms(),
             runner=choose_runner(settings),
             retention_hours=settings.lake_retention_hours,
+            record_lineage=partial(send_lineage, client, token),
             on_progress=lambda step, sentence: say(sentence),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ __all__ = [
     "open_writer",
     "read_deid_key",
     "read_erasure_key",
+    "send_lineage",
     "start_spark",
 ]
 
@@ -110,6 +111,20 @@ def open_gateway(settings: Settings, base_url: str) -> Iterator[tuple[httpx.Clie
 
     with httpx.Client(base_url=base_url, timeout=120) as client:
         yield client, fetch_program_token(client, settings.data, "lake")
+
+
+def send_lineage(client: httpx.Client, token: str, writer: LakeWriter) -> int:
+    """Put the refreshes of the lake on record at the gateway; return how many records."""
+    from ehr_etl.data_quality.gateway_client import post_to_gateway
+
+    def send(records: Sequence[str]) -> None:
+        body = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "record", "valueString": record} for record in records],
+        }
+        post_to_gateway(client, token, "/fhir/$record-lineage", body)
+
+    return writer.send_refreshes(send)
 
 
 def now_ms() -> int:

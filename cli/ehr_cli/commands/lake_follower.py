@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from ehr_cli.commands.lake import describe_held, send_faults, send_quality
-from ehr_cli.commands.lake_access import RETRY_SECONDS, WAIT_SECONDS, now_ms, open_feed, open_writer
+from ehr_cli.commands.lake_access import (
+    RETRY_SECONDS,
+    WAIT_SECONDS,
+    now_ms,
+    open_feed,
+    open_gateway,
+    open_writer,
+    send_lineage,
+)
 from ehr_cli.commands.open_data import refresh_if_due
 from ehr_cli.server.companion import end_with_parent
 from ehr_cli.settings import Settings, load_settings
@@ -75,12 +83,16 @@ class _Follower:
 
     def follow_once(self) -> None:
         """Apply new changes, run the upkeep that is due, and wait for the next change."""
-        with open_feed(self._settings, self._base_url) as feed:
+        with (
+            open_feed(self._settings, self._base_url) as feed,
+            open_gateway(self._settings, self._base_url) as (client, token),
+        ):
             renewed = time.monotonic() + self._settings.token_seconds / 2
             is_quiet = False
             while time.monotonic() < renewed:
                 lines = self._writer.take_in(feed)
                 change = self._writer.bring_up(now_ms())
+                send_lineage(client, token, self._writer)
                 if change.written:
                     self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
                     self._add_unchecked(change)

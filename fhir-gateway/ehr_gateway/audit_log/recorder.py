@@ -24,7 +24,7 @@ from ehr_gateway.store.disclosure import GRANT_IN_FORCE, Disclosure, reader_para
 from ehr_gateway.tokens.access_tokens import Subject
 
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
-_PLATFORM = "ehr-commons"
+PLATFORM_LOGIN = "ehr-commons"
 # Administration of the system (HL7 v3 PurposeOfUse).
 PLATFORM_PURPOSE = "HSYSADMIN"
 
@@ -71,7 +71,7 @@ class AuditContext:
 def build_platform_context(program: str, interaction: str, now_ms: int) -> AuditContext:
     """Return the context of what one of the platform's programs does without a request."""
     return AuditContext(
-        subject=Subject(_PLATFORM, "eHR Commons", "system", program, _PLATFORM),
+        subject=Subject(PLATFORM_LOGIN, "eHR Commons", "system", program, PLATFORM_LOGIN),
         purpose=PLATFORM_PURPOSE,
         at_ms=now_ms,
         request_id=uuid.uuid4().hex,
