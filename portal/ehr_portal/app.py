@@ -136,7 +136,8 @@ async def _add_headers(
         version = http_request.query_params.get("v", "")
         response.headers["Cache-Control"] = cache_control(name, version)
     else:
-        response.headers["Cache-Control"] = "no-store"
+        # Open data alone says otherwise.
+        response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 

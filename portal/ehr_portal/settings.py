@@ -46,6 +46,8 @@ class PortalSettings:
     # something was written in between, None for anybody. Without it lists that change by themselves
     # ask the gateway by time alone.
     probe_changes: ChangeProbe | None = None
+    # The folder of open data, which is public; without it none is published.
+    open_data: Path | None = None
     live_pace: LivePace = field(default_factory=LivePace)
 
     @property

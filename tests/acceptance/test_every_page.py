@@ -24,7 +24,7 @@ def pages(chromium: Browser, served: Platform) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for who in WHO:
         person = log_in(chromium, served, who)
-        starts = ["/", "/display", "/style"]
+        starts = ["/", "/display", "/style", "/open-data"]
         if who == "patient":
             # Of the sections, the one from which results over time are reached.
             starts.append("/record/results")
@@ -67,6 +67,9 @@ ELSEWHERE = {
     "/erasures/{erasure_id}": "a request of two people: test_erasures.py",
     "/quality/{table}": "results of the lake: test_quality.py",
     "/projects/{project_id}": "an application: test_research_projects.py",
+    "/open-data/{dataset}": "a set: tests/unit/portal/test_open_data_pages.py",
+    "/open-data/{dataset}/rows": "no page",
+    "/open-data/{dataset}/{file}": "no page",
     "/projects/{project_id}/change": "a draft: test_research_projects.py",
 }
 

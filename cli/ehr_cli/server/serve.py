@@ -100,6 +100,7 @@ def create_platform(settings: Settings) -> Platform:
     portal = PortalSettings(
         settings.base_url,
         settings.data / "portal-sessions.db",
+        open_data=settings.data / "open-data",
         # It says about whom something was written: who may see what of it the gateway judges.
         probe_changes=gateway.state.gateway.store.changes_after,
     )

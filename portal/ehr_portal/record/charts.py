@@ -160,6 +160,16 @@ def draw_bar(share: float, label: str, *, passed: bool) -> Markup:
     ).format(label, css_class, round(132 * max(0.0, min(share, 1.0)), 1))
 
 
+def draw_amount(amount: float | None, most: float) -> Markup:
+    """Return a bar of an amount beside its printed number, as long as `most` is; empty of none."""
+    if amount is None or most <= 0:
+        return Markup("")
+    return Markup(
+        '<svg class="ehr-trend" viewBox="0 0 132 40" aria-hidden="true" focusable="false">'
+        '<rect class="ehr-plot-pass" x="0" y="12" width="{}" height="16"/></svg>'
+    ).format(round(132 * max(0.0, min(amount / most, 1.0)), 1))
+
+
 def draw_share_line(trend: Sequence[tuple[str, float]], label: str) -> Markup:
     """Return a line of shares of 1 over time, 0 % at the bottom; empty without a trend."""
     if len(trend) < MIN_TREND_POINTS:

@@ -33,6 +33,10 @@ OPEN = {
     "/style",
     "/help",
     "/help/{key}",
+    "/open-data",
+    "/open-data/{dataset}",
+    "/open-data/{dataset}/rows",
+    "/open-data/{dataset}/{file}",
 }
 POSTS = [path for method, path in routes() if method == "POST"]
 HOSTILE = ("https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)")
