@@ -1,31 +1,38 @@
 """Time of a cohort on made-up people: `python -m tests.perf.bench_cohort [PEOPLE] [--plot FILE]`.
 
 Ten encounters and five conditions for each person, keys of 32 digits as the lake has them; the
-cohort is `first-stroke`, from Arrow tables in memory to one row per person. Not a test: it prints.
+cohort is `first-stroke`, to one row per person: on DuckDB from Arrow tables in memory, with
+`--engine spark` from Parquet files by a session that runs already. Not a test: it prints.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
+import shutil
+import tempfile
 import time
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ehr_analytics.cohorts import load_cohort
 from ehr_analytics.cohorts.compiler import compile_cohort
-from ehr_analytics.cohorts.dialects import DUCKDB
+from ehr_analytics.cohorts.dialects import DUCKDB, SPARK
 from ehr_analytics.cohorts.duckdb_engine import run_on_duckdb
 from ehr_analytics.cohorts.result import build_result
 from ehr_analytics.cohorts.sources import source_of_view
 from ehr_etl.gold.library import load_view
 
-FILE = files("ehr_analytics") / "cohorts/library/first-stroke.toml"
+COHORT = load_cohort(Path(str(files("ehr_analytics") / "cohorts/library/first-stroke.toml")))
 VIEWS = ("condition_flat", "encounter_flat", "patient_demographics")
+SOURCES = {name: source_of_view(load_view(name)) for name in VIEWS}
 
 
 def make_tables(people: int) -> dict[str, pa.Table]:
@@ -53,30 +60,55 @@ def _fetch(connection: Any, sql: str) -> pa.Table:  # Any: DuckDB's own types di
     return connection.sql(sql).to_arrow_table()
 
 
-def measure(people: int) -> tuple[float, float, int]:
+def measure_on_duckdb(tables: Mapping[str, pa.Table]) -> tuple[float, float, int]:
     """Return the seconds of the cohort, those of CPU, and how many people are in it."""
-    tables = make_tables(people)
-    sources = {name: source_of_view(load_view(name)) for name in VIEWS}
-    cohort = load_cohort(Path(str(FILE)))
+    compiled = compile_cohort(COHORT, SOURCES, DUCKDB)
+    return _measure(lambda: run_on_duckdb(compiled, tables.__getitem__, "key"))
+
+
+def measure_on_spark(tables: Mapping[str, pa.Table]) -> tuple[float, float, int]:
+    """Return the same of Spark; its CPU is the JVM's and is not counted (NaN)."""
+    from ehr_analytics.cohorts.spark_engine import run_on_spark
+    from ehr_etl.spark.session import spark_session
+
+    folder = Path(tempfile.gettempdir()) / "bench-cohort"
+    session = spark_session(folder)
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+
+    def open_source(own: Any, name: str) -> Any:  # Any: Spark's session and frame
+        return own.read.parquet(str(folder / f"{name}.parquet"))
+
+    compiled = compile_cohort(COHORT, SOURCES, SPARK)
+    seconds, _, chosen = _measure(lambda: run_on_spark(session, compiled, open_source, "key"))
+    shutil.rmtree(folder, ignore_errors=True)
+    return seconds, float("nan"), chosen
+
+
+def _measure(run: Callable[[], pa.Table]) -> tuple[float, float, int]:
     started, cpu_started = time.perf_counter(), time.process_time()
-    rows = run_on_duckdb(compile_cohort(cohort, sources, DUCKDB), tables.__getitem__, "key")
-    result = build_result(cohort, rows)
+    result = build_result(COHORT, run())
     cpu = time.process_time() - cpu_started
     return time.perf_counter() - started, cpu, result.table.num_rows
+
+
+ENGINES = {"duckdb": measure_on_duckdb, "spark": measure_on_spark}
 
 
 def main() -> None:
     """Print seconds and memory by the number of people."""
     parser = argparse.ArgumentParser()
     parser.add_argument("people", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--engine", choices=ENGINES, default="duckdb")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     points = []
     for people in arguments.people:
-        seconds, cpu, chosen = measure(people)
+        seconds, cpu, chosen = ENGINES[arguments.engine](make_tables(people))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         times = f"{seconds:8.2f} s, {cpu:.2f} s of CPU"
-        print(f"{people:>10,} people {times}, {chosen:,} chosen, peak {memory:.1f} GB")  # noqa: T201
+        load = f"load {os.getloadavg()[0]:.1f}"
+        print(f"{people:>10,} people {times}, {chosen:,} chosen, {memory:.1f} GB, {load}")  # noqa: T201
         points.append((people, cpu))
     if arguments.plot is not None:
         draw(points, arguments.plot)

@@ -108,9 +108,12 @@ def fit_logistic(values: Floats, happened: Bools) -> Floats:
     raise Unprocessable("The columns tell who is treated: nobody is comparable.")
 
 
-def match_nearest(logits: Floats, treated: Bools) -> NDArray[np.int64]:
-    """Return pairs of places, treated and untreated, greedily and within the caliper."""
-    caliper = _CALIPER * float(logits.std(ddof=1))
+def match_nearest(logits: Floats, treated: Bools, caliper: float = _CALIPER) -> NDArray[np.int64]:
+    """Return pairs of places, treated and untreated, greedily.
+
+    A pair differs by at most `caliper` standard deviations of the logits; `math.inf` pairs all.
+    """
+    most = caliper * float(logits.std(ddof=1))
     untreated = np.flatnonzero(~treated)
     order = untreated[np.argsort(logits[untreated], kind="stable")]
     scores = logits[order]
@@ -125,7 +128,7 @@ def match_nearest(logits: Floats, treated: Bools) -> NDArray[np.int64]:
         if not free:
             break
         best = min(free, key=lambda n: abs(scores[n - 1] - logits[person]))
-        if abs(scores[best - 1] - logits[person]) > caliper:
+        if abs(scores[best - 1] - logits[person]) > most:
             continue
         pairs.append((person, order[best - 1]))
         left[best], right[best] = best - 1, best + 1

@@ -20,7 +20,8 @@ Options = Mapping[str, Any]  # Any: TOML's values, whose types are checked again
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 # Chosen: more tables than a paper has.
 _MAX_ANALYSES = 40
-TEXT, TEXTS, DAYS = "text", "list of texts", "list of whole numbers"
+TEXT, TEXTS = "text", "list of texts"
+NUMBER, DAYS = "whole number", "list of whole numbers"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ ANALYSES: Mapping[str, Analysis] = MappingProxyType(
             associations.propensity, {"treatment": TEXT, "outcome": TEXT, "columns": TEXTS}, {}
         ),
         "interrupted_time_series": Analysis(
-            time_series.interrupted_time_series, {"period": TEXT, "interrupted": TEXT}, {}
+            time_series.interrupted_time_series,
+            {"period": TEXT, "interrupted": TEXT},
+            {"harmonics": NUMBER},
         ),
     }
 )
@@ -108,5 +111,7 @@ def _parse(table: Any) -> AnalysisPlan:  # Any: TOML's value
 def _is_of(value: object, kind: str) -> bool:
     if kind == TEXT:
         return isinstance(value, str) and len(value) <= 40
+    if kind == NUMBER:
+        return type(value) is int
     item = int if kind == DAYS else str
     return isinstance(value, list) and all(type(each) is item for each in value)
