@@ -29,6 +29,7 @@ from ehr_analytics.bar_chart import draw_bar_chart
 from ehr_analytics.code_run import CODE_FILE
 from ehr_analytics.disclosure.cell_files import CELLS_FILE, read_cells
 from ehr_analytics.disclosure.cell_tables import describe_evidence, write_tables
+from ehr_analytics.disclosure.cells import list_persons
 from ehr_analytics.disclosure.control import ControlledRelease, control_release
 from ehr_analytics.disclosure.lake_persons import find_lake_pseudonyms
 from ehr_analytics.disclosure.release_history import ReleaseHistory, lock_releases
@@ -315,7 +316,7 @@ def _control_cells(
     """Return the cells under control, and the platform's numbers of their persons."""
     cells = read_cells(folder)
     key = projects.read_project_key(register.data, project.id)
-    persons = sorted({person for cell in cells for person in cell.persons})
+    persons = list_persons(cells)
     in_lake = find_lake_pseudonyms(register.data, key, persons)
     history = ReleaseHistory(register)
     numbered = history.number_persons([in_lake[person] for person in persons])

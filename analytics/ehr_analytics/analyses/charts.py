@@ -1,29 +1,27 @@
 """Plots of tables of cells, drawn from what may be shown alone; what is hidden says so.
 
-The kind of a plot follows from the statistics in the table: a curve of survival, ratios with their
-intervals, or bars of counts.
+The kind of a plot follows from the cells of a table: a flow of steps, curves of survival, a series
+over time, estimates with their intervals, differences before and after matching, or bars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ehr_analytics.analyses import estimate_plots, flow_plots, time_plots
+from ehr_analytics.analyses.chart_style import COLOURS, Labels, name_labels
 from ehr_analytics.disclosure.control import ControlledCell
 
 __all__ = ["draw_tables"]
 
-# Okabe and Ito's colours: told apart without colour vision; dashes tell them apart on paper.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", "-.", ":")
 # Chosen: what fits a page.
-_MAX_BARS, _MAX_CURVES = 60, 6
-_RATIOS = ("hazard-ratio", "rate-ratio")
-Labels = Mapping[str, str]
+_MAX_BARS = 60
+Plot = Callable[[Figure, Any, Sequence[ControlledCell]], bool]  # Any: matplotlib's axes
 
 
 def draw_tables(folder: Path, cells: Sequence[ControlledCell], note: str) -> list[str]:
@@ -41,17 +39,10 @@ def draw_tables(folder: Path, cells: Sequence[ControlledCell], note: str) -> lis
 
 
 def _draw(table: str, cells: Sequence[ControlledCell], note: str) -> Figure | None:
-    statistics = {controlled.cell.statistic for controlled in cells}
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    if "survival" in statistics:
-        drawn = _draw_curves(axes, cells)
-    elif statistics & set(_RATIOS):
-        drawn = _draw_ratios(axes, cells)
-    else:
-        drawn = _draw_bars(figure, axes, cells)
-    if not drawn:
+    if not _choose_plot(cells)(figure, axes, cells):
         return None
     axes.set_title(table.replace("-", " "), loc="left", fontsize=12)
     axes.spines[["top", "right"]].set_visible(False)
@@ -59,59 +50,38 @@ def _draw(table: str, cells: Sequence[ControlledCell], note: str) -> Figure | No
     return figure
 
 
-def _draw_curves(axes: Any, cells: Sequence[ControlledCell]) -> bool:  # Any: matplotlib's axes
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for controlled in cells:
-        if controlled.cell.statistic == "survival" and controlled.shown is not None:
-            labels = dict(controlled.cell.labels)
-            curve = curves.setdefault(_name(labels, ("day", "measure")), [(0, 1.0)])
-            curve.append((int(labels["day"]), controlled.shown))
-    for number, (name, points) in enumerate(list(curves.items())[:_MAX_CURVES]):
-        style = {"color": _COLOURS[number], "linestyle": _DASHES[number % len(_DASHES)]}
-        axes.step(*zip(*points, strict=True), where="post", label=name, **style)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("days from the index date")
-    axes.set_ylabel("share without the event")
-    if curves:
-        axes.legend(frameon=False)
-    return bool(curves)
+def _choose_plot(cells: Sequence[ControlledCell]) -> Plot:
+    statistics = {controlled.cell.statistic for controlled in cells}
+    dimensions = {name for controlled in cells for name, _ in controlled.cell.labels}
+    if "survival" in statistics:
+        return time_plots.draw_curves
+    if "rate-ratio" in statistics:
+        return time_plots.draw_series
+    if "risk-difference" in statistics:
+        return estimate_plots.draw_balance
+    if statistics & {"hazard-ratio", "risk-ratio", "odds-ratio", "rate"}:
+        return estimate_plots.draw_estimates
+    if "step" in dimensions:
+        return flow_plots.draw_attrition
+    if "median" in statistics and statistics <= estimate_plots.OF_A_DISTRIBUTION:
+        return estimate_plots.draw_distributions
+    return _draw_bars
 
 
-def _draw_ratios(axes: Any, cells: Sequence[ControlledCell]) -> bool:  # Any: matplotlib's axes
-    rows: dict[str, dict[str, float]] = {}
-    for controlled in cells:
-        labels = dict(controlled.cell.labels)
-        if "term" in labels and controlled.shown is not None:
-            rows.setdefault(labels["term"], {})[labels["measure"]] = controlled.shown
-    names = [name for name, row in rows.items() if {"lower limit", "upper limit"} <= row.keys()]
-    for place, name in enumerate(names):
-        row = rows[name]
-        axes.plot([row["lower limit"], row["upper limit"]], [place, place], color=_COLOURS[0])
-        for measure in ("hazard ratio", "rate ratio"):
-            if measure in row:
-                axes.plot([row[measure]], [place], marker="s", color=_COLOURS[0])
-    axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_xlabel("ratio with its 95 % interval")
-    return bool(names)
-
-
-def _draw_bars(
-    figure: Figure, axes: Any, cells: Sequence[ControlledCell]
-) -> bool:  # Any: matplotlib's axes
+def _draw_bars(figure: Figure, axes: Any, cells: Sequence[ControlledCell]) -> bool:
     counted = [c for c in cells if c.cell.statistic in ("frequency", "sum")][:_MAX_BARS]
     # A bar of nothing would tell that somebody, or nobody, is there: a table leaves it out too.
     if not any(controlled.shown for controlled in counted):
         return False
     figure.set_size_inches(8, 1.6 + 0.28 * len(counted))
+    kinds = list(dict.fromkeys(_measure_of(controlled) for controlled in counted))
     for place, controlled in enumerate(counted):
         shown = controlled.shown
-        axes.barh(place, shown or 0, color=_COLOURS[0], edgecolor="black", linewidth=0.5)
+        colour = COLOURS[kinds.index(_measure_of(controlled)) % len(COLOURS)]
+        axes.barh(place, shown or 0, color=colour, edgecolor="black", linewidth=0.5)
         text = " hidden" if shown is None else f" {shown:,.6g}"
         axes.text(shown or 0, place, text, va="center", fontsize=8)
-    names = [_name(dict(controlled.cell.labels), ()) for controlled in counted]
+    names = [name_labels(dict(controlled.cell.labels)) for controlled in counted]
     axes.set_yticks(range(len(counted)), names, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
@@ -120,10 +90,6 @@ def _draw_bars(
     return True
 
 
-def _name(labels: Labels, without: tuple[str, ...]) -> str:
-    parts = [
-        value if name in ("step", "measure", "row") else f"{name.replace('_', ' ')} {value}"
-        for name, value in labels.items()
-        if name not in without
-    ]
-    return ", ".join(parts) or "all"
+def _measure_of(controlled: ControlledCell) -> str:
+    labels: Labels = dict(controlled.cell.labels)
+    return labels.get("measure", "")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ehr_analytics.analyses.estimation import Bools, Floats
 from ehr_analytics.cohorts.labels import YES_NO
 from ehr_analytics.cohorts.result import PERSON, CohortResult
-from ehr_analytics.disclosure.cells import Cell, PersonIndex
+from ehr_analytics.disclosure.cells import Amounts, Cell, PersonIndex
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["CohortFrame", "Stratum"]
@@ -95,13 +95,10 @@ class CohortFrame:
         amounts: Floats | None = None,
     ) -> Cell:
         """Return a cell about the people of a mask, with the amount of each where there is one."""
-        contributions = None
-        if amounts is not None:
-            names = self.index.persons
-            contributions = {names[n]: float(amounts[n]) for n in np.flatnonzero(mask)}
-        figure = float(value) if value is not None and np.isfinite(value) else None
         persons = self.index.select(mask)
-        return Cell(table, tuple(labels), statistic, figure, unit, persons, contributions)
+        given = None if amounts is None else Amounts(persons, amounts[persons.numbers])
+        figure = float(value) if value is not None and np.isfinite(value) else None
+        return Cell(table, tuple(labels), statistic, figure, unit, persons, given)
 
     def count(self, table: str, labels: Sequence[tuple[str, str]], mask: Bools) -> Cell:
         """Return the number of people of a mask."""

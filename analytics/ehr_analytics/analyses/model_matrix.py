@@ -1,4 +1,4 @@
-"""Model matrix of a regression: a column for each number, and for each label but the first."""
+"""Model matrix of a regression: a column for each number, for yes, for each label but the first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ehr_analytics.analyses.estimation import Bools, Floats
 from ehr_analytics.analyses.frame import CohortFrame
+from ehr_analytics.cohorts.labels import YES_NO
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["ModelMatrix", "build_model_matrix"]
@@ -35,7 +36,9 @@ def build_model_matrix(frame: CohortFrame, columns: Sequence[str]) -> ModelMatri
             terms.append(column)
             values.append(frame.numbers(column))
             continue
-        for stratum in list(frame.strata([column]))[1:]:
+        strata = list(frame.strata([column]))
+        # Yes against no, as everybody reads it; of other labels each against the first.
+        for stratum in strata[:1] if frame.domain(column) == YES_NO else strata[1:]:
             terms.append(f"{column}: {stratum.labels[0][1]}")
             values.append(stratum.mask.astype(float))
     if not terms:

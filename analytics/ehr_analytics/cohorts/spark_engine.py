@@ -1,14 +1,12 @@
-"""Cohorts on Spark: the same steps as views, each computed once, in a session of its own."""
+"""Cohorts on Spark: the same steps as common table expressions, in a session of its own."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
 
 from ehr_analytics.cohorts.compiler import CompiledCohort
 from ehr_etl.spark.java_errors import translate_java_errors
@@ -27,28 +25,11 @@ def run_on_spark(
     `open_source` gives the rows of a table by its name.
     """
     own = session.newSession()
-    kept: list[DataFrame] = []
     with translate_java_errors("selecting the cohort"):
-        try:
-            for step in compiled.steps:
-                if step.source is not None:
-                    open_source(own, step.source).createOrReplaceTempView(f"source_{step.name}")
-                rows = own.sql(step.sql)
-                # A view is planned anew wherever it is read, and steps build on each other: without
-                # this a million people took minutes.
-                if _count_readers(compiled, step.name) > 1:
-                    rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
-                    kept.append(rows)
-                rows.createOrReplaceTempView(step.name)
-            hashed = F.sha2(F.concat(F.lit(key), F.col("person").cast("string")), 256)
-            return own.sql(compiled.sql).withColumn("person", hashed).toArrow()
-        finally:
-            for rows in kept:
-                rows.unpersist()
-
-
-def _count_readers(compiled: CompiledCohort, name: str) -> int:
-    """Return how often the SQL of a cohort reads a step."""
-    pattern = re.compile(rf"\b{re.escape(name)}\b")
-    texts = [*(step.sql for step in compiled.steps if step.name != name), compiled.sql]
-    return sum(len(pattern.findall(text)) for text in texts)
+        for step in compiled.steps:
+            if step.source is not None:
+                open_source(own, step.source).createOrReplaceTempView(f"source_{step.name}")
+        common = ", ".join(f"{step.name} AS ({step.sql})" for step in compiled.steps)
+        rows = own.sql(f"WITH {common} {compiled.sql}")
+        hashed = F.sha2(F.concat(F.lit(key), F.col("person").cast("string")), 256)
+        return rows.withColumn("person", hashed).toArrow()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ehr_fhir.errors import Invalid
 
-__all__ = ["Cell", "PersonIndex", "PersonSet"]
+__all__ = ["Amounts", "Cell", "PersonIndex", "PersonSet", "list_persons"]
 
 _TABLE_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -87,6 +87,33 @@ class PersonSet(Set[str]):
         return frozenset(persons)
 
 
+class Amounts(Mapping[str, float]):
+    """What each person of a set gives, as an array in the order of the set.
+
+    >>> amounts = Amounts(PersonIndex(["a", "b"]).pick("ab"), np.array([1.0, 2.0]))
+    >>> amounts["b"], list(amounts)
+    (2.0, ['a', 'b'])
+    """
+
+    __slots__ = ("persons", "values_in_order")
+
+    def __init__(self, persons: PersonSet, values_in_order: NDArray[np.float64]) -> None:
+        self.persons = persons
+        self.values_in_order = values_in_order
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.persons)
+
+    def __getitem__(self, person: str) -> float:
+        number = self.persons.index.find_number(person)
+        if number is None or person not in self.persons:
+            raise KeyError(person)
+        return float(self.values_in_order[int(np.searchsorted(self.persons.numbers, number))])
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number of a release, and whom it is about.
@@ -118,11 +145,26 @@ class Cell:
         names = [name for name, _ in self.labels]
         if len(set(names)) < len(names):
             raise Invalid(f"A cell of table {self.table} names a dimension twice.")
-        if self.contributions is not None and not self.contributions.keys() <= self.persons:
-            raise Invalid(f"A cell of table {self.table} has an amount of somebody not behind it.")
+        if not self._gives_amounts_in_order() and self.contributions is not None:
+            if not self.contributions.keys() <= self.persons:
+                raise Invalid(f"A cell of table {self.table} has an amount of somebody else.")
         if self.contributions is None and self.unit == "persons" and self.statistic == "frequency":
             if self.value != len(self.persons):
                 raise Invalid(f"A cell of table {self.table} counts others than it names.")
+
+    @property
+    def amounts(self) -> NDArray[np.float64] | None:
+        """Return what each person gives, in the order of `persons`; 0 where nothing is said."""
+        if self.contributions is None:
+            return None
+        if isinstance(self.contributions, Amounts) and self._gives_amounts_in_order():
+            return self.contributions.values_in_order
+        given = self.contributions
+        return np.array([given.get(person, 0.0) for person in self.persons], np.float64)
+
+    def _gives_amounts_in_order(self) -> bool:
+        given = self.contributions
+        return isinstance(given, Amounts) and given.persons is self.persons
 
     def __repr__(self) -> str:
         # Without the persons: what is printed may reach a log.
@@ -130,3 +172,19 @@ class Cell:
             f"Cell(table={self.table!r}, labels={self.labels!r}, statistic={self.statistic!r}, "
             f"value={self.value!r}, ...)"
         )
+
+
+def list_persons(cells: Sequence[Cell]) -> list[str]:
+    """Return all persons of some cells, sorted."""
+    indexes: dict[int, tuple[PersonIndex, NDArray[np.bool_]]] = {}
+    others: set[str] = set()
+    for cell in cells:
+        if not isinstance(cell.persons, PersonSet):
+            others |= cell.persons
+            continue
+        index = cell.persons.index
+        _, is_in = indexes.setdefault(id(index), (index, np.zeros(len(index), bool)))
+        is_in[cell.persons.numbers] = True
+    for index, is_in in indexes.values():
+        others |= {index.persons[number] for number in np.flatnonzero(is_in)}
+    return sorted(others)

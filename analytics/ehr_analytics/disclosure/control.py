@@ -122,15 +122,7 @@ def _number_sets(
     earlier: Sequence[EarlierCell],
     number_persons: Callable[[Sequence[str]], NDArray[np.uint32]] | None,
 ) -> _Sets:
-    names, numbers = _number_by_name(cells)
-    amounts: list[NDArray[np.float64] | None] = [
-        None
-        if cell.contributions is None
-        else np.array(
-            [cell.contributions.get(names[number], 0.0) for number in own], dtype=np.float64
-        )
-        for cell, own in zip(cells, numbers, strict=True)
-    ]
+    names, numbers, amounts = _number_by_name(cells)
     persons = len(names)
     if earlier and number_persons is not None:
         platform = number_persons(names)
@@ -155,21 +147,24 @@ def _number_sets(
     return _Sets(numbers, amounts, persons)
 
 
-def _number_by_name(cells: Sequence[Cell]) -> tuple[Sequence[str], list[NDArray[np.uint32]]]:
-    """Return all persons of the cells, and each cell's as sorted numbers of these."""
+def _number_by_name(
+    cells: Sequence[Cell],
+) -> tuple[Sequence[str], list[NDArray[np.uint32]], list[NDArray[np.float64] | None]]:
+    """Return all persons of the cells, each cell's as sorted numbers of these, and its amounts."""
     index = cells[0].persons.index if cells and isinstance(cells[0].persons, PersonSet) else None
     if index is not None and all(
         isinstance(cell.persons, PersonSet) and cell.persons.index is index for cell in cells
     ):
-        return index.persons, [
-            cell.persons.numbers for cell in cells if isinstance(cell.persons, PersonSet)
-        ]
+        own = [cell.persons.numbers for cell in cells if isinstance(cell.persons, PersonSet)]
+        return index.persons, own, [cell.amounts for cell in cells]
     names: dict[str, int] = {}
-    numbers = []
+    numbers, amounts = [], []
     for cell in cells:
-        own = [names.setdefault(person, len(names)) for person in cell.persons]
-        numbers.append(np.sort(np.array(own, np.uint32)))
-    return list(names), numbers
+        unsorted = [names.setdefault(person, len(names)) for person in cell.persons]
+        order = np.argsort(unsorted)
+        numbers.append(np.array(unsorted, np.uint32)[order])
+        amounts.append(None if cell.amounts is None else cell.amounts[order])
+    return list(names), numbers, amounts
 
 
 def _find_small_differences(

@@ -205,6 +205,8 @@ class MarginFinder:
         with np.errstate(over="ignore"):
             rest = int(self._hashes[total] - self._hashes[parts].sum(dtype=np.uint64))
         same = np.flatnonzero(self._hashes == np.uint64(rest))
+        # Parts of nothing but zeros leave the whole: that it is itself tells nobody anything.
+        same = same[same != total]
         if len(same):
             self.margins.relations.append(Relation(total, (*places, int(same[0]))))
         elif persons < self.min_persons:

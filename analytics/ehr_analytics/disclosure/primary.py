@@ -56,11 +56,10 @@ def find_primary_reason(cell: Cell, policy: Policy) -> Reason | None:
         return Reason.THRESHOLD
     if cell.statistic == "frequency" and cell.unit == "persons":
         return None
-    if cell.contributions is None:
+    amounts = cell.amounts
+    if amounts is None:
         # Without amounts nobody can say that the value is not one person's.
         return Reason.NO_CONTRIBUTIONS
-    amounts = np.zeros(len(cell.persons))
-    amounts[: len(cell.contributions)] = list(cell.contributions.values())
     return _CHECKS[statistic_class.name](cell, amounts, policy)
 
 

@@ -65,10 +65,7 @@ class ReleaseHistory:
             cell = controlled.cell
             own = np.array([numbers[person] for person in cell.persons], np.uint32)
             order = np.argsort(own)
-            amounts = None
-            if cell.contributions is not None:
-                given = cell.contributions
-                amounts = np.array([given.get(person, 0.0) for person in cell.persons])[order]
+            amounts = None if cell.amounts is None else cell.amounts[order]
             earlier.append(
                 EarlierCell(run, cell.statistic, cell.unit, own[order], amounts, controlled.shown)
             )

@@ -108,6 +108,23 @@ def test_a_sum_that_is_one_persons_is_hidden() -> None:
     assert hidden(release) == [Reason.DOMINANCE] * 3
 
 
+def test_a_category_of_nobody_does_not_keep_the_proportions_beside_it_from_leaving() -> None:
+    shares = {"female": 60, "male": 40, "other": 0}
+    everybody = sorted(people(0, 100))
+    start, cells = 0, []
+    for sex, size in shares.items():
+        has = {name: float(start <= place < start + size) for place, name in enumerate(everybody)}
+        start += size
+        labels = (("sex", sex), ("measure", "proportion"))
+        persons = frozenset(everybody)
+        cells.append(Cell("one", labels, "proportion", size / 100, "proportion", persons, has))
+
+    release = control_release(cells, POLICIES["opensafely-7-5"])
+
+    assert release.unprotected == 0
+    assert [controlled.shown for controlled in release.cells] == [0.6, 0.4, None]
+
+
 def test_the_second_largest_learns_little_of_the_largest() -> None:
     # Two largest have 62 of 80; the others' 4 do not blur the largest.
     amounts = {"person-0": 50.0, "person-1": 14.0} | dict.fromkeys(people(2, 12), 0.4)
