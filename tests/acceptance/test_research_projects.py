@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def decide(person: Person, place: str, decision: str, reason: str) -> None:
     page.locator("main form button").focus()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_contain_text(reason)
+
+
+def record_training(person: Person, course: str, expires: date) -> None:
+    """Record a training of the researcher, taken a year ago."""
+    page = person.page
+    for field, value in {
+        "person": "researcher.lau", "affiliation": "University of Kowloon", "course": course,
+        "day": (expires - timedelta(days=365)).isoformat(), "expires": expires.isoformat(),
+    }.items():  # fmt: skip
+        page.locator(f"#{field}").fill(value)
+    page.locator("form[action='/research-people'] button").click()
+    expect(page.locator("main")).to_contain_text(course)
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone", "zoomed"])
@@ -82,6 +95,29 @@ def test_from_an_application_to_an_open_project(
     page.goto(place)
     expect(page.locator("main")).to_contain_text("Both approvals are given.")
     inspect_page(researcher, tmp_path, f"{size}-open")
+
+    steward.page.goto(f"{served.address}/research-people")
+    inspect_page(steward, tmp_path, f"{size}-people")
+    record_training(steward, f"Good practice {size}", date.today() + timedelta(days=7))
+    inspect_page(steward, tmp_path, f"{size}-recorded")
+    steward.page.goto(f"{served.address}/projects")
+    inspect_page(steward, tmp_path, f"{size}-all-projects")
+    page.goto(f"{served.address}/projects")
+    expect(page.locator("main .nhsuk-tag--yellow").first).to_be_visible()
+    inspect_page(researcher, tmp_path, f"{size}-own-training")
+
+    decide(steward, place, "suspend", "A release is looked into.")
+    page.goto(place)
+    expect(page.locator("main")).to_contain_text("A release is looked into.")
+    expect(page.locator("main .nhsuk-tag--red")).to_have_count(1)
+    inspect_page(researcher, tmp_path, f"{size}-suspended")
+    decide(steward, place, "resume", "It was in order.")
+    expect(steward.page.locator("main .nhsuk-tag--red")).to_have_count(1)
+    decide(auditor, place, "resume", "I looked as well.")
+    expect(auditor.page.locator("main .nhsuk-tag--green").first).to_be_visible()
+    decide(steward, place, "close", "The question is answered.")
+    inspect_page(steward, tmp_path, f"{size}-closed")
+    assert not list((served.data / "keys" / "research").glob(f"{place.rpartition('/')[2]}.key"))
     for person in (researcher, steward, auditor):
         assert person.outside() == []
         person.leave()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ehr_analytics import project as projects
@@ -12,7 +12,7 @@ from ehr_analytics.demo import DATA_ITEMS
 from ehr_analytics.people import Person
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
-from ehr_analytics.researchers import Training, record_training
+from tests.lib.training import train
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
@@ -32,15 +32,6 @@ DRAFT = Project(
 def register(data: Path, now: datetime = NOW) -> Register:
     """Return a register whose clock stands still."""
     return Register(data, clock=lambda: now)
-
-
-def train(register: Register, *people: str, expires: date | None = None) -> None:
-    """Record a training of people that holds for two years, or until a day."""
-    today = register.clock().date()
-    day = today - timedelta(days=30)
-    training = Training("Research data", day, expires or today + timedelta(days=365 * 2))
-    for person in people:
-        record_training(register, person, "University of Kowloon", training, "steward.ng")
 
 
 def find_anybody(data: Path, login: str, roles: Collection[str]) -> Person:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import uvicorn
 
+from ehr_analytics.register import Register
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.sample import sample_accounts, synthea_source
 from ehr_cli.sample.overlay import SamplePatient, sample_resources
@@ -24,6 +25,7 @@ from ehr_cli.settings import Settings
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
 from tests.lib.ports import free_port
+from tests.lib.training import train
 
 Resource = dict[str, Any]
 
@@ -91,6 +93,7 @@ def fill(settings: Settings, resources: Iterable[Resource]) -> None:
         report = load(store, [file], "ehr-commons", lambda _: None)
         assert not report.rejected, report.rejects[:3]
         sample_accounts.add_accounts(store)
+    train(Register(settings.data), "researcher-lau")
 
 
 def _records_of(patients: set[str]) -> Iterator[Resource]:

@@ -18,7 +18,7 @@ from ehr_gateway.login.account_lifecycle import disable_account
 from ehr_gateway.operations import _research_projects as operations
 from tests.lib.gateway import House
 from tests.lib.released_cells import count_persons, store_run, write_persons
-from tests.lib.research import train
+from tests.lib.training import train
 
 Ehr = Callable[..., tuple[int, str]]
 REFUSED = exit_code(Forbidden(""))

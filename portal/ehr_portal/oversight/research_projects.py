@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
@@ -26,9 +27,12 @@ STATE_TITLES = {
     "submitted": N_("Waits for approval"),
     "approved": N_("Approved, not open yet"),
     "open": N_("Open"),
+    "suspended": N_("Suspended"),
     "closed": N_("Closed for good"),
 }
-STATE_COLOURS = {"draft": "grey", "submitted": "yellow", "approved": "blue", "open": "green"}
+STATE_COLOURS = {
+    "draft": "grey", "submitted": "yellow", "approved": "blue", "open": "green", "suspended": "red",
+}  # fmt: skip
 ACTION_TITLES = {
     "new": N_("Draft written"),
     "change": N_("Draft changed"),
@@ -36,6 +40,8 @@ ACTION_TITLES = {
     "approve": N_("Approved"),
     "return": N_("Returned to the applicant"),
     "open": N_("Opened"),
+    "suspend": N_("Suspended"),
+    "resume": N_("Agreed that it goes on"),
     "close": N_("Closed, and its key destroyed"),
 }
 # What is granted as a whole, beside columns of views.
@@ -100,6 +106,23 @@ class Project:
     # View -> why its columns are needed.
     justifications: Mapping[str, str]
     steps: tuple[Step, ...]
+    # Whether the key by which its pseudonyms are made is there.
+    has_key: bool = False
+
+    @property
+    def key_title(self) -> str:
+        """What became of its key, still to translate."""
+        if self.has_key:
+            return N_("It is there, and makes the numbers that stand for patients")
+        if self.state == "closed":
+            return N_(
+                "It is destroyed: the numbers that stood for patients can never be made again"
+            )
+        return N_("It is made when the project is opened")
+
+    def is_over_on(self, day: date) -> bool:
+        """Say whether its period has ended and it is still to be closed."""
+        return self.state in ("open", "suspended") and self.last_day < day.isoformat()
 
     @property
     def state_title(self) -> str:
@@ -132,10 +155,16 @@ class Project:
         The gateway judges each again, by all accounts of a person.
         """
         is_own = login == self.applicant or login in self.people
-        if self.state == "open" and (login == self.applicant or login in self.approvers):
-            return ["close"]
+        may_close = self.state in ("open", "suspended") and (
+            login == self.applicant or login in self.approvers
+        )
+        closing = ["close"] if may_close else []
         if role not in ("steward", "auditor") or is_own:
-            return []
+            return closing
+        if self.state == "open":
+            return ["suspend", *closing] if role == "steward" else closing
+        if self.state == "suspended":
+            return ["resume", *closing]
         if self.state == "submitted":
             return ["return"] if login in self.approvers else ["approve", "return"]
         return ["open"] if self.state == "approved" and login in self.approvers else []
@@ -215,4 +244,5 @@ def _build_project(part: MultiPartParameter) -> Project:
             Step(event.at, event.who, event.action, event.reason)
             for event in part.parse_parts("event")
         ),
+        has_key=part.key == "true",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Annotated
@@ -18,6 +19,12 @@ from ehr_portal.oversight.research_projects import (
     build_project_id,
     parse_projects,
     parse_tables,
+)
+from ehr_portal.oversight.researchers import (
+    STATE_COLOURS,
+    STATE_TITLES,
+    Researcher,
+    parse_researchers,
 )
 from ehr_portal.record.sections import TYPE_TITLES
 from ehr_portal.web.forms import FieldError, VerifiedForm, is_day, read_ticked
@@ -38,6 +45,8 @@ DECISION_TITLES = {
     "approve": N_("Approve: the data it asks for fits its purpose"),
     "return": N_("Return it: something has to be changed"),
     "open": N_("Open it: work with its data may begin"),
+    "suspend": N_("Suspend it: from now on nothing of it runs or leaves"),
+    "resume": N_("Let it go on: two people have to agree"),
     "close": N_("Close it for good: its key is destroyed"),
 }
 _FIELDS = ("title", "purpose", "ethics", "people", "from", "to")
@@ -55,11 +64,17 @@ _FAULTS = {
 @router.get("/projects")
 async def show_projects(request: ProjectReaderRequest) -> Response:
     """List the projects that the reader has a part in; all of them to who decides."""
-    projects = parse_projects(await request.gateway.invoke_by_get("$research-projects"))
+    answer, people = await asyncio.gather(
+        request.gateway.invoke_by_get("$research-projects"), _fetch_people(request)
+    )
     return request.render(
         "research_projects.html",
-        projects=projects,
+        projects=parse_projects(answer),
+        people=people,
         may_apply=request.user.role == "researcher",
+        TRAINING_TITLES=STATE_TITLES,
+        TRAINING_COLOURS=STATE_COLOURS,
+        today=request.now.date(),
     )
 
 
@@ -202,6 +217,12 @@ async def _fetch_project(request: PortalRequest, project_id: str) -> Project:
     raise NotFound("There is no such project.")
 
 
+async def _fetch_people(request: PortalRequest) -> list[Researcher]:
+    """Return who works with data and their training; a researcher gets themselves."""
+    answer = await request.gateway.invoke_by_get("$research-people")
+    return parse_researchers(answer, request.now.date())
+
+
 async def _render_application(
     request: PortalRequest,
     draft: str,
@@ -232,8 +253,12 @@ async def _render_project(
     reason: str = "",
     error: FieldError | None = None,
 ) -> Response:
-    project = await _fetch_project(request, project_id)
-    tables = parse_tables(await request.gateway.invoke_by_get("$research-catalogue"))
+    project, catalogue, people = await asyncio.gather(
+        _fetch_project(request, project_id),
+        request.gateway.invoke_by_get("$research-catalogue"),
+        _fetch_people(request),
+    )
+    tables = parse_tables(catalogue)
     offered = project.decisions_for(request.user.login, request.user.role)
     return request.render(
         "research_project.html",
@@ -243,6 +268,10 @@ async def _render_project(
         decisions={name: DECISION_TITLES[name] for name in offered},
         decision=decision,
         reason=reason,
+        people={person.person: person for person in people},
+        TRAINING_TITLES=STATE_TITLES,
+        TRAINING_COLOURS=STATE_COLOURS,
+        today=request.now.date(),
         GRANTED_TITLES=GRANTED_TITLES,
         TYPE_TITLES=TYPE_TITLES,
         errors=[error] if error else [],

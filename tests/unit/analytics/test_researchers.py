@@ -19,7 +19,8 @@ from ehr_analytics.researchers import (
 )
 from ehr_fhir.errors import Forbidden, NotFound, Unprocessable
 from tests.lib.released_cells import count_persons, store_run, write_persons
-from tests.lib.research import DRAFT, open_project, register, train
+from tests.lib.research import DRAFT, open_project, register
+from tests.lib.training import train
 
 EXPIRES = date(2027, 3, 1)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ehr_portal.oversight.research_projects import parse_projects
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -47,6 +48,7 @@ def listed(portal: PortalHouse) -> PortalHouse:
     operations = portal.fake.operations
     operations["$research-projects"] = _parameters(project("submitted"))
     operations["$research-catalogue"] = _parameters(TABLE)
+    operations["$research-people"] = _parameters()
     operations["$decide-research"] = operations["$apply-research"] = _parameters()
     return portal
 
@@ -145,6 +147,49 @@ def test_a_researcher_is_offered_no_decision_on_a_project_that_waits(listed: Por
 def test_the_pages_are_for_researchers_and_who_decides(listed: PortalHouse, who: str) -> None:
     assert listed.log_in(who).get("/projects").status_code == 403
     assert listed.log_in(who).get("/projects/new").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("who", "state", "offered"),
+    [
+        ("steward", "open", {"suspend"}),
+        ("auditor", "open", set()),
+        ("researcher", "open", set()),
+        ("steward", "suspended", {"resume"}),
+        ("auditor", "suspended", {"resume"}),
+        ("researcher", "suspended", set()),
+        ("steward", "closed", set()),
+    ],
+)
+def test_an_open_project_is_suspended_by_a_steward_and_resumed_by_who_decides(
+    listed: PortalHouse, who: str, state: str, offered: set[str]
+) -> None:
+    listed.fake.operations["$research-projects"] = _parameters(project(state))
+
+    shown = listed.log_in(who).get("/projects/falls").text
+
+    decisions = ("approve", "return", "open", "suspend", "resume", "close")
+    assert {each for each in decisions if f'value="{each}"' in shown} == offered
+
+
+@pytest.mark.parametrize("state", ["open", "suspended"])
+def test_an_approver_is_offered_to_close(state: str) -> None:
+    approver = {"name": "approver", "valueString": "ng"}
+    (parsed,) = parse_projects(_parameters(project(state, approver)))
+
+    assert "close" in parsed.decisions_for("ng", "steward")
+    assert "close" in parsed.decisions_for("someone", "researcher")
+    assert "close" not in parsed.decisions_for("ho", "steward")
+
+
+def test_the_page_says_what_became_of_the_key(listed: PortalHouse) -> None:
+    key = {"name": "key", "valueBoolean": True}
+    listed.fake.operations["$research-projects"] = _parameters(project("open", key))
+    assert "It is there" in listed.log_in("steward").get("/projects/falls").text
+
+    key["valueBoolean"] = False
+    listed.fake.operations["$research-projects"] = _parameters(project("closed", key))
+    assert "It is destroyed" in listed.browser.get("/projects/falls").text
 
 
 def test_a_patient_reads_which_projects_are_open(portal: PortalHouse) -> None:
