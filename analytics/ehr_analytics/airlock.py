@@ -82,6 +82,12 @@ class Proposal:
         """Say whether every automatic check passed."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def is_approved(self) -> bool:
+        """Say whether as many different checkers approved as it takes."""
+        approvers = {each.person for each in self.decisions if each.verdict == "approve"}
+        return len(approvers) >= APPROVALS_NEEDED
+
 
 @dataclass(frozen=True)
 class Release:
@@ -94,8 +100,16 @@ class Release:
     cells_hidden: int
 
 
-def propose_outputs(register: Register, run_id: str, login: str) -> Proposal:
-    """Apply the disclosure policy, write tables and plots, check them, propose them for release."""
+def propose_outputs(register: Register, run_id: str, login: str, note: str = "") -> Proposal:
+    """Apply the disclosure policy, write tables and plots, check them, propose them for release.
+
+    The note says to the checkers what the tables are for.
+    """
+    with lock_releases(register):
+        return _propose_outputs(register, run_id, login, note)
+
+
+def _propose_outputs(register: Register, run_id: str, login: str, note: str) -> Proposal:
     run = get_run(register, run_id)
     if run.state not in {"done", "failed"}:
         raise Conflict(f"The run is {run.state} already.")
@@ -123,8 +137,9 @@ def propose_outputs(register: Register, run_id: str, login: str) -> Proposal:
             (state, json.dumps(digests), run_id),
         )
         register.append_event(
-            connection, run.project, login, "propose", run=run_id, before=run.state, after=state
-        )
+            connection, run.project, login, "propose", run=run_id, before=run.state, after=state,
+            detail={"note": note} if note else {},
+        )  # fmt: skip
     return get_proposal(register, run_id)
 
 
@@ -170,7 +185,7 @@ def record_decision(
         raise Unprocessable("A verdict is approve or reject.")
     if not reason.strip():
         raise Unprocessable("Say why: the researcher reads the reason.")
-    _require_checker_of_others(run, project, names)
+    require_checker_of_others(run, project, names)
     projects.require_not_suspended(project)
     if verdict == "approve" and not is_unsafe and get_proposal(register, run_id).is_unsafe:
         raise Unprocessable(
@@ -196,13 +211,27 @@ def record_decision(
     return get_proposal(register, run_id)
 
 
+def lapse_proposal(register: Register, run_id: str, login: str) -> None:
+    """Let the approvals of a proposed run lapse: it is proposed again before anything leaves."""
+    run = get_run(register, run_id)
+    with register.transaction() as connection:
+        state = _read_state(connection, run_id)
+        if state != "proposed":
+            return
+        connection.execute("DELETE FROM decision WHERE run = ?", (run_id,))
+        connection.execute("UPDATE run SET state = 'failed' WHERE id = ?", (run_id,))
+        register.append_event(
+            connection, run.project, login, "lapse", run=run_id, before=state, after="failed"
+        )
+
+
 def release_outputs(
     register: Register, run_id: str, login: str, *, other_names: Collection[str] = ()
 ) -> Release:
     """Release an approved run's outputs, with the record of the controls on each file."""
     run = get_run(register, run_id)
     project = projects.get_project(register, run.project)
-    _require_checker_of_others(run, project, {login, *other_names})
+    require_checker_of_others(run, project, {login, *other_names})
     projects.require_not_suspended(project)
     with lock_releases(register):
         return _release_outputs(register, run_id, login)
@@ -213,7 +242,7 @@ def _release_outputs(register: Register, run_id: str, login: str) -> Release:
     folder = run_folder(register, run_id)
     target = register.folder / "released" / run.project / run_id
     proposal = get_proposal(register, run_id)
-    if not proposal.is_unsafe and proposal.run.state == "proposed" and _is_approved(proposal):
+    if not proposal.is_unsafe and proposal.run.state == "proposed" and proposal.is_approved:
         # Before the files: what left without having been kept could never be compared.
         _keep_for_comparison(register, run, folder)
     with register.transaction() as connection:
@@ -265,14 +294,10 @@ def _release_outputs(register: Register, run_id: str, login: str) -> Release:
     )
 
 
-def _require_checker_of_others(run: Run, project: Project, names: Collection[str]) -> None:
+def require_checker_of_others(run: Run, project: Project, names: Collection[str]) -> None:
+    """Forbid that somebody checks what they ran, or what their project made."""
     if run.who in names or projects.is_of_project(project, names):
         raise Forbidden("Nobody checks the outputs of a project of their own.")
-
-
-def _is_approved(proposal: Proposal) -> bool:
-    approvers = {each.person for each in proposal.decisions if each.verdict == "approve"}
-    return len(approvers) >= APPROVALS_NEEDED
 
 
 def _make_cell_outputs(

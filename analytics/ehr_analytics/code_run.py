@@ -25,7 +25,7 @@ from ehr_analytics.sandbox.process import SandboxLimits, SandboxResult, run_sand
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import NotFound, Unprocessable
 
-__all__ = ["CODE_FILE", "run_code"]
+__all__ = ["CODE_FILE", "require_output_names", "run_code", "run_code_file"]
 
 CODE_FILE = "code.py"
 _FILE_TYPES = (".csv", ".png")
@@ -33,7 +33,7 @@ _FILE_TYPES = (".csv", ".png")
 _LOAD = QueryLimits(memory_mb=4096, threads=2, seconds=300.0)
 
 
-def run_code(
+def run_code_file(
     register: Register,
     project_id: str,
     code_file: Path,
@@ -43,15 +43,29 @@ def run_code(
     *,
     other_names: Collection[str] = (),
 ) -> tuple[Run, bool]:
-    """Run code for one of a project's people; return the run, and whether the code ended well."""
-    project = projects.get_project(register, project_id)
-    projects.require_open_for(register, project, login, other_names=other_names)
-    if not outputs or any(Path(name).suffix not in _FILE_TYPES for name in outputs):
-        raise Unprocessable("Declare the outputs before the run: names that end in .csv or .png.")
+    """Run the code of a file, as `run_code` does; NotFound where it cannot be read."""
     try:
         code = code_file.read_text("utf-8")
     except OSError as error:
         raise NotFound(f"The code file {code_file.name} cannot be read.") from error
+    return run_code(register, project_id, code, outputs, login, limits, other_names=other_names)
+
+
+def run_code(
+    register: Register,
+    project_id: str,
+    code: str,
+    outputs: Sequence[str],
+    login: str,
+    limits: SandboxLimits | None = None,
+    *,
+    other_names: Collection[str] = (),
+    run_id: str | None = None,
+) -> tuple[Run, bool]:
+    """Run code for one of a project's people; return the run, and whether the code ended well."""
+    project = projects.get_project(register, project_id)
+    projects.require_open_for(register, project, login, other_names=other_names)
+    require_output_names(outputs)
     views = open_gold_views(register.data, project.columns_by_view())
     tables = {view.name: _read_view(register, project, view) for view in views}
     result = run_sandboxed(code, tables, outputs, limits or SandboxLimits())
@@ -64,9 +78,16 @@ def run_code(
         login=login,
         code=digest,
         tables={view.name: view.version for view in views},
+        run_id=run_id,
     )
     _store_run(register, run, code, result)
     return run, not result.error
+
+
+def require_output_names(outputs: Sequence[str]) -> None:
+    """Refuse outputs that code may not write."""
+    if not outputs or any(Path(name).suffix not in _FILE_TYPES for name in outputs):
+        raise Unprocessable("Declare the outputs before the run: names that end in .csv or .png.")
 
 
 def _read_view(register: Register, project: Project, view: GoldView) -> bytes:

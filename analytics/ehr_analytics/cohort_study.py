@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from ehr_analytics import project as projects
 from ehr_analytics.analyses.plan import AnalysisPlan, parse_analyses, run_analyses
 from ehr_analytics.cohorts import Cohort, parse_cohort
 from ehr_analytics.cohorts.project_run import run_project_cohort
+from ehr_analytics.cohorts.result import CohortResult
 from ehr_analytics.disclosure.cell_files import write_cells
 from ehr_analytics.register import Register
 from ehr_analytics.run_log import (
@@ -29,7 +30,15 @@ from ehr_analytics.run_log import (
 )
 from ehr_fhir.errors import NotFound, Unprocessable
 
-__all__ = ["CohortStudy", "is_cohort_study", "load_cohort_study", "run_cohort_study"]
+__all__ = [
+    "CohortStudy",
+    "is_cohort_study",
+    "load_cohort_study",
+    "parse_cohort_study",
+    "parse_study_cohort",
+    "run_cohort_study",
+    "store_cohort_run",
+]
 
 _OWN_KEYS = ("project", "question", "analysis")
 
@@ -54,7 +63,34 @@ def is_cohort_study(path: Path) -> bool:
 
 def load_cohort_study(path: Path) -> CohortStudy:
     """Read a study's file; Unprocessable names a fault in it."""
-    document, content = _read_document(path)
+    return _parse_document(*_read_document(path))
+
+
+def parse_cohort_study(text: str, project: str) -> CohortStudy:
+    """Return the study of a TOML text for a project, which the text need not name."""
+    document = _parse_toml(text)
+    document.setdefault("project", project)
+    document.setdefault("question", document.get("title", document.get("name")))
+    if document["project"] != project:
+        raise Unprocessable("The study is of another project.")
+    return _parse_document(document, text.encode())
+
+
+def parse_study_cohort(text: str) -> Cohort:
+    """Return the cohort alone of a TOML text, whatever analyses come with it."""
+    document = _parse_toml(text)
+    return parse_cohort({key: document[key] for key in document if key not in _OWN_KEYS})
+
+
+def _parse_toml(text: str) -> dict[str, object]:
+    """Return a TOML document; Unprocessable names the line of a fault."""
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise Unprocessable(f"The definition is not TOML: {error}.") from error
+
+
+def _parse_document(document: dict[str, object], content: bytes) -> CohortStudy:
     own = {key: document.pop(key, None) for key in _OWN_KEYS}
     for key in ("project", "question"):
         if not isinstance(own[key], str):
@@ -79,15 +115,28 @@ def run_cohort_study(
     result, tables = run_project_cohort(
         register, project, study.cohort, login, other_names=other_names
     )
+    return store_cohort_run(register, study, login, result, tables)
+
+
+def store_cohort_run(
+    register: Register,
+    study: CohortStudy,
+    login: str,
+    result: CohortResult,
+    tables: Mapping[str, int],
+    run_id: str | None = None,
+) -> Run:
+    """Analyse a study's cohort and keep the cells in the run's folder."""
     cells = run_analyses(result, study.analyses)
     run = create_run(
         register,
         prefix=study.name,
-        project=project.id,
+        project=study.project,
         study=study.name,
         login=login,
         code=digest_study_code(study.digest),
         tables=tables,
+        run_id=run_id,
     )
     folder = run_folder(register, run.id)
     folder.mkdir(mode=0o700, parents=True)

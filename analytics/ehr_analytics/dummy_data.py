@@ -7,7 +7,10 @@ is read, so nothing in it can be true of anybody.
 from __future__ import annotations
 
 import hashlib
+import io
 import random
+import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +23,7 @@ from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 
-__all__ = ["write_dummy_data"]
+__all__ = ["write_dummy_data", "zip_dummy_data"]
 
 # Chosen: visits per person, so that joins of one to many are met at home.
 _ROWS_PER_PERSON = 3
@@ -40,6 +43,17 @@ def write_dummy_data(
         pyarrow.parquet.write_table(_make_table(view, people, seed), path)
         written.append(path)
     return written
+
+
+def zip_dummy_data(
+    register: Register, project: Project, *, people: int = 200, seed: int = 1
+) -> bytes:
+    """Return the files of `write_dummy_data` as one zip file."""
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(content, "w") as archive:
+        for path in write_dummy_data(register, project, Path(scratch), people=people, seed=seed):
+            archive.write(path, path.name)
+    return content.getvalue()
 
 
 def _make_table(view: GoldView, people: int, seed: int) -> pa.Table:

@@ -18,6 +18,7 @@ __all__ = [
     "Run",
     "append_run",
     "create_run",
+    "create_run_id",
     "digest_study_code",
     "get_run",
     "list_runs",
@@ -50,10 +51,11 @@ def create_run(
     login: str,
     code: str,
     tables: Mapping[str, int],
+    run_id: str | None = None,
 ) -> Run:
-    """Return a run of now, with an id of its own that starts with `prefix`."""
+    """Return a run of now, with a new id that starts with `prefix` unless it has one."""
     return Run(
-        id=f"{prefix}-{register.clock():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        id=run_id or create_run_id(register, prefix),
         project=project,
         study=study,
         who=login,
@@ -62,6 +64,11 @@ def create_run(
         version=package_version("ehr-commons"),
         tables=tables,
     )
+
+
+def create_run_id(register: Register, prefix: str) -> str:
+    """Return a new id of a run, which tells the time of now."""
+    return f"{prefix}-{register.clock():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def append_run(register: Register, run: Run, *, is_sandboxed: bool = False) -> None:

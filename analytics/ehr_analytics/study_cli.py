@@ -103,7 +103,7 @@ def code_command(
     """
     register = Register(data)
     who = find_person(context, data, login, APPLICANT_ROLES)
-    run, ended = code_run.run_code(
+    run, ended = code_run.run_code_file(
         register, project_id, file, output, who.name, other_names=who.names
     )
     if not ended:

@@ -45,6 +45,7 @@ from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.readiness import Readiness
 from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
+from ehr_gateway.research_work import ResearchWork
 from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
 from ehr_gateway.routes.route import RouteTable
@@ -114,17 +115,23 @@ def create_gateway(
     store: Store | None = None,
     research: ResearchQueries | None = None,
     projects: ResearchProjects | None = None,
+    research_work: ResearchWork | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
     A store handed in stays the caller's to close. `research` answers SQL over the lake,
-    `projects` has the research projects.
+    `projects` has the research projects, `research_work` the work in them.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
     record_served_address(settings.data, settings.base_url)
     gateway, log = _open_gateway(
-        settings, store or Store(settings.database, settings.data), clock, research, projects
+        settings,
+        store or Store(settings.database, settings.data),
+        clock,
+        research,
+        projects,
+        research_work,
     )
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
@@ -174,6 +181,7 @@ def _open_gateway(
     clock: Callable[[], int],
     research: ResearchQueries | None,
     projects: ResearchProjects | None,
+    research_work: ResearchWork | None,
 ) -> tuple[Gateway, AuditLog]:
     """Open journal, audit log and keys beside a store."""
     store.attach_journal(settings.journal_folder, settings.keys)
@@ -199,6 +207,7 @@ def _open_gateway(
         clock=clock,
         research=research,
         projects=projects,
+        research_work=research_work,
     )
     return gateway, log
 

@@ -13,6 +13,7 @@ from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
+from ehr_gateway.research_work import ResearchWork
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
@@ -51,6 +52,8 @@ class Gateway:
     research: ResearchQueries | None = None
     # Research projects; None where the gateway stands alone.
     projects: ResearchProjects | None = None
+    # The work in them; None where the gateway stands alone.
+    research_work: ResearchWork | None = None
 
 
 def gateway_of(request: Request) -> Gateway:

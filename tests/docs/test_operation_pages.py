@@ -34,7 +34,10 @@ def test_the_example_of_a_page_is_a_call_of_the_operation(operation: Operation) 
     page = operation_pages.page_of(operation).read_text("utf-8")
 
     (asked,) = re.findall(r"^```http\n(.*?)^```", page, re.M | re.S)
-    (answered,) = re.findall(r"^```json\n(.*?)^```", page, re.M | re.S)
+    answers = re.findall(r"^```json\n(.*?)^```", page, re.M | re.S)
+    # A file is answered as it is: its page shows the headers.
+    files = re.findall(r"^```text\n(.*?)^```", page, re.M | re.S)
+    assert len(answers) + len(files) == 1
     request, _, body = asked.strip().partition("\n")
     method, address = request.split(" ", 1)
     path, _, query = address.partition("?")
@@ -46,7 +49,10 @@ def test_the_example_of_a_page_is_a_call_of_the_operation(operation: Operation) 
     if body.strip():
         sent += [one["name"] for one in json.loads(body)["parameter"]]
     assert set(sent) <= {parameter.name for parameter in operation.parameters}
-    answer = json.loads(answered)
+    if files:
+        assert "Content-Disposition: attachment" in files[0]
+        return
+    answer = json.loads(answers[0])
     if isinstance(answer, list):
         # Tables are answered as they are, not as a resource (SQL on FHIR v2).
         assert "_format" in {parameter.name for parameter in operation.parameters}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 
-from ehr_analytics.cohorts.compiler import compile_cohort
+from ehr_analytics.cohorts.compiler import CompiledCohort, compile_cohort
 from ehr_analytics.cohorts.definition import Cohort
 from ehr_analytics.cohorts.dialects import DUCKDB
-from ehr_analytics.cohorts.duckdb_engine import run_on_duckdb
+from ehr_analytics.cohorts.duckdb_engine import COHORT_LIMITS, run_on_duckdb
 from ehr_analytics.cohorts.result import CohortResult, build_result
 from ehr_analytics.cohorts.sources import (
     OMOP_PREFIX,
@@ -23,12 +24,75 @@ from ehr_analytics.cohorts.sources import (
 from ehr_analytics.cohorts.usage import required_columns
 from ehr_analytics.project import Project, read_project_key, require_open_for
 from ehr_analytics.register import Register
+from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.tables import find_gold_view
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_etl.omop.cdm import table_name
 from ehr_fhir.errors import Unavailable, Unprocessable
 
-__all__ = ["find_sources", "list_data_items", "run_project_cohort"]
+__all__ = [
+    "PreparedCohort",
+    "find_sources",
+    "list_data_items",
+    "prepare_project_cohort",
+    "run_project_cohort",
+]
+
+
+@dataclass(frozen=True)
+class PreparedCohort:
+    """A cohort that a project may run, over one version of each table."""
+
+    cohort: Cohort
+    compiled: CompiledCohort
+    tables: Mapping[str, DeltaTable]
+    columns: Mapping[str, tuple[str, ...]]
+    # Of the project: the result's persons are under it.
+    key: str
+
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """Return the Delta version of each table."""
+        return {name: int(table.version()) for name, table in self.tables.items()}
+
+    def run(self, limits: QueryLimits = COHORT_LIMITS) -> CohortResult:
+        """Run it on DuckDB."""
+
+        def open_rows(name: str) -> Any:  # Any: an Arrow stream
+            return _read_columns(self.tables[name], self.columns[name])
+
+        rows = run_on_duckdb(self.compiled, open_rows, self.key, limits)
+        return build_result(self.cohort, rows)
+
+
+def prepare_project_cohort(
+    register: Register,
+    project: Project,
+    cohort: Cohort,
+    login: str,
+    *,
+    other_names: Collection[str] = (),
+) -> PreparedCohort:
+    """Check all of a cohort that needs no rows, for one of a project's people.
+
+    Forbidden and Conflict are as for every run; Unprocessable names what the project may not read.
+    """
+    require_open_for(register, project, login, other_names=other_names)
+    lake = Lake(register.data / "lake")
+    sources = find_sources(lake, cohort)
+    compiled = compile_cohort(cohort, sources, DUCKDB)
+    missing = sorted({*list_data_items(cohort, sources)} - {*project.items})
+    if missing:
+        raise Unprocessable(f"The project may not read {', '.join(missing)}.")
+    columns = required_columns(cohort, sources)
+    return PreparedCohort(
+        cohort,
+        compiled,
+        # One version of each table, however many sets of events read it.
+        {name: _open_table(lake, cohort.model, name) for name in columns},
+        columns,
+        read_project_key(register.data, project.id),
+    )
 
 
 def run_project_cohort(
@@ -41,25 +105,10 @@ def run_project_cohort(
 ) -> tuple[CohortResult, Mapping[str, int]]:
     """Run a cohort for one of a project's people; return it with the Delta version of each table.
 
-    Forbidden and Conflict are as for every run; Unprocessable names what the project may not read.
+    The errors are those of `prepare_project_cohort`.
     """
-    require_open_for(register, project, login, other_names=other_names)
-    lake = Lake(register.data / "lake")
-    sources = find_sources(lake, cohort)
-    compiled = compile_cohort(cohort, sources, DUCKDB)
-    missing = sorted({*list_data_items(cohort, sources)} - {*project.items})
-    if missing:
-        raise Unprocessable(f"The project may not read {', '.join(missing)}.")
-    columns = required_columns(cohort, sources)
-    # One version of each table, however many sets of events read it.
-    tables = {name: _open_table(lake, cohort.model, name) for name in columns}
-
-    def open_rows(name: str) -> Any:  # Any: an Arrow stream
-        return _read_columns(tables[name], columns[name])
-
-    key = read_project_key(register.data, project.id)
-    result = build_result(cohort, run_on_duckdb(compiled, open_rows, key))
-    return result, {name: int(table.version()) for name, table in tables.items()}
+    prepared = prepare_project_cohort(register, project, cohort, login, other_names=other_names)
+    return prepared.run(), prepared.versions
 
 
 def find_sources(lake: Lake, cohort: Cohort) -> Mapping[str, Source]:

@@ -16,7 +16,7 @@ from typing import Any
 from ehr_analytics.disclosure.budget import BudgetLedger, Charge
 from ehr_fhir.errors import Invalid
 
-__all__ = ["PrivateTable"]
+__all__ = ["PrivateTable", "add_noise"]
 
 
 @cache
@@ -26,6 +26,17 @@ def _opendp() -> Any:
 
     dp.enable_features("contrib")
     return dp
+
+
+def add_noise(counts: Sequence[int], epsilon: float) -> list[int]:
+    """Return counts of disjoint groups of persons, each with geometric noise of scale 1/epsilon.
+
+    The caller has paid epsilon for all of them together: one person is in one group.
+    """
+    dp = _opendp()
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l1_distance(T="i64")
+    measure = _calibrate(lambda scale: space >> dp.m.then_laplace(scale), epsilon)
+    return [int(count) for count in measure([int(count) for count in counts])]
 
 
 @dataclass(frozen=True)

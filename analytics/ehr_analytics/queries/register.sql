@@ -93,6 +93,41 @@ CREATE TABLE IF NOT EXISTS export (
     detail TEXT NOT NULL      -- JSON object: format, views, files, error
 );
 
+-- Runs that were asked for over the API, in their order: see run_queue.py.
+CREATE TABLE IF NOT EXISTS requested_run (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    project TEXT NOT NULL REFERENCES project(id),
+    who TEXT NOT NULL,
+    names TEXT NOT NULL,      -- JSON array: of all accounts of the person, when they asked
+    kind TEXT NOT NULL CHECK (kind IN ('cohort-study', 'code')),
+    title TEXT NOT NULL,
+    definition TEXT NOT NULL, -- the study's TOML, or the code
+    outputs TEXT NOT NULL,    -- JSON array: files that code declares
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'ended', 'failed')),
+    asked REAL NOT NULL,      -- seconds since 1970
+    started REAL,
+    ended REAL,
+    fault TEXT NOT NULL DEFAULT '',
+    steps TEXT NOT NULL DEFAULT '[]'  -- JSON array of [step, people or null], as people may see it
+);
+
+CREATE TABLE IF NOT EXISTS run_line (
+    run TEXT NOT NULL REFERENCES requested_run(id),
+    at REAL NOT NULL,
+    text TEXT NOT NULL        -- the platform's own words, never those of an error or of code
+);
+
+-- Answers of live counts, which are limited in number: see live_counts.py.
+CREATE TABLE IF NOT EXISTS live_count (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    project TEXT NOT NULL REFERENCES project(id),
+    who TEXT NOT NULL,
+    at REAL NOT NULL,
+    question TEXT NOT NULL,   -- SHA-256 of the cohort without its labels, and of the tables' versions
+    answer TEXT               -- JSON array of people with noise; null until it is there
+);
+
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     at TEXT NOT NULL,

@@ -24,6 +24,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_queries import ProjectQueries
+from ehr_cli.research_work import RegisteredWork
 from ehr_cli.server.companion import Companion
 from ehr_cli.server.http_server import create_server
 from ehr_cli.server.port import is_port_free
@@ -91,10 +92,13 @@ def create_platform(settings: Settings) -> Platform:
     """Return the application of one process."""
     research = ProjectQueries(settings.data)
     research.watch_exports()
+    work = RegisteredWork(settings.data)
+    work.resume_runs()
     gateway = create_gateway(
         gateway_settings(settings),
         research=research,
         projects=RegisteredProjects(settings.data),
+        research_work=work,
     )
     # The file lets worker processes share sessions.
     portal = PortalSettings(

@@ -289,50 +289,51 @@ def _cut_references_of_version(
 
 
 def _rename_in_decisions(connection: Connection, aliases: Mapping[str, str]) -> None:
-    """Put aliases into others' facts and rules, which stay as closed as before."""
-    episodes = {
-        name.removeprefix("Encounter/"): alias
-        for name, alias in aliases.items()
-        if name.startswith("Encounter/")
-    }
-    if episodes:
-        _rename_in_episodes(connection, aliases)
-    for identity, alias in episodes.items():
-        connection.execute(
-            "UPDATE held_fact SET value = ? WHERE kind = 'episode' AND value = ?", (alias, identity)
-        )
+    """Put aliases for erased records into others' facts and rules, which stay as closed as before.
+
+    What a record stated of an erased episode it keeps as a held fact, since its body says so no
+    more.
+    """
+    for row in _read_episodes(connection) if _has_encounter(aliases) else ():
+        if rename_erased(row, aliases):
+            connection.execute(
+                "UPDATE resource SET episodes = :episodes, added_episodes = :added_episodes"
+                " WHERE pk = :pk",
+                {name: row[name] for name in ("episodes", "added_episodes", "pk")},
+            )
+            held = set((row["episodes"] or "").split("|")) & set(aliases.values())
+            for alias in sorted(held) if row["current"] else ():
+                connection.execute(
+                    "INSERT INTO held_fact (type, id, kind, value, source)"
+                    " VALUES (?, ?, 'episode', ?, ?) ON CONFLICT DO NOTHING",
+                    (row["type"], row["id"], alias, UPDATE),
+                )
+    for name, alias in aliases.items():
+        kind, _, identity = name.partition("/")
+        if kind == "Encounter":
+            connection.execute(
+                "UPDATE held_fact SET value = ? WHERE kind = 'episode' AND value = ?",
+                (alias, identity),
+            )
     for table, columns in TABLES.items():
         names = {column.name for column in columns}
-        if "record_id" in names:
-            connection.executemany(
-                f"UPDATE {table} SET record_id = ?"  # noqa: S608 constant names
-                " WHERE record_type = ? AND record_id = ?",
-                [(alias, *name.split("/", 1)) for name, alias in aliases.items()],
-            )
-        if "episode" in names:
-            connection.executemany(
-                f"UPDATE {table} SET episode = ? WHERE episode = ?",  # noqa: S608 constant names
-                [(alias, identity) for identity, alias in episodes.items()],
-            )
+        for name, alias in aliases.items():
+            kind, _, identity = name.partition("/")
+            if "record_id" in names:
+                connection.execute(
+                    f"UPDATE {table} SET record_id = ?"  # noqa: S608 constant names
+                    " WHERE record_type = ? AND record_id = ?",
+                    (alias, kind, identity),
+                )
+            if "episode" in names and kind == "Encounter":
+                connection.execute(
+                    f"UPDATE {table} SET episode = ? WHERE episode = ?",  # noqa: S608 constant
+                    (alias, identity),
+                )
 
 
-def _rename_in_episodes(connection: Connection, aliases: Mapping[str, str]) -> None:
-    """Put aliases into the episodes of others' records, and hold what a body says no more."""
-    for row in _read_episodes(connection):
-        if not rename_erased(row, aliases):
-            continue
-        connection.execute(
-            "UPDATE resource SET episodes = :episodes, added_episodes = :added_episodes"
-            " WHERE pk = :pk",
-            {name: row[name] for name in ("episodes", "added_episodes", "pk")},
-        )
-        held = set((row["episodes"] or "").split("|")) & set(aliases.values())
-        for alias in sorted(held) if row["current"] else ():
-            connection.execute(
-                "INSERT INTO held_fact (type, id, kind, value, source)"
-                " VALUES (?, ?, 'episode', ?, ?) ON CONFLICT DO NOTHING",
-                (row["type"], row["id"], alias, UPDATE),
-            )
+def _has_encounter(aliases: Mapping[str, str]) -> bool:
+    return any(name.startswith("Encounter/") for name in aliases)
 
 
 def _read_episodes(connection: Connection) -> Iterator[dict[str, Any]]:

@@ -185,7 +185,9 @@ def test_own_code_runs_on_the_projects_columns_and_needs_people(tmp_path: Path) 
         "(outputs / 'ids.csv').write_text('x\\n' + '\\n'.join(t['id']))\n"
     )
 
-    run, ended = code_run.run_code(book, "acute-returns", file, ["sexes.csv"], "researcher.lau")
+    run, ended = code_run.run_code_file(
+        book, "acute-returns", file, ["sexes.csv"], "researcher.lau"
+    )
     proposed = airlock.propose_outputs(book, run.id, "researcher.lau")
 
     assert ended and proposed.passed and proposed.is_unsafe
@@ -195,11 +197,11 @@ def test_own_code_runs_on_the_projects_columns_and_needs_people(tmp_path: Path) 
         airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
     airlock.record_decision(book, run.id, "steward.ng", "approve", "two rows", is_unsafe=True)
     with pytest.raises(Forbidden):
-        code_run.run_code(book, "acute-returns", file, ["sexes.csv"], "somebody.else")
+        code_run.run_code_file(book, "acute-returns", file, ["sexes.csv"], "somebody.else")
     raw = b"".join(p.read_bytes() for p in run_folder(book, run.id).rglob("*") if p.is_file())
     assert not [p for p in gold.made_up(40)["patient_demographics"]["id"] if p.encode() in raw]
 
-    leaking, _ = code_run.run_code(book, "acute-returns", file, ["ids.csv"], "researcher.lau")
+    leaking, _ = code_run.run_code_file(book, "acute-returns", file, ["ids.csv"], "researcher.lau")
     assert not airlock.propose_outputs(book, leaking.id, "researcher.lau").passed
 
 

@@ -139,10 +139,13 @@ def test_every_operation_about_a_person_has_words() -> None:
     about_nobody = {
         *("checkpoint", "consistency-proof", "inclusion-proof"),  # proofs of the log
         "reindex",
+        "record-lineage",  # refreshes of the lake
         "meta",
         *("sqlquery-run", "viewdefinition-export", "viewdefinition-run"),  # de-identified rows
         *("apply-research", "decide-research", "research-catalogue", "research-projects"),
         *("record-training", "research-people"),
+        *("decide-release", "release-evidence", "release-file", "request-release"),
+        *("research-count", "research-dummy", "research-releases", "research-run", "research-runs"),
     }
 
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()

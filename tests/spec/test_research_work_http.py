@@ -1,0 +1,403 @@
+"""The work of research over HTTP: live counts, runs, requests for release, two checkers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_analytics import live_counts, run_queue, run_worker
+from ehr_analytics import project as projects
+from ehr_analytics.register import Register
+from ehr_cli.research_projects import RegisteredProjects
+from ehr_cli.research_work import RegisteredWork
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from tests.lib import gold, research
+from tests.lib.gateway import House, must
+from tests.lib.research_lake import parameters
+
+COHORT = """
+name = "wards"
+title = "People of the wards"
+
+[events.stays]
+table = "encounter_flat"
+date = "start"
+
+[index]
+events = "stays"
+
+[[include]]
+name = "adults"
+kind = "age"
+from = 18
+
+[[exclude]]
+name = "early ones"
+kind = "age"
+from = 100
+
+[[column]]
+name = "sex"
+kind = "person"
+column = "gender"
+values = ["female", "male"]
+"""
+STUDY = f"""{COHORT}
+[[analysis]]
+kind = "counts"
+name = "by-sex"
+by = ["sex"]
+"""
+ITEMS = (
+    "patient_demographics.id", "patient_demographics.gender", "patient_demographics.birth_year",
+    "encounter_flat.patient_id", "encounter_flat.start",
+)  # fmt: skip
+NOTE = "A table for the paper on falls."
+REASON = "No small cell is shown, and the groups are wide."
+PEOPLE = 300
+
+
+@pytest.fixture
+def office(furnished: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A house with a lake of 300 people, an open project of re.lau, and checkers."""
+    house, data = furnished, furnished.settings.data
+    gateway = house.app.state.gateway
+    house.app.state.gateway = replace(
+        gateway, projects=RegisteredProjects(data), research_work=RegisteredWork(data)
+    )
+    for login, role, person in (
+        ("re.lau", "researcher", "lau"),
+        ("st.lau", "steward", "lau"),
+        ("re.mok", "researcher", None),
+        ("st.ng", "steward", "ng"),
+        ("au.ng", "auditor", "ng"),
+        ("au.tse", "auditor", None),
+        ("st.ho", "steward", None),
+    ):
+        account = Account(login, role, login.upper(), "ehr-commons", person=person)
+        accounts.add_account(house.gateway.store.database, account)
+    (data / "keys").mkdir(exist_ok=True)
+    gold.write(data, gold.made_up(PEOPLE))
+    _open_project(data, "falls", "lau")
+    _open_project(data, "other", "re.mok")
+    monkeypatch.setattr(run_worker, "start_waiting", _run_here)
+    return house
+
+
+def _open_project(data: Path, project: str, person: str) -> None:
+    register = Register(data)
+    today = register.clock().date()
+    research.open_project(
+        register, id=project, items=ITEMS, people=(person,), applicant=person,
+        period_from=today, period_to=today.replace(year=today.year + 1),
+    )  # fmt: skip
+
+
+def _run_here(register: Register) -> None:
+    """Run what waits in this process, which has all imported already."""
+    while (claimed := run_queue.claim_next(register)) is not None:
+        run_id, lock = claimed
+        with lock:
+            run_worker.execute_run(register, run_id)
+
+
+def _post(house: House, login: str, operation: str, **values: Any) -> Any:
+    sent = parameters(
+        **{
+            name.replace("_", "-"): {"valueBoolean": value} if isinstance(value, bool) else value
+            for name, value in values.items()
+        }
+    )
+    return house.login(login).post(operation, sent)
+
+
+def _get(house: House, login: str, operation: str, **values: str) -> Any:
+    words = "&".join(f"{name}={value}" for name, value in values.items())
+    return house.login(login).get(operation + (f"?{words}" if words else ""))
+
+
+def _values(answer: Any) -> dict[str, list[Any]]:
+    return _read_parts(must(answer).json().get("parameter", []))
+
+
+def _read_parts(parts: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for part in parts:
+        value = (
+            _read_parts(part["part"])
+            if "part" in part
+            else next(part[key] for key in part if key.startswith("value"))
+        )
+        found.setdefault(part["name"], []).append(value)
+    return found
+
+
+def _count(house: House, definition: str = COHORT, login: str = "re.lau") -> Any:
+    return _post(house, login, "$research-count", project="falls", definition=definition)
+
+
+def _run(house: House, **values: Any) -> dict[str, list[Any]]:
+    sent = {"project": "falls", **(values or {"definition": STUDY})}
+    run_id = _values(_post(house, "re.lau", "$research-run", **sent))["run"][0]["id"][0]
+    runs = _values(_get(house, "re.lau", "$research-runs", project="falls"))["run"]
+    (run,) = [run for run in runs if run["id"] == [run_id]]
+    return dict(run)
+
+
+def _request(house: House, run: str, login: str = "re.lau") -> Any:
+    return _post(house, login, "$request-release", run=run, note=NOTE)
+
+
+def _decide(
+    house: House, login: str, release: str, decision: str, reason: str = REASON, **values: Any
+) -> Any:
+    return _post(
+        house, login, "$decide-release", release=release, decision=decision, reason=reason, **values
+    )
+
+
+def _release(answer: Any) -> dict[str, list[Any]]:
+    return dict(_values(answer)["release"][0])
+
+
+def test_a_live_count_tells_about_how_many_are_left_and_what_it_costs(office: House) -> None:
+    counted = _values(_count(office))
+
+    names = [step["name"][0] for step in counted["step"]]
+    assert names == [
+        "in the data", "population", "index event", "with adults", "without early ones",
+    ]  # fmt: skip
+    people = [step["people"][0] for step in counted["step"]]
+    assert all(count % 5 == 0 and abs(count - PEOPLE) < 200 for count in people)
+    assert people == sorted(people, reverse=True)
+    limits = live_counts.LIMITS
+    assert (counted["left"], counted["limit"]) == ([limits.in_window - 1], [limits.in_window])
+    assert counted["until"]
+
+
+def test_the_same_cohort_under_other_labels_gets_the_same_answer_for_nothing(office: House) -> None:
+    first = _values(_count(office))
+
+    renamed = COHORT.replace('"wards"', '"beds"').replace('"adults"', '"grown-ups"')
+    again = _values(_count(office, renamed.replace("People of the wards", "Others")))
+
+    assert [step.get("people") for step in again["step"]] == [
+        step.get("people") for step in first["step"]
+    ]
+    assert again["left"] == first["left"]
+    assert _values(_count(office, COHORT.replace("from = 18", "from = 19")))["left"] == [
+        first["left"][0] - 1
+    ]
+
+
+def test_counts_end_and_say_when_more_come(office: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        live_counts.count_people, "__defaults__", (replace(live_counts.LIMITS, in_window=1),)
+    )
+    must(_count(office))
+
+    refused = _count(office, COHORT.replace("from = 18", "from = 40"))
+
+    assert refused.status_code == 429
+    assert "a day" in refused.json()["issue"][0]["diagnostics"]
+    # What was answered is answered still.
+    assert _values(_count(office))["left"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("name = \n", "line 1"),
+        (COHORT.replace('kind = "age"', 'kind = "ages"', 1), "ages"),
+        (COHORT.replace('"gender"', '"region"'), "patient_demographics.region"),
+        (COHORT.replace("encounter_flat", "nowhere"), "nowhere"),
+        (
+            f'{COHORT}\n[follow_up]\ndays = 9\ndata_until = "latest"\nwhole = true',
+            "data_until as a date",
+        ),
+    ],
+)
+def test_a_fault_of_a_cohort_is_named_and_costs_nothing(
+    office: House, definition: str, said: str
+) -> None:
+    refused = _count(office, definition)
+
+    assert refused.status_code == 422
+    assert said in refused.json()["issue"][0]["diagnostics"]
+    assert _values(_count(office))["left"] == [live_counts.LIMITS.in_window - 1]
+
+
+def test_only_people_of_an_open_project_count_and_run(office: House) -> None:
+    for login, status in (
+        ("re.mok", 404), ("st.ng", 403), ("st.lau", 403), ("p.pat-1", 403), ("admin", 403),
+    ):  # fmt: skip
+        assert _count(office, login=login).status_code == status
+        sent = {"project": "falls", "definition": STUDY}
+        assert _post(office, login, "$research-run", **sent).status_code == status
+    for login in ("re.mok", "st.lau", "p.pat-1"):
+        assert _get(office, login, "$research-runs", project="falls").status_code in (403, 404)
+    must(_get(office, "st.ng", "$research-runs", project="falls"))
+    projects.close_project(Register(office.settings.data), "falls", "lau")
+    assert _count(office).status_code == 409
+
+
+def test_a_study_runs_and_two_checkers_release_its_tables_byte_for_byte(office: House) -> None:
+    run = _run(office)
+    assert run["state"] == ["ended"]
+    assert run["log"][0]["text"][0] == "The run waits for its turn."
+    assert {table["name"][0] for table in run["table"]} == {
+        "patient_demographics", "encounter_flat",
+    }  # fmt: skip
+    run_id = run["id"][0]
+    asked = _release(_request(office, run_id))
+    assert (asked["state"], asked["unsafe"], asked["note"]) == (["waiting"], [False], [NOTE])
+    # Which cells are hidden is not for those who may ask again and again.
+    assert "rule" not in asked
+    assert all("hidden" not in file for file in asked["file"])
+    (table,) = [file for file in asked["file"] if file["name"] == ["by-sex.csv"]]
+    fetch = {"release": run_id, "file": "by-sex.csv"}
+    assert _get(office, "re.lau", "$release-file", **fetch).status_code == 403
+    seen = must(_get(office, "st.ng", "$release-file", **fetch))
+    assert hashlib.sha256(seen.content).hexdigest() == table["sha256"][0]
+    cells = _values(_get(office, "st.ng", "$release-evidence", release=run_id))["cell"]
+    assert {cell["file"][0] for cell in cells} == {"by-sex.csv"}
+
+    must(_decide(office, "au.tse", run_id, "ask", "Are the groups those of the protocol?"))
+    must(_decide(office, "re.lau", run_id, "answer", "They are, see its third page."))
+    must(_decide(office, "st.ng", run_id, "approve"))
+    assert _decide(office, "st.ng", run_id, "approve").status_code == 403
+    assert _decide(office, "au.ng", run_id, "approve").status_code == 403
+    released = _release(_decide(office, "au.tse", run_id, "approve"))
+
+    assert released["state"] == ["released"]
+    assert [(event["who"][0], event["action"][0]) for event in released["event"]] == [
+        ("lau", "request"), ("au.tse", "ask"), ("lau", "answer"), ("ng", "approve"),
+        ("au.tse", "approve"), ("au.tse", "release"),
+    ]  # fmt: skip
+    file = must(_get(office, "re.lau", "$release-file", **fetch))
+    assert file.content == seen.content
+    assert file.headers["content-type"].startswith("text/csv")
+    assert file.headers["content-disposition"] == 'attachment; filename="by-sex.csv"'
+    record = must(_get(office, "re.lau", "$release-file", release=run_id, file="controls.json"))
+    assert {one["person"] for one in record.json()["checkers"]} == {"ng", "au.tse"}
+
+
+def test_nobody_checks_what_a_project_of_theirs_made_whichever_account_they_use(
+    office: House,
+) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+
+    for decision in ("approve", "return", "ask"):
+        assert _decide(office, "st.lau", run_id, decision).status_code == 403
+        assert _decide(office, "re.lau", run_id, decision).status_code == 403
+    assert _decide(office, "st.ng", run_id, "answer").status_code == 403
+    assert _get(office, "st.lau", "$release-evidence", release=run_id).status_code == 403
+    assert _values(_get(office, "st.lau", "$research-releases")) == {}
+    assert len(_values(_get(office, "st.ng", "$research-releases", waiting="true"))["release"]) == 1
+    # Of others there is nothing.
+    assert _request(office, run_id, "re.mok").status_code == 404
+    assert _values(_get(office, "re.mok", "$research-releases")) == {}
+    for file in ("by-sex.csv", "../cells.ndjson", "evidence.json"):
+        fetch = {"release": run_id, "file": file}
+        assert _get(office, "re.mok", "$release-file", **fetch).status_code == 404
+        assert (_get(office, "st.ng", "$release-file", **fetch).status_code == 404) == (
+            file != "by-sex.csv"
+        )
+
+
+def test_what_a_checker_returns_stays_inside(office: House) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+
+    returned = _release(_decide(office, "st.ng", run_id, "return", "The groups are too fine."))
+
+    assert returned["state"] == ["returned"]
+    assert _decide(office, "au.tse", run_id, "approve").status_code == 409
+    fetch = {"release": run_id, "file": "by-sex.csv"}
+    assert _get(office, "re.lau", "$release-file", **fetch).status_code == 403
+    (seen,) = _values(_get(office, "re.lau", "$research-releases", project="falls"))["release"]
+    assert seen["event"][-1]["reason"] == ["The groups are too fine."]
+
+
+def test_own_code_is_unsafe_output_that_an_approver_has_judged(office: House) -> None:
+    code = "(outputs / 'n.csv').write_text('people\\n150\\n')\nprint('row of pat-1')"
+    run = _run(office, code=code, output="n.csv")
+    assert (run["state"], run["kind"]) == (["ended"], ["code"])
+    assert "pat-1" not in json.dumps(run["log"])
+    run_id = run["id"][0]
+    asked = _release(_request(office, run_id))
+    # A check of what code wrote could tell its author anything.
+    assert asked["unsafe"] == [True]
+    assert "check" not in asked
+
+    assert _decide(office, "st.ng", run_id, "approve").status_code == 422
+    must(_decide(office, "st.ng", run_id, "approve", unsafe_judged=True))
+    must(_decide(office, "au.tse", run_id, "approve", unsafe_judged=True))
+
+    file = must(_get(office, "re.lau", "$release-file", release=run_id, file="n.csv"))
+    assert file.text == "people\n150\n"
+
+
+def test_code_that_fails_says_so_and_nothing_of_its_error(office: House) -> None:
+    run = _run(office, code="raise ValueError('the row of pat-1')", output="n.csv")
+
+    assert run["state"] == ["failed"]
+    assert "pat-1" not in json.dumps([run["fault"], run["log"]])
+    assert _request(office, run["id"][0]).status_code == 409
+
+
+def test_a_run_has_a_process_of_its_own(office: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_worker, "start_waiting", run_worker.run_waiting)
+
+    assert _run(office)["state"] == ["ended"]
+
+
+@pytest.fixture
+def queued(office: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Register]:
+    """The register, with a run that waits."""
+    monkeypatch.setattr(run_worker, "start_waiting", lambda register: None)
+    must(_post(office, "re.lau", "$research-run", project="falls", definition=STUDY))
+    yield Register(office.settings.data)
+
+
+def test_a_run_that_a_restart_cut_off_says_so_and_one_that_waited_runs(
+    office: House, queued: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = run_queue.claim_next(queued)
+    assert claimed is not None
+    run_id, lock = claimed
+    waiting = _post(office, "re.lau", "$research-run", project="falls", definition=STUDY)
+    runs = _values(_get(office, "re.lau", "$research-runs", project="falls"))["run"]
+    assert [run["state"][0] for run in runs] == ["running", "queued"]
+    # What the operating system does when the process ends.
+    lock.close()
+
+    monkeypatch.setattr(run_worker, "start_waiting", _run_here)
+    RegisteredWork(office.settings.data).resume_runs()
+
+    runs = _values(_get(office, "re.lau", "$research-runs", project="falls"))["run"]
+    assert [run["state"][0] for run in runs] == ["failed", "ended"]
+    assert "restart" in runs[0]["fault"][0]
+    assert runs[1]["id"] == _values(waiting)["run"][0]["id"]
+    assert _request(office, run_id).status_code in (404, 409)
+
+
+def test_dummy_tables_are_of_the_shape_of_the_project(office: House) -> None:
+    answer = must(_get(office, "re.lau", "$research-dummy", project="falls", people="5"))
+
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert sorted(archive.namelist()) == [
+            "encounter_flat.parquet", "patient_demographics.parquet",
+        ]  # fmt: skip
+    assert _get(office, "re.mok", "$research-dummy", project="falls").status_code == 404
+    assert _get(office, "re.lau", "$research-dummy", project="falls", people="x").status_code == 400
