@@ -42,6 +42,7 @@ from ehr_analytics.output_checks import (
 )
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
+from ehr_analytics.release_crate import CRATE_FILE, build_crate
 from ehr_analytics.researchers import require_trained
 from ehr_analytics.run_log import Run, get_run, run_folder
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
@@ -234,10 +235,10 @@ def release_outputs(
     require_checker_of_others(run, project, {login, *other_names})
     projects.require_not_suspended(project)
     with lock_releases(register):
-        return _release_outputs(register, run_id, login)
+        return _release_outputs(register, project, run_id, login)
 
 
-def _release_outputs(register: Register, run_id: str, login: str) -> Release:
+def _release_outputs(register: Register, project: Project, run_id: str, login: str) -> Release:
     run = get_run(register, run_id)
     folder = run_folder(register, run_id)
     target = register.folder / "released" / run.project / run_id
@@ -258,27 +259,26 @@ def _release_outputs(register: Register, run_id: str, login: str) -> Release:
         approved: Mapping[str, str] = json.loads(row["outputs"])
         files = _copy_approved_files(folder / "outputs", target, approved)
         controls = json.loads((folder / "controls.json").read_text("utf-8"))
-        _write_json(
-            target / "controls.json",
-            {
-                "project": run.project,
-                "run": run.id,
-                "study": run.study,
-                "run_by": run.who,
-                "run_at": run.at,
-                "code": {"version": run.version, "sha256": run.code},
-                "tables": dict(run.tables),
-                "unsafe_output": proposal.is_unsafe,
-                "files": [
-                    {"file": name, "sha256": approved[name], "controls": controls[name]}
-                    for name in files
-                ],
-                "checks": json.loads((folder / "checks.json").read_text("utf-8")),
-                "checkers": [asdict(decision) for decision in decisions],
-                "released_by": login,
-                "released_at": register.timestamp(),
-            },
-        )
+        record: dict[str, object] = {
+            "project": run.project,
+            "run": run.id,
+            "study": run.study,
+            "run_by": run.who,
+            "run_at": run.at,
+            "code": {"version": run.version, "sha256": run.code},
+            "tables": dict(run.tables),
+            "unsafe_output": proposal.is_unsafe,
+            "files": [
+                {"file": name, "sha256": approved[name], "controls": controls[name]}
+                for name in files
+            ],
+            "checks": json.loads((folder / "checks.json").read_text("utf-8")),
+            "checkers": [asdict(decision) for decision in decisions],
+            "released_by": login,
+            "released_at": register.timestamp(),
+        }
+        _write_json(target / "controls.json", record)
+        _write_crate(target, project, record)
         connection.execute("UPDATE run SET state = 'released' WHERE id = ?", (run_id,))
         register.append_event(
             connection, run.project, login, "release", run=run_id, before=state, after="released",
@@ -288,7 +288,7 @@ def _release_outputs(register: Register, run_id: str, login: str) -> Release:
     return Release(
         run=run_id,
         folder=target,
-        files=(*files, "controls.json"),
+        files=(*files, "controls.json", CRATE_FILE),
         cells=sum(table["cells"] for table in tables),
         cells_hidden=sum(table["cells_hidden"] for table in tables),
     )
@@ -468,6 +468,13 @@ def _copy_approved_files(outputs: Path, target: Path, approved: Mapping[str, str
         shutil.rmtree(target, ignore_errors=True)
         scratch_target.rename(target)
     return sorted(approved)
+
+
+def _write_crate(target: Path, project: Project, record: Mapping[str, object]) -> None:
+    """Describe the files of a release, `controls.json` among them, as an RO-Crate."""
+    sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
+    sizes.pop(CRATE_FILE, None)
+    _write_json(target / CRATE_FILE, build_crate(project, record, sizes))
 
 
 def _hash_files(outputs: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from ehr_analytics.disclosure.cell_files import read_cells, write_cells
 from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.disclosure.release_history import ReleaseHistory
 from ehr_analytics.register import Register
+from ehr_analytics.release_crate import CRATE_FILE
 from ehr_analytics.run_log import Run, run_folder
 from ehr_fhir.errors import Conflict, Invalid
 from tests.lib import gold
@@ -92,6 +93,51 @@ def test_released_files_hold_controlled_values_and_their_controls(book: Register
         (3, "threshold"),
     ]
     assert not list(released.folder.glob("evidence*"))
+
+
+def test_a_release_is_an_ro_crate_that_names_files_and_checks_and_no_people(
+    book: Register,
+) -> None:
+    cells = [count("by-sex", own(book, "acute-returns", PEOPLE[:63]), sex="female")]
+
+    released = release(book, store(book, "run-1", cells))
+
+    text = (released.folder / CRATE_FILE).read_text("utf-8")
+    crate = json.loads(text)
+    nodes = {node["@id"]: node for node in crate["@graph"]}
+    # RO-Crate 1.2: one flat graph, each entity once, with a type; the context by reference.
+    assert crate["@context"] == "https://w3id.org/ro/crate/1.2/context"
+    assert len(nodes) == len(crate["@graph"])
+    assert all(node.get("@type") for node in nodes.values())
+    values = [value for node in nodes.values() for value in node.values()]
+    references = [
+        each
+        for value in values
+        for each in (value if isinstance(value, list) else [value])
+        if isinstance(each, dict)
+    ]
+    assert all(reference.keys() == {"@id"} for reference in references)
+    named = {reference["@id"] for reference in references}
+    assert {name for name in named if not name.startswith("https:")} <= nodes.keys()
+    descriptor, root = nodes[CRATE_FILE], nodes["./"]
+    assert descriptor["@type"] == "CreativeWork"
+    assert descriptor["about"] == {"@id": "./"}
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.2"}
+    assert root["@type"] == "Dataset"
+    assert {"name", "description", "datePublished", "license"} <= root.keys()
+    # Every file beside it is described, with what it holds.
+    files = {path.name: path.read_bytes() for path in released.folder.iterdir()}
+    del files[CRATE_FILE]
+    assert {part["@id"] for part in root["hasPart"]} == files.keys()
+    for name, content in files.items():
+        assert nodes[name]["@type"] == "File"
+        assert nodes[name]["contentSize"] == str(len(content))
+    table = nodes["by-sex.csv"]
+    assert table["sha256"] == hashlib.sha256(files["by-sex.csv"]).hexdigest()
+    kinds = [node["name"] for node in nodes.values() if node["@type"] == "AssessAction"]
+    assert kinds.count("Decision of an output checker: approve") == 2
+    assert "Automatic check: linear programs" in kinds
+    assert not [name for name in ("researcher.lau", "steward.ng", "auditor.tse") if name in text]
 
 
 def test_a_second_project_cannot_take_the_difference(book: Register) -> None:
