@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from ehr_fhir.errors import NotFound, Unprocessable
 __all__ = ["CODE_FILE", "require_output_names", "run_code", "run_code_file"]
 
 CODE_FILE = "code.py"
-_FILE_TYPES = (".csv", ".png")
+# It becomes the name of a file, and stands in a header of HTTP.
+_OUTPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,58}\.(csv|png)")
 # Chosen: all rows of a view of some millions of people.
 _LOAD = QueryLimits(memory_mb=4096, threads=2, seconds=300.0)
 
@@ -86,8 +88,11 @@ def run_code(
 
 def require_output_names(outputs: Sequence[str]) -> None:
     """Refuse outputs that code may not write."""
-    if not outputs or any(Path(name).suffix not in _FILE_TYPES for name in outputs):
-        raise Unprocessable("Declare the outputs before the run: names that end in .csv or .png.")
+    if not outputs or not all(map(_OUTPUT_NAME.fullmatch, outputs)):
+        raise Unprocessable(
+            "Declare the outputs before the run: names of letters, digits, hyphens and underscores "
+            "that end in .csv or .png."
+        )
 
 
 def _read_view(register: Register, project: Project, view: GoldView) -> bytes:

@@ -40,6 +40,8 @@ __all__ = [
     "store_cohort_run",
 ]
 
+# Chosen: some thousand lines.
+_LONGEST_DEFINITION = 100_000
 _OWN_KEYS = ("project", "question", "analysis")
 
 
@@ -84,10 +86,15 @@ def parse_study_cohort(text: str) -> Cohort:
 
 def _parse_toml(text: str) -> dict[str, object]:
     """Return a TOML document; Unprocessable names the line of a fault."""
+    if len(text) > _LONGEST_DEFINITION:
+        raise Unprocessable(f"A definition has at most {_LONGEST_DEFINITION} characters.")
     try:
         return tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise Unprocessable(f"The definition is not TOML: {error}.") from error
+    except (ValueError, ArithmeticError, RecursionError):
+        # Numbers that are too long, lists in lists in lists: what Python says of them helps nobody.
+        raise Unprocessable("The definition has a number or a list that cannot be read.") from None
 
 
 def _parse_document(document: dict[str, object], content: bytes) -> CohortStudy:

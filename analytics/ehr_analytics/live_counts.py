@@ -3,7 +3,7 @@
 Nobody checks these numbers, so they are differentially private. Every question costs epsilon, and a
 project has a fixed number of questions, so what all its answers together tell about one person is
 bounded, whichever questions they are: two cohorts that differ by a person, the same one under other
-labels or a day later. The same question of the same tables is given its first answer again, free.
+labels or a day later. The same question within a day is given its first answer again, for nothing.
 
 The noise comes first; then the project's policy rounds and hides, which tells nothing more.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -90,9 +90,9 @@ def count_people(
         register, project, cohort, person.name, other_names=person.names
     )
     require_private_steps(cohort)
-    question = _digest_question(cohort, prepared.versions)
+    question = _digest_question(cohort)
     names = [step.name for step in _list_all_steps(cohort)]
-    people = _find_answer(register, project, question)
+    people = _find_answer(register, project, question, limits)
     if people is None:
         if not _count_lock.acquire(timeout=_SECONDS_TO_WAIT):
             raise Unavailable("Somebody else's people are being counted: try again.")
@@ -113,7 +113,6 @@ def control_attrition(
     project: Project,
     login: str,
     cohort: Cohort,
-    tables: Mapping[str, int],
     attrition: Sequence[AttritionStep],
     limits: CountLimits = LIMITS,
 ) -> tuple[ShownStep, ...]:
@@ -123,8 +122,8 @@ def control_attrition(
     """
     if _depends_on_others(cohort):
         return ()
-    question = _digest_question(cohort, tables)
-    people = _find_answer(register, project, question)
+    question = _digest_question(cohort)
+    people = _find_answer(register, project, question, limits)
     if people is None:
         number = _charge(register, project, login, question, limits)
         if number is None:
@@ -179,7 +178,7 @@ def _control(
     )
 
 
-def _digest_question(cohort: Cohort, tables: Mapping[str, int]) -> str:
+def _digest_question(cohort: Cohort) -> str:
     """Return a digest of who is asked about: without titles, names of steps, and columns."""
     asked = replace(
         cohort,
@@ -189,7 +188,7 @@ def _digest_question(cohort: Cohort, tables: Mapping[str, int]) -> str:
         include=tuple(replace(criterion, name="") for criterion in cohort.include),
         exclude=tuple(replace(criterion, name="") for criterion in cohort.exclude),
     )
-    return hashlib.sha256(f"{asked!r} {sorted(tables.items())!r}".encode()).hexdigest()
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def _charge(
@@ -223,12 +222,16 @@ def _answer(
     return people
 
 
-def _find_answer(register: Register, project: Project, question: str) -> list[int] | None:
+def _find_answer(
+    register: Register, project: Project, question: str, limits: CountLimits
+) -> list[int] | None:
+    # Whatever the lake took in since: a table changes with every record.
+    begin = register.clock().timestamp() - limits.window_seconds
     with register.transaction() as connection:
         row = connection.execute(
             "SELECT answer FROM live_count WHERE project = ? AND question = ?"
-            " AND answer IS NOT NULL ORDER BY seq LIMIT 1",
-            (project.id, question),
+            " AND answer IS NOT NULL AND at > ? ORDER BY seq LIMIT 1",
+            (project.id, question, begin),
         ).fetchone()
     if row is None:
         return None

@@ -101,13 +101,13 @@ class Register:
         """Return the current instant as ISO 8601 text in UTC, to the second."""
         return self.clock().astimezone(UTC).isoformat(timespec="seconds")
 
-    def events(self, project: str) -> list[Event]:
-        """Return the log of a project, oldest first."""
+    def events(self, project: str, run: str | None = None) -> list[Event]:
+        """Return the log of a project, or of one of its runs, oldest first."""
         with self.transaction() as connection:
             rows = connection.execute(
                 "SELECT at, project, run, who, action, before, after, detail FROM event"
-                " WHERE project = ? ORDER BY seq",
-                (project,),
+                " WHERE project = ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq",
+                (project, run),
             ).fetchall()
         return [Event(**{**dict(row), "detail": json.loads(row["detail"])}) for row in rows]
 

@@ -77,7 +77,7 @@ def _run_cohort_study(register: Register, run: RequestedRun) -> tuple[ShownStep,
     result, tables = prepared.run(), prepared.versions
     run_queue.append_line(register, run.id, "The cohort is made; its analyses begin.")
     store_cohort_run(register, study, person.name, result, tables, run.id)
-    return control_attrition(register, project, person.name, study.cohort, tables, result.attrition)
+    return control_attrition(register, project, person.name, study.cohort, result.attrition)
 
 
 def _run_own_code(register: Register, run: RequestedRun) -> str:

@@ -24,7 +24,7 @@ from ehr_gateway.research_work import (
 )
 
 if TYPE_CHECKING:
-    from ehr_analytics import release_requests
+    from ehr_analytics import release_records
     from ehr_analytics.people import Person
     from ehr_analytics.project import Project
     from ehr_analytics.register import Register
@@ -222,7 +222,7 @@ def _describe_run(register: Register, run: RequestedRun) -> ResearchRun:
     )
 
 
-def _describe_release(request: release_requests.ReleaseRequest) -> ReleaseRequest:
+def _describe_release(request: release_records.ReleaseRequest) -> ReleaseRequest:
     return ReleaseRequest(
         id=request.id,
         project=request.project,

@@ -217,6 +217,8 @@ def test_counts_end_and_say_when_more_come(office: House, monkeypatch: pytest.Mo
     ("definition", "said"),
     [
         ("name = \n", "line 1"),
+        (f"x = {'[' * 5000}", "cannot be read"),
+        (f"x = {'9' * 5000}", "cannot be read"),
         (COHORT.replace('kind = "age"', 'kind = "ages"', 1), "ages"),
         (COHORT.replace('"gender"', '"region"'), "patient_demographics.region"),
         (COHORT.replace("encounter_flat", "nowhere"), "nowhere"),
@@ -354,6 +356,38 @@ def test_code_that_fails_says_so_and_nothing_of_its_error(office: House) -> None
     assert run["state"] == ["failed"]
     assert "pat-1" not in json.dumps([run["fault"], run["log"]])
     assert _request(office, run["id"][0]).status_code == 409
+
+
+@pytest.mark.parametrize("name", ['a".csv', "a\nb.csv", "表.csv", "../n.csv", ".n.csv", "n.txt"])
+def test_a_declared_output_is_a_plain_file_name(office: House, name: str) -> None:
+    sent = {"project": "falls", "code": "pass", "output": name}
+
+    assert _post(office, "re.lau", "$research-run", **sent).status_code == 422
+
+
+def test_a_release_that_came_first_makes_the_approvals_of_another_lapse(office: House) -> None:
+    # Two tables that differ by the people of one year of birth, who are few.
+    years = gold.made_up(PEOPLE)["patient_demographics"]["birth_year"].value_counts()
+    rare = '[[exclude]]\nname = "a year"\nkind = "person"\ncolumn = "birth_year"\n' + (
+        f"in = [{years.idxmin()}]\n\n[[column]]"
+    )
+    first = _run(office)["id"][0]
+    second = _run(office, definition=STUDY.replace("[[column]]", rare, 1))["id"][0]
+    must(_request(office, first))
+    assert _release(_request(office, second))["state"] == ["waiting"]
+    for login in ("st.ng", "au.tse"):
+        must(_decide(office, login, first, "approve"))
+
+    must(_decide(office, "st.ng", second, "approve"))
+    assert _decide(office, "au.tse", second, "approve").status_code == 409
+
+    (found,) = _values(_get(office, "re.lau", "$research-releases", release=second))["release"]
+    assert (found["state"], found["event"][-1]["action"]) == (["refused"], ["lapse"])
+    assert "checker" not in found
+    again = _release(_request(office, second))
+    assert again["state"] == ["waiting"]
+    seen = _values(_get(office, "st.ng", "$research-releases", release=second))["release"][0]
+    assert {rule["name"][0] for rule in seen["rule"]} >= {"differencing"}
 
 
 def test_a_run_has_a_process_of_its_own(office: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from ehr_analytics.cohorts.compiler import CompiledCohort
 from ehr_etl.duckdb_session import QueryLimits, create_table, fetch, open_duckdb
+from ehr_fhir.errors import TooCostly
 
 __all__ = ["COHORT_LIMITS", "run_on_duckdb"]
 
@@ -26,15 +30,27 @@ def run_on_duckdb(
 ) -> pa.Table:
     """Return the rows of a compiled cohort, persons under the key of the project.
 
-    `open_source` gives the rows of a table by its name, anew at each call.
+    `open_source` gives the rows of a table by its name, anew at each call. The limit of time is of
+    all steps together.
     """
+    deadline = time.monotonic() + (limits.seconds or math.inf)
     with open_duckdb(limits) as connection:
         for step in compiled.steps:
             if step.source is not None:
                 connection.register(f"source_{step.name}", open_source(step.source))
-            create_table(connection, step.name, step.sql, limits)
+            create_table(connection, step.name, step.sql, _limit_time(limits, deadline))
             if step.source is not None:
                 connection.unregister(f"source_{step.name}")
         # The key is a parameter: it stands in no text.
         sql = f"SELECT * REPLACE ({_REKEY} AS person) FROM ({compiled.sql})"  # noqa: S608
-        return fetch(connection, sql, limits, {"key": key})
+        return fetch(connection, sql, _limit_time(limits, deadline), {"key": key})
+
+
+def _limit_time(limits: QueryLimits, deadline: float) -> QueryLimits:
+    """Return the limits with the time that is left; TooCostly where none is."""
+    if limits.seconds is None:
+        return limits
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TooCostly(f"The cohort takes longer than {limits.seconds:g} s.")
+    return replace(limits, seconds=math.ceil(left))

@@ -124,7 +124,7 @@ CREATE TABLE IF NOT EXISTS live_count (
     project TEXT NOT NULL REFERENCES project(id),
     who TEXT NOT NULL,
     at REAL NOT NULL,
-    question TEXT NOT NULL,   -- SHA-256 of the cohort without its labels, and of the tables' versions
+    question TEXT NOT NULL,   -- SHA-256 of the cohort without its labels
     answer TEXT               -- JSON array of people with noise; null until it is there
 );
 
@@ -139,6 +139,8 @@ CREATE TABLE IF NOT EXISTS event (
     after TEXT,
     detail TEXT NOT NULL
 );
+
+CREATE INDEX IF NOT EXISTS event_of_run ON event(run) WHERE run IS NOT NULL;
 
 CREATE TRIGGER IF NOT EXISTS event_is_never_changed BEFORE UPDATE ON event
 BEGIN SELECT RAISE(ABORT, 'the log is never changed'); END;

@@ -62,8 +62,8 @@ def test_no_two_requests_take_the_same_question(tmp_path: Path) -> None:
     limits = replace(LIMITS, in_window=5)
 
     def ask(version: int) -> bool:
-        tables = {"encounter_flat": version}
-        return bool(control_attrition(book, project, "lau", COHORT, tables, ATTRITION, limits))
+        asked = replace(COHORT, index=replace(COHORT.index, washout_days=version))
+        return bool(control_attrition(book, project, "lau", asked, ATTRITION, limits))
 
     with ThreadPoolExecutor(8) as threads:
         answered = list(threads.map(ask, range(24)))
@@ -78,10 +78,10 @@ def test_a_day_later_more_questions_come_until_all_are_spent(tmp_path: Path) -> 
 
     def ask(day: int, version: int) -> bool:
         later = Register(tmp_path, clock=lambda: NOW + timedelta(days=day, seconds=1))
-        tables = {"encounter_flat": version}
-        return bool(control_attrition(later, project, "lau", COHORT, tables, ATTRITION, limits))
+        asked = replace(COHORT, index=replace(COHORT.index, washout_days=version))
+        return bool(control_attrition(later, project, "lau", asked, ATTRITION, limits))
 
     assert [ask(0, 1), ask(0, 2), ask(0, 3)] == [True, True, False]
-    assert [ask(1, 4), ask(1, 5), ask(9, 6)] == [True, False, False]
-    # What was answered is answered still.
-    assert ask(9, 1)
+    # What was answered is answered still, for a day.
+    assert ask(0, 1)
+    assert [ask(1, 1), ask(1, 5), ask(9, 6)] == [True, False, False]
