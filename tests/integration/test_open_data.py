@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,46 @@ def test_a_month_is_made_once_though_records_come_late(tmp_path: Path, lake: Lak
     after = rows(register, "emergency-attendances")
     assert after[: len(before)] == before
     assert {row["month"] for row in after[len(before) :]} == {"2026-07"}
+
+
+def test_a_refresh_that_is_cut_short_or_runs_twice_publishes_a_month_once(
+    tmp_path: Path, lake: Lake
+) -> None:
+    register = open_register(tmp_path)
+    publish(register, "emergency-attendances")
+    with register.transaction() as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON open_month BEGIN SELECT RAISE(ABORT, 'x'); END"
+        )
+    with pytest.raises(sqlite3.IntegrityError):
+        refresh(register, lake, KEY)
+    assert rows(register, "emergency-attendances") == []
+    with register.transaction() as connection:
+        connection.execute("DROP TRIGGER full")
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: refresh(register, lake, KEY), range(2)))
+
+    assert sorted(len(each) for each in both) == [0, 1]
+    months = [row["month"] for row in rows(register, "emergency-attendances")]
+    assert len(months) == 3
+    with register.transaction() as connection:
+        runs = [row["run"] for row in connection.execute("SELECT run FROM release")]
+    assert runs == ["open-data/emergency-attendances/2026-06"]
+
+
+def test_a_month_without_visits_is_not_looked_at_again(tmp_path: Path, lake: Lake) -> None:
+    register = open_register(tmp_path, datetime(2026, 9, 20, tzinfo=UTC))
+    publish(register, "emergency-attendances")
+
+    first = refresh(register, lake, KEY)
+    again = refresh(register, lake, KEY)
+
+    assert [month.month for month in first] == ["2026-06", "2026-07", "2026-08"]
+    assert again == []
+    write_files(register, BASE, {})
+    index = json.loads((open_data_folder(tmp_path) / "index.json").read_text("utf-8"))
+    assert index["datasets"][0]["last_month"] == "2026-06"
 
 
 def test_a_month_that_differs_by_few_people_from_one_before_is_hidden(

@@ -57,7 +57,7 @@ def write_files(
     entries: list[CatalogueEntry] = []
     for dataset in list_datasets(register):
         declaration = dataset.declaration
-        months = list_months(register, declaration.id)
+        months = [month for month in list_months(register, declaration.id) if month.rows]
         if dataset.state != "published" or not months:
             continue
         rows = [_add_names(row, names) for month in months for row in month.rows]

@@ -65,17 +65,27 @@ def refresh(register: Register, lake: Lake, key: bytes) -> list[RefreshedMonth]:
     for dataset, months in due:
         figures = find_figures(dataset.declaration)
         own = [visit for visit in visits if visit["kind"] == figures.kind]
+        begins = min((visit["start"] for visit in own), default=datetime.max)
         for month in months:
+            if month.end <= begins:
+                # Before the first record: it may be loaded yet.
+                continue
             touching: list[Mapping[str, Any]] = [
                 visit
                 for visit in own
                 if visit["start"] < month.end
                 and (visit["end"] is None or visit["end"] >= month.begin)
             ]
-            if touching:
-                with lock_releases(register):
+            with lock_releases(register):
+                if not _is_published(register, dataset, month):
                     refreshed.append(_publish(register, dataset, figures, month, touching))
     return refreshed
+
+
+def _is_published(register: Register, dataset: OpenDataset, month: Month) -> bool:
+    """Say whether another process has published a month since it was found to be due."""
+    published = list_months(register, dataset.declaration.id)
+    return str(month) in {each.month for each in published}
 
 
 def _list_due(register: Register, dataset: OpenDataset) -> list[Month]:
@@ -108,7 +118,8 @@ def _publish(
     """Control a month against all releases, keep it for comparison, then publish it."""
     declaration = dataset.declaration
     run = f"open-data/{declaration.id}/{month}"
-    cells = figures.make(declaration.id, month, visits)
+    # Of a month without visits there is nothing to show; it is made all the same, and not again.
+    cells = figures.make(declaration.id, month, visits) if visits else []
     history = ReleaseHistory(register)
     persons = sorted({person for cell in cells for person in cell.persons})
     numbers = dict(zip(persons, history.number_persons(persons).tolist(), strict=True))

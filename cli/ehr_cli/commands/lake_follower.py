@@ -167,6 +167,9 @@ class _Follower:
             refresh_if_due(self._settings)
         except EhrError as error:
             typer.echo(f"Open data was not refreshed: {error}", err=True)
+        except Exception as error:
+            # A foreign error's text may quote a record; its type cannot.
+            typer.echo(f"Open data was not refreshed: {type(error).__name__}.", err=True)
 
 
 def main() -> int:

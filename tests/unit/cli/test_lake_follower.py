@@ -31,6 +31,7 @@ class Hospital:
         self.reported_at: list[float] = []
         self.applied_at: list[float] = []
         self.checked_at: list[float] = []
+        self.refreshed_at: list[float] = []
 
     def monotonic(self) -> float:
         return self.seconds
@@ -62,6 +63,10 @@ class Hospital:
         self.checked_at.append(self.seconds)
         return ()
 
+    def refresh_open_data(self, settings: Settings) -> None:
+        self.refreshed_at.append(self.seconds)
+        raise RuntimeError
+
     def report(self, *arguments: Any) -> int:
         self.reported_at.append(self.seconds)
         return 1
@@ -73,7 +78,10 @@ def follow(folder: Path, changes: set[int]) -> Hospital:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lake_follower, "time", hospital)
         patch.setattr(lake_follower, "open_feed", lambda *_: nullcontext(hospital))
+        patch.setattr(lake_follower, "open_gateway", lambda *_: nullcontext((None, "")))
+        patch.setattr(lake_follower, "send_lineage", lambda *_: None)
         patch.setattr(lake_follower, "send_faults", hospital.report)
+        patch.setattr(lake_follower, "refresh_if_due", hospital.refresh_open_data)
         patch.setattr(lake_follower, "send_quality", lambda *_: 0)
         follower = lake_follower._Follower(
             Settings(token_seconds=1_000_000),
@@ -107,3 +115,11 @@ def test_the_quality_gate_does_not_wait_for_ever(tmp_path: Path) -> None:
 
     assert first == lake_follower.LATEST_CHECK_SECONDS
     assert last >= first + lake_follower.CHECK_SECONDS
+
+
+def test_open_data_is_looked_at_every_hour_and_its_failure_stops_nothing(tmp_path: Path) -> None:
+    hospital = follow(tmp_path, {0, 1, lake_follower.OPEN_DATA_SECONDS + 5})
+
+    first, second = hospital.refreshed_at
+    assert first == 0
+    assert second >= lake_follower.OPEN_DATA_SECONDS
