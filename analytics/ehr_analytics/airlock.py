@@ -47,6 +47,7 @@ from ehr_analytics.researchers import require_trained
 from ehr_analytics.run_log import Run, get_run, run_folder
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
+from ehr_privacy.audit import digest_json
 from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
@@ -139,7 +140,12 @@ def _propose_outputs(register: Register, run_id: str, login: str, note: str) -> 
         )
         register.append_event(
             connection, run.project, login, "propose", run=run_id, before=run.state, after=state,
-            detail={"note": note} if note else {},
+            detail={
+                "files": digests,
+                "checks": digest_json([asdict(check) for check in checks]),
+                "policy": project.policy,
+                **({"note": note} if note else {}),
+            },
         )  # fmt: skip
     return get_proposal(register, run_id)
 
@@ -246,6 +252,7 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
     if not proposal.is_unsafe and proposal.run.state == "proposed" and proposal.is_approved:
         # Before the files: what left without having been kept could never be compared.
         _keep_for_comparison(register, run, folder)
+    persons, _ = ReleaseHistory(register).digest_persons(run_id)
     with register.transaction() as connection:
         state = _read_state(connection, run_id)
         decisions = _read_decisions(connection, run_id)
@@ -282,7 +289,7 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
         connection.execute("UPDATE run SET state = 'released' WHERE id = ?", (run_id,))
         register.append_event(
             connection, run.project, login, "release", run=run_id, before=state, after="released",
-            detail={"files": approved},
+            detail={"files": approved, **({"persons": persons} if persons else {})},
         )  # fmt: skip
     tables = [controls[name] for name in files if name.endswith(".csv")]
     return Release(

@@ -18,6 +18,7 @@ from pathlib import Path
 from ehr_analytics.register import Register
 from ehr_analytics.researchers import require_trained
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+from ehr_privacy.audit import digest_json
 from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
@@ -193,7 +194,7 @@ def approve_project(
         if len(project.approvers) + 1 < APPROVALS_NEEDED:
             register.append_event(
                 connection, project_id, login, "approve", before="submitted", after="submitted",
-                detail=to_event_detail(reason),
+                detail={**to_event_detail(reason), "application": digest_application(project)},
             )  # fmt: skip
             return read_project(connection, project_id)
         return _change_state(register, connection, project, login, "approve", reason)
@@ -346,11 +347,24 @@ def _change_state(
     require_state(project, action)
     after = TRANSITIONS[action][1]
     connection.execute("UPDATE project SET state = ? WHERE id = ?", (after, project.id))
+    detail = to_event_detail(reason)
+    if action == "approve":
+        detail["application"] = digest_application(project)
     register.append_event(
-        connection, project.id, login, action, before=project.state, after=after,
-        detail=to_event_detail(reason),
-    )  # fmt: skip
+        connection, project.id, login, action, before=project.state, after=after, detail=detail
+    )
     return read_project(connection, project.id)
+
+
+def digest_application(project: Project) -> str:
+    """Return a digest of what an approver approves: the application and its policy."""
+    return digest_json(
+        [
+            *(project.id, project.title, project.purpose, project.applicant, project.ethics),
+            *(list(project.items), list(project.people), dict(project.justifications)),
+            *(project.period_from.isoformat(), project.period_to.isoformat(), project.policy),
+        ]
+    )
 
 
 def to_event_detail(reason: str) -> dict[str, object]:

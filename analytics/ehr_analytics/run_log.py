@@ -12,6 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from ehr_analytics.register import Register
+from ehr_etl.lake import Lake, gold_table_name
+from ehr_etl.lineage import describe_table
+from ehr_etl.omop.cdm import table_name
 from ehr_fhir.errors import NotFound
 
 __all__ = [
@@ -75,6 +78,7 @@ def append_run(register: Register, run: Run, *, is_sandboxed: bool = False) -> N
     """Append a run that is done to the register, with the event of it."""
     tables = dict(run.tables)
     detail: dict[str, object] = {"code": run.code, "tables": tables}
+    detail["lineage"] = _describe_tables(register, run.tables)
     if is_sandboxed:
         detail["sandbox"] = True
     with register.transaction() as connection:
@@ -124,3 +128,15 @@ def list_runs(register: Register) -> list[Run]:
 def run_folder(register: Register, run_id: str) -> Path:
     """Return the folder of a run: what lies in it has not left the platform."""
     return register.folder / "runs" / run_id
+
+
+def _describe_tables(register: Register, tables: Mapping[str, int]) -> list[dict[str, object]]:
+    """Return the lake's tables that a run read, with a digest of each version."""
+    lake = Lake(register.data / "lake")
+    found = []
+    for view, version in sorted(tables.items()):
+        name = gold_table_name(view)
+        if not lake.has_table(name):
+            name = table_name(view)
+        found.append(asdict(describe_table(lake, name, version)))
+    return found

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -63,7 +64,7 @@ class CommandGroup(TyperGroup):
             # They may not import our settings, so these come to them as defaults of their options.
             ctx.default_map = {args[0]: _option_defaults(command, settings.load_settings())}
             # Nor may they know the accounts: those come to them as a function.
-            ctx.obj = _find_person
+            ctx.obj = partial(_find_person, ctx)
             return args[0], command, args[1:]
         return super().resolve_command(ctx, args)
 
@@ -107,11 +108,15 @@ class CommandGroup(TyperGroup):
             os.umask(umask)
 
 
-def _find_person(data: Path, login: str, roles: Collection[str]) -> Person:
+def _find_person(ctx: Any, data: Path, login: str, roles: Collection[str]) -> Person:
     # Here, since no other command needs the store, and `--help` shall be quick.
+    from ehr_cli.research_lineage import record_steps
     from ehr_cli.research_people import find_person
 
-    return find_person(data, login, roles)
+    person = find_person(data, login, roles)
+    # The step that follows is put on record when the command ends, however it ends.
+    ctx.call_on_close(partial(record_steps, data))
+    return person
 
 
 def _exit_with(error: EhrError) -> NoReturn:

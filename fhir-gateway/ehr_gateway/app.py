@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import cache
 
 from fastapi import APIRouter, FastAPI
@@ -16,6 +17,7 @@ from ehr_gateway.access_requests.record_changes import tell_consequence
 from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
+from ehr_gateway.audit_log.trace import ReleaseSource
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
 from ehr_gateway.database import PostgresqlDatabase
 from ehr_gateway.erasure.erased_patients import watch_erased_ids
@@ -116,11 +118,13 @@ def create_gateway(
     research: ResearchQueries | None = None,
     projects: ResearchProjects | None = None,
     research_work: ResearchWork | None = None,
+    releases: ReleaseSource | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
     A store handed in stays the caller's to close. `research` answers SQL over the lake,
-    `projects` has the research projects, `research_work` the work in them.
+    `projects` has the research projects, `research_work` the work in them, `releases` the steps
+    that led to each release.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -133,6 +137,7 @@ def create_gateway(
         projects,
         research_work,
     )
+    gateway = replace(gateway, releases=releases)
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
     readiness = Readiness(gateway.store, settings.data)

@@ -8,6 +8,7 @@ from functools import cache, partial
 
 import anyio.to_thread
 
+from ehr_gateway.audit_log.lineage import record_new_lineage
 from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.timer import Timer
 from ehr_gateway.erasure.finish import finish_erasures
@@ -71,6 +72,7 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
     )
     timers = (
         Timer("row into the audit log", log.spool.flush_if_idle, _FLUSH_SECONDS),
+        Timer("step of research in the audit log", partial(_record_steps, gateway), _FLUSH_SECONDS),
         Timer("resolved entries of the journal", store.resolve_journal, _RESOLVE_SECONDS),
         Timer(
             "file written anew after an erasure",
@@ -80,6 +82,11 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )
     return BackgroundWork(ReindexThread(store), deliveries, timers)
+
+
+def _record_steps(gateway: Gateway) -> None:
+    if gateway.releases is not None:
+        record_new_lineage(gateway.store.database, gateway.releases, gateway.clock)
 
 
 def _finish_erasures(gateway: Gateway, log: AuditLog) -> None:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
+from ehr_gateway.audit_log.trace import ReleaseSource
 from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
@@ -54,6 +55,8 @@ class Gateway:
     projects: ResearchProjects | None = None
     # The work in them; None where the gateway stands alone.
     research_work: ResearchWork | None = None
+    # Where releases came from; None where the gateway stands alone.
+    releases: ReleaseSource | None = None
 
 
 def gateway_of(request: Request) -> Gateway:

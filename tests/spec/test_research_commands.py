@@ -194,6 +194,29 @@ def test_outputs_leave_by_two_people_whichever_accounts_they_use(ehr: Ehr, offic
     assert check("release", "au.ng") == 0
     decided = airlock.get_proposal(register, run).decisions
     assert [decision.person for decision in decided] == ["ng", "au.tse"]
+    assert_traced(ehr, office, run)
+
+
+def assert_traced(ehr: Ehr, office: House, run: str) -> None:
+    """Each command put its step on record, and a witness verifies the release by its file."""
+    data = office.settings.data
+    with office.gateway.store.read_transaction() as connection:
+        leaves = "SELECT count(*) FROM audit WHERE interaction = 'research-step'"
+        recorded = connection.execute(leaves).fetchone()[0]
+    # The training was recorded by no command, and is no event of the project.
+    assert recorded == len(Register(data).events("falls"))
+    proof, key = data / "falls.trace", office.settings.audit_folder / "verifier.key"
+    code, text = ehr("audit", "trace", run, "--proof", str(proof))
+    assert code == 0, text
+    assert "ng approved its files" in text and "NOT SHOWN: no leaf says that run-1 ran" in text
+    released = data / "research" / "released" / "falls" / run
+    words = ("audit", "verify-trace", str(proof), "--key", str(key), "--files", str(released))
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (released / "all.csv").write_text("changed")
+    assert CliRunner().invoke(app, words).exit_code == 1
+    assert ehr("audit", "trace", run, "--json")[0] == 1
+    proof.write_text(proof.read_text().replace('"au.tse', '"au.mok').replace("au.tse", "au.mok"))
+    assert CliRunner().invoke(app, words[:5]).exit_code == 1
 
 
 def test_a_folder_without_a_platform_has_nobody(ehr: Ehr, office: House) -> None:

@@ -71,6 +71,22 @@ class ReleaseHistory:
             )
         self._write(run, earlier)
 
+    def digest_persons(self, run: str) -> tuple[str | None, int]:
+        """Return a keyed digest of the sets of a release, and how many places were erased since.
+
+        None where no sets were kept: output of a study's own code. Without the key nobody can test
+        whether somebody is in a set.
+        """
+        with self.register.transaction() as connection:
+            row = connection.execute("SELECT sealed FROM release WHERE run = ?", (run,)).fetchone()
+        if row is None:
+            return None, 0
+        cells = list(self._unseal(run, bytes(row["sealed"])))
+        sets = [[cell.statistic, cell.unit, sorted(cell.persons.tolist())] for cell in cells]
+        content = json.dumps([run, sets]).encode()
+        digest = hmac.digest(self._key, b"persons of a release" + content, hashlib.sha256)
+        return digest.hex(), sum(cell.erased for cell in cells)
+
     def forget(self, persons: Collection[str]) -> int:
         """Take erased persons out of every set; return how many were in some."""
         tags = [self._tag(person) for person in persons]

@@ -142,6 +142,12 @@ CREATE TABLE IF NOT EXISTS event (
 
 CREATE INDEX IF NOT EXISTS event_of_run ON event(run) WHERE run IS NOT NULL;
 
+-- Up to which event the platform's log was told: see lineage.py.
+CREATE TABLE IF NOT EXISTS event_on_record (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    seq INTEGER NOT NULL
+);
+
 CREATE TRIGGER IF NOT EXISTS event_is_never_changed BEFORE UPDATE ON event
 BEGIN SELECT RAISE(ABORT, 'the log is never changed'); END;
 

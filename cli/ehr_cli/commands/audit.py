@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehr_cli import settings as settings_module
+from ehr_cli.commands.audit_trace import check_proof_file, show_trace
 from ehr_cli.options import Data, Database
 from ehr_fhir.errors import NotFound, Unavailable
 
@@ -90,6 +91,44 @@ def checkpoint(data: Data = None, database: Database = None) -> None:
         typer.echo((log.folder.read_note() or b"").decode(), nl=False)
     finally:
         opened.close()
+
+
+@app.command()
+def trace(
+    release: Annotated[str, typer.Argument(metavar="RUN", help="The id of the released run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lines as JSON.")] = False,
+    proof: Annotated[
+        Path | None,
+        typer.Option(help="Write what a witness verifies without the platform.", metavar="FILE"),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Show from which data, rules and decisions a released table was made, each by its leaf.
+
+    Exits with 0 when all that can be shown is as it was signed for, else with 1.
+
+    Example: ehr audit trace returns-20261122-083000-1a2b --proof returns.trace
+    """
+    show_trace(_settings(data, database), release, as_json=as_json, proof=proof)
+
+
+@app.command("verify-trace")
+def verify_trace_command(
+    file: Annotated[Path, typer.Argument(help="The file that `ehr audit trace` wrote.")],
+    key: Annotated[
+        Path, typer.Option(help="The log's public key, `verifier.key`.", metavar="FILE")
+    ],
+    files: Annotated[
+        Path | None, typer.Option(help="A folder with the released files.", metavar="FOLDER")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lines as JSON.")] = False,
+) -> None:
+    """Verify a trace anywhere: it needs the log's public key, and no platform.
+
+    Example: ehr audit verify-trace returns.trace --key witness/verifier.key
+    """
+    check_proof_file(file, key, files, as_json=as_json)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.research_lineage import RegisterLineage
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_queries import ProjectQueries
 from ehr_cli.research_work import RegisteredWork
@@ -99,6 +100,7 @@ def create_platform(settings: Settings) -> Platform:
         research=research,
         projects=RegisteredProjects(settings.data),
         research_work=work,
+        releases=RegisterLineage(settings.data),
     )
     # The file lets worker processes share sessions.
     portal = PortalSettings(

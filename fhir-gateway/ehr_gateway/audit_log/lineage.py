@@ -104,7 +104,7 @@ def record_new_lineage(database: Database, source: LineageSource, clock: Callabl
 def find_leaf(connection: Connection, event: str) -> LineageLeaf | None:
     """Return the leaf of a record by its id; None where the log has no such record."""
     row = connection.execute(f"{_SELECT} WHERE id = ?", (event,)).fetchone()
-    if row is None or row["interaction"] not in (LAKE_REFRESH, RESEARCH_STEP):
+    if row is None or row["interaction"] not in (LAKE_REFRESH, RESEARCH_STEP) or not row["query"]:
         return None
     return _to_leaf(row)
 

@@ -42,6 +42,7 @@ from ehr_privacy.audit.proofs import (
     verify_inclusion,
 )
 from ehr_privacy.audit.tiles import TILE, TILE_HEIGHT, TileReader, new_tiles, tile_path
+from ehr_privacy.audit.trace import TRACE_FORMAT, TraceLine, parse_trace, verify_trace
 from ehr_privacy.audit.tree import EMPTY, HASH_BYTES, leaf_hash, node_hash, root_of
 
 __all__ = [
@@ -53,10 +54,12 @@ __all__ = [
     "STEP_FACTS",
     "TILE",
     "TILE_HEIGHT",
+    "TRACE_FORMAT",
     "Checkpoint",
     "Finding",
     "Signer",
     "TileReader",
+    "TraceLine",
     "canonical_json",
     "canonical_row",
     "commitment",
@@ -72,6 +75,7 @@ __all__ = [
     "open_note",
     "open_text",
     "parse_record",
+    "parse_trace",
     "public_key",
     "root_of",
     "row_leaf",
@@ -79,4 +83,5 @@ __all__ = [
     "verifier_key",
     "verify_consistency",
     "verify_inclusion",
+    "verify_trace",
 ]
