@@ -70,6 +70,8 @@ ELSEWHERE = {
     "/open-data/{dataset}": "a set: tests/unit/portal/test_open_data_pages.py",
     "/open-data/{dataset}/rows": "no page",
     "/open-data/{dataset}/{file}": "no page",
+    "/releases/{run_id}/trace": "a release: tests/unit/portal/test_release_trace.py",
+    "/releases/{run_id}/trace/proof": "no page",
     "/projects/{project_id}/change": "a draft: test_research_projects.py",
 }
 

@@ -40,6 +40,8 @@ INTERACTION_TITLES = {
     "login": N_("Logged in"),
     "logout": N_("Logged out"),
     "feed": N_("Took the feed of changes"),
+    "lake-refresh": N_("Brought the data for research up to date"),
+    "research-step": N_("Recorded a step of research"),
     "audit-proof": N_("Asked for a proof of the log"),
     "audit-worklist": N_("Read the worklist"),
     "audit-settle": N_("Settled a flag"),

@@ -1,0 +1,66 @@
+"""Where a release came from, as `$research-trace` tells it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehr_portal.gateway.client import Resource
+from ehr_portal.gateway.operations import parse_multi_parts
+from ehr_portal.i18n import N_
+
+__all__ = ["PART_TITLES", "ReleaseTrace", "TraceLine", "parse_trace"]
+
+# The parts of the chain, in the order in which they are shown.
+PART_TITLES = {
+    "release": N_("The release"),
+    "files": N_("Its files"),
+    "approval": N_("Who approved it"),
+    "checks": N_("The automatic checks"),
+    "run": N_("The run"),
+    "project": N_("The project"),
+    "table": N_("The tables it read"),
+    "tables": N_("The tables as they are now"),
+    "rules": N_("The rules they were made by"),
+    "persons": N_("The sets of people"),
+    "register": N_("The register of research"),
+    "checkpoint": N_("The signature of the log"),
+}
+OTHER_PART_TITLE = N_("Other steps")
+
+
+@dataclass(frozen=True)
+class TraceLine:
+    """One line: its words, its state (`shown`, `gap`, `fault`), and its leaf in the log or ""."""
+
+    state: str
+    text: str
+    leaf: str
+
+
+@dataclass(frozen=True)
+class ReleaseTrace:
+    """A release's trace: whether nothing is at fault, its lines by title, a witness's file."""
+
+    is_sound: bool
+    parts: dict[str, list[TraceLine]]
+    proof: str
+
+    @property
+    def gaps(self) -> int:
+        """How many things cannot be shown."""
+        return sum(line.state == "gap" for lines in self.parts.values() for line in lines)
+
+
+def parse_trace(answer: Resource) -> ReleaseTrace:
+    """Read the answer of `$research-trace`."""
+    found: dict[str, list[TraceLine]] = {}
+    for line in parse_multi_parts(answer, "line"):
+        found.setdefault(line.part, []).append(TraceLine(line.state, line.text, line.leaf))
+    parts = {title: found.pop(part) for part, title in PART_TITLES.items() if part in found}
+    others = [line for lines in found.values() for line in lines]
+    values = {parameter["name"]: parameter for parameter in answer["parameter"]}
+    return ReleaseTrace(
+        is_sound=values["sound"]["valueBoolean"],
+        parts={**parts, **({OTHER_PART_TITLE: others} if others else {})},
+        proof=str(values["proof"]["valueString"]),
+    )
