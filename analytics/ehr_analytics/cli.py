@@ -58,6 +58,9 @@ def project_new(
     policy: Annotated[
         str, typer.Option(help="Policy of disclosure control for everything that leaves.")
     ] = projects.DEFAULT_POLICY,
+    dates: Annotated[
+        str, typer.Option(help="Form of dates: quarter, month, episode or shift.")
+    ] = projects.SAFEST_DATES,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Write down a new project as a draft.
@@ -84,6 +87,8 @@ def project_new(
                 period_from=first,
                 period_to=until.date(),
                 policy=policy,
+                # Another text is refused by the project.
+                dates=dates,  # type: ignore[arg-type]
             ),
         )
     )

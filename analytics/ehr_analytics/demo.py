@@ -116,6 +116,8 @@ def _open_study_project(
             people=(applicant,),
             period_from=today,
             period_to=today + timedelta(days=365),
+            # Who comes back within 30 days: an interval between stays.
+            dates="shift",
         ),
     )
     projects.submit_project(register, definition.project, applicant)

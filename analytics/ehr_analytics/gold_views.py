@@ -11,7 +11,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from ehr_analytics.project import NOTES_VIEW
 from ehr_analytics.query_job import SourceView
-from ehr_analytics.rekeying import select_rekeyed_columns
+from ehr_analytics.rekeying import select_dated_columns, select_rekeyed_columns
 from ehr_etl.gold.notes import NOTES_TABLE
 from ehr_etl.gold.tables import find_gold_view
 from ehr_etl.lake import Lake, gold_table_name
@@ -30,12 +30,20 @@ class GoldView:
     columns: tuple[str, ...]
     # Those of the columns whose every value is hashed under the project's key.
     rekeyed: Collection[str]
+    # Those that are dates by their declaration.
+    dated: Collection[str] = ()
 
     def to_source(self) -> SourceView:
         """Return the table as a query's process loads it."""
         rekeyed = tuple(sorted(self.rekeyed))
         return SourceView(
-            self.name, str(self.path), self.version, self.columns, rekeyed, self.name == NOTES_VIEW
+            self.name,
+            str(self.path),
+            self.version,
+            self.columns,
+            rekeyed,
+            tuple(self.dated),
+            self.name == NOTES_VIEW,
         )
 
 
@@ -57,4 +65,5 @@ def _open_view(lake: Lake, view: str, columns: tuple[str, ...]) -> GoldView:
         raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
     definition = None if view == NOTES_VIEW else find_gold_view(lake, view)
     rekeyed = select_rekeyed_columns(view, columns, definition)
-    return GoldView(view, path, int(table.version()), columns, rekeyed)
+    dated = () if definition is None else select_dated_columns(columns, definition)
+    return GoldView(view, path, int(table.version()), columns, rekeyed, dated)

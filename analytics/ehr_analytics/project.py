@@ -19,6 +19,7 @@ from ehr_analytics.register import Register
 from ehr_analytics.researchers import require_trained
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
 from ehr_privacy.audit import digest_json
+from ehr_privacy.deid import DATE_FORMS, DateForm
 from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
@@ -48,6 +49,8 @@ NOTES_COLUMNS = ("record_id", "record_type", "patient_id", "element", "note")
 GRANTED_ITEMS = frozenset({READ_ROWS, OWN_VIEWS, READ_NOTES})
 
 DEFAULT_POLICY = "opensafely-7-5"
+# What an application has that names no form of dates: what tells least.
+SAFEST_DATES: DateForm = "quarter"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
 _ITEM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -70,6 +73,8 @@ class Project:
     approvers: tuple[str, ...] = ()
     # Of disclosure control, for everything that leaves: agreed with the application.
     policy: str = DEFAULT_POLICY
+    # In which form its people read dates; the register writes what was approved before as a shift.
+    dates: DateForm = SAFEST_DATES
     # View -> why its columns are needed; approvers read it beside them.
     justifications: Mapping[str, str] = field(default_factory=dict)
 
@@ -309,6 +314,7 @@ def read_project(connection: sqlite3.Connection, project_id: str) -> Project:
         state="suspended" if row["suspended"] and row["state"] == "open" else row["state"],
         approvers=tuple(approver["person"] for approver in approvers),
         policy=row["policy"],
+        dates=row["dates"],
         justifications={row["view"]: row["text"] for row in justifications},
     )
 
@@ -316,7 +322,7 @@ def read_project(connection: sqlite3.Connection, project_id: str) -> Project:
 def _write_draft(connection: sqlite3.Connection, project: Project) -> None:
     connection.execute(
         "INSERT INTO project(id, title, purpose, applicant, ethics, items, people, period_from,"
-        " period_to, state, policy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?)",
+        " period_to, state, policy, dates) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?)",
         (
             project.id,
             project.title,
@@ -328,6 +334,7 @@ def _write_draft(connection: sqlite3.Connection, project: Project) -> None:
             project.period_from.isoformat(),
             project.period_to.isoformat(),
             project.policy,
+            project.dates,
         ),
     )
     connection.executemany(
@@ -411,6 +418,8 @@ def _require_complete(project: Project) -> None:
     faults += _faulty_items(project.items)
     if project.policy not in POLICIES:
         faults.append(f"its policy is none of {', '.join(POLICIES)}")
+    if project.dates not in DATE_FORMS:
+        faults.append(f"its form of dates is none of {', '.join(DATE_FORMS)}")
     if not project.people:
         faults.append("it names no people")
     if project.period_from > project.period_to:

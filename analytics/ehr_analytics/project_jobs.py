@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ehr_analytics.gold_views import GoldView
 from ehr_analytics.project import Project, read_project_key
+from ehr_analytics.project_dates import open_project_dates
 from ehr_analytics.query_job import QueryJob, Withheld
 from ehr_analytics.register import Register
 from ehr_etl.duckdb_session import QueryLimits
@@ -25,11 +26,13 @@ def build_job(
     limits: QueryLimits,
 ) -> QueryJob:
     """Return the job of a query over views of a project, without the rows that are withheld."""
+    key = read_project_key(register.data, project.id)
     return QueryJob(
         views=tuple(view.to_source() for view in views),
         deid=Lake(register.data / "lake").table_url("deid"),
         withheld=withheld,
-        key=read_project_key(register.data, project.id),
+        key=key,
+        dates=open_project_dates(register.data, project.dates, key),
         sql=sql,
         parameters={},
         media=media,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from ehr_analytics.project_dates import ProjectDates
 from ehr_etl.duckdb_session import QueryLimits
 
 __all__ = ["OWN_VIEW", "OWN_VIEW_QUERY", "OwnView", "QueryJob", "SourceView", "Withheld"]
@@ -24,6 +25,8 @@ class SourceView:
     version: int
     columns: tuple[str, ...]
     rekeyed: tuple[str, ...]
+    # Those that are dates by their declaration, whatever a value looks like.
+    dated: tuple[str, ...] = ()
     # Scrubbed notes, whose tokens become tags of the project.
     holds_notes: bool = False
 
@@ -57,6 +60,7 @@ class QueryJob:
     deid: str
     withheld: Withheld
     key: str
+    dates: ProjectDates
     sql: str
     parameters: Mapping[str, str | int | float | bool]
     media: str
@@ -85,5 +89,12 @@ class QueryJob:
         own_view = content["own_view"]
         if own_view is not None:
             own_view = OwnView(**own_view)
-        read = {"views": views, "withheld": withheld, "limits": limits, "own_view": own_view}
+        dates = ProjectDates(**content["dates"])
+        read = {
+            "dates": dates,
+            "views": views,
+            "withheld": withheld,
+            "limits": limits,
+            "own_view": own_view,
+        }
         return cls(**{**content, **read})

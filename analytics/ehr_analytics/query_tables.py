@@ -5,13 +5,15 @@ Keys are under the project's pseudonyms before a query can read them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from ehr_analytics.key_hashing import PSEUDONYM_PATTERN, rekey_column, render_note_tags
+from ehr_analytics.project_dates import ProjectDates
 from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView
 from ehr_etl.lake import GOLD_KEY
 from ehr_fhir.errors import Unavailable
@@ -19,6 +21,7 @@ from ehr_fhir.errors import Unavailable
 __all__ = ["find_withheld_keys", "list_subjects", "load_notes", "load_own_view", "load_view"]
 
 _NOBODY = ""  # no id: a list in a query needs an item to have a type
+_RECORD_COLUMNS = ("id", "type", "patient", "episode", "resource")
 _SOURCE = "_source_rows"  # no view's name begins with an underscore
 # The patients that a record refers to; one of several patients names none as its own.
 _REFERENCED_PATIENTS = f"regexp_extract_all(resource, 'Patient/({PSEUDONYM_PATTERN})', 1)"
@@ -91,15 +94,16 @@ def find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> 
 
 
 def load_view(
-    connection: duckdb.DuckDBPyConnection, view: SourceView, key: str, withheld: tuple[str, ...]
+    connection: duckdb.DuckDBPyConnection,
+    job: QueryJob,
+    view: SourceView,
+    withheld: tuple[str, ...],
 ) -> None:
-    """Copy the approved columns of a view into memory, keys under the project's pseudonyms."""
-    if withheld:
-        rows = _read_with_key(view, (*view.columns, GOLD_KEY))
-    else:
-        rows = _read_table(DeltaTable(view.path, version=view.version), view.columns)
+    """Copy the approved columns of a view into memory: keys and dates as the project has them."""
+    columns = (*view.columns, *job.dates.columns)
+    rows = _read_with_key(view, (*columns, GOLD_KEY) if withheld else columns)
     connection.register(_SOURCE, rows)
-    _create_rekeyed_table(connection, view, key, withheld)
+    _create_rekeyed_table(connection, view, job.key, job.dates, withheld)
     connection.unregister(_SOURCE)
 
 
@@ -118,20 +122,21 @@ def load_notes(
     connection.unregister("_deid_rows")
     connection.register(_SOURCE, _read_with_key(view, (*view.columns, GOLD_KEY)))
     expressions = {
-        name: render_note_tags(name)
+        name: render_note_tags(name, job.dates, "patient_id")
         if name == "note"
-        else rekey_column(name, "VARCHAR", name in view.rekeyed)
+        else rekey_column(name, "VARCHAR", name in view.rekeyed, None, is_date=False)
         for name in view.columns
     }
     selected = ", ".join(f'{sql} AS "{name}"' for name, sql in expressions.items())
-    connection.execute(
-        f'CREATE TABLE "{view.name}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
+    shown = (
+        f"SELECT {selected} FROM {_SOURCE}"  # noqa: S608 - names of ours
         f" WHERE {GOLD_KEY} IN (SELECT id FROM _deid_ids)"
         f" AND {GOLD_KEY} NOT IN (SELECT unnest($withheld))"
         " AND record_id NOT IN (SELECT unnest($withheld))"
-        " AND patient_id NOT IN (SELECT unnest($withheld))",
-        {"key": job.key, "withheld": list(withheld or (_NOBODY,))},
+        " AND patient_id NOT IN (SELECT unnest($withheld))"
     )
+    parameters = {"key": job.key, "withheld": list(withheld or (_NOBODY,))}
+    connection.execute(_render_shuffled_table(view.name, shown), parameters)
     connection.execute("DROP TABLE _deid_ids")
     connection.unregister(_SOURCE)
 
@@ -140,22 +145,32 @@ def _create_rekeyed_table(
     connection: duckdb.DuckDBPyConnection,
     view: SourceView,
     key: str,
+    dates: ProjectDates | None,
     withheld: tuple[str, ...] = (),
 ) -> None:
     """Copy the rows that are registered as the source into the table of a view."""
     described = connection.execute(f"DESCRIBE {_SOURCE}").fetchall()
     selected = ", ".join(
-        f'{rekey_column(name, kind, name in view.rekeyed)} AS "{name}"'
+        f'{rekey_column(name, kind, name in view.rekeyed, dates, name in view.dated)} AS "{name}"'
         for name, kind, *_ in described
         if name in view.columns
     )
+    shown = f"SELECT {selected} FROM {_SOURCE}"  # noqa: S608 - names by the register's pattern
     # The key is a parameter: a view's text, which a query could read, would hold it.
-    sql = f'CREATE TABLE "{view.name}" AS SELECT {selected} FROM {_SOURCE}'  # noqa: S608
-    parameters: dict[str, object] = {"key": key} if "$key" in sql else {}
+    parameters: dict[str, object] = {"key": key}
     if withheld:
-        sql += f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))"
+        shown += f" WHERE {GOLD_KEY} NOT IN (SELECT unnest($withheld))"
         parameters["withheld"] = list(withheld)
-    connection.execute(sql, parameters or None)
+    connection.execute(_render_shuffled_table(view.name, shown), parameters)
+
+
+def _render_shuffled_table(name: str, rows: str) -> str:
+    """Return the SQL of a table in an order of the project's own.
+
+    In the lake's order the rows of two projects would join by their numbers.
+    """
+    order = "sha256($key || CAST(shown_row AS VARCHAR))"
+    return f'CREATE TABLE "{name}" AS FROM ({rows}) AS shown_row ORDER BY {order}'
 
 
 def load_own_view(
@@ -180,8 +195,10 @@ def load_own_view(
     )
 
     def open_records() -> duckdb.DuckDBPyRelation:
-        columns, where = ("id", "resource", "type"), _type_condition(view.resources)
-        connection.register(_SOURCE, _read_table(DeltaTable(job.deid), columns, where))
+        records = _read_table(
+            DeltaTable(job.deid), _RECORD_COLUMNS, _type_condition(view.resources)
+        )
+        connection.register(_SOURCE, _show_dates(records, job.dates))
         return connection.sql(
             f"SELECT type, resource FROM {_SOURCE}"  # noqa: S608
             " WHERE id NOT IN (SELECT id FROM _withheld)"
@@ -190,13 +207,29 @@ def load_own_view(
     rows = run_view_on(connection, view, open_records, job.limits, most=own_view.most)
     connection.register(_SOURCE, rows)
     source = SourceView(OWN_VIEW, "", 0, tuple(rows.column_names), tuple(rekeyed))
-    _create_rekeyed_table(connection, source, job.key)
+    # Its dates are in the form already, since its records were.
+    _create_rekeyed_table(connection, source, job.key, None)
     connection.unregister(_SOURCE)
+
+
+def _show_dates(records: Any, dates: ProjectDates) -> pa.RecordBatchReader:
+    """Return records of deid with their dates in the form of a project."""
+    schema = pa.schema([(name, pa.string()) for name in _RECORD_COLUMNS])
+
+    def show() -> Iterator[pa.RecordBatch]:
+        for batch in records:
+            rows = pa.record_batch(batch).to_pylist()
+            for row in rows:
+                row["resource"] = dates.show_record(row["resource"], row["patient"], row["episode"])
+            yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, show())
 
 
 def _read_with_key(view: SourceView, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
     table = DeltaTable(view.path, version=view.version)
-    if GOLD_KEY not in {field.name for field in table.schema().fields}:
+    missing = set(columns) - set(view.columns) - {field.name for field in table.schema().fields}
+    if missing:
         raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
     return _read_table(table, columns)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ehr_analytics.process_memory import read_data_size
+from ehr_analytics.project_dates import forget_keys
 from ehr_analytics.query_job import QueryJob
 from ehr_analytics.query_tables import (
     find_withheld_keys,
@@ -51,11 +52,13 @@ def _run_query(job: QueryJob) -> tuple[pa.Table, list[str]]:
     """Return the rows of a query, and whom the views are about where the job asks for them."""
     with open_duckdb(job.limits) as connection:
         withheld = find_withheld_keys(connection, job) if job.withheld else ()
+        job.dates.set_keys(connection)
         for view in job.views:
             if view.holds_notes:
                 load_notes(connection, job, view, withheld)
             else:
-                load_view(connection, view, job.key, withheld)
+                load_view(connection, job, view, withheld)
+        forget_keys(connection)
         if job.limits.seconds:
             # Ends the process, in whatever it is just then.
             signal.setitimer(signal.ITIMER_REAL, job.limits.seconds + _SECONDS_TO_END)

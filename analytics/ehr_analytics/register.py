@@ -52,7 +52,7 @@ class Register:
             connection.executescript(
                 files(__package__).joinpath("queries", "register.sql").read_text("utf-8")
             )
-            _add_policy_column(connection)
+            _add_columns(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -112,10 +112,13 @@ class Register:
         return [Event(**{**dict(row), "detail": json.loads(row["detail"])}) for row in rows]
 
 
-def _add_policy_column(connection: sqlite3.Connection) -> None:
-    """Add the policy to projects of a register that was made before they had one."""
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Add to projects of an older register what they had not yet."""
     columns = {row["name"] for row in connection.execute("PRAGMA table_info(project)")}
     if "policy" not in columns:
         connection.execute(
             "ALTER TABLE project ADD COLUMN policy TEXT NOT NULL DEFAULT 'opensafely-7-5'"
         )
+    if "dates" not in columns:
+        # What they were approved with.
+        connection.execute("ALTER TABLE project ADD COLUMN dates TEXT NOT NULL DEFAULT 'shift'")

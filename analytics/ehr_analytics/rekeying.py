@@ -7,13 +7,16 @@ the lake stands is hashed whole, whatever a definition says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ehr_etl.sql_on_fhir import ViewDefinition
+from ehr_etl.sql_on_fhir.definition import Column, Select
 from ehr_etl.sql_on_fhir.keys import KeyUse, key_use_by_column
 from ehr_fhir.errors import Unprocessable
 
-__all__ = ["select_rekeyed_columns"]
+__all__ = ["select_dated_columns", "select_rekeyed_columns"]
+
+_DATE_TYPES = frozenset({"date", "dateTime", "instant"})
 
 
 def select_rekeyed_columns(
@@ -39,6 +42,19 @@ def select_rekeyed_columns(
             " no project may read that. Give the key itself a column of its own."
         )
     return frozenset(name for name, use in use_by_column.items() if use is KeyUse.WHOLE)
+
+
+def select_dated_columns(columns: Iterable[str], definition: ViewDefinition) -> tuple[str, ...]:
+    """Return those of the columns that a view declares as dates."""
+    selects = [select for part in definition.parts for select in part.selects]
+    declared = {column.name for column in _list_columns(selects) if column.type in _DATE_TYPES}
+    return tuple(name for name in columns if name in declared)
+
+
+def _list_columns(selects: Iterable[Select]) -> Iterator[Column]:
+    for select in selects:
+        yield from select.columns
+        yield from _list_columns((*select.selects, *select.unions))
 
 
 def _is_named_as_key(column: str) -> bool:

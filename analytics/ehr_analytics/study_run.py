@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyspark.errors import AnalysisException
@@ -22,6 +22,12 @@ from ehr_analytics import sql_guard
 from ehr_analytics.counting import Row, count_measures
 from ehr_analytics.gold_views import GoldView, open_gold_views
 from ehr_analytics.key_hashing import PSEUDONYM_PATTERN
+from ehr_analytics.project_dates import (
+    DATE_IN_TEXT,
+    WHOLE_DATE,
+    ProjectDates,
+    open_project_dates,
+)
 from ehr_analytics.register import Register
 from ehr_analytics.run_log import (
     Run,
@@ -32,10 +38,11 @@ from ehr_analytics.run_log import (
     write_run_record,
 )
 from ehr_analytics.study import Study
-from ehr_etl.lake import Lake, gold_table_name
+from ehr_etl.lake import GOLD_EPISODE, GOLD_PATIENT, Lake, gold_table_name
 from ehr_etl.omop.cdm import table_name
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_fhir.errors import Unprocessable
+from ehr_privacy.deid import SHIFT_WEEKS
 
 # Where the platform's own persons are: the view of patients, and OMOP's persons.
 PERSON_TABLES = (
@@ -63,7 +70,8 @@ def run_study(
         # A session of its own: its only temporary views are the project's.
         session = spark.newSession()
         views = open_gold_views(register.data, columns)
-        create_temporary_views(session, views, key)
+        dates = open_project_dates(register.data, project.dates, key)
+        create_temporary_views(session, views, key, dates)
         cohort = session.sql(study.sql)
         _require_platform_persons(session, register.data, cohort, study.person, key)
         results = count_measures(cohort, study)
@@ -115,18 +123,29 @@ def _translate_analysis_errors() -> Iterator[None]:
         raise Unprocessable(f"Spark does not understand the study ({condition}).") from None
 
 
-def create_temporary_views(session: SparkSession, views: Sequence[GoldView], key: str) -> None:
-    """Open views in a session, keys under the key of the project."""
+def create_temporary_views(
+    session: SparkSession, views: Sequence[GoldView], key: str, dates: ProjectDates
+) -> None:
+    """Open views in a session, keys and dates as the project has them."""
     for view in views:
         reader = session.read.format("delta").option("versionAsOf", view.version)
         frame = reader.load(str(view.path))
         kinds = dict(frame.dtypes)
         frame.select(
-            *(_rekey_column(name, kinds[name], name in view.rekeyed, key) for name in view.columns)
+            *(
+                _rekey_column(
+                    name,
+                    kinds[name],
+                    name in view.rekeyed,
+                    key,
+                    _DateColumn(dates, name in view.dated),
+                )
+                for name in view.columns
+            )
         ).createOrReplaceTempView(view.name)
 
 
-def _rekey_column(name: str, spark_type: str, is_key: bool, key: str) -> Column:
+def _rekey_column(name: str, spark_type: str, is_key: bool, key: str, dates: _DateColumn) -> Column:
     """Hash keys under the project's key, so that rows of two projects cannot be joined."""
 
     def hash_value(value: Column) -> Column:
@@ -135,18 +154,58 @@ def _rekey_column(name: str, spark_type: str, is_key: bool, key: str) -> Column:
     def rekey_value(value: Column) -> Column:
         if is_key:
             return hash_value(value)
-        return F.when(value.rlike(PSEUDONYM_PATTERN), hash_value(value)).otherwise(value)
+        shown = dates.show(value, item_type.removesuffix(">"))
+        if item_type.removesuffix(">") != "string":
+            return shown
+        return F.when(value.rlike(PSEUDONYM_PATTERN), hash_value(value)).otherwise(shown)
 
     column = F.col(name)
     item_type = spark_type.removeprefix("array<")
     if "<" in item_type:
         # A value of many parts is none of a view's: hashed whole, whatever is in it.
         return hash_value(column).alias(name)
-    if not is_key and item_type.removesuffix(">") != "string":
-        return column
     if spark_type.startswith("array<"):
         return F.transform(column, rekey_value).alias(name)
     return rekey_value(column).alias(name)
+
+
+@dataclass(frozen=True)
+class _DateColumn:
+    """A column's dates in the form of a project: what `ProjectDates` renders for DuckDB."""
+
+    dates: ProjectDates
+    # A date by its declaration, whatever a value looks like.
+    is_declared: bool
+
+    def show(self, value: Column, item_type: str) -> Column:
+        """Return a value, or item of a list, that may be or hold a date."""
+        if item_type == "date":
+            return self._show_day(value)
+        if item_type.startswith("timestamp"):
+            return self._show_day(value.cast("date")).cast(item_type)
+        if item_type != "string":
+            return value
+        text = F.date_format(
+            self._show_day(F.substring(value, 1, 10).try_cast("date")), "yyyy-MM-dd"
+        )
+        if self.dates.form in ("shift", "episode"):
+            text = F.concat(text, F.substring(value, 11, 2**31 - 1))
+        other = F.lit(None) if self.is_declared else F.when(~value.rlike(DATE_IN_TEXT), value)
+        return F.when(value.rlike(f"^{WHOLE_DATE}$"), text).otherwise(other)
+
+    def _show_day(self, day: Column) -> Column:
+        patient = F.col(GOLD_PATIENT)
+        weeks = _count_weeks(self.dates.lake_key, patient)
+        if self.dates.form in ("month", "quarter"):
+            return F.trunc(F.date_add(day, 7 * weeks), self.dates.form)
+        is_by_episode = self.dates.form == "episode"
+        name = F.concat(patient, F.col(GOLD_EPISODE)) if is_by_episode else patient
+        return F.date_add(day, 7 * (weeks - _count_weeks(self.dates.project_key, name)))
+
+
+def _count_weeks(key: str, name: Column) -> Column:
+    digits = F.substring(F.sha2(F.concat(F.lit(key), name), 256), 1, 8)
+    return (F.conv(digits, 16, 10).cast("bigint") % SHIFT_WEEKS + 1).cast("int")
 
 
 def _store_run(

@@ -62,6 +62,8 @@ class RegisteredProjects:
             period_from=date.fromisoformat(application.first_day),
             period_to=date.fromisoformat(application.last_day),
             justifications=dict(application.justifications),
+            # Another text is refused when the draft is written.
+            dates=application.dates,  # type: ignore[arg-type]
         )
         _check_items(application.items)
         is_own = any(
@@ -211,6 +213,7 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             people=project.people,
             first_day=project.period_from.isoformat(),
             last_day=project.period_to.isoformat(),
+            dates=project.dates,
         ),
         resources=tuple(
             sorted({entry.resource for entry in _list_columns() if entry.view in views})

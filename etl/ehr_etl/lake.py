@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BUCKET = "bucket"
-# Columns of gold tables that belong to the lake and to no view: by them rows are found again.
-GOLD_BUCKET, GOLD_KEY = "_bucket", "_key"
+# Columns of gold tables that belong to the lake and to no view: by the first two rows are found
+# again, by the others a project's form of dates is worked out.
+GOLD_BUCKET, GOLD_KEY, GOLD_PATIENT, GOLD_EPISODE = "_bucket", "_key", "_patient", "_episode"
 # They are these columns of deid.
-GOLD_CARRIED = MappingProxyType({BUCKET: GOLD_BUCKET, "id": GOLD_KEY})
+GOLD_CARRIED = MappingProxyType(
+    {BUCKET: GOLD_BUCKET, "id": GOLD_KEY, "patient": GOLD_PATIENT, "episode": GOLD_EPISODE}
+)
 
 # Checkpoints keep the log short to read, and what they replace is deleted: at a change a second the
 # log of a day would be larger than a small lake, and a checkpoint would name every file that was
@@ -164,6 +167,8 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
                     ("type", pa.string()),
                     ("id", pa.string()),
                     ("patient", pa.string()),
+                    # The id of its encounter, or its own.
+                    ("episode", pa.string()),
                     ("resource", pa.string()),
                 ]
             ),
@@ -338,7 +343,7 @@ def read_table(spark: SparkSession, lake: Lake, name: str) -> DataFrame:
 def read_small_table(lake: Lake, name: str) -> pa.Table:
     """Read a small table without Spark: of a gold table the columns of its view alone."""
     table = pa.table(lake.open_table(name).to_pyarrow_table())
-    own = [column for column in (GOLD_BUCKET, GOLD_KEY) if column in table.column_names]
+    own = [column for column in GOLD_CARRIED.values() if column in table.column_names]
     return table.drop_columns(own) if own else table
 
 

@@ -37,6 +37,8 @@ class ProjectApplication:
     people: tuple[str, ...]
     first_day: str
     last_day: str
+    # The form in which dates are read, from what tells least: quarter, month, episode or shift.
+    dates: str = "quarter"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import duckdb
 import pytest
 
 from ehr_analytics.key_hashing import render_note_tags
+from ehr_analytics.project_dates import ProjectDates
 from ehr_etl.gold.notes import NOTES_TABLE, has_notes
 from ehr_etl.lake import Lake
 from ehr_etl.lake_run import run_once
 from ehr_etl.pipeline import LakeWriter
 from ehr_etl.tables.deid import deid_key_text
+from ehr_privacy.deid import DATE_FORMS
 from ehr_privacy.text import render_tags
 from tests.lib.feed_lines import consent, decision_lines, feed_line
 from tests.lib.lake_input import KEY, NOW_MS, Pages, patient
@@ -142,11 +146,26 @@ def test_a_run_without_a_change_writes_nothing(lake: Lake) -> None:
     "text",
     [
         "nothing",
+        "⟦DATE:2020-05-17⟧ and ⟦DATE:2020-05-18⟧, ⟦DATE⟧",
         "⟦PERSON:0123456789ABCDEF⟧",
         "a ⟦PATIENT:0123456789ABCDEF⟧, b ⟦DATE⟧\nc ⟦HKID:FFFFFFFFFFFFFFFF⟧⟦DATE⟧ d",
     ],
 )
-def test_tags_are_the_same_in_sql_and_in_python(text: str) -> None:
-    sql = f"SELECT {render_note_tags('note')} FROM (SELECT $note AS note)"
-    parameters = {"note": text, "key": "k"} if "$key" in sql else {"note": text}
-    assert duckdb.execute(sql, parameters).fetchone() == (render_tags(text, "k"),)
+def test_tags_and_dates_are_the_same_in_sql_and_in_python(text: str) -> None:
+    writes: dict[str, Callable[[date], str | None]] = {
+        "shift": date.isoformat,
+        "month": lambda day: f"{day:%Y-%m}",
+        "quarter": lambda day: f"{day.year}-Q{(day.month + 2) // 3}",
+        "episode": lambda day: None,
+    }
+    for form in DATE_FORMS:
+        dates = ProjectDates(form, "a" * 64, "b" * 64)
+
+        def show(day: str, dates: ProjectDates = dates) -> str | None:
+            return writes[dates.form](dates.show(date.fromisoformat(day), "p", "e"))
+
+        sql = f"SELECT {render_note_tags('note', dates, 'p')} FROM (SELECT $note AS note, 'p' AS p)"
+        with duckdb.connect() as connection:
+            dates.set_keys(connection)
+            parameters = {"note": text, "key": "k"}
+            assert connection.execute(sql, parameters).fetchone() == (render_tags(text, "k", show),)

@@ -83,15 +83,28 @@ def end_last_stays(
 
 
 def write(data: Path, views: Views) -> None:
-    """Write the views as Delta tables where the lake keeps gold."""
+    """Write the views as Delta tables where the lake keeps gold, and a key if there is none."""
+    key = data / "keys" / "deid.key"
+    key.parent.mkdir(exist_ok=True, parents=True)
+    if not key.exists():
+        key.write_bytes(b"k" * 32)
     for name, frame in views.items():
         # delta-rs has no type for a column of nothing but nulls.
         write_deltalake(
             data / "lake" / "gold" / name,
-            frame.astype(_types(frame)),
+            _add_dates_columns(frame).astype(_types(frame)),
             mode="overwrite",
             schema_mode="overwrite",
         )
+
+
+def _add_dates_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add whose each row is, and its episode, as the lake does."""
+    whose = {
+        "_patient": frame.get("patient_id", frame["id"]),
+        "_episode": frame.get("encounter_id", frame["id"]),
+    }
+    return frame.assign(**{name: row for name, row in whose.items() if name not in frame})
 
 
 def _types(frame: pd.DataFrame) -> dict[str, str]:

@@ -11,9 +11,12 @@ from ehr_analytics import project as projects
 from ehr_analytics.demo import DATA_ITEMS
 from ehr_analytics.people import Person
 from ehr_analytics.project import Project
+from ehr_analytics.project_dates import ProjectDates
 from ehr_analytics.register import Register
 from tests.lib.training import train
 
+# Of tables without dates.
+DATES = ProjectDates("shift", "a" * 64, "b" * 64)
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
 DRAFT = Project(
@@ -26,6 +29,7 @@ DRAFT = Project(
     people=("researcher.lau", "researcher.mok"),
     period_from=date(2026, 11, 1),
     period_to=date(2027, 10, 31),
+    dates="shift",
 )
 
 

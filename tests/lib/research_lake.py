@@ -62,6 +62,7 @@ def make_lake(house: House) -> None:
             "type": kind,
             "id": key,
             "patient": patient,
+            "episode": key,
             "resource": _resource(kind, key, patient),
         }
         for kind, keys, patients in (

@@ -21,8 +21,10 @@ from ehr_analytics.cohorts.sources import (
     list_omop_sources,
     source_of_view,
 )
+from ehr_analytics.cohorts.table_dates import OmopDates, ViewDates
 from ehr_analytics.cohorts.usage import required_columns
 from ehr_analytics.project import Project, read_project_key, require_open_for
+from ehr_analytics.project_dates import list_patients, open_project_dates
 from ehr_analytics.register import Register
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.tables import find_gold_view
@@ -49,6 +51,7 @@ class PreparedCohort:
     columns: Mapping[str, tuple[str, ...]]
     # Of the project: the result's persons are under it.
     key: str
+    dates: ViewDates | OmopDates
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -59,9 +62,10 @@ class PreparedCohort:
         """Run it on DuckDB."""
 
         def open_rows(name: str) -> Any:  # Any: an Arrow stream
-            return _read_columns(self.tables[name], self.columns[name])
+            read = dict.fromkeys((*self.columns[name], *self.dates.list_columns(name)))
+            return _read_columns(self.tables[name], tuple(read))
 
-        rows = run_on_duckdb(self.compiled, open_rows, self.key, limits)
+        rows = run_on_duckdb(self.compiled, open_rows, self.key, limits, self.dates)
         return build_result(self.cohort, rows)
 
 
@@ -85,13 +89,18 @@ def prepare_project_cohort(
     if missing:
         raise Unprocessable(f"The project may not read {', '.join(missing)}.")
     columns = required_columns(cohort, sources)
+    key = read_project_key(register.data, project.id)
+    dates = open_project_dates(register.data, project.dates, key)
     return PreparedCohort(
         cohort,
         compiled,
         # One version of each table, however many sets of events read it.
         {name: _open_table(lake, cohort.model, name) for name in columns},
         columns,
-        read_project_key(register.data, project.id),
+        key,
+        OmopDates(dates, sources, list_patients(lake))
+        if cohort.model == "omop"
+        else ViewDates(dates, sources),
     )
 
 

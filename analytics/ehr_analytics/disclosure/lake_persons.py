@@ -8,11 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-from deltalake import QueryBuilder
-
-from ehr_etl.lake import Lake, gold_table_name
+from ehr_analytics.project_dates import list_patients
+from ehr_etl.lake import Lake
 from ehr_etl.omop.identifiers import person_key
 from ehr_fhir.errors import Conflict
 
@@ -23,7 +21,7 @@ def find_lake_pseudonyms(data: Path, key: str, persons: Collection[str]) -> dict
     """Return the lake's pseudonym of each person; Conflict where the lake has one no more."""
     wanted = set(persons)
     found: dict[str, str] = {}
-    for pseudonym in _list_patients(Lake(data / "lake")) if wanted else ():
+    for pseudonym in list_patients(Lake(data / "lake")) if wanted else ():
         # A view knows a patient by the pseudonym, OMOP by a number made of it.
         for value in (pseudonym, f"Patient/{pseudonym}", str(person_key(pseudonym))):
             own = hashlib.sha256(f"{key}{value}".encode()).hexdigest()
@@ -35,12 +33,3 @@ def find_lake_pseudonyms(data: Path, key: str, persons: Collection[str]) -> dict
             "named: run the study again."
         )
     return found
-
-
-def _list_patients(lake: Lake) -> list[str]:
-    for name, column in ((gold_table_name("patient_demographics"), "id"), ("deid", "patient")):
-        if lake.has_table(name):
-            rows: Any = QueryBuilder().register("t", lake.open_table(name))
-            batches = rows.execute(f"SELECT DISTINCT {column} AS person FROM t").read_all()  # noqa: S608
-            return [str(person) for person in batches.column("person").to_pylist() if person]
-    return []

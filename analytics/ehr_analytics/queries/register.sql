@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS project (
     period_from TEXT NOT NULL,
     period_to TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('draft', 'submitted', 'approved', 'open', 'closed')),
-    policy TEXT NOT NULL DEFAULT 'opensafely-7-5'  -- of disclosure control, as agreed
+    policy TEXT NOT NULL DEFAULT 'opensafely-7-5',  -- of disclosure control, as agreed
+    dates TEXT NOT NULL DEFAULT 'shift'  -- the form in which its people read dates
 );
 
 CREATE TABLE IF NOT EXISTS approval (

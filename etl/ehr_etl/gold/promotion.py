@@ -27,7 +27,7 @@ from ehr_etl.data_quality.expectations import (
 )
 from ehr_etl.data_quality.row_screen import are_plainly_met
 from ehr_etl.gold.library import list_view_names
-from ehr_etl.lake import GOLD_BUCKET, GOLD_KEY, Lake, gold_table_name
+from ehr_etl.lake import GOLD_BUCKET, GOLD_CARRIED, GOLD_KEY, Lake, gold_table_name
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bucketed import read_buckets
 
@@ -95,7 +95,7 @@ def _find_failed(view: ViewDefinition, rows: pa.Table) -> dict[str, list[str]]:
     if not rows.num_rows:
         return {}
     suite = load_suite(view.name)
-    of_view = rows.drop_columns([GOLD_BUCKET, GOLD_KEY])
+    of_view = rows.drop_columns([*GOLD_CARRIED.values()])
     if are_plainly_met(of_view, list_holding_expectations(suite)):
         return {}
     keys = rows.column(GOLD_KEY).to_pylist()

@@ -17,7 +17,7 @@ import orjson
 
 from ehr_etl.tables.decisions import ClosedRecords, PatientDecision, decide_record
 from ehr_etl.tables.people import NO_PEOPLE, KnownPeople
-from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
+from ehr_privacy.deid import Deidentifier, find_episode, load_rules, pseudonym
 
 __all__ = ["RecordScrubber", "deid_digest", "deid_key_text"]
 
@@ -51,6 +51,7 @@ class RecordScrubber:
             # Not the id in the resource: a record that stands apart has another there.
             "id": deid_key_text(self._key, row["type"], row["id"]),
             "patient": None if patient is None else pseudonym(self._key, f"Patient/{patient}"),
+            "episode": find_episode(resource).partition("/")[2],
             "resource": orjson.dumps(resource).decode(),
         }
 

@@ -74,6 +74,7 @@ def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
         parameter("key", project.has_key),
         {"name": "from", "valueDate": application.first_day},
         {"name": "to", "valueDate": application.last_day},
+        {"name": "dates", "valueCode": application.dates},
         *(parameter("person", person) for person in application.people),
         *(parameter("item", item) for item in application.items),
         *(parameter("approver", person) for person in project.approvers),

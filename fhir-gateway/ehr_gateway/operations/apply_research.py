@@ -33,6 +33,11 @@ OPERATION = Operation(
         Parameter("person", "string", "Log-in of somebody who works with the data", 1, "*"),
         Parameter("from", "date", "First day", 1),
         Parameter("to", "date", "Last day", 1),
+        Parameter(
+            "dates",
+            "code",
+            "Form in which dates are read: quarter (the default), month, episode or shift",
+        ),
         Parameter("submit", "boolean", "Whether it is handed in; a draft stays one otherwise"),
     ),
     required_scope=None,
@@ -54,6 +59,7 @@ def answer(call: OperationCall) -> Response:
         people=_resolve_people(call, sent.texts("person", _MOST_ITEMS)),
         first_day=parse_day(sent, "from"),
         last_day=parse_day(sent, "to"),
+        dates=sent.optional_text("dates") or "quarter",
     )
     applicant = call.context.access.requester.person
     project = projects.save_draft(applicant, application)

@@ -12,6 +12,8 @@ from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
 from ehr_portal.i18n import N_
 
 __all__ = [
+    "DATE_FORM_TITLES",
+    "DATE_FORM_WARNINGS",
     "GRANTED_TITLES",
     "OpenProject",
     "Project",
@@ -49,6 +51,25 @@ GRANTED_TITLES = {
     "rows.read": N_("Read rows of single, de-identified patients, not only counts"),
     "views.own": N_("Run views of one's own over all elements of de-identified records"),
     "notes.read": N_("Read free text out of which names and numbers are taken"),
+}
+# The forms of dates, from what tells least to what tells most.
+DATE_FORM_TITLES = {
+    "quarter": N_("The quarter of the year"),
+    "month": N_("The month"),
+    "episode": N_("Days, shifted for each visit or stay by itself"),
+    "shift": N_("Days, all of a person shifted alike"),
+}
+DATE_FORM_WARNINGS = {
+    "quarter": N_("Nothing but the quarter can be read of a date."),
+    "month": N_("Nothing but the month can be read of a date."),
+    "episode": N_(
+        "Intervals within a visit or stay are right, others are not. Who knows one true date of a"
+        " person, and finds it, knows the other dates of that visit or stay."
+    ),
+    "shift": N_(
+        "All intervals are right. Who knows one true date of a person, and finds it, knows all"
+        " dates of that person."
+    ),
 }
 _LONGEST_NAME = 40
 
@@ -105,6 +126,8 @@ class Project:
     approvers: tuple[str, ...]
     # View -> why its columns are needed.
     justifications: Mapping[str, str]
+    # A form of dates.
+    dates: str
     steps: tuple[Step, ...]
     # Whether the key by which its pseudonyms are made is there.
     has_key: bool = False
@@ -240,6 +263,7 @@ def _build_project(part: MultiPartParameter) -> Project:
         items=tuple(part.values.get("item", ())),
         approvers=tuple(part.values.get("approver", ())),
         justifications={why.view: why.text for why in part.parse_parts("justification")},
+        dates=part.dates,
         steps=tuple(
             Step(event.at, event.who, event.action, event.reason)
             for event in part.parse_parts("event")

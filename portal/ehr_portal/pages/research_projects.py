@@ -14,6 +14,8 @@ from ehr_fhir.errors import Conflict, EhrError, Forbidden, Invalid, NotFound, Un
 from ehr_portal.gateway.operations import build_parameters, dash_if_empty
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.research_projects import (
+    DATE_FORM_TITLES,
+    DATE_FORM_WARNINGS,
     GRANTED_TITLES,
     Project,
     build_project_id,
@@ -49,7 +51,7 @@ DECISION_TITLES = {
     "resume": N_("Let it go on: two people have to agree"),
     "close": N_("Close it for good: its key is destroyed"),
 }
-_FIELDS = ("title", "purpose", "ethics", "people", "from", "to")
+_FIELDS = ("title", "purpose", "ethics", "people", "from", "to", "dates")
 # Of the answers of the gateway: the parameter that is at fault, and what is to be done.
 _FAULTS = {
     "title": N_("Write a title."),
@@ -58,6 +60,7 @@ _FAULTS = {
     "people": N_("Somebody here has no account of a researcher. Write one log-in on each line."),
     "from": N_("Choose the first and the last day; the last comes after the first."),
     "item": N_("Choose at least one column."),
+    "dates": N_("Choose how dates are read."),
 }
 
 
@@ -88,7 +91,8 @@ async def show_catalogue(request: ProjectReaderRequest) -> Response:
 @router.get("/projects/new")
 async def show_application(request: ResearcherRequest) -> Response:
     """Show the form of a new project."""
-    typed = {"people": request.user.login, "from": request.now.date().isoformat()}
+    today = request.now.date().isoformat()
+    typed = {"people": request.user.login, "from": today, "dates": "quarter"}
     return await _render_application(request, "", typed, [], {})
 
 
@@ -109,6 +113,7 @@ async def show_draft(request: ResearcherRequest, project_id: str) -> Response:
         "people": "\n".join(project.people),
         "from": project.first_day,
         "to": project.last_day,
+        "dates": project.dates,
     }
     return await _render_application(
         request, project_id, typed, list(project.items), project.justifications
@@ -172,6 +177,7 @@ async def _save(
             item=items,
             justification=[f"{view}: {text}" for view, text in justifications.items()],
             person=typed["people"].split(),
+            dates=typed["dates"],
             **{"from": typed["from"], "to": typed["to"]},
         )
         is_handed_in = form.get("step") == "submit"
@@ -199,6 +205,8 @@ def _find_faults(typed: Mapping[str, str], items: list[str]) -> list[FieldError]
         faults.append("from")
     if not items:
         faults.append("item")
+    if typed["dates"] not in DATE_FORM_TITLES:
+        faults.append("dates")
     return [FieldError(name, _FAULTS[name]) for name in faults]
 
 
@@ -241,6 +249,8 @@ async def _render_application(
         justifications=justifications,
         tables=tables,
         GRANTED_TITLES=GRANTED_TITLES,
+        DATE_FORM_TITLES=DATE_FORM_TITLES,
+        DATE_FORM_WARNINGS=DATE_FORM_WARNINGS,
         TYPE_TITLES=TYPE_TITLES,
         errors=errors or [],
     )
@@ -273,6 +283,8 @@ async def _render_project(
         TRAINING_COLOURS=STATE_COLOURS,
         today=request.now.date(),
         GRANTED_TITLES=GRANTED_TITLES,
+        DATE_FORM_TITLES=DATE_FORM_TITLES,
+        DATE_FORM_WARNINGS=DATE_FORM_WARNINGS,
         TYPE_TITLES=TYPE_TITLES,
         errors=[error] if error else [],
     )

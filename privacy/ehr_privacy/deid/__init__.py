@@ -9,13 +9,20 @@ from ehr_privacy.deid.dates import DATE_FORMS, DateForm
 from ehr_privacy.deid.events import AGE_AT_EVENT
 from ehr_privacy.deid.person import People, Person, find_patient, find_survivor
 from ehr_privacy.deid.plain_scrubber import ElementFate, Explanation, explain_resource
-from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
+from ehr_privacy.deid.pseudonyms import (
+    SHIFT_WEEKS,
+    count_shift_weeks,
+    derive_date_key,
+    pseudonym,
+    shift_days,
+)
 from ehr_privacy.deid.rules import DeidRules, RulesError, load_rules, parse_rules
-from ehr_privacy.deid.scrubber import Deidentifier
+from ehr_privacy.deid.scrubber import Deidentifier, find_episode
 
 __all__ = [
     "AGE_AT_EVENT",
     "DATE_FORMS",
+    "SHIFT_WEEKS",
     "DateForm",
     "DeidRules",
     "Deidentifier",
@@ -24,7 +31,10 @@ __all__ = [
     "People",
     "Person",
     "RulesError",
+    "count_shift_weeks",
+    "derive_date_key",
     "explain_resource",
+    "find_episode",
     "find_patient",
     "find_survivor",
     "load_rules",

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from functools import lru_cache
 
-__all__ = ["SHIFT_WEEKS", "episode_shift_days", "pseudonym", "shift_days"]
+__all__ = [
+    "SHIFT_WEEKS",
+    "count_shift_weeks",
+    "derive_date_key",
+    "episode_shift_days",
+    "pseudonym",
+    "shift_days",
+]
 
 # A year of weeks: as many shifts as there are, nobody can tell a season's place by them. Chosen.
 SHIFT_WEEKS = 52
@@ -29,9 +37,25 @@ def pseudonym(key: bytes, reference: str) -> str:
 def shift_days(key: bytes, patient: str) -> int:
     """Return by how many days a patient's dates move: 1 to 52 whole weeks, into the past.
 
-    Whole weeks keep the day of the week; into the past, so that no date of the future is made.
+    Whole weeks keep the day of the week; into the past, so that no date of the future is made. It
+    is worked out from the pseudonym, so that who has the key can undo it in rows of the copy.
     """
-    return _shift(key, f"dateshift:Patient/{patient}")
+    return -7 * count_shift_weeks(derive_date_key(key), pseudonym(key, f"Patient/{patient}"))
+
+
+@lru_cache(8)
+def derive_date_key(key: bytes) -> str:
+    """Return the key of date shifts that belongs to a key of pseudonyms: 64 hex digits."""
+    return hmac.digest(key, b"dateshift", "sha256").hex()
+
+
+def count_shift_weeks(date_key: str, name: str) -> int:
+    """Return the weeks, 1 to 52, that a key of 64 digits gives a name.
+
+    By SHA-256 of key and name, which the engines of SQL have; the digest itself is never shown.
+    """
+    digest = hashlib.sha256(f"{date_key}{name}".encode()).hexdigest()
+    return int(digest[:8], 16) % SHIFT_WEEKS + 1
 
 
 def episode_shift_days(key: bytes, patient: str, episode: str) -> int:

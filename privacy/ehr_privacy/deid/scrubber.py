@@ -23,7 +23,7 @@ from ehr_privacy.deid.pseudonyms import episode_shift_days, pseudonym, shift_day
 from ehr_privacy.deid.rules import DeidRules, Node
 from ehr_privacy.deid.values import Context, DropResource, Methods, Scrub
 
-__all__ = ["Deidentifier"]
+__all__ = ["Deidentifier", "find_episode"]
 
 _SHORTEST_KEY = 32
 # The element that names the episode of a record.
@@ -121,7 +121,7 @@ class Deidentifier:
             return Shift(form=self._dates)
         if self._dates == "shift":
             return Shift(shift_days(self._key, account))
-        return Shift(episode_shift_days(self._key, account, _find_episode(resource)), "episode")
+        return Shift(episode_shift_days(self._key, account, find_episode(resource)), "episode")
 
     def _compile(self, kind: str, node: Node) -> Scrub:
         assert node.elements is not None  # noqa: S101 - the reader makes types of elements only
@@ -160,8 +160,8 @@ class Deidentifier:
         return pseudonym(self._key, f"{kind}/{value}") if isinstance(value, str) else None
 
 
-def _find_episode(resource: Mapping[str, Any]) -> str:
-    """Return the episode of a record: its encounter, or the record itself."""
+def find_episode(resource: Mapping[str, Any]) -> str:
+    """Return the episode of a record as `Type/id`: its encounter, or the record itself."""
     for name in _EPISODES:
         link = resource.get(name)
         reference = link.get("reference") if isinstance(link, dict) else None

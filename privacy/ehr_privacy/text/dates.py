@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from functools import cache
 
@@ -13,7 +12,7 @@ from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import narrow_text
 from ehr_privacy.text.lexicon import load_lexicon
 
-__all__ = ["TextDate", "find_dates", "shift_date"]
+__all__ = ["find_dates", "shift_date"]
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
@@ -26,17 +25,6 @@ _YEAR = r"(?:19|20)\d\d"
 _HAN_YEAR = r"(?:[〇零一二三四五六七八九]{4}|(?:19|20)?\d\d)"
 _HAN_DAY = r"(?:[廿卅一二三四五六七八九十]{1,3}|\d{1,2})"
 _HAN_DIGITS = {"〇": 0, "零": 0, **{digit: n for n, digit in enumerate("一二三四五六七八九", 1)}}
-
-
-@dataclass(frozen=True)
-class TextDate:
-    """A date as a text has it; without a year, or without a day, it cannot be moved."""
-
-    day: int | None
-    month: int
-    year: int | None
-    # Writes another date in the same form.
-    write: Callable[[date], str]
 
 
 def find_dates(narrow: str) -> Iterator[Entity]:
@@ -54,21 +42,18 @@ def find_dates(narrow: str) -> Iterator[Entity]:
 
 
 def shift_date(text: str, days: int) -> str | None:
-    """Return a date of a text moved by days, in the same form; None if it cannot be moved.
+    """Return a date of a text moved by days, in ISO 8601; None where the day is not known.
 
     >>> shift_date("29/11/2026", 7), shift_date("3 Dec 26", -7), shift_date("Dec 2026", 7)
-    ('06/12/2026', '26 Nov 26', None)
+    ('2026-12-06', '2026-11-26', None)
     >>> shift_date("二零二六年十一月二十九日", 7)
-    '二〇二六年十二月六日'
+    '2026-12-06'
     """
-    found = _parse(narrow_text(text))
-    if found is None or found.day is None or found.year is None:
-        return None
+    day = _parse(narrow_text(text))
     try:
-        moved = date(found.year, found.month, found.day) + timedelta(days=days)
-    except (ValueError, OverflowError):
+        return None if day is None else (day + timedelta(days=days)).isoformat()
+    except OverflowError:
         return None
-    return found.write(moved)
 
 
 def _han_number(text: str) -> int:
@@ -84,16 +69,6 @@ def _han_number(text: str) -> int:
         return int("".join(str(_HAN_DIGITS[character]) for character in text))
     tens, _, ones = text.partition("十")
     return 10 * _HAN_DIGITS.get(tens, 1) + _HAN_DIGITS.get(ones, 0)
-
-
-def _han_text(number: int) -> str:
-    digits = "〇一二三四五六七八九"
-    if number < 10:
-        return digits[number]
-    if number > 99:
-        return "".join(digits[int(character)] for character in str(number))
-    tens, ones = divmod(number, 10)
-    return ("" if tens == 1 else digits[tens]) + "十" + (digits[ones] if ones else "")
 
 
 _FORMS: Mapping[str, re.Pattern[str]] = {
@@ -153,7 +128,7 @@ def _holidays() -> re.Pattern[str]:
     )
 
 
-def _parse(text: str) -> TextDate | None:
+def _parse(text: str) -> date | None:
     for name, form in _FORMS.items():
         match = form.fullmatch(text)
         if match is not None:
@@ -161,14 +136,13 @@ def _parse(text: str) -> TextDate | None:
     return None
 
 
-def _read_match(name: str, match: re.Match[str]) -> TextDate | None:
+def _read_match(name: str, match: re.Match[str]) -> date | None:
     parts = match.groupdict()
-    is_han = name.startswith("han")
-    number = _han_number if is_han else int
-    day = number(parts["d"]) if parts.get("d") else None
-    year = number(parts["y"]) if parts.get("y") else None
-    is_short = year is not None and year < 100
-    if year is not None and is_short:
+    number = _han_number if name.startswith("han") else int
+    if not parts.get("d") or not parts.get("y"):
+        return None
+    day, year = number(parts["d"]), number(parts["y"])
+    if year < 100:
         # As people write it: no record is of the twenties of the next century, or before 1930.
         year += 2000 if year < 30 else 1900
     if parts.get("mon"):
@@ -177,28 +151,7 @@ def _read_match(name: str, match: re.Match[str]) -> TextDate | None:
         )
     else:
         month = number(parts["m"])
-
-    def write(moved: date) -> str:
-        return _write(name, match, moved, is_short)
-
-    return TextDate(day, month, year, write)
-
-
-def _write(name: str, match: re.Match[str], moved: date, is_short: bool) -> str:
-    parts = match.groupdict()
-    year = f"{moved.year % 100:02}" if is_short else str(moved.year)
-    if name.startswith("han"):
-        if not parts["m"].isdigit():
-            year_text = _han_text(moved.year) if not parts["y"].isdigit() else year
-            return f"{year_text}年{_han_text(moved.month)}月{_han_text(moved.day)}{parts['mark']}"
-        return f"{year}年{moved.month}月{moved.day}{parts['mark']}"
-    if name == "compact":
-        return moved.strftime("%Y%m%d")
-    if name in ("ymd", "dmy"):
-        values = {"y": year, "m": f"{moved.month:02}", "d": f"{moved.day:02}"}
-        return str(parts["sep"]).join(values[part] for part in name)
-    full = _MONTHS[moved.month - 1]
-    month = full if len(parts["mon"]) > 3 and parts["mon"].lower() != "sept" else full[:3]
-    if name == "d_month_y":
-        return f"{moved.day}{parts['s1'] or ' '}{month}{parts['s2'] or ' '}{year}"
-    return f"{month} {moved.day}{parts['s2'] or ', '}{year}"
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None

@@ -1,4 +1,4 @@
-"""Notes without identifiers: what the recognisers find becomes a surrogate, dates are moved."""
+"""Notes without identifiers: what the recognisers find becomes a surrogate, dates too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from ehr_privacy.text.entities import Entity, merge_entities
 from ehr_privacy.text.folding import fold_characters, squeeze_text
 from ehr_privacy.text.known import KnownIdentifiers
 from ehr_privacy.text.presidio import KnownRecognizer, analyze_note, build_analyzer
-from ehr_privacy.text.surrogates import make_plain_token, make_token, strip_token_marks
+from ehr_privacy.text.surrogates import (
+    make_date_token,
+    make_plain_token,
+    make_token,
+    strip_token_marks,
+)
 
 __all__ = ["NoteOwner", "NoteScrubber", "ScrubbedNote"]
 
@@ -86,7 +91,7 @@ class NoteScrubber:
             return OLDEST_AGE_CLASS
         if entity.type == "DATE":
             moved = None if owner.shift_days is None else shift_date(found, owner.shift_days)
-            return make_plain_token("DATE") if moved is None else moved
+            return make_plain_token("DATE") if moved is None else make_date_token(moved)
         named = _name_role(entity)
         identity = entity.key or squeeze_text(fold_characters(found)).text
         return make_token(self._key, named.type, owner.patient, identity)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 
 __all__ = ["TOKEN", "make_token", "render_tags", "strip_token_marks"]
 
 _OPEN, _CLOSE = "⟦", "⟧"
-TOKEN = re.compile(rf"{_OPEN}([A-Z_]+)(?::([0-9A-F]{{16}}))?{_CLOSE}")
+TOKEN = re.compile(rf"{_OPEN}([A-Z_]+)(?::([0-9A-F]{{16}}|\d{{4}}-\d\d-\d\d))?{_CLOSE}")
 # Hex digits of a tag: one patient's notes name some dozens of people. Chosen.
 _TAG_DIGITS = 6
 
@@ -36,21 +37,28 @@ def make_plain_token(entity_type: str) -> str:
     return f"{_OPEN}{entity_type}{_CLOSE}"
 
 
+def make_date_token(day: str) -> str:
+    """Return the token of a day of the lake, moved by its shift, as an ISO date."""
+    return f"{_OPEN}DATE:{day}{_CLOSE}"
+
+
 def strip_token_marks(text: str) -> str:
     """Take out of an author's text what only tokens may have."""
     return text.replace(_OPEN, "[").replace(_CLOSE, "]")
 
 
-def render_tags(text: str, project_key: str) -> str:
-    """Return a text of the lake as a project reads it.
+def render_tags(text: str, project_key: str, show_day: Callable[[str], str | None]) -> str:
+    """Return a text of the lake as a project reads it; `show_day` gives a day in its form.
 
-    >>> render_tags("seen by ⟦STAFF:00000000000000FF⟧ on ⟦DATE⟧", "k")
-    'seen by [STAFF 63ead7] on [DATE]'
+    >>> render_tags("by ⟦STAFF:00000000000000FF⟧ on ⟦DATE:2020-05-17⟧", "k", lambda day: day[:7])
+    'by [STAFF 63ead7] on 2020-05'
     """
 
     def render(match: re.Match[str]) -> str:
         if match[2] is None:
             return f"[{match[1]}]"
+        if match[1] == "DATE":
+            return show_day(match[2]) or "[DATE]"
         digest = hashlib.sha256(f"{project_key}:{match[2]}".encode()).hexdigest()
         return f"[{match[1]} {digest[:_TAG_DIGITS]}]"
 

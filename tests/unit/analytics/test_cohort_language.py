@@ -25,10 +25,13 @@ from ehr_analytics.cohorts.duckdb_engine import run_on_duckdb
 from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run_project_cohort
 from ehr_analytics.cohorts.result import build_result
 from ehr_analytics.cohorts.sources import list_omop_sources, source_of_view
+from ehr_analytics.project_dates import ProjectDates
 from ehr_etl.gold.library import list_library_names, list_view_names, load_library_view, load_view
 from ehr_etl.lake import Lake
 from ehr_etl.omop.cdm import table_name
+from ehr_etl.omop.identifiers import person_key
 from ehr_fhir.errors import EhrError, Fault, Forbidden, Unprocessable
+from ehr_privacy.deid import derive_date_key
 from tests.conftest import ROOT
 from tests.lib import gold
 from tests.lib.cohorts import SOURCES
@@ -221,7 +224,9 @@ def test_a_project_runs_a_cohort_on_its_columns_under_its_own_pseudonyms(tmp_pat
 
 
 def test_two_projects_read_other_persons_of_the_cdm(tmp_path: Path) -> None:
-    numbers = list(range(1000, 1040))
+    gold.write(tmp_path, gold.made_up(40))
+    patients = list(gold.made_up(40)["patient_demographics"]["id"])
+    numbers = [person_key(patient) for patient in patients]
     lake, day = Lake(tmp_path / "lake"), date(2026, 3, 1)
     persons = {"person_id": numbers}
     visits = {**persons, "visit_start_date": [day] * len(numbers)}
@@ -243,6 +248,12 @@ def test_two_projects_read_other_persons_of_the_cdm(tmp_path: Path) -> None:
         result, _ = run_project_cohort(book, project, cohort, DRAFT.applicant)
         people.append(set(result.table.column("person").to_pylist()))
 
+    quarters = open_project(book, id="quarters", items=items, dates="quarter")
+    result, _ = run_project_cohort(book, quarters, cohort, DRAFT.applicant)
+    of_lake = ProjectDates("quarter", derive_date_key(b"k" * 32), "")
+    assert sorted(result.table.column("index_date").to_pylist()) == sorted(
+        of_lake.show(day, patient, "") for patient in patients
+    )
     assert [len(each) for each in people] == [40, 40]
     assert not people[0] & people[1]
     assert {len(str(person)) for person in people[0] | people[1]} == {64}

@@ -16,6 +16,7 @@ from ehr_analytics.query_worker import run_job
 from ehr_analytics.sql_guard import check_sql_text
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
+from tests.lib.research import DATES
 
 LIMITS = QueryLimits(memory_mb=64, threads=2, seconds=2, rows=1000)
 SECRET = "A-number-of-somebody"
@@ -24,11 +25,11 @@ SECRET = "A-number-of-somebody"
 @pytest.fixture
 def job(tmp_path: Path) -> QueryJob:
     """A query's job over one table of 2,000 rows."""
-    table = pa.table({"name": [SECRET] * 2000, "year": ["x"] * 2000})
+    table = pa.table({"name": [SECRET] * 2000, "year": ["x"] * 2000, "_patient": ["0"] * 2000})
     write_deltalake(str(tmp_path / "people"), table)
     view = SourceView("people", str(tmp_path / "people"), 0, ("name", "year"), ())
     people = "SELECT * FROM people LIMIT 2"
-    return QueryJob((view,), "", Withheld(), "k" * 64, people, {}, "json", LIMITS)
+    return QueryJob((view,), "", Withheld(), "k" * 64, DATES, people, {}, "json", LIMITS)
 
 
 def _tenfold(steps: int) -> str:

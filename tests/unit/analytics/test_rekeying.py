@@ -18,6 +18,7 @@ from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.delta_views import save_definition
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Unprocessable
+from tests.lib.research import DATES
 
 PSEUDONYM = "0123456789abcdef" * 2
 TABLE = {
@@ -52,7 +53,7 @@ DEFINITION: dict[str, Any] = {
 def data(tmp_path: Path) -> Path:
     """A data folder with one table of a user's view."""
     (tmp_path / "lake" / "gold").mkdir(parents=True)
-    table = pa.table({**TABLE, "part": [PSEUDONYM[:8], None]})
+    table = pa.table({**TABLE, "part": [PSEUDONYM[:8], None], "_patient": [PSEUDONYM, None]})
     write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), table)
     save_definition(Lake(tmp_path / "lake"), DEFINITION)
     return tmp_path
@@ -62,7 +63,7 @@ def _read(data: Path, key: str, columns: tuple[str, ...] = tuple(TABLE)) -> list
     [view] = open_gold_views(data, {"visits": columns})
     source = SourceView(view.name, str(view.path), 0, view.columns, tuple(view.rekeyed))
     sql = "SELECT * FROM visits"
-    job = QueryJob((source,), "", Withheld(), key, sql, {}, "json", QueryLimits())
+    job = QueryJob((source,), "", Withheld(), key, DATES, sql, {}, "json", QueryLimits())
     return list(run_job(job)[0].to_pylist())
 
 
@@ -135,7 +136,8 @@ def test_no_two_projects_read_one_key_alike_whatever_its_column_is_called(
         {"name": name, "path": path, "collection": name in lists} for name in (*plain, *lists)
     ]
     definition = {**DEFINITION, "select": [{"column": columns}]}
-    write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), pa.table({**plain, **lists}))
+    rows = {**plain, **lists, "_patient": list(KEYS)}
+    write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), pa.table(rows))
     save_definition(Lake(tmp_path / "lake"), definition)
 
     ours, theirs = (_read(tmp_path, key * 64, (*plain, *lists)) for key in "ab")
@@ -154,7 +156,8 @@ def test_without_a_definition_a_pseudonym_is_nobodys_in_two_projects(
 ) -> None:
     (tmp_path / "lake" / "gold").mkdir(parents=True)
     texts = [PSEUDONYM, PSEUDONYM.upper(), f"Patient/{PSEUDONYM}", f"of {PSEUDONYM}."]
-    table = pa.table({name: texts, f"{name}_list": [[text] for text in texts]})
+    rows = {name: texts, f"{name}_list": [[text] for text in texts], "_patient": texts}
+    table = pa.table(rows)
     write_deltalake(str(tmp_path / "lake" / "gold" / "visits"), table)
 
     ours, theirs = (_read(tmp_path, key * 64, (name, f"{name}_list")) for key in "ab")

@@ -34,6 +34,7 @@ def project(state: str, *more: dict[str, Any], title: str = "Falls <b>again</b>"
     values = {
         "id": "falls", "title": title, "purpose": "Who falls?", "ethics": "REC-7",
         "applicant": "someone", "state": state, "from": "2026-01-01", "to": "2027-12-31",
+        "dates": "month",
         "person": "someone", "item": "encounter_flat.start",
     }  # fmt: skip
     why = [{"name": "view", "valueString": "encounter_flat"},
@@ -60,7 +61,7 @@ def _parameters(*parameters: dict[str, Any]) -> dict[str, Any]:
 def _form(**changes: str) -> dict[str, str]:
     return {
         "title": "Falls at home", "purpose": "Who falls again?", "ethics": "REC-7",
-        "people": "re.lau\nre.mok", "from": "2026-12-01", "to": "2027-11-30",
+        "people": "re.lau\nre.mok", "from": "2026-12-01", "to": "2027-11-30", "dates": "quarter",
         "item": "encounter_flat.start", "why.encounter_flat": "Falls are visits",
         "step": "submit", **changes,
     }  # fmt: skip
@@ -100,10 +101,11 @@ def test_an_application_is_sent_whole(listed: PortalHouse, step: str, handed_in:
     assert sent["person"] == ["re.lau", "re.mok"]
     assert sent["item"] == ["encounter_flat.start"]
     assert sent["justification"] == ["encounter_flat: Falls are visits"]
+    assert sent["dates"] == ["quarter"]
     assert sent["submit"] == [handed_in]
 
 
-@pytest.mark.parametrize("field", ["title", "purpose", "ethics", "people", "from", "to"])
+@pytest.mark.parametrize("field", ["title", "purpose", "ethics", "people", "from", "to", "dates"])
 def test_what_is_missing_is_named_and_nothing_typed_is_lost(
     listed: PortalHouse, field: str
 ) -> None:

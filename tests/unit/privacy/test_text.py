@@ -89,16 +89,16 @@ def test_a_form_of_identifiers_is_found_whole(
 @pytest.mark.parametrize(
     ("written", "moved"),
     [
-        ("29/11/2026", "06/12/2026"),
+        ("29/11/2026", "2026-12-06"),
         ("2026-11-29", "2026-12-06"),
-        ("20261129", "20261206"),
-        ("29 Nov 2026", "6 Dec 2026"),
-        ("29th November 2026", "6 December 2026"),
-        ("Nov 29, 2026", "Dec 6, 2026"),
-        ("29-Nov-26", "6-Dec-26"),
-        ("29.11.26", "06.12.26"),
-        ("2026年11月29日", "2026年12月6日"),
-        ("二零二六年十一月廿九日", "二〇二六年十二月六日"),
+        ("20261129", "2026-12-06"),
+        ("29 Nov 2026", "2026-12-06"),
+        ("29th November 2026", "2026-12-06"),
+        ("Nov 29, 2026", "2026-12-06"),
+        ("29-Nov-26", "2026-12-06"),
+        ("29.11.26", "2026-12-06"),
+        ("2026年11月29日", "2026-12-06"),
+        ("二零二六年十一月廿九日", "2026-12-06"),
         ("Nov 2026", None),
         ("29 Nov", None),
         ("11月29日", None),
@@ -107,11 +107,12 @@ def test_a_form_of_identifiers_is_found_whole(
         ("中秋節", None),
     ],
 )
-def test_a_date_moves_in_its_own_form_or_goes(
+def test_a_date_becomes_a_moved_day_or_goes(
     scrubber: NoteScrubber, owner: NoteOwner, written: str, moved: str | None
 ) -> None:
     assert shift_date(written, 7) == moved
-    assert scrubber.scrub(f"seen {written}.", owner).text == f"seen {moved or '⟦DATE⟧'}."
+    token = f"⟦DATE:{moved}⟧" if moved else "⟦DATE⟧"
+    assert scrubber.scrub(f"seen {written}.", owner).text == f"seen {token}."
 
 
 def test_a_date_of_nobody_goes() -> None:
@@ -142,8 +143,9 @@ def test_surrogates_are_one_persons_in_one_project(scrubber: NoteScrubber) -> No
     other = scrubber.scrub("CHAN Tai Man", NoteOwner.of("p2", known, 7)).text
     again = NoteScrubber(KEY).scrub("陳大文", NoteOwner.of("p1", known, 7)).text
     assert first == again != other
-    assert render_tags(first, "a") == render_tags(again, "a") != render_tags(first, "b")
-    assert first[-17:-1] not in render_tags(first, "a")
+    read = [render_tags(text, key, str) for text, key in ((first, "a"), (again, "a"), (first, "b"))]
+    assert read[0] == read[1] != read[2]
+    assert first[-17:-1] not in read[0]
 
 
 def test_who_a_known_person_is_stays(scrubber: NoteScrubber, owner: NoteOwner) -> None:
@@ -210,7 +212,7 @@ def test_recall_of_each_type_on_the_held_out_notes(held_out: NoteScores, kind: s
 def test_recall_of_names_on_the_held_out_notes(held_out: NoteScores) -> None:
     recall = held_out.recall()
     assert recall["PERSON, known"] >= 0.99
-    assert recall["PERSON"] >= 0.98
+    assert recall["PERSON"] >= 0.99
     assert recall["PERSON, unknown"] >= 0.95
 
 
