@@ -11,6 +11,7 @@ import typer
 
 from ehr_analytics import airlock, cohort_study, run_log, study, study_run
 from ehr_analytics import project as projects
+from ehr_analytics.key_rotation import rotate_project_key
 from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, Person, find_person
 from ehr_analytics.register import Register
 from ehr_etl.console_table import print_table
@@ -154,6 +155,25 @@ def project_close(
     register = Register(data)
     who = find_person(context, data, login, _ANY_ROLE)
     _print_project(projects.close_project(register, project_id, who.name, other_names=who.names))
+
+
+@project_app.command("rotate-key")
+def project_rotate_key(
+    context: typer.Context,
+    project_id: ProjectId,
+    login: Login,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Replace a project's key: its pseudonyms and shifts are new ones from then on.
+
+    Example: ehr research project rotate-key falls --as steward.ng --reason "An extract was lost."
+    """
+    register = Register(data)
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _print_project(
+        rotate_project_key(register, project_id, who.name, reason=reason, other_names=who.names)
+    )
 
 
 @project_app.command("list")

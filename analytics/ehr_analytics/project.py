@@ -369,7 +369,8 @@ def digest_application(project: Project) -> str:
         [
             *(project.id, project.title, project.purpose, project.applicant, project.ethics),
             *(list(project.items), list(project.people), dict(project.justifications)),
-            *(project.period_from.isoformat(), project.period_to.isoformat(), project.policy),
+            *(project.period_from.isoformat(), project.period_to.isoformat()),
+            *(project.policy, project.dates),
         ]
     )
 

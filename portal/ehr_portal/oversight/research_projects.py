@@ -36,6 +36,7 @@ STATE_COLOURS = {
     "draft": "grey", "submitted": "yellow", "approved": "blue", "open": "green", "suspended": "red",
 }  # fmt: skip
 ACTION_TITLES = {
+    "rotate-key": N_("Key replaced"),
     "new": N_("Draft written"),
     "change": N_("Draft changed"),
     "submit": N_("Handed in"),
