@@ -49,7 +49,7 @@ class CountLimits:
 LIMITS = CountLimits()
 # Chosen: a count is asked for while somebody waits.
 _QUERY_LIMITS = QueryLimits(memory_mb=2048, threads=2, seconds=20.0)
-_SECONDS_TO_WAIT = 5.0
+_SECONDS_TO_WAIT = 2.0
 # One at a time in each process: each may take the memory of a query.
 _count_lock = threading.Lock()
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from ehr_analytics import airlock
 from ehr_analytics.register import Event, Register
+from ehr_analytics.release_crate import CRATE_FILE
 from ehr_analytics.run_log import Run, run_folder
 
 __all__ = [
-    "CONTROLS_FILE",
     "MEDIA_TYPES",
+    "RECORD_FILES",
     "STATES",
     "Check",
     "EvidenceCell",
@@ -53,8 +54,10 @@ _ACTIONS = {
     "lapse": "lapse",
     "release": "release",
 }
-MEDIA_TYPES = {".csv": "text/csv; charset=utf-8", ".png": "image/png", ".json": "application/json"}
+MEDIA_TYPES = {".csv": "text/csv; charset=utf-8", ".png": "image/png"}
 CONTROLS_FILE = "controls.json"
+# What the platform says of a release beside its files.
+RECORD_FILES = {CONTROLS_FILE: "application/json", CRATE_FILE: "application/ld+json"}
 MEANINGS: Mapping[str, str] = {
     "threshold": "fewer people than the policy shows",
     "zero": "nobody, which tells it of everybody in the group",
@@ -196,10 +199,12 @@ def _list_files(register: Register, run: Run, *, sees_cells: bool) -> tuple[Rele
                 record["cells_hidden"] if has_cells else None,
             )
         )
-    if run.state == "released":
-        content = (folder / CONTROLS_FILE).read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        files.append(ReleaseFile(CONTROLS_FILE, MEDIA_TYPES[".json"], len(content), digest))
+    for name, media_type in RECORD_FILES.items() if run.state == "released" else ():
+        # Releases of before have no crate.
+        if (folder / name).exists():
+            content = (folder / name).read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            files.append(ReleaseFile(name, media_type, len(content), digest))
     return tuple(files)
 
 

@@ -17,8 +17,8 @@ from ehr_analytics.people import Person
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 from ehr_analytics.release_records import (
-    CONTROLS_FILE,
     MEDIA_TYPES,
+    RECORD_FILES,
     STATES,
     EvidenceCell,
     ReleaseRequest,
@@ -97,10 +97,12 @@ def approve_release(
     ask again.
     """
     _find_run(register, run_id, person, is_checker=True)
-    airlock.record_decision(
-        register, run_id, person.name, "approve", reason,
-        is_unsafe=is_unsafe_judged, other_names=person.names,
-    )  # fmt: skip
+    # Both approved, and the release was cut off: whoever approves again brings it to its end.
+    if not airlock.get_proposal(register, run_id).is_approved:
+        airlock.record_decision(
+            register, run_id, person.name, "approve", reason,
+            is_unsafe=is_unsafe_judged, other_names=person.names,
+        )  # fmt: skip
     if airlock.get_proposal(register, run_id).is_approved:
         try:
             airlock.release_outputs(register, run_id, person.name, other_names=person.names)
@@ -149,8 +151,8 @@ def read_file(
         raise Forbidden("Nothing of this request is released yet.")
     digests = read_digests(register, run)
     folder = find_files_folder(register, run)
-    if name == CONTROLS_FILE and run.state == "released":
-        return (folder / name).read_bytes(), MEDIA_TYPES[".json"]
+    if name in RECORD_FILES and run.state == "released" and (folder / name).exists():
+        return (folder / name).read_bytes(), RECORD_FILES[name]
     # By the register's names: what a caller sends is never part of a path.
     if name not in digests:
         raise NotFound("The request has no such file.")

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from ehr_analytics import live_counts, run_queue, run_worker
+from ehr_analytics import airlock, live_counts, run_queue, run_worker
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_work import RegisteredWork
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from tests.lib import gold, research
@@ -108,6 +109,10 @@ def _run_here(register: Register) -> None:
         run_id, lock = claimed
         with lock:
             run_worker.execute_run(register, run_id)
+
+
+def _refuse_for_now(*args: object, **kwargs: object) -> None:
+    raise Unavailable("Another release is being checked: try again.")
 
 
 def _post(house: House, login: str, operation: str, **values: Any) -> Any:
@@ -291,6 +296,11 @@ def test_a_study_runs_and_two_checkers_release_its_tables_byte_for_byte(office: 
     assert file.headers["content-disposition"] == 'attachment; filename="by-sex.csv"'
     record = must(_get(office, "re.lau", "$release-file", release=run_id, file="controls.json"))
     assert {one["person"] for one in record.json()["checkers"]} == {"ng", "au.tse"}
+    names = [one["name"][0] for one in released["file"]]
+    assert names == ["by-sex.csv", "by-sex.png", "controls.json", "ro-crate-metadata.json"]
+    for name, one in zip(names, released["file"], strict=True):
+        content = must(_get(office, "re.lau", "$release-file", release=run_id, file=name)).content
+        assert hashlib.sha256(content).hexdigest() == one["sha256"][0]
 
 
 def test_nobody_checks_what_a_project_of_theirs_made_whichever_account_they_use(
@@ -388,6 +398,22 @@ def test_a_release_that_came_first_makes_the_approvals_of_another_lapse(office: 
     assert again["state"] == ["waiting"]
     seen = _values(_get(office, "st.ng", "$research-releases", release=second))["release"][0]
     assert {rule["name"][0] for rule in seen["rule"]} >= {"differencing"}
+
+
+def test_a_release_that_was_cut_off_after_both_approvals_is_brought_to_its_end(
+    office: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+    must(_decide(office, "st.ng", run_id, "approve"))
+    with monkeypatch.context() as patch:
+        patch.setattr(airlock, "release_outputs", _refuse_for_now)
+        assert _decide(office, "au.tse", run_id, "approve").status_code == 503
+
+    released = _release(_decide(office, "au.tse", run_id, "approve"))
+
+    assert released["state"] == ["released"]
+    assert released["checker"] == ["ng", "au.tse"]
 
 
 def test_a_run_has_a_process_of_its_own(office: House, monkeypatch: pytest.MonkeyPatch) -> None:

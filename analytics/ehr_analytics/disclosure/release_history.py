@@ -15,6 +15,7 @@ import io
 import json
 import os
 import secrets
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,11 +28,15 @@ from numpy.typing import NDArray
 
 from ehr_analytics.disclosure.control import ControlledCell, EarlierCell
 from ehr_analytics.register import Register
+from ehr_fhir.errors import Unavailable
 
 __all__ = ["ReleaseHistory", "lock_releases"]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+# Chosen: a person waits for it. A large release is checked in less.
+_PATIENCE = 20.0
+_SECONDS_BETWEEN_TRIES = 0.05
 
 
 class ReleaseHistory:
@@ -168,10 +173,21 @@ class ReleaseHistory:
 
 
 @contextmanager
-def lock_releases(register: Register) -> Iterator[None]:
-    """Let one release at a time be compared with those before it."""
+def lock_releases(register: Register, patience: float = _PATIENCE) -> Iterator[None]:
+    """Let one release at a time be compared with those before it.
+
+    Unavailable where another one takes longer than `patience`, in seconds.
+    """
+    until = time.monotonic() + patience
     with (register.folder / "release.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise Unavailable("Another release is being checked: try again.") from None
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         yield
 
 

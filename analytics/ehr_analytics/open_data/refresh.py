@@ -35,6 +35,8 @@ __all__ = ["RefreshedMonth", "refresh"]
 _WHO = "ehr-commons"
 # Months before the first one with visits are none; of those long ago there are few records.
 _MOST_MONTHS = 24
+# Chosen, in seconds: nobody waits for the job, and what people ask for goes first.
+_PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def refresh(register: Register, lake: Lake, key: bytes) -> list[RefreshedMonth]:
                 if visit["start"] < month.end
                 and (visit["end"] is None or visit["end"] >= month.begin)
             ]
-            with lock_releases(register):
+            with lock_releases(register, patience=_PATIENCE):
                 if not _is_published(register, dataset, month):
                     refreshed.append(_publish(register, dataset, figures, month, touching))
     return refreshed
