@@ -14,7 +14,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from ehr_analytics import project as projects
-from ehr_analytics.analyses.plan import AnalysisPlan, parse_analyses, run_analyses
+from ehr_analytics.analyses.plan import (
+    AnalysisPlan,
+    list_granted_items,
+    parse_analyses,
+    run_analyses,
+)
 from ehr_analytics.cohorts import Cohort, parse_cohort
 from ehr_analytics.cohorts.project_run import run_project_cohort
 from ehr_analytics.cohorts.result import CohortResult
@@ -28,6 +33,7 @@ from ehr_analytics.run_log import (
     run_folder,
     write_run_record,
 )
+from ehr_analytics.trusted_rows import TrustedRows, read_trusted_rows
 from ehr_fhir.errors import NotFound, Unprocessable
 
 __all__ = [
@@ -133,8 +139,11 @@ def store_cohort_run(
     tables: Mapping[str, int],
     run_id: str | None = None,
 ) -> Run:
-    """Analyse a study's cohort and keep the cells in the run's folder."""
-    cells = run_analyses(result, study.analyses)
+    """Analyse a study's cohort and keep the cells in the run's folder.
+
+    Unprocessable names what the project may not count.
+    """
+    cells = run_analyses(result, study.analyses, _read_trusted_rows(register, study))
     run = create_run(
         register,
         prefix=study.name,
@@ -151,6 +160,23 @@ def store_cohort_run(
     write_cells(folder, cells)
     append_run(register, run)
     return run
+
+
+def _read_trusted_rows(register: Register, study: CohortStudy) -> TrustedRows | None:
+    project = projects.get_project(register, study.project)
+    items = list_granted_items(study.analyses)
+    missing = sorted(items - {*project.items})
+    if missing:
+        raise Unprocessable(f"The project may not count {', '.join(missing)}.")
+    if not items:
+        return None
+    return read_trusted_rows(
+        register.data,
+        projects.read_project_key(register.data, project.id),
+        int(register.clock().timestamp() * 1000),
+        districts=projects.COUNT_DISTRICTS in items,
+        hours=projects.COUNT_HOURS in items,
+    )
 
 
 def _read_document(path: Path) -> tuple[dict[str, object], bytes]:

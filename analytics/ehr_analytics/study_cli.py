@@ -9,6 +9,7 @@ import typer
 
 from ehr_analytics import code_run
 from ehr_analytics import project as projects
+from ehr_analytics.analyses.district_map import draw_map, read_released_table
 from ehr_analytics.cohorts import load_cohort
 from ehr_analytics.cohorts.checks import check_cohort
 from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run_project_cohort
@@ -111,3 +112,20 @@ def code_command(
         typer.echo(f"Run {run.id} failed. Try the code on dummy data: `ehr study dummy`.")
         raise typer.Exit(1)
     typer.echo(f"Run {run.id} ended; what it wrote is unsafe output: `ehr research airlock check`.")
+
+
+@app.command("map")
+def map_command(
+    file: Annotated[Path, typer.Argument(help="A released table of people by district, CSV.")],
+    title: Annotated[str, typer.Option(help="Title of the map, in its language.")],
+    note: Annotated[str, typer.Option(help="A line below it: source, date, policy.")] = "",
+    language: Annotated[str, typer.Option(help="en, zh-Hant or zh-Hans.")] = "en",
+    measure: Annotated[str, typer.Option(help="Which rows of the table.")] = "people",
+) -> None:
+    """Draw a released table by district as a map (SVG) beside it, in one of three languages.
+
+    Example: ehr study map districts.csv --title 按地區 --language zh-Hant
+    """
+    target = file.with_name(f"{file.stem}.{language}.svg")
+    target.write_text(draw_map(read_released_table(file, measure), title, note, language), "utf-8")
+    typer.echo(str(target))

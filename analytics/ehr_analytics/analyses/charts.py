@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ehr_analytics.analyses import estimate_plots, flow_plots, time_plots
+from ehr_analytics.analyses import district_plots, estimate_plots, flow_plots, time_plots
 from ehr_analytics.analyses.chart_style import COLOURS, Labels, name_labels
 from ehr_analytics.disclosure.control import ControlledCell
 
@@ -61,6 +61,10 @@ def _choose_plot(cells: Sequence[ControlledCell]) -> Plot:
         return estimate_plots.draw_balance
     if statistics & {"hazard-ratio", "risk-ratio", "odds-ratio", "rate"}:
         return estimate_plots.draw_estimates
+    if "district" in dimensions:
+        return district_plots.draw_district_plot
+    if "hour" in dimensions:
+        return time_plots.draw_hours
     if "step" in dimensions:
         return flow_plots.draw_attrition
     if "median" in statistics and statistics <= estimate_plots.OF_A_DISTRIBUTION:

@@ -17,6 +17,7 @@ from ehr_analytics.analyses.estimation import Bools, Floats
 from ehr_analytics.cohorts.labels import YES_NO
 from ehr_analytics.cohorts.result import PERSON, CohortResult
 from ehr_analytics.disclosure.cells import Amounts, Cell, PersonIndex
+from ehr_analytics.trusted_rows import TrustedRows
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["CohortFrame", "Stratum"]
@@ -38,6 +39,8 @@ class CohortFrame:
     """A cohort as analyses read it; cells made by it name its persons."""
 
     result: CohortResult
+    # What de-identified records do not have, where the project was granted it.
+    trusted: TrustedRows | None = None
 
     @cached_property
     def index(self) -> PersonIndex:

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ehr_analytics.analyses import associations, descriptive, survival, time_series
+from ehr_analytics.analyses import (
+    associations,
+    descriptive,
+    places_and_hours,
+    survival,
+    time_series,
+)
 from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.cohorts.result import CohortResult
 from ehr_analytics.disclosure.cells import Cell
+from ehr_analytics.project import COUNT_DISTRICTS, COUNT_HOURS
+from ehr_analytics.trusted_rows import TrustedRows
 from ehr_fhir.errors import Unprocessable
 
-__all__ = ["ANALYSES", "AnalysisPlan", "parse_analyses", "run_analyses"]
+__all__ = ["ANALYSES", "AnalysisPlan", "list_granted_items", "parse_analyses", "run_analyses"]
 
 Options = Mapping[str, Any]  # Any: TOML's values, whose types are checked against KINDS
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -31,6 +39,8 @@ class Analysis:
     run: Callable[..., list[Cell]]
     required: Mapping[str, str]
     optional: Mapping[str, str]
+    # The data item by which a project is granted what it counts of identified records.
+    item: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,10 @@ ANALYSES: Mapping[str, Analysis] = MappingProxyType(
             {"period": TEXT, "interrupted": TEXT},
             {"harmonics": NUMBER},
         ),
+        "people_by_district": Analysis(
+            places_and_hours.people_by_district, {}, {"column": TEXT}, COUNT_DISTRICTS
+        ),
+        "attendances_by_hour": Analysis(places_and_hours.attendances_by_hour, {}, {}, COUNT_HOURS),
     }
 )
 
@@ -79,9 +93,20 @@ def parse_analyses(tables: object) -> tuple[AnalysisPlan, ...]:
     return plans
 
 
-def run_analyses(result: CohortResult, plans: Sequence[AnalysisPlan]) -> list[Cell]:
-    """Return the cells of all analyses of a cohort, each under the name of its analysis."""
-    frame = CohortFrame(result)
+def list_granted_items(plans: Sequence[AnalysisPlan]) -> frozenset[str]:
+    """Return the data items, beside columns of views, that a project needs for its analyses."""
+    items = {ANALYSES[plan.kind].item for plan in plans}
+    return frozenset(item for item in items if item is not None)
+
+
+def run_analyses(
+    result: CohortResult, plans: Sequence[AnalysisPlan], trusted: TrustedRows | None = None
+) -> list[Cell]:
+    """Return the cells of all analyses of a cohort, each under the name of its analysis.
+
+    `trusted` are the rows of identified records that the project was granted to count.
+    """
+    frame = CohortFrame(result, trusted)
     return [
         cell for plan in plans for cell in ANALYSES[plan.kind].run(frame, plan.name, **plan.options)
     ]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ehr_analytics.analyses.chart_style import COLOURS, DASHES, name_labels
 from ehr_analytics.disclosure.control import ControlledCell
 
-__all__ = ["draw_curves", "draw_series"]
+__all__ = ["draw_curves", "draw_hours", "draw_series"]
 
 _MAX_CURVES = 6
 _MAX_TICKS = 12
@@ -86,4 +86,19 @@ def draw_series(figure: Figure, axes: Any, cells: Sequence[ControlledCell]) -> b
     axes.set_ylim(bottom=0)
     axes.set_ylabel("people")
     axes.text(0.01, 0.02, "\n".join(lines), transform=axes.transAxes, fontsize=8, va="bottom")
+    return True
+
+
+def draw_hours(figure: Figure, axes: Any, cells: Sequence[ControlledCell]) -> bool:
+    """Draw a bar for each hour of the day, a cross where it is hidden. Any: matplotlib's axes."""
+    hours = {int(dict(c.cell.labels)["hour"]): c.shown for c in cells}
+    if not any(hours.values()):
+        return False
+    figure.set_size_inches(8, 4)
+    axes.bar(list(hours), [shown or 0 for shown in hours.values()], color=COLOURS[0])
+    hidden = [hour for hour, shown in hours.items() if shown is None]
+    axes.plot(hidden, [0] * len(hidden), "x", color="black", markersize=5, clip_on=False)
+    axes.set_xticks(range(0, 24, 2), [f"{hour:02}:00" for hour in range(0, 24, 2)], fontsize=8)
+    axes.set_xlabel("hour of arrival" + (" (× hidden)" if hidden else ""))
+    axes.set_ylabel(cells[0].cell.unit)
     return True

@@ -52,6 +52,8 @@ GRANTED_TITLES = {
     "rows.read": N_("Read rows of single, de-identified patients, not only counts"),
     "views.own": N_("Run views of one's own over all elements of de-identified records"),
     "notes.read": N_("Read free text out of which names and numbers are taken"),
+    "districts.count": N_("Count people by the district they live in"),
+    "hours.count": N_("Count emergency visits by the hour of day"),
 }
 # The forms of dates, from what tells least to what tells most.
 DATE_FORM_TITLES = {
