@@ -16,7 +16,7 @@ from deltalake import write_deltalake
 
 from ehr_etl.gold.delta_views import save_definition
 from ehr_etl.gold.library import iterate_definitions, list_view_names
-from ehr_etl.lake import Lake, gold_table_name
+from ehr_etl.lake import GOLD_EPISODE, GOLD_PATIENT, Lake, gold_table_name
 
 __all__ = ["make_population", "write_population"]
 
@@ -85,11 +85,16 @@ def make_population(people: int) -> Mapping[str, pa.Table]:
 
 
 def write_population(data: Path, views: Mapping[str, pa.Table]) -> None:
-    """Write the views as Delta tables where the lake of a data folder keeps gold."""
+    """Write the views as Delta tables where the lake of a data folder keeps gold, and its key."""
+    (data / "keys").mkdir(exist_ok=True)
+    (data / "keys" / "deid.key").write_bytes(b"k" * 32)
     lake = Lake(data / "lake")
     own = {str(definition["name"]): definition for definition in iterate_definitions()}
     for name, table in views.items():
-        write_deltalake(str(lake.table_path(gold_table_name(name))), table, mode="overwrite")
+        whose = table.column("id" if name == "patient_demographics" else "patient_id")
+        # As the lake does: whose each row is, and its episode.
+        rows = table.append_column(GOLD_PATIENT, whose).append_column(GOLD_EPISODE, whose)
+        write_deltalake(str(lake.table_path(gold_table_name(name))), rows, mode="overwrite")
         if name not in list_view_names():
             save_definition(lake, own[name])
 
