@@ -3,214 +3,65 @@
 from __future__ import annotations
 
 import os
-from datetime import date, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ehr_analytics import airlock, cohort_study, run_log, study, study_run
-from ehr_analytics import project as projects
-from ehr_analytics.key_rotation import rotate_project_key
-from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, Person, find_person
+from ehr_analytics.gateway_client import find_gateway, open_gateway
+from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, find_person
+from ehr_analytics.project_cli import DEFAULT_DATA, Data, Login, people_app, project_app
 from ehr_analytics.register import Register
 from ehr_etl.console_table import print_table
 from ehr_etl.spark.session import spark_session
+from ehr_fhir.errors import Unprocessable
 
-Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
-Login = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
-ProjectId = Annotated[str, typer.Argument(help="Id of the project.")]
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
-DEFAULT_DATA = Path("var")
 _ANY_ROLE = APPLICANT_ROLES | APPROVER_ROLES
 
 app = typer.Typer(
-    help="Research projects, studies and the airlock.\n\nExample: ehr research project list",
     no_args_is_help=True,
     add_completion=False,
-)
-project_app = typer.Typer(
-    help="Projects: draft, submitted, approved, open, closed.\n\nExample: ehr research project list"
 )
 airlock_app = typer.Typer(
     help="The airlock: nothing leaves before two people approve.\n\n"
     "Example: ehr research airlock list"
 )
-app.add_typer(project_app, name="project", no_args_is_help=True)
+app.add_typer(project_app, name="project")
+app.add_typer(people_app, name="people")
 app.add_typer(airlock_app, name="airlock", no_args_is_help=True)
 
 
-@project_app.command("new")
-def project_new(
+@app.callback()
+def choose_gateway(
     context: typer.Context,
-    project_id: ProjectId,
-    title: Annotated[str, typer.Option(help="Title.")],
-    purpose: Annotated[str, typer.Option(help="The question, in one sentence.")],
-    ethics: Annotated[str, typer.Option(help="Reference of the ethics approval.")],
-    applicant: Annotated[str, typer.Option("--as", help="Log-in of the applicant.")],
-    item: Annotated[list[str], typer.Option(help="Data item, view.column; repeat.")],
-    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
-    since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; today if not given.")
+    gateway: Annotated[
+        str,
+        typer.Option(envvar="EHR_GATEWAY", help="Address of the platform: steps go through it."),
+    ] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="EHR_TOKEN_FILE", help="File of your access token for the gateway."),
     ] = None,
-    person: Annotated[
-        list[str] | None, typer.Option(help="Log-in of a researcher; the applicant if none.")
-    ] = None,
-    policy: Annotated[
-        str, typer.Option(help="Policy of disclosure control for everything that leaves.")
-    ] = projects.DEFAULT_POLICY,
-    dates: Annotated[
-        str, typer.Option(help="Form of dates: quarter, month, episode or shift.")
-    ] = projects.SAFEST_DATES,
-    data: Data = DEFAULT_DATA,
 ) -> None:
-    """Write down a new project as a draft.
+    """Research projects, studies and the airlock.
 
-    Example: ehr research project new falls --title "Falls" --purpose "Who falls?" --ethics REC-7
-    --as researcher.lau --item encounter_flat.patient_id --item encounter_flat.start
-    --until 2027-12-31
+    Through the gateway, a step is that of the person whose token it is. Without one, commands act
+    on the data folder itself: for whoever runs the platform.
+
+    Example: ehr research --gateway https://ehr.example --token-file token project list
     """
-    register = Register(data)
-    who = find_person(context, data, applicant, APPLICANT_ROLES)
-    people = [find_person(context, data, login, APPLICANT_ROLES).name for login in person or []]
-    first: date = since.date() if since else register.clock().date()
-    _print_project(
-        projects.create_project(
-            register,
-            projects.Project(
-                id=project_id,
-                title=title,
-                purpose=purpose,
-                applicant=who.name,
-                ethics=ethics,
-                items=tuple(item),
-                people=tuple(dict.fromkeys(people)) or (who.name,),
-                period_from=first,
-                period_to=until.date(),
-                policy=policy,
-                # Another text is refused by the project.
-                dates=dates,  # type: ignore[arg-type]
-            ),
-        )
-    )
-
-
-@project_app.command("submit")
-def project_submit(
-    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
-) -> None:
-    """Hand a draft in. Example: ehr research project submit falls --as researcher.lau"""
-    register = Register(data)
-    who = find_person(context, data, login, APPLICANT_ROLES)
-    _print_project(projects.submit_project(register, project_id, who.name, other_names=who.names))
-
-
-@project_app.command("approve")
-def project_approve(
-    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
-) -> None:
-    """Give one of two approvals. Example: ehr research project approve falls --as steward.ng"""
-    register = Register(data)
-    who = find_person(context, data, login, APPROVER_ROLES)
-    _print_project(projects.approve_project(register, project_id, who.name, other_names=who.names))
-
-
-@project_app.command("return")
-def project_return(
-    context: typer.Context,
-    project_id: ProjectId,
-    login: Login,
-    reason: Annotated[str, typer.Option(help="What is to be changed.")],
-    data: Data = DEFAULT_DATA,
-) -> None:
-    """Send a submitted project back to its applicant.
-
-    Example: ehr research project return falls --as steward.ng --reason "Name the people."
-    """
-    register = Register(data)
-    who = find_person(context, data, login, APPROVER_ROLES)
-    _print_project(
-        projects.return_project(register, project_id, who.name, reason, other_names=who.names)
-    )
-
-
-@project_app.command("open")
-def project_open(
-    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
-) -> None:
-    """Open an approved project. Example: ehr research project open falls --as steward.ng"""
-    register = Register(data)
-    who = find_person(context, data, login, APPROVER_ROLES)
-    _print_project(projects.open_project(register, project_id, who.name, other_names=who.names))
-
-
-@project_app.command("close")
-def project_close(
-    context: typer.Context, project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
-) -> None:
-    """Close a project and destroy its key.
-
-    Example: ehr research project close falls --as steward.ng
-    """
-    register = Register(data)
-    who = find_person(context, data, login, _ANY_ROLE)
-    _print_project(projects.close_project(register, project_id, who.name, other_names=who.names))
-
-
-@project_app.command("rotate-key")
-def project_rotate_key(
-    context: typer.Context,
-    project_id: ProjectId,
-    login: Login,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
-    data: Data = DEFAULT_DATA,
-) -> None:
-    """Replace a project's key: its pseudonyms and shifts are new ones from then on.
-
-    Example: ehr research project rotate-key falls --as steward.ng --reason "An extract was lost."
-    """
-    register = Register(data)
-    who = find_person(context, data, login, APPROVER_ROLES)
-    _print_project(
-        rotate_project_key(register, project_id, who.name, reason=reason, other_names=who.names)
-    )
-
-
-@project_app.command("list")
-def project_list(data: Data = DEFAULT_DATA) -> None:
-    """List the projects. Example: ehr research project list"""
-    rows = [
-        (
-            project.id,
-            project.state,
-            project.applicant,
-            ", ".join(project.approvers),
-            project.period_to.isoformat(),
-            project.title,
-        )
-        for project in projects.list_projects(Register(data))
-    ]
-    headings = ("project", "state", "applicant", "approved by", "until", "title")
-    print_table(headings, rows, whole=("project",))
-
-
-@project_app.command("log")
-def project_log(project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
-    """Show every step of a project and its runs. Example: ehr research project log falls"""
-    register = Register(data)
-    projects.get_project(register, project_id)
-    rows = [
-        (event.at, event.who, event.action, event.before or "", event.after or "", event.run or "")
-        for event in register.events(project_id)
-    ]
-    print_table(("when", "who", "step", "from", "to", "run"), rows, whole=("run",))
+    if gateway:
+        context.obj = open_gateway(gateway, token_file)
 
 
 @app.command("run")
 def run_study(
     context: typer.Context,
     study_file: Annotated[str, typer.Argument(help="A study's file, or the name of a given one.")],
-    login: Login,
+    login: Login = "",
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Run a study on its project's views.
@@ -220,6 +71,12 @@ def run_study(
     path = (
         Path(study_file) if study_file.endswith(".toml") else study.bundled_study_path(study_file)
     )
+    if gateway := find_gateway(context, login):
+        project = cohort_study.load_cohort_study(path).project
+        text = path.read_text("utf-8")
+        (run,) = gateway.invoke("$research-run", project=project, definition=text)
+        typer.echo(f"Run {run['id'][0]} is {run['state'][0]}.")
+        return
     register = Register(data)
     who = find_person(context, data, login, APPLICANT_ROLES)
     if cohort_study.is_cohort_study(path):
@@ -235,40 +92,76 @@ def run_study(
 
 
 @airlock_app.command("list")
-def airlock_list(data: Data = DEFAULT_DATA) -> None:
-    """List the runs and how far they are. Example: ehr research airlock list"""
-    rows = [
-        (run.id, run.project, run.who, run.at, run.state)
-        for run in run_log.list_runs(Register(data))
-    ]
+def airlock_list(
+    context: typer.Context,
+    project: Annotated[
+        str, typer.Option(help="Through the gateway: the runs of this project.")
+    ] = "",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """List the runs and how far they are; through the gateway, requests for their release.
+
+    Example: ehr research airlock list
+    """
+    if gateway := find_gateway(context):
+        if project:
+            listed, who = gateway.ask("$research-runs", project=project), "who"
+        else:
+            listed, who = gateway.ask("$research-releases"), "by"
+        names = ("id", "project", who, "asked", "state")
+        rows = [tuple(str(each[name][0]) for name in names) for each in listed]
+    else:
+        rows = [
+            (run.id, run.project, run.who, run.at, run.state)
+            for run in run_log.list_runs(Register(data))
+        ]
     print_table(("run", "project", "by", "at", "state"), rows, whole=("run", "project"))
 
 
 @airlock_app.command("check")
 def airlock_check(
-    context: typer.Context, run_id: RunId, login: Login, data: Data = DEFAULT_DATA
+    context: typer.Context,
+    run_id: RunId,
+    login: Login = "",
+    note: Annotated[
+        str, typer.Option(help="Through the gateway: what the tables are for; checkers read it.")
+    ] = "",
+    data: Data = DEFAULT_DATA,
 ) -> None:
-    """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
+    """Control a run's results, check them, and put them before the checkers.
+
+    Example: ehr research airlock check RUN --as LOGIN
+    """
+    if gateway := find_gateway(context, login):
+        (release,) = gateway.invoke("$request-release", run=run_id, note=note)
+        _print_checks(
+            [
+                (each["name"][0], "", each["passed"][0], each.get("detail", [""])[0])
+                for each in release.get("check", [])
+            ]
+        )
+        return
     register = Register(data)
     who = find_person(context, data, login, _ANY_ROLE)
     proposed = airlock.propose_outputs(register, run_id, who.name)
-    rows = [
-        (check.name, check.file, "yes" if check.passed else "NO", check.reason)
-        for check in proposed.checks
-    ]
-    print_table(("check", "file", "passed", "reason"), rows)
     outputs = run_log.run_folder(register, run_id) / "outputs"
     typer.echo(f"What may leave lies in {outputs}{os.sep}")
-    if not proposed.passed:
-        raise typer.Exit(1)
+    _print_checks(
+        [(check.name, check.file, check.passed, check.reason) for check in proposed.checks]
+    )
 
 
 @airlock_app.command("evidence")
-def airlock_evidence(run_id: RunId, data: Data = DEFAULT_DATA) -> None:
+def airlock_evidence(context: typer.Context, run_id: RunId, data: Data = DEFAULT_DATA) -> None:
     """Show a checker the persons behind each cell, and the rule that hid it.
 
     Example: ehr research airlock evidence RUN
     """
+    if gateway := find_gateway(context):
+        names = ("file", "row", "column", "shown", "rule", "meaning")
+        cells = gateway.ask("$release-evidence", release=run_id)
+        print_table(names, [tuple(str(cell.get(n, [""])[0]) for n in names) for cell in cells])
+        return
     rows = [
         (
             str(cell["table"]),
@@ -287,8 +180,8 @@ def airlock_evidence(run_id: RunId, data: Data = DEFAULT_DATA) -> None:
 def airlock_approve(
     context: typer.Context,
     run_id: RunId,
-    login: Login,
     reason: Annotated[str, typer.Option(help="Why it may leave.")],
+    login: Login = "",
     unsafe_output: Annotated[
         bool,
         typer.Option(
@@ -301,43 +194,83 @@ def airlock_approve(
 
     Example: ehr research airlock approve RUN --as steward.ng --reason "No small cell."
     """
-    who = find_person(context, data, login, APPROVER_ROLES)
-    _record_decision(data, run_id, who, "approve", reason, is_unsafe=unsafe_output)
+    _decide(context, data, run_id, login, "approve", reason, is_unsafe=unsafe_output)
 
 
 @airlock_app.command("reject")
 def airlock_reject(
     context: typer.Context,
     run_id: RunId,
-    login: Login,
     reason: Annotated[str, typer.Option(help="Why it may not leave.")],
+    login: Login = "",
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Keep a run's results inside, with the reason.
 
     Example: ehr research airlock reject RUN --as auditor.tse --reason "Strata too fine."
     """
-    who = find_person(context, data, login, APPROVER_ROLES)
-    _record_decision(data, run_id, who, "reject", reason)
+    _decide(context, data, run_id, login, "reject", reason)
 
 
 @airlock_app.command("release")
 def airlock_release(
-    context: typer.Context, run_id: RunId, login: Login, data: Data = DEFAULT_DATA
+    context: typer.Context, run_id: RunId, login: Login = "", data: Data = DEFAULT_DATA
 ) -> None:
-    """Release what two checkers approved.
+    """Release what two checkers approved; through the gateway, the second approval does.
 
     Example: ehr research airlock release RUN --as steward.ng
     """
+    if find_gateway(context, login):
+        raise Unprocessable("Through the gateway, the second approval releases.")
     register = Register(data)
     who = find_person(context, data, login, APPROVER_ROLES)
     released = airlock.release_outputs(register, run_id, who.name, other_names=who.names)
     typer.echo(f"{len(released.files)} files released to {released.folder}")
 
 
-def _record_decision(
-    data: Path, run_id: str, who: Person, verdict: str, reason: str, *, is_unsafe: bool = False
+@airlock_app.command("fetch")
+def airlock_fetch(
+    context: typer.Context,
+    run_id: RunId,
+    folder: Annotated[Path, typer.Argument(help="Where the files go; made if it is not there.")],
 ) -> None:
+    """Fetch a release's files and their record through the gateway.
+
+    Example: ehr research airlock fetch RUN tables/
+    """
+    gateway = find_gateway(context)
+    if gateway is None:
+        raise Unprocessable("Name the --gateway; at the data folder they are below research.")
+    (release,) = gateway.ask("$research-releases", release=run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*(file["name"][0] for file in release["file"]), "controls.json"):
+        # Its last part alone: a gateway names no place on this machine.
+        path = folder / Path(name).name
+        path.write_bytes(gateway.fetch("$release-file", release=run_id, file=name))
+        typer.echo(str(path))
+
+
+def _decide(
+    context: typer.Context,
+    data: Path,
+    run_id: str,
+    login: str,
+    verdict: str,
+    reason: str,
+    *,
+    is_unsafe: bool = False,
+) -> None:
+    if gateway := find_gateway(context, login):
+        (release,) = gateway.invoke(
+            "$decide-release",
+            release=run_id,
+            decision="return" if verdict == "reject" else verdict,
+            reason=reason,
+            **({"unsafe-judged": True} if is_unsafe else {}),
+        )
+        typer.echo(f"Release {run_id} is {release['state'][0]}.")
+        return
+    who = find_person(context, data, login, APPROVER_ROLES)
     proposed = airlock.record_decision(
         Register(data),
         run_id,
@@ -350,7 +283,9 @@ def _record_decision(
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 
 
-def _print_project(project: projects.Project) -> None:
-    typer.echo(f"Project {project.id} is {project.state}.")
-    if project.state == "submitted":
-        typer.echo(f"{len(project.approvers)} of {projects.APPROVALS_NEEDED} approvals given.")
+def _print_checks(checks: Sequence[tuple[str, str, bool, str]]) -> None:
+    """Show what each check said; exit with 1 where one failed."""
+    rows = [(name, file, "yes" if passed else "NO", why) for name, file, passed, why in checks]
+    print_table(("check", "file", "passed", "reason"), rows)
+    if not all(passed for _, _, passed, _ in checks):
+        raise typer.Exit(1)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import typer
 
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import Unavailable, Unprocessable
 
 __all__ = [
     "APPLICANT_ROLES",
     "APPROVER_ROLES",
+    "RECORDER_ROLES",
     "FindPerson",
     "Person",
     "find_person",
@@ -25,6 +26,8 @@ __all__ = [
 # The same as of `$apply-research` and `$decide-research`; a test compares them.
 APPLICANT_ROLES = frozenset({"researcher", "clinician"})
 APPROVER_ROLES = frozenset({"steward", "auditor"})
+# Who suspends a project and records training, as of `$decide-research` and `$record-training`.
+RECORDER_ROLES = frozenset({"steward"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ FindPerson = Callable[[Path, str, Collection[str]], Person]
 
 def find_person(context: typer.Context, data: Path, login: str, roles: Collection[str]) -> Person:
     """Return who has a log-in of one of some roles, as the command's caller looks it up."""
+    if not login:
+        raise Unprocessable("Say who takes the step: --as LOGIN; or go through --gateway.")
     find: FindPerson | None = context.find_root().obj
     if find is None:
         raise Unavailable("Who takes the step cannot be known here: take it by the command `ehr`.")

@@ -18,13 +18,21 @@ from ehr_fhir.errors import Forbidden, Unprocessable
 __all__ = ["resume_project", "suspend_project"]
 
 
-def suspend_project(register: Register, project_id: str, login: str, reason: str) -> Project:
-    """Suspend an open project at once; whoever may decide may do it alone."""
+def suspend_project(
+    register: Register,
+    project_id: str,
+    login: str,
+    reason: str,
+    *,
+    other_names: Collection[str] = (),
+) -> Project:
+    """Suspend an open project at once; one person does it alone, of another's project."""
     if not reason.strip():
         raise Unprocessable("Say why the project is suspended: its people read it.")
     with register.transaction() as connection:
         project = read_project(connection, project_id)
         require_state(project, "suspend")
+        require_independent(project, {login, *other_names})
         connection.execute("INSERT INTO suspension VALUES (?)", (project_id,))
         register.append_event(
             connection, project_id, login, "suspend", before="open",

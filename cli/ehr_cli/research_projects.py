@@ -88,12 +88,11 @@ class RegisteredProjects:
         from ehr_analytics.suspension import resume_project, suspend_project
 
         register = self._open_register()
-        if decision == "suspend":
-            return _describe(register, suspend_project(register, project, person, reason))
         steps: Mapping[str, Callable[..., Project]] = {
             "approve": projects.approve_project,
             "return": projects.return_project,
             "open": projects.open_project,
+            "suspend": suspend_project,
             "resume": resume_project,
             "close": projects.close_project,
         }

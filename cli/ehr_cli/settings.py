@@ -21,7 +21,7 @@ from ehr_fhir.errors import Invalid
 FILE = "ehr.toml"
 PREFIX = "EHR_"
 # Variables of single commands or of other packages, which are no settings.
-OTHER_VARIABLES = frozenset({"EHR_JURISDICTION", "EHR_TOKEN"})
+OTHER_VARIABLES = frozenset({"EHR_GATEWAY", "EHR_JURISDICTION", "EHR_TOKEN", "EHR_TOKEN_FILE"})
 
 
 @dataclass(frozen=True)

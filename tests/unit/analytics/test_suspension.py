@@ -53,9 +53,11 @@ def test_a_second_suspension_needs_two_people_anew(book: Register) -> None:
     assert resume_project(book, DRAFT.id, "steward.ng").state == "suspended"
 
 
-def test_nobody_resumes_a_project_of_their_own_nor_suspends_without_a_reason(
+def test_nobody_decides_on_a_project_of_their_own_nor_suspends_without_a_reason(
     book: Register,
 ) -> None:
+    with pytest.raises(Forbidden):
+        suspend_project(book, DRAFT.id, "st.lau", WHY, other_names=("researcher.lau",))
     with pytest.raises(Unprocessable):
         suspend_project(book, DRAFT.id, "steward.ho", " ")
     with pytest.raises(Conflict, match="is open"):
