@@ -19,7 +19,7 @@ from ehr_analytics.register import Register
 from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake
 from ehr_etl.lake_run import run_once
-from ehr_etl.trusted_zone.organizations import read_organization_names
+from ehr_etl.trusted_zone.organizations import OrganizationName, read_organization_names
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 from tests.lib.feed_lines import consent, decision_lines, feed_line
 from tests.lib.lake_input import KEY, NOW_MS, Pages, encounter, patient
@@ -152,12 +152,14 @@ def test_few_people_are_hidden_and_cannot_be_subtracted(
 
     shown = {r["hospital"]: r["attendances"] for r in rows(register, "emergency-attendances")}
     by_hour = {r["hour"]: r["attendances"] for r in rows(register, "emergency-attendances-by-hour")}
-    assert shown["ha-lion-rock"] is None
-    totals = [total for total in (shown["all"], by_hour["all"]) if total is not None]
-    assert shown["ha-harbour"] is not None or totals
+    # Not even its row is there: it would tell that somebody came.
+    assert "ha-lion-rock" not in shown
+    totals = [total for total in (shown.get("all"), by_hour.get("all")) if total is not None]
+    harbour = shown.get("ha-harbour")
+    assert harbour is not None or totals
     # The 4 of the small hospital lie anywhere between nobody and eight.
-    if shown["ha-harbour"] is not None and totals:
-        left = min(totals) - shown["ha-harbour"]
+    if harbour is not None and totals:
+        left = min(totals) - harbour
         assert left - 2 * half <= 1
         assert left + 2 * half >= 8
 
@@ -177,7 +179,7 @@ def test_waits_are_of_each_persons_first_visit_and_beds_of_the_days_within_the_m
     assert waits["all"]["p95_minutes"] is None
     # A second median of all but four people would tell of these.
     assert waits["ha-harbour"]["median_minutes"] is None
-    assert waits["ha-lion-rock"]["median_minutes"] is None
+    assert "ha-lion-rock" not in waits
     beds = {(r["month"], r["hospital"]): r for r in rows(register, "bed-occupancy")}
     # Wall clock: from 30 May to 3 June at midnight.
     assert beds["2026-05", "ha-harbour"]["bed_days"] == 60
@@ -196,7 +198,7 @@ def test_a_month_is_made_once_though_records_come_late(tmp_path: Path, lake: Lak
     before = rows(register, "emergency-attendances")
 
     late = [attendance(number, "ha-harbour", 6, 1) for number in range(54, 60)]
-    july = [attendance(number, "ha-harbour", 7) for number in range(PEOPLE)]
+    july = [attendance(number, "ha-harbour", 7) for number in range(30)]
     load(lake, [feed_line(1000 + number, one) for number, one in enumerate([*late, *july])])
     again = refresh(register, lake, KEY)
     later = open_register(tmp_path, datetime(2026, 8, 20, tzinfo=UTC))
@@ -229,7 +231,7 @@ def test_a_refresh_that_is_cut_short_or_runs_twice_publishes_a_month_once(
 
     assert sorted(len(each) for each in both) == [0, 1]
     months = [row["month"] for row in rows(register, "emergency-attendances")]
-    assert len(months) == 3
+    assert months == ["2026-06"] * 2
     with register.transaction() as connection:
         runs = [row["run"] for row in connection.execute("SELECT run FROM release")]
     assert runs == ["open-data/emergency-attendances/2026-06"]
@@ -269,7 +271,7 @@ def test_a_month_that_differs_by_few_people_from_one_before_is_hidden(
         if row["month"] == "2026-07"
     }
     assert shown
-    assert all(second[name] is None for name in shown)
+    assert not shown & second.keys()
 
 
 def test_files_have_the_shown_numbers_alone_and_change_only_with_them(
@@ -288,9 +290,14 @@ def test_files_have_the_shown_numbers_alone_and_change_only_with_them(
     assert again == ()
     table = (folder / "emergency-attendances" / "data.csv").read_text("utf-8").splitlines()
     assert table[0] == "month,hospital,hospital_name_en,hospital_name_zh,attendances"
-    assert "2026-06,ha-lion-rock,Lion Rock Hospital,獅子山醫院," in table
+    assert "2026-06,ha-harbour,Harbour Hospital,海港醫院,50" in table
+    assert not [line for line in table if "lion-rock" in line]
     everything = "".join(p.read_text("utf-8") for p in folder.rglob("*") if p.is_file())
     assert not [number for number in range(PEOPLE) if f'p-{number}"' in everything]
+
+    write_files(register, BASE, {"ha-harbour": OrganizationName("=HYPERLINK(1)", "")})
+    table = (folder / "emergency-attendances" / "data.csv").read_text("utf-8").splitlines()
+    assert "2026-06,ha-harbour,'=HYPERLINK(1),,50" in table
 
     withdraw(register, "emergency-attendances", "steward.ng", "The licence changed.")
     write_files(register, BASE, names)

@@ -32,12 +32,14 @@ __all__ = ["INDEX_FILE", "open_data_folder", "write_files"]
 
 # What the portal's pages are made of.
 INDEX_FILE = "index.json"
+# Of the name of an organisation; an empty one begins with nothing.
+_FORMULA_STARTS = frozenset("=+-@\t\r")
 _ALL_NAME = OrganizationName("All hospitals", "所有醫院")
 _NOBODY = OrganizationName("", "")
 _HIDDEN = {
-    "en": "Empty where few people are behind a number, or nobody.",
-    "zh-Hant-HK": "涉及的人數太少或沒有人時，數字留空。",
-    "zh-Hans": "涉及的人数太少或没有人时，数字留空。",
+    "en": "Empty, or the whole row left out, where few people or nobody is behind a number.",
+    "zh-Hant-HK": "涉及的人數太少或沒有人時，數字留空，或略去整列。",
+    "zh-Hans": "涉及的人数太少或没有人时，数字留空，或略去整行。",
 }
 
 
@@ -85,7 +87,9 @@ def _build_files(
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(ordered)
+    writer.writerows(
+        {name: _escape_formula(value) for name, value in row.items()} for row in ordered
+    )
     return {
         "data.csv": table.getvalue().encode(),
         "data.json": _to_json(
@@ -164,6 +168,15 @@ def _add_names(
     hospital = str(row["hospital"])
     name = _ALL_NAME if hospital == ALL else names.get(hospital, _NOBODY)
     return {**row, "hospital_name_en": name.latin, "hospital_name_zh": name.han}
+
+
+def _escape_formula(value: object) -> object:
+    """Return a text that no spreadsheet takes for a formula (OWASP, CSV injection).
+
+    >>> _escape_formula("=1+1"), _escape_formula("Harbour"), _escape_formula(-1.5)
+    ("'=1+1", 'Harbour', -1.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA_STARTS else value
 
 
 def _write(folder: Path, name: str, content: bytes) -> list[str]:

@@ -168,7 +168,11 @@ def _hide_unprotected(
 def _build_rows(
     figures: Figures, month: Month, cells: Sequence[ControlledCell]
 ) -> list[dict[str, object]]:
-    """Return the rows of a month; a hidden number is null."""
+    """Return the rows of a month; a hidden number is null.
+
+    A row of which all is hidden is left out, like one of nobody: its being there would tell that
+    somebody came.
+    """
     rows: dict[tuple[str, ...], dict[str, float | None]] = {}
     for controlled in cells:
         labels = dict(controlled.cell.labels)
@@ -181,4 +185,5 @@ def _build_rows(
             **{name: work_out(shown, month) for name, work_out in figures.derived.items()},
         }
         for place, shown in rows.items()
+        if any(number is not None for number in shown.values())
     ]
