@@ -46,6 +46,8 @@ class FakeGateway:
         self.refusals: dict[str, int] = {}
         # What operations answer, by their address below /fhir/.
         self.operations: dict[str, Resource] = {}
+        # By operation: the status and the diagnostics of its refusal.
+        self.refused_operations: dict[str, tuple[int, str]] = {}
         # Whose records the reader opened lately, newest first.
         self.opened_patients: list[str] = []
 
@@ -66,6 +68,12 @@ class FakeGateway:
         if "Authorization" not in request.headers:
             return httpx.Response(401)
         operation = request.url.path.removeprefix("/fhir/")
+        if operation in self.refused_operations:
+            status, diagnostics = self.refused_operations[operation]
+            issues = [{"severity": "error", "diagnostics": diagnostics}]
+            return httpx.Response(
+                status, json={"resourceType": "OperationOutcome", "issue": issues}
+            )
         if operation in self.operations:
             return httpx.Response(200, json=self.operations[operation])
         if operation == "$acting-for":

@@ -70,8 +70,11 @@ class PortalHouse:
         assert back.status_code == 303, back.text
         return self.browser
 
-    def send(self, page: str, action: str, **fields: str) -> httpx.Response:
-        """Fill in the form of a page that goes to `action`, send it, and return the answer."""
+    def send(self, page: str, action: str, **fields: str | list[str]) -> httpx.Response:
+        """Fill in the form of a page that goes to `action`, send it, and return the answer.
+
+        A field of boxes has a list of those that are ticked.
+        """
         shown = self.browser.get(page).text
         form = re.search(rf'action="{re.escape(action)}".*?name="csrf" value="(\w+)"', shown, re.S)
         assert form, f"{page} has no form to {action}"

@@ -309,6 +309,9 @@ def test_nobody_checks_what_a_project_of_theirs_made_whichever_account_they_use(
     run_id = _run(office)["id"][0]
     must(_request(office, run_id))
 
+    # It waits for those who may check it.
+    assert _values(_get(office, "st.ng", "$waiting"))["releases"] == [1]
+    assert _values(_get(office, "st.lau", "$waiting"))["releases"] == [0]
     for decision in ("approve", "return", "ask"):
         assert _decide(office, "st.lau", run_id, decision).status_code == 403
         assert _decide(office, "re.lau", run_id, decision).status_code == 403

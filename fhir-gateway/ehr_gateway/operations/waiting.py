@@ -12,6 +12,7 @@ from ehr_gateway.access_requests.review import UNREVIEWED
 from ehr_gateway.erasure.requests import ERASURE_KIND
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations._research_projects import APPROVER_ROLES
+from ehr_gateway.operations._research_work import begin_work
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
 from ehr_gateway.tokens.suspensions import IN_FORCE
@@ -75,5 +76,16 @@ def answer(call: OperationCall) -> Response:
             project.state == "submitted" and requester.person not in project.approvers
             for project in projects.list_projects()
         )
+    if call.context.gateway.research_work is not None and requester.role in APPROVER_ROLES:
+        counts["releases"] = _count_releases(call)
     call.record()
     return call.respond(*(parameter(name, count) for name, count in counts.items()))
+
+
+def _count_releases(call: OperationCall) -> int:
+    """Return how many requests for release wait for the caller: not approved by them yet."""
+    work, person = begin_work(call.context, checkers=True, people=False)
+    return sum(
+        release.state == "waiting" and person.names.isdisjoint(release.checkers)
+        for release in work.list_releases(person, "")
+    )

@@ -25,6 +25,7 @@ from ehr_fhir.errors import (
     Forbidden,
     Gone,
     Invalid,
+    Issue,
     NotFound,
     PreconditionFailed,
     TooCostly,
@@ -163,6 +164,12 @@ class GatewayClient:
         """Invoke an operation by POST; return its Parameters."""
         return _parse_resource(await self._send("POST", f"/fhir/{path}", body=parameters))
 
+    async def download(self, path: str, **params: str) -> tuple[bytes, str]:
+        """Return the file that an operation answers with, and its media type."""
+        query = httpx.QueryParams(params)
+        response = await self._send("GET", f"/fhir/{path}?{query}", headers={"Accept": "*/*"})
+        return response.content, response.headers.get("content-type", "application/octet-stream")
+
     async def _read(self, address: str) -> Resource:
         """Return what an address holds, together with what else is read in this moment."""
         _check_path(address)
@@ -207,7 +214,7 @@ class GatewayClient:
             await asyncio.sleep(_retry_seconds(response))
             response = await self._answer(request)
         if response.status_code >= 400:
-            raise _error_of(response.status_code)
+            raise _error_of(response.status_code, response.content)
         return response
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -233,9 +240,28 @@ def _check_path(address: str) -> None:
         raise NotFound("There is nothing at this address.")
 
 
-def _error_of(status: int) -> EhrError:
+def _error_of(status: int, outcome: bytes | Resource | None) -> EhrError:
+    """Return the error that a status is, with what an OperationOutcome says of it."""
     error_type = _ERROR_BY_STATUS.get(status, Fault)
-    return error_type(f"The gateway answered {status}.")
+    issues = _parse_issues(outcome)
+    text = issues[0].diagnostics if issues else f"The gateway answered {status}."
+    return error_type(text, issues=issues)
+
+
+def _parse_issues(outcome: bytes | Resource | None) -> list[Issue]:
+    if isinstance(outcome, bytes):
+        try:
+            outcome = orjson.loads(outcome)
+        except orjson.JSONDecodeError:
+            # Of a server in between.
+            return []
+    if not isinstance(outcome, Mapping) or outcome.get("resourceType") != "OperationOutcome":
+        return []
+    return [
+        Issue(issue["diagnostics"], next(iter(issue.get("expression", ())), None))
+        for issue in outcome.get("issue", ())
+        if "diagnostics" in issue
+    ]
 
 
 def _retry_seconds(response: httpx.Response) -> float:
@@ -249,7 +275,7 @@ def _parse_entry(entry: Resource) -> Resource | Exception:
     """Return what one entry of a batch was answered with, or the error that its status is."""
     status = int(entry["response"]["status"][:3])
     if status >= 400:
-        return _error_of(status)
+        return _error_of(status, entry["response"].get("outcome"))
     resource: Resource = entry["resource"]
     return resource
 

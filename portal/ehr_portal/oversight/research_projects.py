@@ -12,6 +12,7 @@ from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
 from ehr_portal.i18n import N_
 
 __all__ = [
+    "DATES_TELL",
     "DATE_FORM_TITLES",
     "DATE_FORM_WARNINGS",
     "GRANTED_TITLES",
@@ -46,6 +47,12 @@ ACTION_TITLES = {
     "suspend": N_("Suspended"),
     "resume": N_("Agreed that it goes on"),
     "close": N_("Closed, and its key destroyed"),
+    "count": N_("People of a cohort counted"),
+    "cohort": N_("Cohort run"),
+    "run": N_("Study run"),
+    "query": N_("Rows read"),
+    "export": N_("Rows exported"),
+    "download": N_("Exported rows downloaded"),
 }
 # What is granted as a whole, beside columns of views.
 GRANTED_TITLES = {
@@ -74,6 +81,8 @@ DATE_FORM_WARNINGS = {
         " dates of that person."
     ),
 }
+# What shows dates of single patients: who decides reads what one known date gives away.
+DATES_TELL = ("rows.read", "views.own", "notes.read")
 _LONGEST_NAME = 40
 
 
@@ -159,6 +168,11 @@ class Project:
     def state_colour(self) -> str:
         """The colour of the state's tag."""
         return STATE_COLOURS.get(self.state, "grey")
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether work with its data has ever been allowed."""
+        return any(step.action == "open" for step in self.steps) or self.state == "open"
 
     @property
     def granted(self) -> list[str]:

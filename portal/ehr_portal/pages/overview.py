@@ -118,6 +118,14 @@ PLACES = (
         "projects",
     ),
     Place(
+        "/releases",
+        "document",
+        N_("Releases"),
+        N_("Research results that wait for two checks before they leave."),
+        ("steward", "auditor"),
+        "releases",
+    ),
+    Place(
         "/quality",
         "trend",
         N_("Data quality"),

@@ -16,6 +16,7 @@ from ehr_portal.i18n import N_
 from ehr_portal.oversight.research_projects import (
     DATE_FORM_TITLES,
     DATE_FORM_WARNINGS,
+    DATES_TELL,
     GRANTED_TITLES,
     Project,
     build_project_id,
@@ -29,6 +30,7 @@ from ehr_portal.oversight.researchers import (
     parse_researchers,
 )
 from ehr_portal.record.sections import TYPE_TITLES
+from ehr_portal.research.releases import RECORD_FILE, Release, parse_releases
 from ehr_portal.web.forms import FieldError, VerifiedForm, is_day, read_ticked
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
@@ -269,12 +271,16 @@ async def _render_project(
         _fetch_people(request),
     )
     tables = parse_tables(catalogue)
+    releases = await _fetch_released(request, project)
     offered = project.decisions_for(request.user.login, request.user.role)
     return request.render(
         "research_project.html",
         project=project,
         tables={table.view: table for table in tables},
         may_change=project.state == "draft" and project.applicant == request.user.login,
+        may_download=request.user.role == "researcher",
+        releases=releases,
+        RECORD_FILE=RECORD_FILE,
         decisions={name: DECISION_TITLES[name] for name in offered},
         decision=decision,
         reason=reason,
@@ -285,6 +291,14 @@ async def _render_project(
         GRANTED_TITLES=GRANTED_TITLES,
         DATE_FORM_TITLES=DATE_FORM_TITLES,
         DATE_FORM_WARNINGS=DATE_FORM_WARNINGS,
+        DATES_TELL=DATES_TELL,
         TYPE_TITLES=TYPE_TITLES,
         errors=[error] if error else [],
     )
+
+
+async def _fetch_released(request: PortalRequest, project: Project) -> list[Release]:
+    if not project.was_opened:
+        return []
+    answer = await request.gateway.invoke_by_get("$research-releases", project=project.id)
+    return [release for release in parse_releases(answer) if release.state == "released"]

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 # The searches and pages of a log that links may lead back to; the oldest is forgotten first.
 # Chosen: more than a person opens side by side, and no burden on the session's row.
 MAX_HANDLES = 60
+# The projects of which a cohort is kept. Chosen: more than somebody works on in one session.
+MAX_COHORT_DRAFTS = 5
 # A page that changes nothing in its session writes at most so often that it was there: each write
 # is a turn in the file that all processes share. Chosen: of half an hour without a page, which ends
 # a session, it is nothing.
@@ -110,6 +112,8 @@ class Session:
     # What the gateway said of each list of patients that this clinician was shown last: sent with
     # the next question for it (`record/patient_list.py`).
     shown_lists: dict[str, str] = field(default_factory=dict)
+    # The cohort that a researcher works on, by project: what `pages/research_cohort.py` keeps.
+    cohort_drafts: dict[str, str] = field(default_factory=dict)
     # What it held when this request loaded it: what the request did not change it does not write.
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -131,6 +135,13 @@ class Session:
     def resolve_handle(self, handle: str) -> str | None:
         """Return the value of a handle of this session, None for any other."""
         return self.handles.get(handle)
+
+    def keep_cohort_draft(self, project: str, draft: str) -> None:
+        """Keep the cohort of a project; of many projects the one kept first is forgotten."""
+        self.cohort_drafts.pop(project, None)
+        self.cohort_drafts[project] = draft
+        for oldest in list(self.cohort_drafts)[:-MAX_COHORT_DRAFTS]:
+            del self.cohort_drafts[oldest]
 
     def add_flash(self, kind: str, text: str) -> None:
         """Leave a message for the next page."""
@@ -216,6 +227,7 @@ class SessionStore:
             unread_asked=data.get("unread_asked", 0.0),
             people=data.get("people", []),
             shown_lists=data.get("shown_lists", {}),
+            cohort_drafts=data.get("cohort_drafts", {}),
             stored_seen=stored_seen,
             loaded=json.loads(body),
         )
@@ -314,6 +326,7 @@ def _session_values(session: Session) -> dict[str, Any]:
         "unread_asked": session.unread_asked,
         "people": list(session.people),
         "shown_lists": dict(session.shown_lists),
+        "cohort_drafts": dict(session.cohort_drafts),
     }
 
 

@@ -38,6 +38,7 @@ GIVEN_TO_ALL = frozenset(
         "previews",
         "shortcuts",
         "fields",
+        "research",
         "terms_in_words",
     }
 )
@@ -88,6 +89,7 @@ def test_every_template_is_rendered_or_imported() -> None:
         "forms.html",
         "pieces.html",
         "preview_table.html",
+        "research_pieces.html",
         "shortcuts.html",
         "terms.html",
     }
