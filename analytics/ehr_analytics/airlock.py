@@ -370,7 +370,7 @@ def _keep_for_comparison(register: Register, run: Run, folder: Path) -> None:
     shown = json.loads((folder / "shown.json").read_text("utf-8"))
     if [cell.shown for cell in release.cells] != shown:
         raise Conflict("Something else was released since the check: propose the run again.")
-    ReleaseHistory(register).add(run.id, release.cells, numbers)
+    ReleaseHistory(register).add(run.id, release.cells, numbers, project.policy)
 
 
 def _make_unsafe_outputs(project: Project, folder: Path) -> tuple[CheckResult, ...]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Name -> module and its one line of help.
 MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
     "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
-    "study": ("ehr_analytics.study_cli", "Studies: check and run a cohort of the typed language."),
+    "study": ("ehr_cli.study", "Studies: check and run a cohort of the typed language."),
     "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
 }
 # Of whatever a command writes, others may read nothing.

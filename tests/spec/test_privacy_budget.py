@@ -13,8 +13,9 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from ehr_analytics.disclosure.budget import BudgetLedger, Charge
+from ehr_analytics.disclosure.budget_grants import Grant, grant_budget, list_grants
 from ehr_analytics.disclosure.private_statistics import PrivateTable
-from ehr_fhir.errors import Conflict, Invalid, NotFound
+from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -103,6 +104,65 @@ def test_the_database_itself_refuses_an_overspent_budget(engine: Engine) -> None
 
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(text("UPDATE privacy_budget SET spent = total + 1"))
+
+
+def grant(ledger: BudgetLedger, who: str, epsilon: float = 2, *names: str) -> Grant:
+    return grant_budget(
+        ledger, "patients", "falls", epsilon, who, names=names, members=("researcher.lau",)
+    )
+
+
+def test_a_budget_is_granted_by_two_people(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+
+    grant(ledger, "ng")
+    assert ledger.list_budgets("patients") == []
+    for who, *names in (("ng",), ("ng.auditor", "ng")):
+        with pytest.raises(Conflict, match="Another person"):
+            grant(ledger, who, 2, *names)
+    # Another figure is a proposal of its own, which takes the place of the first.
+    assert grant(ledger, "tse", 3).confirmed_by == ""
+    confirmed = grant(ledger, "ng", 3)
+
+    assert (confirmed.proposed_by, confirmed.confirmed_by) == ("tse", "ng")
+    assert ledger.list_budgets("patients") == [("falls", 3.0, 0.0)]
+    assert list_grants(ledger, "patients") == [confirmed]
+
+
+def test_no_budget_is_granted_by_the_project_or_for_nothing(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+
+    with pytest.raises(Forbidden):
+        grant(ledger, "lau.steward", 2, "researcher.lau")
+    for epsilon in (0, -1, float("nan")):
+        with pytest.raises(Invalid):
+            grant(ledger, "ng", epsilon)
+    for project in ("", "falls"):
+        ledger.grant("patients", project, 5)
+    ledger.spend(charge(3))
+    grant(ledger, "ng", 2)
+    with pytest.raises(Conflict, match="spent"):
+        grant(ledger, "tse", 2)
+    assert ledger.list_budgets("patients") == [("", 5.0, 3.0), ("falls", 5.0, 3.0)]
+
+
+def test_one_proposal_is_confirmed_once(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    grant(ledger, "ng")
+
+    def confirm(number: int) -> bool:
+        try:
+            return bool(grant(ledger, f"steward.{number}").confirmed_by)
+        except Conflict:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(confirm, range(8)))
+
+    confirmed = [one for one in list_grants(ledger, "patients") if one.confirmed_by]
+    assert confirmed
+    assert all(one.proposed_by != one.confirmed_by for one in confirmed)
+    assert sum(one.proposed_by == "ng" for one in confirmed) == 1
 
 
 @pytest.fixture

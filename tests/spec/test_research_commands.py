@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from ehr_analytics import airlock, people
 from ehr_analytics import project as projects
+from ehr_analytics.analyses.frame import CohortFrame
+from ehr_analytics.cohorts import parse_cohort
+from ehr_analytics.cohorts.definition import AsTopCodes
+from ehr_analytics.cohorts.result import CohortResult
+from ehr_analytics.disclosure.budget import BudgetLedger
+from ehr_analytics.disclosure.private_statistics import PrivateTable
+from ehr_analytics.private_study import LAKE, PrivateCohort
 from ehr_analytics.register import Register
+from ehr_analytics.researchers import Training, record_training
 from ehr_cli.main import app
-from ehr_fhir.errors import Forbidden, NotFound, exit_code
+from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound, exit_code
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.login.account_lifecycle import disable_account
@@ -23,6 +39,7 @@ from tests.lib.training import train
 Ehr = Callable[..., tuple[int, str]]
 REFUSED = exit_code(Forbidden(""))
 UNKNOWN = exit_code(NotFound(""))
+CONFLICT = exit_code(Conflict(""))
 # Of two people: the ones that a project has, and another account of each.
 APPLICANT = ("re.lau", "st.lau", "au.lau")
 STEWARD = ("st.ng", "au.ng")
@@ -236,3 +253,93 @@ def test_a_command_that_is_not_run_by_ehr_knows_nobody(office: House) -> None:
     words = ("project", "submit", "falls", "--as", "re.lau", "--data", str(office.settings.data))
 
     assert CliRunner().invoke(research, words).exit_code == 1
+
+
+_SEEN = """
+name = "seen"
+[events.visits]
+table = "encounter_flat"
+date = "start"
+[index]
+events = "visits"
+[[column]]
+name = "sex"
+kind = "person"
+column = "gender"
+values = ["female", "male"]
+[[column]]
+name = "born"
+kind = "person"
+column = "birth_year"
+"""
+
+
+def test_private_answers_are_paid_from_a_budget_of_two_people(
+    ehr: Ehr, office: House, tmp_path: Path
+) -> None:
+    people_of_lake = len(write_persons(office.settings.data, 300))
+    # Of the lake: a project's dates are in an order of its own, which is made with it.
+    key = office.settings.data / "keys" / "deid.key"
+    key.parent.mkdir(exist_ok=True)
+    key.write_bytes(bytes(32))
+    file = tmp_path / "seen.toml"
+    file.write_text(_SEEN, "utf-8")
+    items = [
+        word
+        for name in ("patient_demographics.id", "patient_demographics.gender",
+                     "patient_demographics.birth_year", "encounter_flat.start")
+        for word in ("--item", name)
+    ]  # fmt: skip
+    assert new(ehr, "re.lau", *items)[0] == 0
+    for action, login in (
+        ("submit", "re.lau"), ("approve", "st.ng"), ("approve", "au.tse"), ("open", "st.ng"),
+    ):  # fmt: skip
+        assert step(ehr, action, login) == 0
+
+    training = Training("Data protection", date(2026, 1, 1), date(2099, 1, 1))
+    record_training(Register(office.settings.data), "lau", "eHR Commons", training, "ng")
+
+    def ask(kind: str, *options: str, epsilon: str = "5", login: str = "re.lau") -> tuple[int, str]:
+        own = ("--project", "falls", "--epsilon", epsilon, "--as", login)
+        return ehr("study", "private", kind, str(file), *options, *own)
+
+    def grant(login: str, epsilon: str, *options: str) -> int:
+        return ehr("privacy", "budget", "grant", epsilon, "--as", login, *options)[0]
+
+    assert ask("count")[0] == UNKNOWN  # no budget
+    assert grant("st.ng", "100") == grant("au.tse", "100") == 0
+    assert grant("st.lau", "12", "--project", "falls") == REFUSED
+    assert grant("re.mok", "12", "--project", "falls") == REFUSED
+    assert grant("st.ng", "12", "--project", "falls") == 0
+    assert grant("au.ng", "12", "--project", "falls") == CONFLICT
+    assert ask("count")[0] == UNKNOWN  # proposed, not granted
+    assert grant("au.tse", "12", "--project", "falls") == 0
+
+    code, shown = ask("count")
+    assert code == 0
+    assert 0 < int(shown) <= people_of_lake + 20
+    code, shown = ask("histogram", "--column", "sex", epsilon="2")
+    assert code == 0
+    assert {"female", "male"} <= set(shown.split())
+    code, shown = ask("mean", "--column", "born", "--low", "1900", "--high", "2030", epsilon="2")
+    assert code == 0
+    assert 1900 < float(shown) < 2030
+    halves = ("--candidate", "1900", "--candidate", "1970", "--candidate", "2030")
+    assert ask("quantile", "--column", "born", "--alpha", "0.5", *halves, epsilon="2")[0] == 0
+    assert ask("count", epsilon="2")[0] == CONFLICT  # 1 is left
+    assert ask("count", epsilon="0.5", login="re.mok")[0] == REFUSED
+    code, shown = ehr("privacy", "budget", "show")
+    assert re.search(r"falls\s+12\s+11\s+1\b", shown)
+
+
+def test_labels_that_the_data_chose_have_no_private_histogram(tmp_path: Path) -> None:
+    codes = replace(
+        parse_cohort(tomllib.loads(_SEEN, parse_float=Decimal)).columns[0], form=AsTopCodes(5)
+    )
+    cohort = replace(parse_cohort(tomllib.loads(_SEEN, parse_float=Decimal)), columns=(codes,))
+    ledger = BudgetLedger(create_engine(f"sqlite:///{tmp_path / 'budget.db'}"))
+    table = PrivateTable(ledger, LAKE, "falls", "re.lau")
+    frame = CohortFrame(CohortResult(cohort, pa.table({}), pa.table({}), {"sex": ("a", "b")}))
+
+    with pytest.raises(Invalid, match="the data chose"):
+        PrivateCohort(cohort, frame, table).histogram("sex", 1.0)

@@ -38,11 +38,11 @@ def incidence(frame: CohortFrame, table: str, outcome: str, by: Sequence[str] = 
         thousand = time / 1000
         low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
         high = stats.chi2.ppf(0.975, 2 * events + 2) / 2
-        ones = np.ones(len(mask))
+        flags = happened.astype(float)
         figures: list[tuple[str, str, float, str, Floats]] = [
-            ("rate", "rate", events, "per 1,000 person-years", happened.astype(float)),
-            ("confidence-limit", "rate, lower limit", low, "per 1,000 person-years", ones),
-            ("confidence-limit", "rate, upper limit", high, "per 1,000 person-years", ones),
+            ("rate", "rate", events, "per 1,000 person-years", flags),
+            ("confidence-limit", "rate, lower limit", low, "per 1,000 person-years", flags),
+            ("confidence-limit", "rate, upper limit", high, "per 1,000 person-years", flags),
         ]
         cells += [
             frame.count(table, (*stratum.labels, ("measure", "people")), mask),
@@ -74,7 +74,6 @@ def kaplan_meier(
     if not 0 < len(days) <= _MAX_TIMES or list(days) != sorted(set(days)):
         raise Unprocessable(f"A curve is shown at 1 to {_MAX_TIMES} rising days.")
     happened, times = frame.flags(outcome), frame.numbers(f"{outcome}_days")
-    ones = np.ones(len(times))
     groups = np.full(len(times), -1)
     cells = []
     for number, stratum in enumerate(frame.strata(by)):
@@ -93,8 +92,8 @@ def kaplan_meier(
             low, high = curve.interval_at(day)
             for statistic, name, value, amounts in (
                 ("survival", "survival", curve.survival_at(day), before),
-                ("confidence-limit", "lower limit", low, ones),
-                ("confidence-limit", "upper limit", high, ones),
+                ("confidence-limit", "lower limit", low, before),
+                ("confidence-limit", "upper limit", high, before),
             ):
                 labels = (*place, ("measure", name))
                 cells.append(

@@ -83,22 +83,43 @@ class BudgetLedger:
     def grant(self, dataset: str, project: str, epsilon: float) -> None:
         """Set the budget of a project; of all projects together where `project` is empty.
 
-        Conflict where more is spent already.
+        Conflict where more is spent already. `grant_budget` asks two people first.
         """
-        total = _to_units(epsilon)
         with self.engine.begin() as connection:
-            where = (_BUDGET.c.dataset == dataset) & (_BUDGET.c.project == project)
-            row = connection.execute(select(_BUDGET.c.spent).where(where)).first()
-            if row is None:
-                connection.execute(
-                    _BUDGET.insert().values(dataset=dataset, project=project, total=total, spent=0)
-                )
-                return
-            changed = connection.execute(
-                update(_BUDGET).where(where, _BUDGET.c.spent <= total).values(total=total)
+            self.set_total(connection, dataset, project, epsilon)
+
+    def set_total(self, connection: Connection, dataset: str, project: str, epsilon: float) -> None:
+        """Set a budget as `grant` does, in a transaction of the caller."""
+        total = _to_units(epsilon)
+        where = (_BUDGET.c.dataset == dataset) & (_BUDGET.c.project == project)
+        row = connection.execute(select(_BUDGET.c.spent).where(where)).first()
+        if row is None:
+            connection.execute(
+                _BUDGET.insert().values(dataset=dataset, project=project, total=total, spent=0)
             )
-            if not changed.rowcount:
-                raise Conflict("More than that is spent already.")
+            return
+        changed = connection.execute(
+            update(_BUDGET).where(where, _BUDGET.c.spent <= total).values(total=total)
+        )
+        if not changed.rowcount:
+            raise Conflict("More than that is spent already.")
+
+    def require_epsilon(self, epsilon: float) -> None:
+        """Raise Invalid for an epsilon that is no number above zero."""
+        _to_units(epsilon)
+
+    def timestamp(self) -> str:
+        """Return the current instant as ISO 8601 text in UTC, to the microsecond."""
+        return self.clock().astimezone(UTC).isoformat(timespec="microseconds")
+
+    def list_budgets(self, dataset: str) -> list[tuple[str, float, float]]:
+        """Return each project with a budget of a data set, its total and what is spent of it."""
+        columns = (_BUDGET.c.project, _BUDGET.c.total, _BUDGET.c.spent)
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(*columns).where(_BUDGET.c.dataset == dataset).order_by(_BUDGET.c.project)
+            ).all()
+        return [(row[0], row[1] / _UNITS, row[2] / _UNITS) for row in rows]
 
     def spend(self, charge: Charge) -> None:
         """Deduct the cost of a query from both budgets, or refuse it and deduct nothing."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ehr_fhir.errors import Invalid
 
-__all__ = ["Amounts", "Cell", "PersonIndex", "PersonSet", "list_persons"]
+__all__ = ["Amounts", "Cell", "EarlierCell", "PersonIndex", "PersonSet", "list_persons"]
 
 _TABLE_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -172,6 +172,24 @@ class Cell:
             f"Cell(table={self.table!r}, labels={self.labels!r}, statistic={self.statistic!r}, "
             f"value={self.value!r}, ...)"
         )
+
+
+@dataclass(frozen=True)
+class EarlierCell:
+    """A cell of an earlier release: whom it was about, and what was shown.
+
+    `persons` are numbers of the platform's own. `erased` persons were taken out of it since.
+    `policy` is the one by which it was shown; empty where that is not known.
+    """
+
+    release: str
+    statistic: str
+    unit: str
+    persons: NDArray[np.uint32]
+    amounts: NDArray[np.float64] | None
+    shown: float | None
+    erased: int = 0
+    policy: str = ""
 
 
 def list_persons(cells: Sequence[Cell]) -> list[str]:

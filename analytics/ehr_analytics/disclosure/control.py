@@ -7,7 +7,6 @@ computed from the persons behind the cells; the file that leaves is written from
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ehr_analytics.disclosure.cells import Cell, PersonSet
+from ehr_analytics.disclosure.additive_layers import Layer, PersonSets, list_layers
+from ehr_analytics.disclosure.cells import Cell, EarlierCell, PersonSet
 from ehr_analytics.disclosure.classes import find_class, load_classes
-from ehr_analytics.disclosure.margins import CellSets, MarginFinder, Margins
 from ehr_analytics.disclosure.primary import Reason, find_primary_reason, publish_value
-from ehr_analytics.disclosure.secondary import Quantities, suppress
 from ehr_privacy.disclosure import Policy
 
-__all__ = ["ControlledCell", "ControlledRelease", "EarlierCell", "control_release"]
-
-# What rounding to some digits leaves of a value that is no count: half a unit of the last digit.
-_HALF = 0.5
+__all__ = ["ControlledCell", "ControlledRelease", "control_release"]
 
 
 @dataclass(frozen=True)
@@ -36,22 +31,6 @@ class ControlledCell:
     cell: Cell
     shown: float | None
     reason: Reason | None
-
-
-@dataclass(frozen=True)
-class EarlierCell:
-    """A cell of an earlier release: whom it was about, and what was shown.
-
-    `persons` are numbers of the platform's own. `erased` persons were taken out of it since.
-    """
-
-    release: str
-    statistic: str
-    unit: str
-    persons: NDArray[np.uint32]
-    amounts: NDArray[np.float64] | None
-    shown: float | None
-    erased: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,14 +58,16 @@ def control_release(
     reasons = [find_primary_reason(cell, policy) for cell in cells]
     for place in _find_small_differences(cells, earlier, sets, policy, reasons):
         reasons[place] = Reason.DIFFERENCING
-    programs = relations = unprotected = 0
-    for layer in _list_layers(cells, earlier):
-        outcome = _Layer(cells, earlier, sets, layer, policy, reasons).protect()
+    programs = relations = unprotected = known_before = overlaps_left = 0
+    for layer in list_layers(cells, earlier):
+        outcome = Layer(cells, earlier, sets, layer, policy, reasons).protect()
         for place in outcome.hidden:
             reasons[place] = reasons[place] or Reason.SECONDARY
         programs += outcome.programs
         relations += outcome.relations
         unprotected += outcome.unprotected
+        known_before += outcome.known_before
+        overlaps_left += outcome.overlaps_left
     controlled = tuple(
         ControlledCell(cell, None if reason else publish_value(cell, policy), reason)
         for cell, reason in zip(cells, reasons, strict=True)
@@ -104,24 +85,18 @@ def control_release(
         "linear_programs": programs,
         "earlier_cells_compared": len(earlier),
         "unprotected": unprotected,
+        "known_from_earlier_releases": known_before,
+        # Cells whose overlaps with others were too many for the programs: people look at these.
+        "overlaps_not_examined": overlaps_left,
     }
     return ControlledRelease(controlled, unprotected, record)
-
-
-@dataclass(frozen=True)
-class _Sets:
-    """Persons of new and earlier cells in one numbering, and amounts in the same order."""
-
-    numbers: list[NDArray[np.uint32]]
-    amounts: list[NDArray[np.float64] | None]
-    persons: int
 
 
 def _number_sets(
     cells: Sequence[Cell],
     earlier: Sequence[EarlierCell],
     number_persons: Callable[[Sequence[str]], NDArray[np.uint32]] | None,
-) -> _Sets:
+) -> PersonSets:
     names, numbers, amounts = _number_by_name(cells)
     persons = len(names)
     if earlier and number_persons is not None:
@@ -144,7 +119,7 @@ def _number_sets(
             numbers.append(own[by_number])
             amounts.append(None if cell.amounts is None else cell.amounts[by_number])
         persons += len(others)
-    return _Sets(numbers, amounts, persons)
+    return PersonSets(numbers, amounts, persons)
 
 
 def _number_by_name(
@@ -170,7 +145,7 @@ def _number_by_name(
 def _find_small_differences(
     cells: Sequence[Cell],
     earlier: Sequence[EarlierCell],
-    sets: _Sets,
+    sets: PersonSets,
     policy: Policy,
     reasons: Sequence[Reason | None],
 ) -> list[int]:
@@ -193,8 +168,17 @@ def _find_small_differences(
         ]
         erased = np.array([earlier[place - len(cells)].erased for place in old], np.int64)
         pairs = _count_differences(sets, new, old)
-        is_close = _is_small_difference(pairs.only_first, pairs.only_second + erased, policy)
-        found += [new[row] for row in np.flatnonzero(is_close.any(axis=1)).tolist()]
+        only_second = pairs.only_second + erased
+        is_close = _is_small_difference(pairs.only_first, only_second, policy)
+        is_same = (pairs.only_first == 0) & (only_second == 0)
+        found += [
+            new[row]
+            for row in np.flatnonzero(is_close.any(axis=1)).tolist()
+            if not any(
+                _says_the_same(cells[new[row]], earlier[old[column] - len(cells)], policy)
+                for column in np.flatnonzero(is_same[row]).tolist()
+            )
+        ]
         if not classes[key[0]].is_additive:
             pairs = _count_differences(sets, new, new)
             is_close = _is_small_difference(pairs.only_first, pairs.only_second, policy)
@@ -207,6 +191,11 @@ def _find_small_differences(
     return found
 
 
+def _says_the_same(cell: Cell, earlier: EarlierCell, policy: Policy) -> bool:
+    """Say whether a cell shows what an earlier one of the same persons has shown already."""
+    return earlier.statistic == cell.statistic and earlier.shown == publish_value(cell, policy)
+
+
 @dataclass(frozen=True)
 class _Differences:
     """Persons in the first cell of each pair alone, and in the second alone."""
@@ -215,7 +204,9 @@ class _Differences:
     only_second: NDArray[np.int64]
 
 
-def _count_differences(sets: _Sets, first: Sequence[int], second: Sequence[int]) -> _Differences:
+def _count_differences(
+    sets: PersonSets, first: Sequence[int], second: Sequence[int]
+) -> _Differences:
     rows, columns = _to_matrix(sets, first), _to_matrix(sets, second)
     overlaps = np.rint((rows @ columns.T).toarray()).astype(np.int64)
     sizes_first = np.array([len(sets.numbers[place]) for place in first], np.int64)
@@ -223,7 +214,7 @@ def _count_differences(sets: _Sets, first: Sequence[int], second: Sequence[int])
     return _Differences(sizes_first[:, None] - overlaps, sizes_second[None, :] - overlaps)
 
 
-def _to_matrix(sets: _Sets, places: Sequence[int]) -> sparse.csr_matrix:
+def _to_matrix(sets: PersonSets, places: Sequence[int]) -> sparse.csr_matrix:
     numbers = [sets.numbers[place] for place in places]
     starts = np.concatenate([[0], np.cumsum([len(own) for own in numbers])]).astype(np.int64)
     indices = np.concatenate(numbers) if numbers else np.zeros(0, np.uint32)
@@ -237,199 +228,3 @@ def _is_small_difference(
 ) -> NDArray[np.bool_]:
     larger = np.maximum(only_first, only_second)
     return (larger > 0) & (larger < policy.min_persons)
-
-
-def _list_layers(cells: Sequence[Cell], earlier: Sequence[EarlierCell]) -> list[str]:
-    """Return the additive quantities: persons, and each unit of which persons give amounts."""
-    found = {_layer_of(cell.statistic, cell.unit, cell.contributions is not None) for cell in cells}
-    return sorted(layer for layer in found if layer is not None)
-
-
-def _layer_of(statistic: str, unit: str, has_amounts: bool) -> str | None:
-    if statistic == "frequency" and unit == "persons":
-        return "persons"
-    if find_class(statistic).is_additive and has_amounts:
-        return f"amount of {unit}"
-    return None
-
-
-@dataclass(frozen=True)
-class _LayerOutcome:
-    hidden: tuple[int, ...]
-    programs: int
-    relations: int
-    unprotected: int
-
-
-class _Layer:
-    """All cells, new and earlier, of one quantity that adds up."""
-
-    def __init__(
-        self,
-        cells: Sequence[Cell],
-        earlier: Sequence[EarlierCell],
-        sets: _Sets,
-        name: str,
-        policy: Policy,
-        reasons: list[Reason | None],
-    ) -> None:
-        self.cells = cells
-        self.policy = policy
-        self.reasons = reasons
-        self.sets = sets
-        compared = len(sets.numbers) - len(cells)
-        self.earlier = earlier[:compared]
-        self.new = [
-            place
-            for place, cell in enumerate(cells)
-            if _layer_of(cell.statistic, cell.unit, cell.contributions is not None) == name
-        ]
-        self.old = [
-            place
-            for place, cell in enumerate(self.earlier)
-            if _layer_of(cell.statistic, cell.unit, cell.amounts is not None) == name
-        ]
-        self.is_persons = name == "persons"
-        self._categories = self._list_categories()
-
-    def protect(self) -> _LayerOutcome:
-        """Hide what keeps the hidden ones hidden."""
-        margins = self._find_margins()
-        if self.is_persons:
-            # Everybody has it: the table tells it of each of them.
-            for total, part in margins.whole_categories:
-                places = self.new[total], self.new[part]
-                if not any(self.reasons[place] for place in places):
-                    self.reasons[places[1]] = Reason.ONE_SIDED
-        quantities = self._to_quantities(margins)
-        outcome = suppress(quantities, margins.relations)
-        hidden = [
-            place
-            for place, is_hidden in zip(self.new, outcome.is_hidden[: len(self.new)], strict=True)
-            if is_hidden
-        ]
-        return _LayerOutcome(
-            tuple(hidden), outcome.programs, len(margins.relations), len(outcome.unprotected)
-        )
-
-    def _find_margins(self) -> Margins:
-        places = [*self.new, *(len(self.cells) + place for place in self.old)]
-        numbers = [self.sets.numbers[place] for place in places]
-        amounts = [self._amounts(place) for place in places]
-        sets = CellSets(
-            numbers, amounts, self._number_groups(), self.sets.persons, self._is_category_of
-        )
-        return MarginFinder(sets, self.policy.min_persons).find()
-
-    def _amounts(self, place: int) -> NDArray[np.float64]:
-        amounts = self.sets.amounts[place]
-        if self.is_persons or amounts is None:
-            return np.ones(len(self.sets.numbers[place]))
-        return amounts
-
-    def _number_groups(self) -> NDArray[np.int64]:
-        """Return a number for the table and dimensions of each cell."""
-        keys: list[object] = [
-            (cell.table, tuple(sorted(name for name, _ in cell.labels)), cell.statistic)
-            for cell in (self.cells[place] for place in self.new)
-        ]
-        keys += [("earlier", self.earlier[place].release) for place in self.old]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        return np.array([numbers[key] for key in keys], np.int64)
-
-    def _is_category_of(self, total: int, part: int) -> bool:
-        """Say whether a cell is one of several categories of another of the same persons."""
-        if not self.policy.hides_zero or max(total, part) >= len(self.new):
-            return False
-        cell = self.cells[self.new[part]]
-        own = set(cell.labels) - set(self.cells[self.new[total]].labels)
-        return any(len(self._categories[cell.table, name]) > 1 for name, _ in own)
-
-    def _list_categories(self) -> dict[tuple[str, str], set[str]]:
-        categories: dict[tuple[str, str], set[str]] = {}
-        for place in self.new:
-            cell = self.cells[place]
-            for name, category in cell.labels:
-                categories.setdefault((cell.table, name), set()).add(category)
-        return categories
-
-    def _to_quantities(self, margins: Margins) -> Quantities:
-        rows = [self._describe(self.cells[place], place) for place in self.new]
-        rows += [self._describe_earlier(place) for place in self.old]
-        is_of_release = np.zeros(len(rows) + len(margins.complements), bool)
-        for relation in margins.relations:
-            members = (relation.total, *relation.parts)
-            if any(member < len(self.new) for member in members):
-                is_of_release[list(members)] = True
-        for place, complement in enumerate(margins.complements, len(rows)):
-            width = float(self.policy.protection) if self.is_persons else complement.largest
-            # What earlier releases reveal among themselves cannot be mended by this one.
-            protection = width if is_of_release[place] else 0.0
-            rows.append(_Row(complement.value, 0.0, math.inf, 0.0, protection, math.inf, True))
-        return Quantities(
-            values=np.array([row.value for row in rows]),
-            lows=np.array([row.low for row in rows]),
-            highs=np.array([row.high for row in rows]),
-            floors=np.array([row.floor for row in rows]),
-            protections=np.array([row.protection for row in rows]),
-            costs=np.array([row.cost for row in rows]),
-            is_hidden=np.array([row.is_hidden for row in rows], bool),
-        )
-
-    def _describe(self, cell: Cell, place: int) -> _Row:
-        amounts = self._amounts(place)
-        value = float(amounts.sum())
-        reason = self.reasons[place]
-        low, high = self._interval(cell, publish_value(cell, self.policy), len(amounts), value)
-        floor = 0.0 if not (amounts < 0).any() else -math.inf
-        return _Row(
-            value, min(low, value), max(high, value), floor,
-            self._protection(amounts) if reason else 0.0,
-            1.0 + math.log1p(abs(value)), reason is not None,
-        )  # fmt: skip
-
-    def _describe_earlier(self, place: int) -> _Row:
-        earlier = self.earlier[place]
-        amounts = self._amounts(len(self.cells) + place)
-        value = float(amounts.sum())
-        if earlier.shown is None:
-            return _Row(
-                value, 0.0, math.inf, 0.0, self._protection(amounts), math.inf, is_hidden=True
-            )
-        low, high = value, value
-        if earlier.statistic == "frequency":
-            low, high = self.policy.interval(round(earlier.shown))
-        # Another policy's rounding, or persons erased since: the interval holds the value anyway.
-        return _Row(value, min(low, value), max(high, value), 0.0, 0.0, math.inf, is_hidden=False)
-
-    def _protection(self, amounts: NDArray[np.float64]) -> float:
-        if self.is_persons:
-            return float(self.policy.protection)
-        return max(float(np.abs(amounts).max(initial=0)), 1.0)
-
-    def _interval(
-        self, cell: Cell, published: float | None, persons: int, value: float
-    ) -> tuple[float, float]:
-        """Return the smallest and largest amount that is published as this value."""
-        if published is None:
-            return value, value
-        if cell.statistic == "frequency":
-            return self.policy.interval(round(published))
-        digits = self.policy.significant_digits
-        exponent = math.floor(math.log10(abs(published))) if published else 0
-        half = _HALF * 10.0 ** (exponent + 1 - digits)
-        times = 1 if cell.statistic == "sum" else persons
-        return (published - half) * times, (published + half) * times
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One place of `Quantities`."""
-
-    value: float
-    low: float
-    high: float
-    floor: float
-    protection: float
-    cost: float
-    is_hidden: bool

@@ -24,6 +24,9 @@ Numbers = NDArray[np.uint32]
 _ROWS_AT_ONCE = 256
 # Disjoint sets that one table is divided into; further cells stand alone. Chosen.
 _MOST_PARTITIONS = 64
+# Atoms of all cells that no margins explain, counted once for each such cell. Chosen: ten times
+# as many take minutes.
+_MOST_OVERLAPS = 300_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Margins:
     complements: list[Complement] = field(default_factory=list)
     # A cell, and one category of it in which everybody is.
     whole_categories: list[tuple[int, int]] = field(default_factory=list)
+    # Cells whose overlaps with others are too many to be looked at.
+    overlaps_left: int = 0
 
     def add_complement(self, complement: Complement) -> int:
         """Add a complement; return its place."""
@@ -93,12 +98,61 @@ class MarginFinder:
         self._partitions = self._divide_into_partitions()
         self._hashes = self._hash_amounts()
         self._complement_places: dict[int, int] = {}
+        # Complements that are one atom, by that atom.
+        self._atoms_of_complements: dict[int, int] = {}
 
     def find(self) -> Margins:
         """Return the relations of all cells."""
         for total, parts in self._list_parts():
             self._add_relation(total, parts)
+        if self._amounts is None:
+            self._add_overlaps()
         return self.margins
+
+    def _add_overlaps(self) -> None:
+        """Add what sets tell of each other that are no unions of disjoint ones.
+
+        |A|, |B| and |A or B| give |A and B|, which no table shows. A cell that relations do not
+        lead back to atoms becomes the sum of its atoms, of which those of few persons are to be
+        protected.
+        """
+        open_cells = self._find_unexplained()
+        starts = self._memberships.indptr
+        lengths = np.diff(starts)[open_cells]
+        if lengths.sum() > _MOST_OVERLAPS:
+            self.margins.overlaps_left = len(open_cells)
+            return
+        categories = {part for _, part in self.margins.whole_categories}
+        # One cell for each atom; a category in which everybody is gives way to the whole.
+        cells = sorted(range(self.count), key=lambda cell: (cell not in categories, -cell))
+        places = {int(self._row(c)[0]): c for c in cells if starts[c + 1] - starts[c] == 1}
+        places |= self._atoms_of_complements
+        for cell in open_cells:
+            for atom in self._row(cell).tolist():
+                if atom not in places:
+                    persons = int(self.weights[atom])
+                    places[atom] = self.margins.add_complement(
+                        Complement(float(persons), persons, 1.0)
+                    )
+            parts = tuple(places[atom] for atom in self._row(cell).tolist())
+            self.margins.relations.append(Relation(cell, parts))
+
+    def _find_unexplained(self) -> list[int]:
+        """Return the cells that relations do not lead back to atoms."""
+        by_total: dict[int, list[Relation]] = {}
+        for relation in self.margins.relations:
+            by_total.setdefault(relation.total, []).append(relation)
+        explained = set(self._atoms_of_complements.values())
+        unexplained = []
+        # Parts before their wholes; of equal sets the first is the whole.
+        for cell in sorted(range(self.count), key=lambda place: (self.sizes[place], -place)):
+            if len(self._row(cell)) <= 1 or any(
+                explained.issuperset(relation.parts) for relation in by_total.get(cell, ())
+            ):
+                explained.add(cell)
+            else:
+                unexplained.append(cell)
+        return unexplained
 
     def _build_memberships(self) -> sparse.csr_matrix:
         """Return cells by atoms: persons that are in the same cells are one column with a weight.
@@ -196,11 +250,12 @@ class MarginFinder:
             value, largest = float(left.sum()), float(np.abs(left).max(initial=0))
         places = tuple(int(part) for part in parts)
         if persons == 0:
-            if len(places) == 1 and self.sets.is_category_of(total, places[0]):
-                # Rows of nobody are left out like hidden ones, so a reader cannot tell this.
-                self.margins.whole_categories.append((total, places[0]))
-            else:
+            whole = self._find_whole_category(total, places)
+            if whole is None:
                 self.margins.relations.append(Relation(total, places))
+            else:
+                # Rows of nobody are left out like hidden ones, so a reader cannot tell this.
+                self.margins.whole_categories.append(whole)
             return
         with np.errstate(over="ignore"):
             rest = int(self._hashes[total] - self._hashes[parts].sum(dtype=np.uint64))
@@ -213,8 +268,22 @@ class MarginFinder:
             if rest not in self._complement_places:
                 complement = Complement(value, persons, largest)
                 self._complement_places[rest] = self.margins.add_complement(complement)
+                self._note_atom(total, parts, self._complement_places[rest])
             place = self._complement_places[rest]
             self.margins.relations.append(Relation(total, (*places, place)))
+
+    def _find_whole_category(self, total: int, parts: tuple[int, ...]) -> tuple[int, int] | None:
+        """Return of two cells of the same persons which is a category of which, if one is."""
+        if len(parts) != 1:
+            return None
+        # Whichever of the two was listed first.
+        pairs = ((total, parts[0]), (parts[0], total))
+        return next((pair for pair in pairs if self.sets.is_category_of(*pair)), None)
+
+    def _note_atom(self, total: int, parts: NDArray[np.int64], place: int) -> None:
+        atoms = np.setdiff1d(self._row(total), np.concatenate([self._row(int(p)) for p in parts]))
+        if len(atoms) == 1:
+            self._atoms_of_complements[int(atoms[0])] = place
 
 
 def _split_by(

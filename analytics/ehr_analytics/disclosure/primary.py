@@ -18,9 +18,15 @@ from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.disclosure.classes import find_class
 from ehr_privacy.disclosure import Policy
 
-__all__ = ["Reason", "dominates", "find_primary_reason", "publish_value", "round_significant"]
+__all__ = [
+    "MADE_OF_COUNTS", "Reason", "dominates", "find_primary_reason", "is_of_flags", "publish_value",
+    "round_significant",
+]  # fmt: skip
 
 Amounts = NDArray[np.float64]
+
+# Of zeros and ones, these are counts of persons in other words.
+MADE_OF_COUNTS = frozenset({"sum", "mean", "rate", "proportion"})
 
 
 class Reason(StrEnum):
@@ -69,7 +75,33 @@ def publish_value(cell: Cell, policy: Policy) -> float | None:
         return None
     if cell.statistic == "frequency":
         return policy.control(round(cell.value))
+    if cell.statistic in MADE_OF_COUNTS:
+        amounts = cell.amounts
+        if amounts is not None and is_of_flags(amounts):
+            return _publish_from_counts(cell, int(amounts.sum()), policy)
     return round_significant(cell.value, policy.significant_digits)
+
+
+def is_of_flags(amounts: Amounts) -> bool:
+    """Say whether amounts are zeros and ones, so that their sum counts persons."""
+    return bool(((amounts == 0) | (amounts == 1)).all())
+
+
+def _publish_from_counts(cell: Cell, having: int, policy: Policy) -> float | None:
+    """Return a number that is made of counts of persons, from these counts as they are shown.
+
+    The exact share of 57 in 127 would tell that it is not of 55 to 59 in 123 to 127.
+    """
+    shown, everybody = policy.control(having), policy.control(len(cell.persons))
+    if shown is None or not everybody or cell.value is None:
+        return None
+    if cell.statistic == "sum":
+        return float(shown)
+    if cell.statistic == "rate":
+        value = cell.value * shown / having if having else 0.0
+    else:
+        value = min(shown / everybody, 1.0)
+    return round_significant(value, policy.significant_digits)
 
 
 def round_significant(value: float, digits: int) -> float:

@@ -26,7 +26,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from ehr_analytics.disclosure.control import ControlledCell, EarlierCell
+from ehr_analytics.disclosure.cells import EarlierCell
+from ehr_analytics.disclosure.control import ControlledCell
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Unavailable
 
@@ -63,8 +64,13 @@ class ReleaseHistory:
             rows = connection.execute("SELECT run, sealed FROM release ORDER BY run").fetchall()
         return [cell for row in rows for cell in self._unseal(row["run"], bytes(row["sealed"]))]
 
-    def add(self, run: str, cells: Sequence[ControlledCell], numbers: Mapping[str, int]) -> None:
-        """Keep the cells of a release; `numbers` are the platform's of the project's pseudonyms."""
+    def add(
+        self, run: str, cells: Sequence[ControlledCell], numbers: Mapping[str, int], policy: str
+    ) -> None:
+        """Keep the cells of a release by a policy.
+
+        `numbers` are the platform's of the project's pseudonyms.
+        """
         earlier = []
         for controlled in cells:
             cell = controlled.cell
@@ -72,7 +78,15 @@ class ReleaseHistory:
             order = np.argsort(own)
             amounts = None if cell.amounts is None else cell.amounts[order]
             earlier.append(
-                EarlierCell(run, cell.statistic, cell.unit, own[order], amounts, controlled.shown)
+                EarlierCell(
+                    run,
+                    cell.statistic,
+                    cell.unit,
+                    own[order],
+                    amounts,
+                    controlled.shown,
+                    policy=policy,
+                )
             )
         self._write(run, earlier)
 
@@ -138,7 +152,14 @@ class ReleaseHistory:
 
     def _seal(self, run: str, cells: Sequence[EarlierCell]) -> bytes:
         described = [
-            [cell.statistic, cell.unit, cell.shown, cell.erased, cell.amounts is not None]
+            [
+                cell.statistic,
+                cell.unit,
+                cell.shown,
+                cell.erased,
+                cell.amounts is not None,
+                cell.policy,
+            ]
             for cell in cells
         ]
         out = io.BytesIO()
@@ -159,7 +180,8 @@ class ReleaseHistory:
             described = json.loads(bytes(arrays["cells"]))
             sizes, persons, amounts = arrays["sizes"], arrays["persons"], arrays["amounts"]
         first = first_amount = 0
-        for (statistic, unit, shown, erased, has_amounts), size in zip(
+        # Releases of before the policy was kept have none.
+        for (statistic, unit, shown, erased, has_amounts, *policy), size in zip(
             described, sizes.tolist(), strict=True
         ):
             own = None
@@ -167,7 +189,7 @@ class ReleaseHistory:
                 own = amounts[first_amount : first_amount + size]
                 first_amount += size
             yield EarlierCell(
-                run, statistic, unit, persons[first : first + size], own, shown, erased
+                run, statistic, unit, persons[first : first + size], own, shown, erased, *policy
             )
             first += size
 

@@ -134,7 +134,7 @@ def _publish(
     )
     controlled = _hide_unprotected(release.cells, release.unprotected)
     # Before it leaves: what left without having been kept could never be compared.
-    history.add(run, controlled, numbers)
+    history.add(run, controlled, numbers, declaration.policy)
     rows = _build_rows(figures, month, controlled)
     hidden = sum(cell.shown is None for cell in controlled)
     with register.transaction() as connection:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ehr_cli.commands.privacy_budget import budget_app
 from ehr_cli.options import Data
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Risk of re-identification, measured on a table as it leaves."
+    help="Risk of re-identification, measured on a table as it leaves; budgets of noisy answers."
     "\n\nExample: ehr privacy risk patient_demographics --quasi birth_year,gender,region",
 )
+app.add_typer(budget_app, name="budget")
 
 Table = Annotated[
     str, typer.Argument(help="A gold view, or a Parquet or CSV file.", metavar="TABLE")

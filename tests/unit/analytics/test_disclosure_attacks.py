@@ -9,12 +9,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from ehr_analytics.disclosure.cells import Cell, PersonIndex
+from ehr_analytics.disclosure.cells import Cell, EarlierCell, PersonIndex
 from ehr_analytics.disclosure.classes import load_classes
-from ehr_analytics.disclosure.control import EarlierCell, control_release
+from ehr_analytics.disclosure.control import control_release
 from ehr_analytics.disclosure.primary import Reason
 from ehr_privacy.disclosure import POLICIES, Policy
 from tests.conftest import ROOT
+from tests.lib.released_cells import measure_atoms
 
 EXACT, ROUNDED = POLICIES["acro-10"], POLICIES["opensafely-7-5"]
 DIMENSIONS = ("sex", "age", "region")
@@ -124,6 +125,134 @@ def test_two_projects_cannot_take_the_intersection() -> None:
 
     # 100 - 60 - 36 would be the four.
     assert all(cell.reason for cell in release.cells)
+
+
+def count(table: str, first: int, last: int, **labels: str) -> Cell:
+    persons = frozenset(f"person-{number}" for number in range(first, last))
+    return Cell(table, tuple(labels.items()), "frequency", len(persons), "persons", persons)
+
+
+def number(names: Sequence[str]) -> np.ndarray:
+    return np.array([int(name.removeprefix("person-")) for name in names], np.uint32)
+
+
+def share(table: str, persons: int, having: int, statistic: str = "proportion") -> Cell:
+    """Return a share of the first persons, of whom the very first have the outcome."""
+    amounts = {f"person-{number}": float(number < having) for number in range(persons)}
+    return Cell(table, (), statistic, having / persons, "share", frozenset(amounts), amounts)
+
+
+def find_reasons(cells: Sequence[Cell], policy: Policy) -> list[Reason | None]:
+    release = control_release(cells, policy)
+    assert release.unprotected == 0
+    return [cell.reason for cell in release.cells]
+
+
+@pytest.mark.parametrize("statistic", ["proportion", "mean"])
+def test_a_percentage_is_a_count_in_other_words(statistic: str) -> None:
+    # 6.4 % of 1,000 are 64; 60 of them are women, so 4 are men.
+    women = count("yes-by-sex", 0, 60, sex="f")
+    men = count("yes-by-sex", 60, 64, sex="m")
+
+    reasons = find_reasons([share("all", 1000, 64, statistic), women, men], EXACT)
+
+    assert reasons.count(Reason.SECONDARY) == 1
+
+
+def test_a_percentage_is_of_the_counts_that_are_shown() -> None:
+    # 57 of 127 are 0.449: of 55 to 59 in 123 to 127, no other two give that.
+    [cell] = control_release([share("all", 127, 57)], ROUNDED).cells
+
+    assert cell.shown == 0.44  # 55 of 125
+
+
+def test_two_means_with_their_counts_do_not_give_the_sum_of_few() -> None:
+    stays = {f"person-{number}": 3.0 + number % 5 for number in range(64)}
+    of_sixty = dict(list(stays.items())[:60])
+    cells = [
+        Cell(name, (), "mean", sum(own.values()) / len(own), "days", frozenset(own), own)
+        for name, own in (("all", stays), ("most", of_sixty))
+    ]
+
+    assert find_reasons(cells, EXACT).count(Reason.SECONDARY) == 1
+
+
+def test_steps_of_a_survival_curve_do_not_tell_of_two_events() -> None:
+    # Without censoring 0.700 and 0.680 of 100 people are 30 and 32 events.
+    def survival(day: int, events: int) -> Cell:
+        amounts = {f"person-{number}": float(number < events) for number in range(100)}
+        place = (("day", str(day)),)
+        return Cell(
+            "curve", place, "survival", 1 - events / 100, "share", frozenset(amounts), amounts
+        )
+
+    steps = [survival(30, 15), survival(60, 30), survival(90, 32)]
+
+    assert find_reasons(steps, EXACT) == [None, Reason.SECONDARY, None]
+
+
+def test_a_model_of_all_but_one_person_is_held_back() -> None:
+    def hazard(last: int) -> Cell:
+        amounts = {f"person-{number}": 1.0 for number in range(last)}
+        return Cell("cox", (), "hazard-ratio", 1.5, "ratio", frozenset(amounts), amounts)
+
+    everybody = np.arange(80, dtype=np.uint32)
+    before = [EarlierCell("a", "hazard-ratio", "ratio", everybody, np.ones(80), 1.52)]
+
+    [cell] = control_release([hazard(79)], EXACT, before, number).cells
+
+    assert cell.reason == Reason.DIFFERENCING
+    assert find_reasons([hazard(80), hazard(79)], EXACT) == [None, Reason.DIFFERENCING]
+
+
+def test_another_policy_on_the_same_cells_tells_no_more() -> None:
+    cells = [count("all", 0, 64), count("sex", 0, 60, sex="f"), count("sex", 60, 64, sex="m")]
+    first = control_release(cells, ROUNDED)
+    assert [cell.shown for cell in first.cells] == [65, 60, None]
+    before = [
+        EarlierCell(
+            "a", "frequency", "persons", number(sorted(cell.cell.persons)), None, cell.shown,
+            policy=ROUNDED.name,
+        )
+        for cell in first.cells
+    ]  # fmt: skip
+
+    # 64 exactly, less 58 to 62, would leave 2 to 6 men.
+    again = control_release(cells, EXACT, before, number)
+
+    assert [cell.shown for cell in again.cells] == [None, None, None]
+    # The same policy shows the same, and that tells nothing new.
+    same = control_release(cells, ROUNDED, before, number)
+    assert [cell.shown for cell in same.cells] == [65, 60, None]
+
+
+def test_the_order_and_names_of_labels_hide_no_difference() -> None:
+    persons = np.arange(45, dtype=np.uint32)
+    before = [EarlierCell("a", "frequency", "persons", persons, None, 45.0)]
+    asked = [count("anything", 0, 41, region="north", sex="f"), count("at-all", 1, 45, x="y")]
+
+    release = control_release(asked, EXACT, before, number)
+
+    assert [cell.reason for cell in release.cells] == [Reason.DIFFERENCING] * 2
+
+
+@pytest.mark.parametrize("policy", [EXACT, ROUNDED], ids=lambda policy: policy.name)
+def test_sliding_windows_of_days_do_not_tell_of_a_day(policy: Policy) -> None:
+    chance = random.Random(5)
+    days = [chance.randrange(12) for _ in range(60)]
+    windows = [(first, first + 6) for first in range(7)] + [(0, 12), (0, 3), (3, 12)]
+    cells = []
+    for first, last in windows:
+        own = frozenset(f"person-{n}" for n, day in enumerate(days) if first <= day < last)
+        cells.append(
+            Cell("by-days", (("days", f"{first}-{last}"),), "frequency", len(own), "persons", own)
+        )
+
+    release = control_release(cells, policy)
+
+    assert release.unprotected == 0
+    for persons, width in measure_atoms(cells, [cell.shown for cell in release.cells], policy):
+        assert len(persons) >= policy.min_persons or width >= policy.protection - 1e-6
 
 
 def test_the_page_has_every_class_with_its_way_and_test() -> None:

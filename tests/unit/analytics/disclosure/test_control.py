@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from itertools import chain, pairwise, product
 
 import numpy as np
 import pytest
@@ -11,15 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from ehr_analytics.disclosure.cells import Cell, PersonIndex
-from ehr_analytics.disclosure.control import (
-    ControlledRelease,
-    EarlierCell,
-    control_release,
-)
+from ehr_analytics.disclosure.cells import Cell, EarlierCell, PersonIndex
+from ehr_analytics.disclosure.control import ControlledRelease, control_release
 from ehr_analytics.disclosure.primary import Reason
 from ehr_fhir.errors import Invalid
 from ehr_privacy.disclosure import POLICIES, Policy
+from tests.lib.released_cells import measure_atoms
 
 EXACT, ROUNDED, MIDPOINT = (POLICIES[name] for name in ("acro-10", "opensafely-7-5", "midpoint-6"))
 
@@ -299,7 +296,7 @@ def attack(cells: Sequence[Cell], shown: Sequence[float | None], policy: Policy)
     return widths
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(sizes=SIZES, policy=st.sampled_from([EXACT, ROUNDED]))
 def test_no_reader_places_a_small_count_in_a_narrow_interval(
     sizes: list[int], policy: Policy
@@ -314,6 +311,69 @@ def test_no_reader_places_a_small_count_in_a_narrow_interval(
         if 0 < size < policy.min_persons:
             assert cell.shown is None
             assert width >= policy.protection - 1e-6
+
+
+def test_a_published_union_does_not_reveal_an_intersection() -> None:
+    # 50 + 73 - 120 are the three who are in both.
+    cells = [
+        count("by-drug", people(0, 50), drug="a"),
+        count("by-disease", people(47, 120), disease="b"),
+        count("either", people(0, 120)),
+    ]
+
+    assert hidden(control_release(cells[:2], EXACT)) == [None, None]
+    release = control_release(cells, EXACT)
+
+    assert hidden(release).count(Reason.SECONDARY) == 1
+    assert release.unprotected == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 25), min_size=7, max_size=7),
+    unions=st.lists(st.integers(1, 127), min_size=2, max_size=6, unique=True),
+    policy=st.sampled_from([EXACT, ROUNDED]),
+)
+def test_no_sets_that_overlap_reveal_few_persons(
+    sizes: list[int], unions: list[int], policy: Policy
+) -> None:
+    # Any unions of seven groups of people: overlapping, nested, complements of each other.
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    groups = [people(int(first), int(last)) for first, last in pairwise(starts)]
+    cells = [
+        count(f"table-{union}", chain(*(g for n, g in enumerate(groups) if union >> n & 1)))
+        for union in unions
+    ]
+
+    release = control_release(cells, policy)
+
+    assert release.unprotected == 0
+    assert not release.record["overlaps_not_examined"]
+    for persons, width in measure_atoms(cells, [cell.shown for cell in release.cells], policy):
+        assert len(persons) >= policy.min_persons or width >= policy.protection - 1e-6
+
+
+def test_a_category_with_nobody_hides_no_neighbour() -> None:
+    # All have the result "negative": it is told of none, and sex has nothing to do with it.
+    cells = [
+        count("by-sex-and-result", people(0, 30), sex="f", result="negative"),
+        count("by-sex-and-result", people(30, 50), sex="m", result="negative"),
+        count("by-sex-and-result", (), sex="f", result="positive"),
+        count("by-sex-and-result", (), sex="m", result="positive"),
+        count("by-sex", people(0, 30), sex="f"),
+        count("by-sex", people(30, 50), sex="m"),
+        count("by-sex", (), sex="other"),
+        count("by-result", people(0, 50), result="negative"),
+        count("by-result", (), result="positive"),
+        count("all", people(0, 50)),
+    ]
+
+    reasons = hidden(control_release(cells, EXACT))
+
+    one_sided, zero = Reason.ONE_SIDED, Reason.ZERO
+    assert reasons == [
+        one_sided, one_sided, zero, zero, None, None, zero, one_sided, zero, None,
+    ]  # fmt: skip
 
 
 def test_a_cell_prints_none_of_its_persons() -> None:
