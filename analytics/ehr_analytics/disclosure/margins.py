@@ -170,10 +170,13 @@ class MarginFinder:
         _, first, atom_of, weights = np.unique(
             keys, return_index=True, return_inverse=True, return_counts=True
         )
+        # Atoms by their first person, not by the random keys: what is hidden is the same each time.
+        order = np.argsort(first)
+        places = np.argsort(order)
         is_first = np.zeros(self.sets.persons, bool)
         is_first[first] = True
-        columns = [atom_of[numbers[is_first[numbers]]] for numbers in self.sets.numbers]
-        self.weights = weights.astype(np.float64)
+        columns = [places[atom_of[numbers[is_first[numbers]]]] for numbers in self.sets.numbers]
+        self.weights = weights[order].astype(np.float64)
         return _to_rows(columns, [np.ones(len(c)) for c in columns], len(first))
 
     def _build_amounts(self) -> sparse.csr_matrix | None:
