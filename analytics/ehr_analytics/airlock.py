@@ -331,8 +331,13 @@ def _make_cell_outputs(
         checks += [check for check in own if check.file in (table.name, plot)]
     if not tables:
         checks += check_outputs(folder / "outputs", project.policy, ())
-    is_protected = release.unprotected == 0
-    reason = f"{release.unprotected} small quantities can be worked out from earlier releases"
+    overlaps = release.record["overlaps_not_examined"]
+    is_protected = release.unprotected == 0 and not overlaps
+    reason = (
+        f"the overlaps of {overlaps} cells are too many to examine: release fewer tables at once"
+        if overlaps
+        else f"{release.unprotected} small quantities can be worked out from earlier releases"
+    )
     checks.append(
         CheckResult(
             "linear programs", run.id, is_protected,

@@ -23,6 +23,8 @@ from ehr_privacy.disclosure import Policy
 
 __all__ = ["ControlledCell", "ControlledRelease", "control_release"]
 
+_LIMIT = "confidence-limit"
+
 
 @dataclass(frozen=True)
 class ControlledCell:
@@ -68,6 +70,8 @@ def control_release(
         unprotected += outcome.unprotected
         known_before += outcome.known_before
         overlaps_left += outcome.overlaps_left
+    for place in _find_limits_of_hidden(cells, reasons):
+        reasons[place] = Reason.SECONDARY
     controlled = tuple(
         ControlledCell(cell, None if reason else publish_value(cell, policy), reason)
         for cell, reason in zip(cells, reasons, strict=True)
@@ -86,10 +90,29 @@ def control_release(
         "earlier_cells_compared": len(earlier),
         "unprotected": unprotected,
         "known_from_earlier_releases": known_before,
-        # Cells whose overlaps with others were too many for the programs: people look at these.
+        # Cells whose overlaps with others were too many for the programs: the checks refuse these.
         "overlaps_not_examined": overlaps_left,
     }
     return ControlledRelease(controlled, unprotected, record)
+
+
+def _find_limits_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:
+    """Return the shown confidence limits whose estimate is hidden: it lies between them."""
+    hidden = {
+        _find_row(cell)
+        for cell, reason in zip(cells, reasons, strict=True)
+        if reason and cell.statistic not in ("frequency", "sum", _LIMIT)
+    }
+    return [
+        place
+        for place, cell in enumerate(cells)
+        if cell.statistic == _LIMIT and not reasons[place] and _find_row(cell) in hidden
+    ]
+
+
+def _find_row(cell: Cell) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the table of a cell and what it is about, whatever is measured."""
+    return cell.table, tuple(label for label in cell.labels if label[0] != "measure")
 
 
 def _number_sets(

@@ -148,6 +148,33 @@ def test_no_sum_is_shown_without_the_amounts() -> None:
     assert hidden(control_release([cell], EXACT)) == [Reason.NO_CONTRIBUTIONS]
 
 
+def test_no_limit_leaves_without_its_estimate() -> None:
+    few, many = people(0, 5), people(0, 50)
+
+    def row(group: str, persons: frozenset[str]) -> list[Cell]:
+        flags = dict.fromkeys(persons, 1.0)
+        return [
+            Cell(
+                "rates",
+                (("group", group), ("measure", measure)),
+                statistic,
+                value,
+                "per 1,000 person-years",
+                # The limits are of everybody in the table, and so many enough.
+                persons if statistic == "rate" else many,
+                flags if statistic == "rate" else dict.fromkeys(many, 1.0),
+            )
+            for statistic, measure, value in (
+                ("rate", "rate", 1000.0),
+                ("confidence-limit", "rate, lower limit", 0.4),
+            )
+        ]
+
+    release = control_release([*row("few", few), *row("many", many)], EXACT)
+
+    assert [cell.shown is None for cell in release.cells] == [True, True, False, False]
+
+
 def test_extremes_never_leave_and_clusters_need_people() -> None:
     ages = {person: float(number) for number, person in enumerate(sorted(people(0, 40)))}
     cells = [
