@@ -12,8 +12,20 @@ from typing import Any
 import pytest
 
 from ehr_analytics.open_data.declaration import list_shipped, load_declaration
-from ehr_analytics.open_data.publication import approve, list_months, propose, withdraw
-from ehr_analytics.open_data.published_files import open_data_folder, write_files
+from ehr_analytics.open_data.figures import FIGURES, Month
+from ehr_analytics.open_data.publication import (
+    approve,
+    get_dataset,
+    list_months,
+    propose,
+    withdraw,
+)
+from ehr_analytics.open_data.published_files import (
+    are_files_current,
+    open_data_folder,
+    remove_unpublished,
+    write_files,
+)
 from ehr_analytics.open_data.refresh import refresh
 from ehr_analytics.register import Register
 from ehr_etl.jobs import LocalRunner
@@ -303,6 +315,76 @@ def test_files_have_the_shown_numbers_alone_and_change_only_with_them(
     write_files(register, BASE, names)
     assert not (folder / "emergency-attendances").exists()
     assert json.loads((folder / "index.json").read_text("utf-8")) == {"datasets": []}
+
+
+def test_no_file_tells_how_many_numbers_are_hidden(tmp_path: Path, lake: Lake) -> None:
+    register = open_register(tmp_path)
+    publish(register, "emergency-attendances")
+    refresh(register, lake, KEY)
+    # Of the hospital to which four came there is no row; the register's log counts it.
+    assert register.events("open-data/emergency-attendances")[-1].detail["hidden"] >= 1
+
+    write_files(register, BASE, {})
+
+    dictionary = open_data_folder(tmp_path) / "emergency-attendances" / "dictionary.json"
+    controls = [month["control"] for month in json.loads(dictionary.read_bytes())["months"]]
+    assert [set(control) for control in controls] == [
+        {"policy", "policy_version", "min_persons", "dominance", "p_percent"}
+    ]
+
+
+def test_a_hospital_cannot_take_the_place_of_the_total() -> None:
+    visits = [
+        {"person": f"p-{number}", "provider": provider, "start": datetime(2026, 6, 2)}
+        for number, provider in enumerate(["ha-harbour"] * 40 + ["all"] * 12)
+    ]
+
+    cells = FIGURES["attendances-by-hospital"].make("set", Month(2026, 6), visits)
+
+    assert {dict(cell.labels)["hospital"]: cell.value for cell in cells} == {
+        "all": 52,
+        "ha-harbour": 40,
+    }
+
+
+def test_a_proposal_takes_nothing_from_readers_and_no_approval_falls_on_another_text(
+    tmp_path: Path,
+) -> None:
+    register = open_register(tmp_path)
+    first = load_declaration("bed-occupancy")
+    (tmp_path / "set.toml").write_text(first.text.replace("= 14", "= 0"), "utf-8")
+    second = load_declaration(str(tmp_path / "set.toml"))
+    propose(register, first, "researcher.lau")
+    with pytest.raises(Conflict, match="somebody else"):
+        propose(register, second, "researcher.ip")
+
+    propose(register, second, "researcher.lau")
+    with pytest.raises(Conflict, match="another declaration"):
+        approve(register, first.id, "steward.ng", "I read it.", digest=first.digest[:12])
+    approve(register, first.id, "steward.ng", "I read it.", digest=second.digest[:12])
+    approve(register, first.id, "auditor.tse", "Counts alone.", digest=second.digest)
+    with pytest.raises(Conflict, match="withdraw it before"):
+        propose(register, first, "researcher.lau")
+
+    assert get_dataset(register, first.id).state == "published"
+
+
+def test_what_was_withdrawn_or_cut_short_before_its_files_were_written_is_caught_up(
+    tmp_path: Path, lake: Lake
+) -> None:
+    register = open_register(tmp_path)
+    publish(register, "emergency-attendances")
+    refresh(register, lake, KEY)
+    assert not are_files_current(register)
+    write_files(register, BASE, {})
+    assert are_files_current(register)
+
+    withdraw(register, "emergency-attendances", "steward.ng", "The licence changed.")
+
+    assert not are_files_current(register)
+    assert remove_unpublished(register) == ["emergency-attendances"]
+    write_files(register, BASE, {})
+    assert are_files_current(register)
 
 
 def test_every_declaration_that_ships_has_the_columns_of_its_figures(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from ehr_analytics.disclosure.additive_layers import Layer, PersonSets, list_layers
 from ehr_analytics.disclosure.cells import Cell, EarlierCell, PersonSet
+from ehr_analytics.disclosure.changed_amounts import count_changed_amounts
 from ehr_analytics.disclosure.classes import find_class, load_classes
 from ehr_analytics.disclosure.primary import Reason, find_primary_reason, publish_value
 from ehr_privacy.disclosure import Policy
@@ -172,7 +173,7 @@ def _find_small_differences(
     policy: Policy,
     reasons: Sequence[Reason | None],
 ) -> list[int]:
-    """Return the cells whose persons differ from those of another cell by few.
+    """Return the cells whose persons, or what these give, differ from another cell's by few.
 
     From earlier releases whatever the rounding: who may ask many times averages it out. Within one
     release for what does not add up; sums and counts are left to the linear program.
@@ -192,7 +193,10 @@ def _find_small_differences(
         erased = np.array([earlier[place - len(cells)].erased for place in old], np.int64)
         pairs = _count_differences(sets, new, old)
         only_second = pairs.only_second + erased
-        is_close = _is_small_difference(pairs.only_first, only_second, policy)
+        changed = count_changed_amounts(
+            sets, new, old, np.maximum(pairs.only_first, only_second) < policy.min_persons
+        )
+        is_close = _is_small_difference(pairs.only_first + changed, only_second + changed, policy)
         is_same = (pairs.only_first == 0) & (only_second == 0)
         found += [
             new[row]

@@ -73,7 +73,7 @@ class Figures:
 
 def _count_by_hospital(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
     begun = _list_begun(month, visits)
-    groups = {ALL: begun, **_group(begun, lambda visit: visit["provider"])}
+    groups = _group_by_hospital(begun)
     return [
         _count(table, (("month", str(month)), ("hospital", hospital)), own)
         for hospital, own in groups.items()
@@ -98,7 +98,7 @@ def _describe_waits(table: str, month: Month, visits: list[Visit]) -> list[Cell]
     for visit in sorted(_list_begun(month, visits), key=lambda visit: visit["start"]):
         if visit["waited_minutes"] is not None:
             first.setdefault(visit["person"], visit)
-    groups = {ALL: [*first.values()], **_group(first.values(), lambda visit: visit["provider"])}
+    groups = _group_by_hospital([*first.values()])
     cells: list[Cell] = []
     for hospital, own in groups.items():
         waits = {visit["person"]: float(visit["waited_minutes"]) for visit in own}
@@ -120,7 +120,7 @@ def _describe_waits(table: str, month: Month, visits: list[Visit]) -> list[Cell]
 
 def _add_up_bed_days(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
     cells = []
-    for hospital, own in {ALL: visits, **_group(visits, lambda visit: visit["provider"])}.items():
+    for hospital, own in _group_by_hospital(visits).items():
         spans: defaultdict[tuple[str, str], list[tuple[datetime, datetime]]] = defaultdict(list)
         for visit in own:
             span = max(visit["start"], month.begin), min(visit["end"] or month.end, month.end)
@@ -167,6 +167,12 @@ FIGURES: Mapping[str, Figures] = MappingProxyType(
 
 def _list_begun(month: Month, visits: Iterable[Visit]) -> list[Visit]:
     return [visit for visit in visits if month.begin <= visit["start"] < month.end]
+
+
+def _group_by_hospital(visits: list[Visit]) -> dict[str, list[Visit]]:
+    """Return all visits, and those of each hospital; one whose id is that of the total has none."""
+    groups = _group(visits, lambda visit: visit["provider"])
+    return {ALL: visits} | {name: own for name, own in groups.items() if name != ALL}
 
 
 def _group(visits: Iterable[Visit], name: Callable[[Visit], str]) -> dict[str, list[Visit]]:

@@ -22,6 +22,7 @@ __all__ = [
     "PublishedMonth",
     "approve",
     "find_figures",
+    "get_dataset",
     "list_datasets",
     "list_months",
     "propose",
@@ -67,12 +68,20 @@ def find_figures(declaration: Declaration) -> Figures:
 
 
 def propose(register: Register, declaration: Declaration, login: str) -> OpenDataset:
-    """Propose a dataset for publication, or another text of one that is there."""
+    """Propose a dataset for publication, or another text of one's own proposal."""
     find_figures(declaration)
     with register.transaction() as connection:
         row = _read_row(connection, declaration.id)
-        if row is not None and row["digest"] == declaration.digest and row["state"] != "withdrawn":
-            raise Conflict(f"{declaration.id} is {row['state']} with this declaration already.")
+        if row is not None and row["state"] == "published":
+            # A proposal alone takes nothing from readers.
+            raise Conflict(f"{declaration.id} is published: withdraw it before another proposal.")
+        if row is not None and row["state"] == "proposed":
+            if row["proposed_by"] != login:
+                raise Conflict(
+                    f"{declaration.id} is proposed by somebody else: withdraw that first."
+                )
+            if row["digest"] == declaration.digest:
+                raise Conflict(f"{declaration.id} is proposed with this declaration already.")
         connection.execute(
             "INSERT INTO open_dataset VALUES (?, ?, ?, 'proposed', ?, ?) ON CONFLICT (id) DO UPDATE"
             " SET declaration = excluded.declaration, digest = excluded.digest, state = 'proposed',"
@@ -96,11 +105,13 @@ def approve(
     login: str,
     reason: str,
     *,
+    digest: str | None = None,
     other_names: Collection[str] = (),
 ) -> OpenDataset:
     """Approve a proposed dataset; the second approval publishes it.
 
-    `other_names` are names of further accounts of the same person.
+    `digest` begins the SHA-256 of the declaration that was read: a text that took its place
+    meanwhile is refused. `other_names` are names of further accounts of the same person.
     """
     names = {login, *other_names}
     if not reason.strip():
@@ -109,6 +120,8 @@ def approve(
         row = _require_row(connection, dataset)
         if row["state"] != "proposed":
             raise Conflict(f"{dataset} is {row['state']}; only what is proposed is approved.")
+        if digest is not None and not row["digest"].startswith(digest):
+            raise Conflict(f"{dataset} has another declaration than the one you read: read it.")
         if row["proposed_by"] in names:
             raise Forbidden("Nobody approves a dataset that they proposed.")
         approvers = _read_approvers(connection, dataset, row["digest"])

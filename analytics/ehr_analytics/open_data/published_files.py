@@ -28,10 +28,19 @@ from ehr_analytics.register import Register
 from ehr_etl.atomic_files import replace_file
 from ehr_etl.trusted_zone.organizations import OrganizationName
 
-__all__ = ["INDEX_FILE", "open_data_folder", "write_files"]
+__all__ = [
+    "INDEX_FILE",
+    "are_files_current",
+    "open_data_folder",
+    "remove_unpublished",
+    "write_files",
+]
 
 # What the portal's pages are made of.
 INDEX_FILE = "index.json"
+# Of the record of the control: its rules. What it did to a month counts the hidden numbers, also
+# those whose rows are left out.
+_RULES_OF_CONTROL = ("policy", "policy_version", "min_persons", "dominance", "p_percent")
 # Of the name of an organisation; an empty one begins with nothing.
 _FORMULA_STARTS = frozenset("=+-@\t\r")
 _ALL_NAME = OrganizationName("All hospitals", "所有醫院")
@@ -52,15 +61,15 @@ def write_files(
     register: Register, base_url: str, names: Mapping[str, OrganizationName]
 ) -> tuple[str, ...]:
     """Write the files of all published datasets, take those of others away; return what changed."""
+    changed = remove_unpublished(register)
     folder = open_data_folder(register.data)
-    folder.mkdir(exist_ok=True)
-    changed: list[str] = []
     index: list[dict[str, object]] = []
     entries: list[CatalogueEntry] = []
+    shown = _list_shown(register)
     for dataset in list_datasets(register):
         declaration = dataset.declaration
-        months = [month for month in list_months(register, declaration.id) if month.rows]
-        if dataset.state != "published" or not months:
+        months = shown.get(declaration.id)
+        if not months:
             continue
         rows = [_add_names(row, names) for month in months for row in month.rows]
         contents = _build_files(declaration, months, rows)
@@ -69,14 +78,51 @@ def write_files(
         entry = _build_entry(declaration, months, contents)
         entries.append(entry)
         index.append(_describe(entry, months))
-    for stale in sorted({path.name for path in folder.iterdir() if path.is_dir()}):
-        if stale not in {entry.declaration.id for entry in entries}:
-            shutil.rmtree(folder / stale)
-            changed.append(stale)
     changed += _write(folder, CATALOGUE_FILE, _to_json(build_catalogue(base_url, entries)))
     # Last: the pages name nothing that is not there.
     changed += _write(folder, INDEX_FILE, _to_json({"datasets": index}))
     return tuple(changed)
+
+
+def remove_unpublished(register: Register) -> list[str]:
+    """Take away the files of every dataset that is not published (any more); return which.
+
+    By the register alone: what was withdrawn goes also where the lake cannot be read.
+    """
+    folder = open_data_folder(register.data)
+    folder.mkdir(exist_ok=True)
+    shown = _list_shown(register)
+    stale = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    stale = [name for name in stale if name not in shown]
+    for name in stale:
+        shutil.rmtree(folder / name)
+    return stale
+
+
+def are_files_current(register: Register) -> bool:
+    """Say whether the files are those of the register: a kill may have come before they were."""
+    path = open_data_folder(register.data) / INDEX_FILE
+    shown = {name: _changed_at(months) for name, months in _list_shown(register).items()}
+    if not path.exists():
+        return not shown
+    written = {each["id"]: each["modified"] for each in json.loads(path.read_bytes())["datasets"]}
+    return written == shown
+
+
+def _list_shown(register: Register) -> dict[str, list[PublishedMonth]]:
+    """Return the months that have numbers, by published dataset that has any."""
+    months = {
+        dataset.declaration.id: [
+            month for month in list_months(register, dataset.declaration.id) if month.rows
+        ]
+        for dataset in list_datasets(register)
+        if dataset.state == "published"
+    }
+    return {name: each for name, each in months.items() if each}
+
+
+def _changed_at(months: Sequence[PublishedMonth]) -> str:
+    return max(month.at for month in months)
 
 
 def _build_files(
@@ -95,7 +141,7 @@ def _build_files(
         "data.json": _to_json(
             {
                 "dataset": declaration.id,
-                "updateTime": max(month.at for month in months),
+                "updateTime": _changed_at(months),
                 "licence": declaration.licence,
                 "rows": ordered,
             }
@@ -115,7 +161,15 @@ def _build_files(
                     for column in declaration.columns
                 ],
                 "months": [
-                    {"month": month.month, "published": month.at, "control": month.control}
+                    {
+                        "month": month.month,
+                        "published": month.at,
+                        "control": {
+                            name: month.control[name]
+                            for name in _RULES_OF_CONTROL
+                            if name in month.control
+                        },
+                    }
                     for month in months
                 ],
             }
@@ -133,7 +187,7 @@ def _build_entry(
         first_day=f"{months[0].month}-01",
         last_day=f"{last}-{monthrange(year, month)[1]:02d}",
         issued=min(month.at for month in months),
-        modified=max(month.at for month in months),
+        modified=_changed_at(months),
         files={
             name: (len(contents[name]), hashlib.sha256(contents[name]).hexdigest())
             for name in DATA_FILES

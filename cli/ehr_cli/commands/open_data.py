@@ -23,6 +23,8 @@ app = typer.Typer(
     "\n\nExample: ehr open-data list",
 )
 
+# Of a digest that names a text.
+_FEWEST_DIGITS = 12
 Dataset = Annotated[str, typer.Argument(help="Id of the dataset.")]
 Login = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
 Reason = Annotated[str, typer.Option(help="Why; it stays with the decision.")]
@@ -77,10 +79,32 @@ def propose(
 
 
 @app.command()
-def approve(dataset: Dataset, login: Login, reason: Reason, data: Data = None) -> None:
-    """Approve a proposed dataset; the second approval publishes it.
+def show(dataset: Dataset, data: Data = None) -> None:
+    """Print the declaration that was proposed, and its SHA-256 for `approve`.
 
-    Example: ehr open-data approve emergency-attendances --as steward.ng --reason "Counts alone."
+    Example: ehr open-data show emergency-attendances
+    """
+    from ehr_analytics.open_data.publication import get_dataset
+
+    declaration = get_dataset(_open_register(_load(data)), dataset).declaration
+    typer.echo(declaration.text)
+    typer.echo(f"SHA-256: {declaration.digest}", err=True)
+
+
+@app.command()
+def approve(
+    dataset: Dataset,
+    sha256: Annotated[
+        str,
+        typer.Option(help="The SHA-256 that `show` prints, or its first 12 digits or more."),
+    ],
+    login: Login,
+    reason: Reason,
+    data: Data = None,
+) -> None:
+    """Approve a proposed dataset by its text; the second approval publishes it.
+
+    Example: ehr open-data approve bed-occupancy --sha256 1f2e... --as steward.ng --reason "Counts."
     """
     from ehr_analytics.open_data import publication
     from ehr_analytics.people import APPROVER_ROLES
@@ -89,7 +113,13 @@ def approve(dataset: Dataset, login: Login, reason: Reason, data: Data = None) -
     settings = _load(data)
     who = find_person(settings.data, login, APPROVER_ROLES)
     register = _open_register(settings)
-    _print_state(publication.approve(register, dataset, who.name, reason, other_names=who.names))
+    if len(sha256) < _FEWEST_DIGITS:
+        raise typer.BadParameter(f"Give {_FEWEST_DIGITS} digits of it or more.")
+    _print_state(
+        publication.approve(
+            register, dataset, who.name, reason, digest=sha256.lower(), other_names=who.names
+        )
+    )
 
 
 @app.command()
@@ -99,12 +129,16 @@ def withdraw(dataset: Dataset, login: Login, reason: Reason, data: Data = None) 
     Example: ehr open-data withdraw bed-occupancy --as steward.ng --reason "The source changed."
     """
     from ehr_analytics.open_data import publication
+    from ehr_analytics.open_data.published_files import remove_unpublished
     from ehr_analytics.people import APPROVER_ROLES
     from ehr_cli.research_people import find_person
 
     settings = _load(data)
     who = find_person(settings.data, login, APPROVER_ROLES)
-    _print_state(publication.withdraw(_open_register(settings), dataset, who.name, reason))
+    register = _open_register(settings)
+    _print_state(publication.withdraw(register, dataset, who.name, reason))
+    # First, and without the lake: it may not be readable.
+    remove_unpublished(register)
     _write_files(settings)
 
 
@@ -124,10 +158,18 @@ def refresh(data: Data = None) -> None:
 
 
 def refresh_if_due(settings: Settings) -> None:
-    """Publish what is due, for a process that follows the lake; without a register do nothing."""
+    """Publish what is due, for a process that follows the lake; without a register do nothing.
+
+    Files that a kill or a fault left behind the register are written, too.
+    """
+    from ehr_analytics.open_data.published_files import are_files_current, remove_unpublished
+
     if not (settings.data / "research" / "research.db").exists():
         return
-    if _refresh(settings):
+    register = _open_register(settings)
+    remove_unpublished(register)
+    _refresh(settings)
+    if not are_files_current(register):
         _write_files(settings)
 
 

@@ -220,6 +220,21 @@ def number_persons(names: Sequence[str]) -> np.ndarray:
     return np.array([int(name.removeprefix("person-")) for name in names], np.uint32)
 
 
+@pytest.mark.parametrize("statistic", ["frequency", "sum", "mean"])
+@pytest.mark.parametrize(("late", "reason"), [(0, None), (3, Reason.DIFFERENCING), (40, None)])
+def test_the_same_people_with_records_of_few_that_came_late_are_held_back(
+    statistic: str, late: int, reason: Reason | None
+) -> None:
+    before = np.full(60, 2.0)
+    now = {f"person-{number}": 3.0 if number < late else 2.0 for number in range(60)}
+    cells = [amount("visits", now, statistic)]
+    first = earlier(range(60), 120, statistic=statistic, unit="visits", amounts=before)
+
+    release = control_release(cells, EXACT, [first], number_persons)
+
+    assert hidden(release) == [reason]
+
+
 @pytest.mark.parametrize("policy", [EXACT, ROUNDED, MIDPOINT], ids=lambda policy: policy.name)
 def test_a_second_release_of_all_but_four_is_held_back(policy: Policy) -> None:
     cells = [count("all", people(0, 41))]
