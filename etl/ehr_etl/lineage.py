@@ -43,6 +43,9 @@ __all__ = [
 _LOGGED = ("path", "size_bytes", "num_records", "modification_time")
 # Told in one request. Chosen.
 _MOST_RECORDS = 50
+# Kept for a gateway that is away; then the newest takes in what comes after it. Chosen: some 600 KB
+# at 600 bytes each, and the file is written whole with each record.
+_MOST_UNSENT = 1000
 
 # Hands records to the gateway; an error of `ehr_fhir.errors` when it does not take them.
 SendRecords = Callable[[Sequence[str]], None]
@@ -152,9 +155,11 @@ def note_refresh(
         if name not in gone and name not in present
     }
     versions |= {name: int(table.version()) for name, table in present.items()}
-    _save(lake, Refreshes(
-        versions, progress.sequence, lineage_id(record), (*known.unsent, record)
-    ))  # fmt: skip
+    unsent = known.unsent
+    if len(unsent) >= _MOST_UNSENT:
+        record = _merge_records(unsent[-1], record)
+        unsent = unsent[:-1]
+    _save(lake, Refreshes(versions, progress.sequence, lineage_id(record), (*unsent, record)))
     return True
 
 
@@ -170,6 +175,20 @@ def send_refreshes(lake: Lake, send: SendRecords) -> int:
     if known.unsent:
         _save(lake, replace(known, unsent=()))
     return len(known.unsent)
+
+
+def _merge_records(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one record of two refreshes: each table from before the first to after the second."""
+    tables = {table["name"]: table for table in first["tables"]}
+    for table in then["tables"]:
+        since = tables.get(table["name"], table)["since"]
+        tables[table["name"]] = {**table, "since": since}
+    return {
+        **then,
+        "from": first["from"],
+        "previous": first["previous"],
+        "tables": [tables[name] for name in sorted(tables)],
+    }
 
 
 def _save(lake: Lake, refreshes: Refreshes) -> None:

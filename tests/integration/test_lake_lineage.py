@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from ehr_etl import pipeline
+from ehr_etl import lineage, pipeline
 from ehr_etl.lake import Lake
 from ehr_etl.lineage import describe_table, digest_table, is_traced, load_refreshes
 from ehr_etl.pipeline import LakeWriter
@@ -105,6 +105,26 @@ def test_what_a_kill_left_unsaid_is_in_the_next_record(
 
     assert len(log.records) == 4
     assert_whole(lake, log)
+
+
+def test_a_gateway_that_is_away_for_long_lets_the_file_grow_no_further_and_loses_nothing(
+    tmp_path: Path, feed: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineage, "_MOST_UNSENT", 2)
+    lake, log = Lake(tmp_path / "lake"), Log()
+    with LakeWriter(lake, KEY) as writer:
+        for number in range(4):
+            writer.take_in(feed)
+            writer.bring_up(NOW_MS)
+            assert len(load_refreshes(lake).unsent) <= 2
+            feed.put(condition(f"con-{number}", "p-one", "enc-one"))
+        writer.send_refreshes(log.take)
+
+    assert len(log.records) == 2
+    assert_whole(lake, log)
+    first, last = log.records.values()
+    assert last["from"] == first["to"]
+    assert last["to"] == load_refreshes(lake).sequence
 
 
 def test_upkeep_and_tables_made_anew_are_on_record(tmp_path: Path, feed: FakeStore) -> None:

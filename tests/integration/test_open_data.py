@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -322,7 +323,8 @@ def test_no_file_tells_how_many_numbers_are_hidden(tmp_path: Path, lake: Lake) -
     publish(register, "emergency-attendances")
     refresh(register, lake, KEY)
     # Of the hospital to which four came there is no row; the register's log counts it.
-    assert register.events("open-data/emergency-attendances")[-1].detail["hidden"] >= 1
+    refreshed = register.events("open-data/emergency-attendances")[-1]
+    assert refreshed.detail["hidden"] not in (None, 0)
 
     write_files(register, BASE, {})
 
@@ -334,7 +336,7 @@ def test_no_file_tells_how_many_numbers_are_hidden(tmp_path: Path, lake: Lake) -
 
 
 def test_a_hospital_cannot_take_the_place_of_the_total() -> None:
-    visits = [
+    visits: list[Mapping[str, Any]] = [
         {"person": f"p-{number}", "provider": provider, "start": datetime(2026, 6, 2)}
         for number, provider in enumerate(["ha-harbour"] * 40 + ["all"] * 12)
     ]

@@ -25,6 +25,8 @@ from ehr_cli.settings import Settings, load_settings
 from ehr_fhir.errors import EhrError, Unavailable
 
 if TYPE_CHECKING:
+    import httpx
+
     from ehr_etl.pipeline import LakeWriter, TableChange
 
 # Between two runs of the quality gate, and of upkeep, while following. Chosen: the gate reads whole
@@ -41,6 +43,8 @@ SWEEP_SECONDS = 10
 REPORT_SECONDS = 10
 # Between two looks for months of open data that are due. Chosen: they are due once a month.
 OPEN_DATA_SECONDS = 3600
+# Until refreshes that the gateway refused are told again. Chosen.
+LINEAGE_RETRY_SECONDS = 60
 
 
 def follow_lake(
@@ -79,7 +83,7 @@ class _Follower:
         self._unchecked_since = float("inf")
         self._has_unsent_faults = False
         self._checked_at = self._maintained_at = self._swept_at = self._reported_at = float("-inf")
-        self._published_at = float("-inf")
+        self._published_at = self._told_again_at = float("-inf")
 
     def follow_once(self) -> None:
         """Apply new changes, run the upkeep that is due, and wait for the next change."""
@@ -92,7 +96,7 @@ class _Follower:
             while time.monotonic() < renewed:
                 lines = self._writer.take_in(feed)
                 change = self._writer.bring_up(now_ms())
-                send_lineage(client, token, self._writer)
+                self._send_lineage(client, token)
                 if change.written:
                     self._on_change(f"{lines:,} changes: {', '.join(sorted(change.written))}.")
                     self._add_unchecked(change)
@@ -156,6 +160,19 @@ class _Follower:
         elif now - self._swept_at >= SWEEP_SECONDS:
             self._writer.maintain(hours, now_ms(), is_thorough=False)
             self._swept_at = now
+
+    def _send_lineage(self, client: httpx.Client, token: str) -> None:
+        """Put refreshes on record; they wait where the gateway takes none, and the lake goes on."""
+        now = time.monotonic()
+        if now < self._told_again_at:
+            return
+        try:
+            send_lineage(client, token, self._writer)
+        except Unavailable:
+            raise
+        except EhrError as error:
+            self._told_again_at = now + LINEAGE_RETRY_SECONDS
+            typer.echo(f"Refreshes of the lake are not on record yet: {error}", err=True)
 
     def _refresh_open_data(self) -> None:
         """Publish the months of open data that are due; the lake follows on where that fails."""

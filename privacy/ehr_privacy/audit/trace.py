@@ -12,6 +12,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import orjson
@@ -43,7 +44,7 @@ class TraceLine:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A leaf whose row fits its commitment, and whether the checkpoint holds it."""
+    """A leaf that the checkpoint holds: nothing else is evidence."""
 
     index: int
     record: Mapping[str, Any]
@@ -83,6 +84,11 @@ def _verify(trace: Mapping[str, Any], name: str, public: bytes) -> Iterator[Trac
         (leaf for leaf in leaves if leaf.record["kind"] == RESEARCH_STEP),
         key=lambda leaf: int(leaf.record["seq"]),
     )
+    yield from _verify_order(steps)
+    others = [leaf for leaf in steps if leaf.record["project"] != trace["release"]["project"]]
+    for leaf in others:
+        yield TraceLine("project", "fault", "a step of another project stands here", leaf.index)
+    steps = [leaf for leaf in steps if leaf not in others]
     yield from _verify_release(trace["release"], steps)
     run = _find(steps, "run", trace["release"]["run"])
     if run is not None:
@@ -100,15 +106,26 @@ def _verify_leaf(
     part = "refresh" if record["kind"] == LAKE_REFRESH else str(record["action"])
     if row[_INTERACTION] != record["kind"] or row[_ID] != lineage_id(record):
         return [TraceLine(part, "fault", "the leaf has the name of another record", index)], None
-    leaf = _Leaf(index, record)
     if stored["proof"] is None:
-        return [TraceLine(part, "gap", "its leaf is not signed for yet", index)], leaf
+        # Anybody can write one: what it says is not shown.
+        return [TraceLine(part, "gap", "its leaf is not signed for yet", index)], None
     computed = row_leaf(base64.b64decode(stored["salt"]), row)
     proof = [base64.b64decode(node) for node in stored["proof"]]
     if not verify_inclusion(computed, index, checkpoint.size, proof, checkpoint.root):
         text = "what it says is not what was signed for: it was changed"
         return [TraceLine(part, "fault", text, index)], None
-    return [], leaf
+    return [], _Leaf(index, record)
+
+
+def _verify_order(steps: Sequence[_Leaf]) -> Iterator[TraceLine]:
+    """Find steps that were put in later: the log is told of steps in the register's order."""
+    for before, leaf in pairwise(steps):
+        if leaf.record["seq"] == before.record["seq"]:
+            text = f"two leaves are step {leaf.record['seq']} of the register"
+            yield TraceLine("register", "fault", text, leaf.index)
+        elif leaf.index < before.index:
+            text = f"step {before.record['seq']} came into the log after step {leaf.record['seq']}"
+            yield TraceLine("register", "fault", text, before.index)
 
 
 def _verify_release(release: Mapping[str, Any], steps: Sequence[_Leaf]) -> Iterator[TraceLine]:

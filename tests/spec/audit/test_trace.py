@@ -18,16 +18,20 @@ from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.disclosure.release_history import ReleaseHistory
 from ehr_analytics.register import Register
 from ehr_analytics.run_log import append_run, create_run, run_folder
+from ehr_analytics.suspension import suspend_project
 from ehr_cli.research_lineage import RegisterLineage
 from ehr_etl.lake import Lake
 from ehr_etl.lineage import note_refresh, send_refreshes
 from ehr_etl.progress import Progress
 from ehr_etl.tables.bronze import FeedCursor
 from ehr_fhir.errors import Conflict
+from ehr_gateway.audit_log.append import append_rows, seal_rows
 from ehr_gateway.audit_log.lineage import record_new_lineage
+from ehr_gateway.audit_log.recorder import build_event_rows, build_platform_context
+from ehr_gateway.audit_log.restores import RESTORE, RestoreNote
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.audit_log.trace import Trace, trace_release
-from ehr_privacy.audit import verify_trace
+from ehr_privacy.audit import TraceLine, canonical_json, lineage_id, verify_trace
 from tests.lib import gold
 from tests.lib.gateway import House, must
 from tests.lib.research import open_project, register
@@ -220,9 +224,54 @@ def _move_leaf(document: dict[str, Any]) -> None:
     document["leaves"][0]["index"] += 1
 
 
+def _double_leaf(document: dict[str, Any]) -> None:
+    document["leaves"].append(document["leaves"][0])
+
+
+def _name_another_project(document: dict[str, Any]) -> None:
+    document["release"]["project"] = "other"
+
+
 CHANGES: list[Callable[[dict[str, Any]], None]] = [
-    _change_row, _change_files, _drop_approval, _drop_refresh, _move_leaf,
+    _change_row, _change_files, _drop_approval, _drop_refresh, _move_leaf, _double_leaf,
+    _name_another_project,
 ]  # fmt: skip
+
+
+def test_a_leaf_that_nobody_signed_for_shows_nothing(released: Released) -> None:
+    """Whoever hands the file over could write such a leaf, with the right name of its record."""
+    document = json.loads(json.dumps(released.trace().document))
+    for leaf in document["leaves"]:
+        record = json.loads(leaf["row"][14])
+        if record.get("action") in ("approve", "release"):
+            record["who"] = "auditor.made-up"
+            leaf["row"][0], leaf["row"][14] = lineage_id(record), canonical_json(record).decode()
+            leaf["proof"] = None
+
+    lines = verify_trace(document, released.log.signer.name, released.log.signer.public)
+
+    assert "made-up" not in " ".join(line.text for line in lines)
+    assert not [line for line in lines if line.part in ("release", "approval") and is_shown(line)]
+
+
+def is_shown(line: TraceLine) -> bool:
+    return line.state == "shown"
+
+
+def test_a_step_that_was_told_after_later_ones_is_found(released: Released) -> None:
+    """The platform's owner makes room in the numbers, and the log takes what it is told."""
+    assert released.trace().is_sound
+    columns = "at, project, run, 'auditor.mok', action, before, after, detail"
+    released.change_register(
+        "DELETE FROM event WHERE action = 'approve' AND run IS NOT NULL AND who = 'auditor.tse'",
+        f"INSERT INTO event SELECT seq + 1, {columns} FROM event"
+        " WHERE action = 'approve' AND run IS NOT NULL",
+        "DELETE FROM event_on_record",
+    )
+
+    faults = released.lines("fault")
+
+    assert any(part == "register" and "came into the log after" in text for part, text in faults)
 
 
 def test_an_erasure_leaves_every_trace_sound(released: Released) -> None:
@@ -251,6 +300,34 @@ def test_a_kill_between_the_logs_commit_and_the_registers_note_doubles_nothing(
         count = "SELECT count(*) FROM audit WHERE interaction = 'research-step'"
         assert connection.execute(count).fetchone()[0] == events
     assert released.trace().is_sound
+
+
+def test_steps_that_a_restore_cut_off_are_said_to_be_so_and_new_ones_take_their_numbers(
+    released: Released,
+) -> None:
+    file, database = released.book.folder / "research.db", released.log.database
+    assert released.trace().is_sound
+    backup = file.read_bytes()
+    suspend_project(released.book, "acute-returns", "steward.ng", "kangaroo")
+    source = RegisterLineage(released.book.data)
+    assert record_new_lineage(database, source, lambda: 2) == 1
+
+    file.write_bytes(backup)
+    note = RestoreNote("2026-11-28T11:00:00.000+00:00", size=1, carried=None, cut_from=None)
+    context = build_platform_context("restore", RESTORE, 3)
+    with database.write_transaction() as connection:
+        rows = build_event_rows(replace(context, query=note.query), None)
+        append_rows(connection, seal_rows(rows))
+    suspend_project(released.book, "acute-returns", "auditor.tse", "wallaby")
+
+    trace = released.trace()
+    assert trace.is_sound
+    gaps = [line.text for line in trace.lines if line.state == "gap"]
+    assert len(gaps) == 1 and "not there since a restore" in gaps[0]
+    # Without the restore on record it would be a change.
+    with database.write_transaction() as connection:
+        connection.execute("UPDATE audit SET interaction = 'read' WHERE interaction = 'restore'")
+    assert "register" in [part for part, _ in released.lines("fault")]
 
 
 def test_what_was_not_released_has_no_trace(released: Released) -> None:

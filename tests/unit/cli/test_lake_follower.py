@@ -15,6 +15,7 @@ from ehr_cli.commands.lake_access import WAIT_SECONDS
 from ehr_cli.settings import Settings
 from ehr_etl.lake import Lake
 from ehr_etl.pipeline import TableChange
+from ehr_fhir.errors import Forbidden
 
 
 class NoMoreChanges(Exception):
@@ -32,6 +33,7 @@ class Hospital:
         self.applied_at: list[float] = []
         self.checked_at: list[float] = []
         self.refreshed_at: list[float] = []
+        self.told_at: list[float] = []
 
     def monotonic(self) -> float:
         return self.seconds
@@ -67,6 +69,10 @@ class Hospital:
         self.refreshed_at.append(self.seconds)
         raise RuntimeError
 
+    def refuse_lineage(self, *arguments: Any) -> None:
+        self.told_at.append(self.seconds)
+        raise Forbidden("The lake's token lacks a scope.")
+
     def report(self, *arguments: Any) -> int:
         self.reported_at.append(self.seconds)
         return 1
@@ -79,7 +85,7 @@ def follow(folder: Path, changes: set[int]) -> Hospital:
         patch.setattr(lake_follower, "time", hospital)
         patch.setattr(lake_follower, "open_feed", lambda *_: nullcontext(hospital))
         patch.setattr(lake_follower, "open_gateway", lambda *_: nullcontext((None, "")))
-        patch.setattr(lake_follower, "send_lineage", lambda *_: None)
+        patch.setattr(lake_follower, "send_lineage", hospital.refuse_lineage)
         patch.setattr(lake_follower, "send_faults", hospital.report)
         patch.setattr(lake_follower, "refresh_if_due", hospital.refresh_open_data)
         patch.setattr(lake_follower, "send_quality", lambda *_: 0)
@@ -115,6 +121,15 @@ def test_the_quality_gate_does_not_wait_for_ever(tmp_path: Path) -> None:
 
     assert first == lake_follower.LATEST_CHECK_SECONDS
     assert last >= first + lake_follower.CHECK_SECONDS
+
+
+def test_a_gateway_that_refuses_the_record_of_refreshes_stops_nothing(tmp_path: Path) -> None:
+    hospital = follow(tmp_path, {0, 1, 2, 100})
+
+    assert hospital.checked_at
+    assert hospital.told_at[0] == 0
+    gaps = pairwise(hospital.told_at)
+    assert all(later - earlier >= lake_follower.LINEAGE_RETRY_SECONDS for earlier, later in gaps)
 
 
 def test_open_data_is_looked_at_every_hour_and_its_failure_stops_nothing(tmp_path: Path) -> None:
