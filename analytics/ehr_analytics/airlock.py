@@ -16,7 +16,6 @@ import hashlib
 import json
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +50,7 @@ from ehr_privacy.audit import digest_json
 from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
+CONTROLS_FILE = "controls.json"
 
 _POLICY_NOTES = {
     "opensafely-7-5": "up to 7 hidden or left out, others to the nearest 5",
@@ -116,7 +116,7 @@ def _propose_outputs(register: Register, run_id: str, login: str, note: str) -> 
     if run.state not in {"done", "failed"}:
         raise Conflict(f"The run is {run.state} already.")
     project = projects.get_project(register, run.project)
-    projects.require_not_suspended(project)
+    projects.require_may_release(project)
     if projects.is_of_project(project, {login}):
         require_trained(register, {login})
     folder = run_folder(register, run_id)
@@ -194,6 +194,8 @@ def record_decision(
         raise Unprocessable("Say why: the researcher reads the reason.")
     require_checker_of_others(run, project, names)
     projects.require_not_suspended(project)
+    if verdict == "approve":
+        projects.require_may_release(project)
     if verdict == "approve" and not is_unsafe and get_proposal(register, run_id).is_unsafe:
         raise Unprocessable(
             "This is unsafe output: SQL or code of the study's own says whom each number is about. "
@@ -215,6 +217,8 @@ def record_decision(
             connection, run.project, login, verdict, run=run_id, before=state, after=after,
             detail={"reason": reason},
         )  # fmt: skip
+        if after == "rejected":
+            _remove_unreleased_files(register, run)
     return get_proposal(register, run_id)
 
 
@@ -230,6 +234,7 @@ def lapse_proposal(register: Register, run_id: str, login: str) -> None:
         register.append_event(
             connection, run.project, login, "lapse", run=run_id, before=state, after="failed"
         )
+        _remove_unreleased_files(register, run)
 
 
 def release_outputs(
@@ -239,8 +244,10 @@ def release_outputs(
     run = get_run(register, run_id)
     project = projects.get_project(register, run.project)
     require_checker_of_others(run, project, {login, *other_names})
-    projects.require_not_suspended(project)
     with lock_releases(register):
+        # Behind the lock: it may have been suspended or closed while another release was checked.
+        project = projects.get_project(register, run.project)
+        projects.require_may_release(project)
         return _release_outputs(register, project, run_id, login)
 
 
@@ -249,7 +256,8 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
     folder = run_folder(register, run_id)
     target = register.folder / "released" / run.project / run_id
     proposal = get_proposal(register, run_id)
-    if not proposal.is_unsafe and proposal.run.state == "proposed" and proposal.is_approved:
+    is_decided = proposal.run.state == "proposed" and proposal.is_approved
+    if is_decided and not proposal.is_unsafe:
         # Before the files: what left without having been kept could never be compared.
         _keep_for_comparison(register, run, folder)
     persons, _ = ReleaseHistory(register).digest_persons(run_id)
@@ -264,7 +272,8 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
             )
         row = connection.execute("SELECT outputs FROM run WHERE id = ?", (run_id,)).fetchone()
         approved: Mapping[str, str] = json.loads(row["outputs"])
-        files = _copy_approved_files(folder / "outputs", target, approved)
+        half = _copy_approved_files(folder / "outputs", target, approved)
+        files = sorted(approved)
         controls = json.loads((folder / "controls.json").read_text("utf-8"))
         record: dict[str, object] = {
             "project": run.project,
@@ -284,18 +293,25 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
             "released_by": login,
             "released_at": register.timestamp(),
         }
-        _write_json(target / "controls.json", record)
-        _write_crate(target, project, record)
+        _write_json(half / CONTROLS_FILE, record)
+        _write_crate(half, project, record)
+        own_files = {name: _hash_file(half / name) for name in (CONTROLS_FILE, CRATE_FILE)}
         connection.execute("UPDATE run SET state = 'released' WHERE id = ?", (run_id,))
         register.append_event(
             connection, run.project, login, "release", run=run_id, before=state, after="released",
-            detail={"files": approved, **({"persons": persons} if persons else {})},
+            detail={
+                "files": approved, "records": own_files,
+                **({"persons": persons} if persons else {}),
+            },
         )  # fmt: skip
+        # Last, and renamed when whole: neither a reader nor a kill sees half a release.
+        shutil.rmtree(target, ignore_errors=True)
+        half.rename(target)
     tables = [controls[name] for name in files if name.endswith(".csv")]
     return Release(
         run=run_id,
         folder=target,
-        files=(*files, "controls.json", CRATE_FILE),
+        files=(*files, CONTROLS_FILE, CRATE_FILE),
         cells=sum(table["cells"] for table in tables),
         cells_hidden=sum(table["cells_hidden"] for table in tables),
     )
@@ -469,17 +485,32 @@ def _write_outputs(
     return [f"{measure.name}.csv", f"{measure.name}.png"]
 
 
-def _copy_approved_files(outputs: Path, target: Path, approved: Mapping[str, str]) -> list[str]:
-    if _hash_files(outputs) != approved:
+def _copy_approved_files(outputs: Path, target: Path, approved: Mapping[str, str]) -> Path:
+    """Copy the files beside their target; return the folder.
+
+    Conflict where they are not those that were checked.
+    """
+    half = _half_folder(target)
+    # Of a release that was killed.
+    shutil.rmtree(half, ignore_errors=True)
+    half.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(outputs, half)
+    # The copies, which are what leaves: the files could change while they are copied.
+    if _hash_files(half) != approved:
+        shutil.rmtree(half)
         raise Conflict("The outputs are not the ones that were checked: propose the run again.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed when whole: a reader never sees half a release.
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        scratch_target = Path(scratch) / "half"
-        shutil.copytree(outputs, scratch_target)
-        shutil.rmtree(target, ignore_errors=True)
-        scratch_target.rename(target)
-    return sorted(approved)
+    return half
+
+
+def _half_folder(target: Path) -> Path:
+    return target.with_name(f".{target.name}.half")
+
+
+def _remove_unreleased_files(register: Register, run: Run) -> None:
+    """Remove what a killed release left of a run that is not released after all."""
+    target = register.folder / "released" / run.project / run.id
+    for folder in (target, _half_folder(target)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_crate(target: Path, project: Project, record: Mapping[str, object]) -> None:
@@ -490,10 +521,11 @@ def _write_crate(target: Path, project: Project, record: Mapping[str, object]) -
 
 
 def _hash_files(outputs: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(outputs.iterdir())
-    }
+    return {path.name: _hash_file(path) for path in sorted(outputs.iterdir())}
+
+
+def _hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_state(connection: sqlite3.Connection, run_id: str) -> str:

@@ -22,6 +22,7 @@ from ehr_analytics import project as projects
 from ehr_analytics.cohort_study import parse_study_cohort
 from ehr_analytics.cohorts import AttritionStep, Cohort
 from ehr_analytics.cohorts.project_run import prepare_project_cohort
+from ehr_analytics.cohorts.usage import event_columns
 from ehr_analytics.disclosure.private_statistics import add_noise
 from ehr_analytics.people import Person
 from ehr_analytics.project import Project
@@ -42,8 +43,11 @@ class CountLimits:
     window_seconds: float = 24 * 3600.0
     # Over the life of a project.
     in_all: int = 100
-    # Of each question. 95 of 100 counts are within 30 people of the true one.
+    # Of each question. 95 of 100 last steps are within 30 people of the true one; a step before
+    # is a sum of more noise.
     epsilon: float = 0.1
+    # In a question. Chosen: the first of so many is within 130 people.
+    criteria: int = 20
 
 
 LIMITS = CountLimits()
@@ -90,6 +94,10 @@ def count_people(
         register, project, cohort, person.name, other_names=person.names
     )
     require_private_steps(cohort)
+    if _count_criteria(cohort) > limits.criteria:
+        raise Unprocessable(
+            f"A count has at most {limits.criteria} criteria: with each, its numbers get less sure."
+        )
     question = _digest_question(cohort)
     names = [step.name for step in _list_all_steps(cohort)]
     people = _find_answer(register, project, question, limits)
@@ -97,11 +105,14 @@ def count_people(
         if not _count_lock.acquire(timeout=_SECONDS_TO_WAIT):
             raise Unavailable("Somebody else's people are being counted: try again.")
         try:
-            number = _charge(register, project, person.name, question, limits)
-            if number is None:
-                raise TooMany(_describe_limit(_read_ledger(register, project, limits)))
-            attrition = prepared.run(_QUERY_LIMITS).attrition
-            people = _answer(register, number, attrition, limits)
+            # Somebody may have asked the same while this request waited.
+            people = _find_answer(register, project, question, limits)
+            if people is None:
+                number = _charge(register, project, person.name, question, limits)
+                if number is None:
+                    raise TooMany(_describe_limit(_read_ledger(register, project, limits)))
+                attrition = prepared.run(_QUERY_LIMITS).attrition
+                people = _answer(register, number, attrition, limits)
         finally:
             _count_lock.release()
     ledger = _read_ledger(register, project, limits)
@@ -120,7 +131,7 @@ def control_attrition(
 
     It costs a question: a run's attrition would otherwise be a live count without limits.
     """
-    if _depends_on_others(cohort):
+    if _depends_on_others(cohort) or _count_criteria(cohort) > limits.criteria:
         return ()
     question = _digest_question(cohort)
     people = _find_answer(register, project, question, limits)
@@ -134,16 +145,33 @@ def control_attrition(
 
 def require_private_steps(cohort: Cohort) -> None:
     """Refuse a cohort in which one person decides whether others stay."""
-    if _depends_on_others(cohort):
+    if _ends_with_latest_index(cohort):
         raise Unprocessable(
             "A count of people with a whole follow-up needs follow_up.data_until as a date."
+        )
+    if _reads_latest_event(cohort):
+        raise Unprocessable(
+            "A count reads no days_to_last, which anybody's latest event changes for everybody: "
+            "end the data by a date."
         )
 
 
 def _depends_on_others(cohort: Cohort) -> bool:
     # The last event of anybody would move everybody's last day.
+    return _ends_with_latest_index(cohort) or _reads_latest_event(cohort)
+
+
+def _ends_with_latest_index(cohort: Cohort) -> bool:
     follow_up = cohort.follow_up
     return follow_up is not None and follow_up.whole and follow_up.data_until == "latest"
+
+
+def _count_criteria(cohort: Cohort) -> int:
+    return len(cohort.include) + len(cohort.exclude)
+
+
+def _reads_latest_event(cohort: Cohort) -> bool:
+    return any("days_to_last" in event_columns(cohort, events.name) for events in cohort.events)
 
 
 def add_noise_to_attrition(attrition: Sequence[AttritionStep], epsilon: float) -> list[int]:

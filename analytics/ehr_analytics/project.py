@@ -398,6 +398,13 @@ def require_not_suspended(project: Project) -> None:
         raise Conflict(f"Project {project.id} is suspended: nothing of it leaves.")
 
 
+def require_may_release(project: Project) -> None:
+    """Refuse a step towards a release of a project that is suspended or closed."""
+    require_not_suspended(project)
+    if project.state == "closed":
+        raise Conflict(f"Project {project.id} is closed: nothing more of it leaves.")
+
+
 def is_of_project(project: Project, names: Collection[str]) -> bool:
     """Say whether somebody of these names applied for a project or works in it."""
     return not {project.applicant, *project.people}.isdisjoint(names)

@@ -35,6 +35,7 @@ __all__ = [
     "find_files_folder",
     "list_steps",
     "read_digests",
+    "read_record_digests",
 ]
 
 # State of a run in the airlock -> of its request.
@@ -55,9 +56,8 @@ _ACTIONS = {
     "release": "release",
 }
 MEDIA_TYPES = {".csv": "text/csv; charset=utf-8", ".png": "image/png"}
-CONTROLS_FILE = "controls.json"
 # What the platform says of a release beside its files.
-RECORD_FILES = {CONTROLS_FILE: "application/json", CRATE_FILE: "application/ld+json"}
+RECORD_FILES = {airlock.CONTROLS_FILE: "application/json", CRATE_FILE: "application/ld+json"}
 MEANINGS: Mapping[str, str] = {
     "threshold": "fewer people than the policy shows",
     "zero": "nobody, which tells it of everybody in the group",
@@ -184,7 +184,7 @@ def describe_request(register: Register, run: Run, *, is_checker: bool) -> Relea
 
 def _list_files(register: Register, run: Run, *, sees_cells: bool) -> tuple[ReleaseFile, ...]:
     folder = find_files_folder(register, run)
-    controls = json.loads((run_folder(register, run.id) / CONTROLS_FILE).read_text("utf-8"))
+    controls = json.loads((run_folder(register, run.id) / airlock.CONTROLS_FILE).read_text("utf-8"))
     files = []
     for name, digest in sorted(read_digests(register, run).items()):
         record: Mapping[str, Any] = controls.get(name, {})
@@ -250,6 +250,21 @@ def read_digests(register: Register, run: Run) -> Mapping[str, str]:
         row = connection.execute("SELECT outputs FROM run WHERE id = ?", (run.id,)).fetchone()
     digests: Mapping[str, str] = json.loads(row["outputs"])
     return digests
+
+
+def read_record_digests(register: Register, run: Run) -> Mapping[str, str]:
+    """Return the SHA-256 of each file that the platform wrote of a release, as it left.
+
+    It is empty for releases made before the log kept it.
+    """
+    if run.state != "released":
+        return {}
+    (release,) = [e for e in register.events(run.project, run.id) if e.action == "release"]
+    kept = release.detail.get("records")
+    if isinstance(kept, dict):
+        return {str(name): str(digest) for name, digest in kept.items()}
+    folder = find_files_folder(register, run)
+    return {name: "" for name in RECORD_FILES if (folder / name).exists()}
 
 
 def find_files_folder(register: Register, run: Run) -> Path:

@@ -27,6 +27,7 @@ from ehr_analytics.release_records import (
     find_files_folder,
     list_steps,
     read_digests,
+    read_record_digests,
 )
 from ehr_analytics.run_log import Run, get_run
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
@@ -149,21 +150,19 @@ def read_file(
     run = _find_run(register, run_id, person, is_checker=is_checker)
     if not is_checker and run.state != "released":
         raise Forbidden("Nothing of this request is released yet.")
-    digests = read_digests(register, run)
     folder = find_files_folder(register, run)
-    if name in RECORD_FILES and run.state == "released" and (folder / name).exists():
-        return (folder / name).read_bytes(), RECORD_FILES[name]
+    digests = {**read_digests(register, run), **read_record_digests(register, run)}
     # By the register's names: what a caller sends is never part of a path.
     if name not in digests:
         raise NotFound("The request has no such file.")
     content = (folder / name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != digests[name]:
+    if digests[name] and hashlib.sha256(content).hexdigest() != digests[name]:
         raise Conflict("The file is not the one that was checked.")
     with register.transaction() as connection:
         register.append_event(
             connection, run.project, person.name, "download", run=run.id, detail={"file": name}
         )
-    return content, MEDIA_TYPES[Path(name).suffix]
+    return content, RECORD_FILES.get(name) or MEDIA_TYPES[Path(name).suffix]
 
 
 def is_requested(register: Register, run_id: str) -> bool:
@@ -213,7 +212,7 @@ def _find_run(register: Register, run_id: str, person: Person, *, is_checker: bo
     if is_checker:
         airlock.require_checker_of_others(run, project, {person.name, *person.names})
     if run.state not in STATES or not _may_see(run, project, person, is_checker=is_checker):
-        raise NotFound("There is no such request.")
+        raise NotFound("There is no such run.")
     return run
 
 

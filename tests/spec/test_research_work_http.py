@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,10 @@ kind = "counts"
 name = "by-sex"
 by = ["sex"]
 """
+KEPT = '[events.kept]\nof = "stays"\nkeep = [{ column = "days_to_last", from = 28 }]'
+MANY_CRITERIA = "".join(
+    f'[[include]]\nname = "again {number}"\nkind = "age"\nfrom = 0\n' for number in range(20)
+)
 ITEMS = (
     "patient_demographics.id", "patient_demographics.gender", "patient_demographics.birth_year",
     "encounter_flat.patient_id", "encounter_flat.start",
@@ -231,6 +237,14 @@ def test_counts_end_and_say_when_more_come(office: House, monkeypatch: pytest.Mo
             f'{COHORT}\n[follow_up]\ndays = 9\ndata_until = "latest"\nwhole = true',
             "data_until as a date",
         ),
+        # One event of one person, late enough, would put everybody out.
+        (
+            COHORT.replace("[index]", f"{KEPT}\n\n[index]").replace(
+                'events = "stays"', 'events = "kept"'
+            ),
+            "days_to_last",
+        ),
+        (COHORT + MANY_CRITERIA, "at most 20 criteria"),
     ],
 )
 def test_a_fault_of_a_cohort_is_named_and_costs_nothing(
@@ -417,6 +431,141 @@ def test_a_release_that_was_cut_off_after_both_approvals_is_brought_to_its_end(
 
     assert released["state"] == ["released"]
     assert released["checker"] == ["ng", "au.tse"]
+
+
+def _release_code(house: House) -> str:
+    """Run code, and ask for the release of what it wrote; return the run."""
+    code = "(outputs / 'n.csv').write_text('people\\n150\\n')"
+    run_id: str = _run(house, code=code, output="n.csv")["id"][0]
+    must(_request(house, run_id))
+    return run_id
+
+
+def test_nothing_leaves_a_closed_project_and_what_waits_can_be_returned(office: House) -> None:
+    table, code = _run(office)["id"][0], _release_code(office)
+    must(_request(office, table))
+    for run_id in (table, code):
+        must(_decide(office, "st.ng", run_id, "approve", unsafe_judged=True))
+    projects.close_project(Register(office.settings.data), "falls", "lau")
+
+    for run_id in (table, code):
+        refused = _decide(office, "au.tse", run_id, "approve", unsafe_judged=True)
+        assert refused.status_code == 409
+        assert "closed" in refused.json()["issue"][0]["diagnostics"]
+        returned = _release(_decide(office, "au.tse", run_id, "return"))
+        assert returned["state"] == ["returned"]
+
+
+def test_what_is_closed_while_a_release_waits_for_another_stays_inside(
+    office: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, register = _release_code(office), Register(office.settings.data)
+    must(_decide(office, "st.ng", run_id, "approve", unsafe_judged=True))
+
+    @contextmanager
+    def close_meanwhile(register: Register) -> Iterator[None]:
+        projects.close_project(register, "falls", "lau")
+        yield
+
+    monkeypatch.setattr(airlock, "lock_releases", close_meanwhile)
+
+    assert _decide(office, "au.tse", run_id, "approve", unsafe_judged=True).status_code == 409
+    assert not list((register.folder / "released").rglob("*.csv"))
+
+
+def test_a_release_that_is_cut_off_leaves_no_half_and_nothing_once_it_is_returned(
+    office: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+    must(_decide(office, "st.ng", run_id, "approve"))
+    released = office.settings.data / "research" / "released" / "falls"
+    with monkeypatch.context() as patch:
+        patch.setattr(airlock, "build_crate", _refuse_for_now)
+        assert _decide(office, "au.tse", run_id, "approve").status_code == 503
+    # Copied, and not yet described: under a name that nobody reads.
+    assert [path.name for path in released.iterdir()] == [f".{run_id}.half"]
+    # As a kill between the last file and the commit leaves it.
+    (released / f".{run_id}.half").rename(released / run_id)
+    fetch = {"release": run_id, "file": "by-sex.csv"}
+    assert _get(office, "re.lau", "$release-file", **fetch).status_code == 403
+
+    must(_decide(office, "st.ho", run_id, "return"))
+
+    assert not list(released.iterdir())
+
+
+def test_files_that_change_while_they_are_copied_do_not_leave(
+    office: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+    must(_decide(office, "st.ng", run_id, "approve"))
+    copy = shutil.copytree
+
+    def copy_changed(source: Path, target: Path) -> None:
+        (source / "by-sex.csv").write_text("sex,people\nmale,1\n")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copytree", copy_changed)
+
+    assert _decide(office, "au.tse", run_id, "approve").status_code == 409
+    assert not list((office.settings.data / "research" / "released").rglob("*.csv"))
+
+
+def test_the_record_of_a_release_is_what_left_and_who_fetches_it_is_on_record(
+    office: House,
+) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+    for login in ("st.ng", "au.tse"):
+        must(_decide(office, login, run_id, "approve"))
+    fetch = {"release": run_id, "file": "controls.json"}
+    must(_get(office, "re.lau", "$release-file", **fetch))
+
+    register = Register(office.settings.data)
+    last = register.events("falls", run_id)[-1]
+    assert (last.who, last.action, last.detail) == ("lau", "download", {"file": "controls.json"})
+    (register.folder / "released" / "falls" / run_id / "controls.json").write_text("{}")
+    assert _get(office, "re.lau", "$release-file", **fetch).status_code == 409
+
+
+def test_others_cannot_tell_a_run_from_none(office: House) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+
+    for operation in ("$research-releases", "$release-file"):
+        answers = [
+            _get(office, "re.mok", operation, release=one, **file).json()["issue"]
+            for one in (run_id, "no-such-run")
+            for file in ([{"file": "by-sex.csv"}] if operation == "$release-file" else [{}])
+        ]
+        assert answers[0] == answers[1]
+
+
+def test_the_audit_log_says_which_project_and_run_each_act_was_about(office: House) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+    must(_count(office))
+    must(_get(office, "st.ng", "$research-releases"))
+    must(_get(office, "st.ng", "$release-evidence", release=run_id))
+    must(_get(office, "st.ng", "$release-file", release=run_id, file="by-sex.csv"))
+    must(_decide(office, "st.ng", run_id, "approve"))
+    must(_get(office, "re.lau", "$research-dummy", project="falls", people="5"))
+
+    entries = must(office.login("au.tse").get("AuditEvent?_count=100")).json()["entry"]
+
+    about = [
+        {
+            entity["what"]["reference"]
+            for entity in entry["resource"]["entity"]
+            if entity.get("what", {}).get("reference", "").startswith(("ResearchStudy/", "Basic/"))
+        }
+        for entry in reversed(entries)
+        if entry["resource"]["subtype"][0]["code"] == "operation"
+    ]
+    project, both = {"ResearchStudy/falls"}, {"ResearchStudy/falls", f"Basic/{run_id}"}
+    assert about == [both, project, both, project, both, both, both, both, project]
 
 
 def test_a_run_has_a_process_of_its_own(office: House, monkeypatch: pytest.MonkeyPatch) -> None:

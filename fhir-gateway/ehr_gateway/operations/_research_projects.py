@@ -18,12 +18,18 @@ __all__ = [
     "build_researcher_parameter",
     "find_project",
     "list_visible_projects",
+    "name_audit_entities",
     "parse_day",
     "require_projects",
 ]
 
 APPLICANT_ROLES = frozenset({"researcher", "clinician"})
 APPROVER_ROLES = frozenset({"steward", "auditor"})
+
+
+def name_audit_entities(project: str, *runs: str) -> list[str]:
+    """Return the references by which the audit log says which project and runs a call was about."""
+    return [f"ResearchStudy/{project}", *(f"Basic/{run}" for run in runs)]
 
 
 def require_projects(context: RequestContext, roles: frozenset[str]) -> ResearchProjects:

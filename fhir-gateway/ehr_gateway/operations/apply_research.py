@@ -10,6 +10,7 @@ from ehr_gateway.http.operation_parameters import require_plain_text
 from ehr_gateway.operations._research_projects import (
     APPLICANT_ROLES,
     build_project_parameter,
+    name_audit_entities,
     parse_day,
     require_projects,
 )
@@ -65,7 +66,7 @@ def answer(call: OperationCall) -> Response:
     project = projects.save_draft(applicant, application)
     if sent.optional_boolean("submit"):
         project = projects.submit(applicant, application.id)
-    call.record()
+    call.record(entities=name_audit_entities(application.id))
     return call.respond(build_project_parameter(project))
 
 

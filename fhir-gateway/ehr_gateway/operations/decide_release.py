@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
+from ehr_gateway.operations._research_projects import name_audit_entities
 from ehr_gateway.operations._research_work import (
     CHECKERS,
     PEOPLE,
@@ -49,5 +50,5 @@ def answer(call: OperationCall) -> Response:
         call.parse_reason(sent),
         is_unsafe_judged=sent.optional_boolean("unsafe-judged"),
     )
-    call.record()
+    call.record(entities=name_audit_entities(release.project, release.id))
     return call.respond(build_release_parameter(release))

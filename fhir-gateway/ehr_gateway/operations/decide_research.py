@@ -11,6 +11,7 @@ from ehr_gateway.operations._research_projects import (
     APPROVER_ROLES,
     build_project_parameter,
     find_project,
+    name_audit_entities,
     require_projects,
 )
 from ehr_gateway.operations.call import OperationCall
@@ -51,5 +52,5 @@ def answer(call: OperationCall) -> Response:
     with context.gateway.store.read_transaction() as connection:
         names = list_names_of_person(connection, context.caller.subject.login)
     after = projects.decide(context.access.requester.person, names, project, decision, reason)
-    call.record()
+    call.record(entities=name_audit_entities(project))
     return call.respond(build_project_parameter(after))

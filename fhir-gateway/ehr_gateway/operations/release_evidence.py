@@ -7,7 +7,12 @@ from typing import Any
 from fastapi.responses import Response
 
 from ehr_gateway.http.parameters import parameter
-from ehr_gateway.operations._research_work import CHECKERS, begin_work, read_query
+from ehr_gateway.operations._research_projects import name_audit_entities
+from ehr_gateway.operations._research_work import (
+    CHECKERS,
+    begin_work,
+    read_query,
+)
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.research_work import EvidenceCell
@@ -26,8 +31,9 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Answer with a `cell` for each."""
     work, person = begin_work(call.context, checkers=True, people=False)
-    cells = work.list_evidence(person, read_query(call, "release")["release"])
-    call.record()
+    release = work.find_release(person, read_query(call, "release")["release"])
+    cells = work.list_evidence(person, release.id)
+    call.record(entities=name_audit_entities(release.project, release.id))
     return call.respond(*map(_build_cell_parameter, cells))
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.operations._research_work import CHECKERS, PEOPLE, begin_work, read_query
+from ehr_gateway.operations._research_projects import name_audit_entities
+from ehr_gateway.operations._research_work import (
+    CHECKERS,
+    PEOPLE,
+    begin_work,
+    read_query,
+)
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 
@@ -26,8 +32,9 @@ def answer(call: OperationCall) -> Response:
     """Answer with the bytes, to be saved."""
     work, person = begin_work(call.context, checkers=True)
     sent = read_query(call, "release", "file")
-    content, media_type = work.read_release_file(person, sent["release"], sent["file"])
-    call.record()
+    release = work.find_release(person, sent["release"])
+    content, media_type = work.read_release_file(person, release.id, sent["file"])
+    call.record(entities=name_audit_entities(release.project, release.id))
     # A file of this name is there: it has no quote or line break.
     headers = {
         "Content-Disposition": f'attachment; filename="{sent["file"]}"',

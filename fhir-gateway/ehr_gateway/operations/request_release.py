@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.operations._research_work import PEOPLE, begin_work, build_release_parameter
+from ehr_gateway.operations._research_projects import name_audit_entities
+from ehr_gateway.operations._research_work import (
+    PEOPLE,
+    begin_work,
+    build_release_parameter,
+)
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 
@@ -27,5 +32,5 @@ def answer(call: OperationCall) -> Response:
     work, person = begin_work(call.context)
     sent = call.parse_body()
     release = work.request_release(person, sent.text("run"), call.parse_reason(sent, "note"))
-    call.record()
+    call.record(entities=name_audit_entities(release.project, release.id))
     return call.respond(build_release_parameter(release))

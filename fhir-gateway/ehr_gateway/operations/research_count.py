@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_gateway.http.parameters import parameter
+from ehr_gateway.operations._research_projects import name_audit_entities
 from ehr_gateway.operations._research_work import (
     PEOPLE,
     begin_work,
@@ -33,8 +34,9 @@ def answer(call: OperationCall) -> Response:
     """Answer with a `step` for each, and with how many counts are left."""
     work, person = begin_work(call.context)
     sent = call.parse_body()
-    counted = work.count(person, sent.text("project"), sent.text("definition"))
-    call.record()
+    project = sent.text("project")
+    counted = work.count(person, project, sent.text("definition"))
+    call.record(entities=name_audit_entities(project))
     return call.respond(
         *map(build_step_parameter, counted.steps),
         parameter("left", counted.left),

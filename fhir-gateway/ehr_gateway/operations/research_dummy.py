@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.operations._research_projects import name_audit_entities
 from ehr_gateway.operations._research_work import PEOPLE, begin_work, read_query
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -36,6 +37,6 @@ def answer(call: OperationCall) -> Response:
     if not 0 < int(people) <= _MOST_PEOPLE:
         raise Invalid(f"The parameter people is from 1 to {_MOST_PEOPLE}.", expression="people")
     content = work.make_dummy_tables(person, sent["project"], int(people))
-    call.record()
+    call.record(entities=name_audit_entities(sent["project"]))
     headers = {"Content-Disposition": 'attachment; filename="dummy-tables.zip"'}
     return Response(content, media_type="application/zip", headers=headers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.operations._research_projects import name_audit_entities
 from ehr_gateway.operations._research_work import (
     CHECKERS,
     PEOPLE,
@@ -41,11 +44,8 @@ def answer(call: OperationCall) -> Response:
         releases = [work.find_release(person, sent["release"])]
     else:
         releases = list(work.list_releases(person, sent.get("project", "")))
-    call.record()
-    return call.respond(
-        *(
-            build_release_parameter(release)
-            for release in releases
-            if waiting is None or (release.state == "waiting") == (waiting == "true")
-        )
-    )
+    if waiting is not None:
+        releases = [one for one in releases if (one.state == "waiting") == (waiting == "true")]
+    shown = (name_audit_entities(release.project, release.id) for release in releases)
+    call.record(entities=chain.from_iterable(shown))
+    return call.respond(*map(build_release_parameter, releases))

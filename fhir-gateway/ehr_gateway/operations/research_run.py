@@ -5,7 +5,12 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.operations._research_work import PEOPLE, begin_work, build_run_parameter
+from ehr_gateway.operations._research_projects import name_audit_entities
+from ehr_gateway.operations._research_work import (
+    PEOPLE,
+    begin_work,
+    build_run_parameter,
+)
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 
@@ -38,5 +43,5 @@ def answer(call: OperationCall) -> Response:
         run = work.start_code(person, project, sent.text("code"), outputs)
     else:
         run = work.start_study(person, project, sent.text("definition"))
-    call.record()
+    call.record(entities=name_audit_entities(project, run.id))
     return call.respond(build_run_parameter(run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
+from ehr_gateway.operations._research_projects import name_audit_entities
 from ehr_gateway.operations._research_work import (
     CHECKERS,
     PEOPLE,
@@ -28,6 +29,7 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Answer with a `run` for each, oldest first."""
     work, person = begin_work(call.context, checkers=True)
-    runs = work.list_runs(person, read_query(call, "project")["project"])
-    call.record()
+    project = read_query(call, "project")["project"]
+    runs = work.list_runs(person, project)
+    call.record(entities=name_audit_entities(project))
     return call.respond(*map(build_run_parameter, runs))

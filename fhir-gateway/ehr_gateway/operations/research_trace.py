@@ -39,7 +39,7 @@ def answer(call: OperationCall) -> Response:
     if not release:
         raise Invalid("The parameter release is missing.", expression="release")
     trace = trace_release(audit_log_of(context.request), source, release)
-    call.record()
+    call.record(entities=[f"Basic/{release}"])
     return call.respond(
         parameter("sound", trace.is_sound),
         *map(_build_line, trace.lines),

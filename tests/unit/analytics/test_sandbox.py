@@ -110,6 +110,11 @@ people = tables["people"]
 (outputs / "not-declared.csv").write_text("everything")
 plt.bar(["a"], [1]); plt.savefig("plot.png", metadata={"Comment": "a row"})
 print("a row in the log")
+import os
+try:
+    os.symlink("ages.csv", "link.csv")
+except OSError:
+    pass
 """
 
     result = run_sandboxed(code, PEOPLE, ["ages.csv", "plot.png", "link.csv"])
