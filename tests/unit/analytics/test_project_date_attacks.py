@@ -175,6 +175,55 @@ def test_the_limits_that_the_documentation_tells_hold(gold: Path) -> None:
     assert share_joined(gold, "quarter", match_by(list)) > 0.9
 
 
+# --- two forms of the same people ---
+
+
+def share_undone(gold: Path, coarse: DateForm) -> float:
+    """Return the share of people whose true days follow from shifted ones and a coarse form."""
+    names, others = list_people(gold, "a"), list_people(gold, "b")
+    coarse_days = {
+        person: Counter(days) for person, days in group_days(extract(gold, coarse, "b")).items()
+    }
+    people = sorted(coarse_days)
+    random.Random(1).shuffle(people)
+    undone, key = 0, dates_of("shift", "a").project_key
+    for person, days in group_days(extract(gold, "shift", "a")).items():
+        shared = {}
+        for weeks in range(1, 53):
+            periods = Counter(cut(day + timedelta(weeks=weeks), coarse) for day in days)
+            for other in people:
+                shared[weeks, other] = (periods & coarse_days[other]).total()
+        weeks, other = max(shared, key=lambda guess: shared[guess])
+        patient = names[person]
+        own_weeks = count_shift_weeks(key, patient)
+        undone += others[other] == patient and weeks == own_weeks
+    return undone / len(names)
+
+
+def cut(day: date, form: DateForm) -> date:
+    return day.replace(
+        day=1, month=day.month if form == "month" else 3 * ((day.month - 1) // 3) + 1
+    )
+
+
+@pytest.mark.parametrize(("coarse", "least"), [("month", 0.8), ("quarter", 0.4)])
+def test_the_limit_that_is_told_of_two_forms_holds(
+    gold: Path, coarse: DateForm, least: float
+) -> None:
+    """True months undo a shift that keeps intervals: approvers read it."""
+    assert share_undone(gold, coarse) >= least
+
+
+def test_each_further_shift_of_a_person_narrows_the_true_day_as_is_told() -> None:
+    """Keys that are replaced, or projects that are joined: the true day is within all of them."""
+    for shifts, told in ((1, 1.0), (2, 2.0), (3, 2.9), (5, 4.7)):
+        gains = []
+        for number in range(3000):
+            weeks = [count_shift_weeks(f"{key:064x}", f"{number:032x}") for key in range(shifts)]
+            gains.append(52 / (52 - (max(weeks) - min(weeks))))
+        assert sum(gains) / len(gains) == pytest.approx(told, rel=0.1)
+
+
 def test_a_shift_of_a_project_is_no_other_ones() -> None:
     same = sum(
         count_shift_weeks("a" * 64, f"{number:032x}")
