@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
 from ehr_analytics import airlock, run_log, sql_guard, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.demo import run_approved_study
+from ehr_analytics.project_dates import open_project_dates
 from ehr_analytics.register import Register
 from ehr_analytics.release_crate import CRATE_FILE
 from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
@@ -56,14 +59,27 @@ def test_the_run_log_says_who_when_which_code_and_which_table_versions(
     assert [e.action for e in book.events("acute-returns")][-1] == "run"
 
 
+def _show_dates(book: Register, encounters: pd.DataFrame) -> pd.DataFrame:
+    """Return encounters as the project reads them: which stays are followed to their end hangs on
+    the last day of all, and each patient's dates have moved."""
+    key = projects.read_project_key(book.data, "acute-returns")
+    dates = open_project_dates(book.data, "shift", key)
+
+    def show(text: str, patient: str) -> str:
+        return f"{dates.show(date.fromisoformat(text[:10]), patient, '')}{text[10:]}"
+
+    people = encounters["patient_id"]
+    shown = {name: list(map(show, encounters[name], people)) for name in ("start", "end")}
+    return encounters.assign(**shown)
+
+
 def test_the_cohort_counts_what_plain_python_counts(
     done: tuple[Register, run_log.Run], data: Path
 ) -> None:
     from ehr_models.tasks.readmission.features import build_index_stays
 
     book, run = done
-    views = gold.made_up(300)
-    stays = build_index_stays(views["encounter_flat"])
+    stays = build_index_stays(_show_dates(book, gold.made_up(300)["encounter_flat"]))
     seen = stays[stays["returned"].notna()]
     back = seen[seen["returned"] == 1]
 
