@@ -330,15 +330,23 @@ def test_a_record_whose_newer_version_is_not_good_is_out_until_it_is_clear(
     assert held == {"enc-bad", None}
 
 
+def _list_findings(lake: Lake, rule: str) -> set[str]:
+    findings = read_small_table(lake, "findings").to_pylist()
+    return {row["key"] for row in findings if rule in row["reasons"]}
+
+
 def test_a_patient_who_is_deleted_takes_their_records_along(run: Run, tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     run(lake, first_feed())
 
     run(lake, Pages([feed_line(14, patient("p-one"), version=3, method="DELETE")]))
     gone = [resources(lake, "deid", kind) for kind in ("Patient", "Encounter", "Condition")]
+    said = _list_findings(lake, "patient-not-deleted")
     run(lake, Pages([feed_line(15, patient("p-one"), version=4)]))
 
     assert [len(found) for found in gone] == [1, 2, 1]
+    assert {"Encounter/enc-one", "Condition/cond-one"} <= said
+    assert not _list_findings(lake, "patient-not-deleted")
     assert len(resources(lake, "deid", "Condition")) == 2
 
 

@@ -167,7 +167,19 @@ def _index(
 def _test_patient(rule: QualityRule, person: PersonRecords, record: LinkedRecord) -> Iterator[str]:
     # A Patient that is deleted is known: all their records are out of research by that.
     if f"Patient/{person.patient}" not in person.records:
-        yield from ("subject" if "subject" in (record.resource or {}) else "patient",)
+        yield _name_subject(record)
+
+
+def _test_deleted_patient(
+    rule: QualityRule, person: PersonRecords, record: LinkedRecord
+) -> Iterator[str]:
+    patient = person.records.get(f"Patient/{person.patient}")
+    if patient is not None and patient.resource is None:
+        yield _name_subject(record)
+
+
+def _name_subject(record: LinkedRecord) -> str:
+    return "subject" if "subject" in (record.resource or {}) else "patient"
 
 
 def _test_references(
@@ -324,6 +336,7 @@ def _test_mass(rule: QualityRule, person: PersonRecords, record: LinkedRecord) -
 
 _TESTS = {
     "patient_exists": _test_patient,
+    "patient_not_deleted": _test_deleted_patient,
     "references_resolve": _test_references,
     "after_birth": _test_birth,
     "antenatal": _test_birth,

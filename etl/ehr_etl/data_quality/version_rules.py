@@ -26,7 +26,8 @@ Test = Callable[[Parameters, Resource, str | None], Iterator[str]]
 # Tests between records: `linked_rules` and `shared_references` have them.
 LINKED_KINDS = frozenset(
     {
-        *("patient_exists", "references_resolve", "after_birth", "antenatal", "before_death"),
+        *("patient_exists", "patient_not_deleted", "references_resolve", "after_birth"),
+        *("antenatal", "before_death"),
         *("after_death", "age_at_event", "sex", "pressures", "duplicate", "duplicate_person"),
         *("within_encounter", "overlap", "conflict", "body_mass_index", "shared_references"),
     }
