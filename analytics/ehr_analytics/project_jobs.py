@@ -11,6 +11,7 @@ from ehr_analytics.query_job import QueryJob, Withheld
 from ehr_analytics.register import Register
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
+from ehr_privacy.deid import load_rules
 
 __all__ = ["build_job", "build_view_query"]
 
@@ -37,6 +38,7 @@ def build_job(
         parameters={},
         media=media,
         limits=limits,
+        rare_code_persons=load_rules().rare_code_persons,
     )
 
 

@@ -72,6 +72,8 @@ class QueryJob:
     names_subjects: bool = False
     # A view of a person's own over deid, and what is hashed; the query's tables are none then.
     own_view: OwnView | None = None
+    # A code that fewer persons have is shown as a broader one or not at all; 0 counts nobody.
+    rare_code_persons: int = 0
 
     def to_json(self) -> bytes:
         """Return the job as JSON."""

@@ -11,14 +11,23 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import TableNotFoundError
 
 from ehr_analytics.key_hashing import PSEUDONYM_PATTERN, rekey_column, render_note_tags
 from ehr_analytics.project_dates import ProjectDates
 from ehr_analytics.query_job import OWN_VIEW, OwnView, QueryJob, SourceView
+from ehr_analytics.rare_codes import RareCodes, find_rare_codes
 from ehr_etl.lake import GOLD_KEY
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["find_withheld_keys", "list_subjects", "load_notes", "load_own_view", "load_view"]
+__all__ = [
+    "count_codes",
+    "find_withheld_keys",
+    "list_subjects",
+    "load_notes",
+    "load_own_view",
+    "load_view",
+]
 
 _NOBODY = ""  # no id: a list in a query needs an item to have a type
 _RECORD_COLUMNS = ("id", "type", "patient", "episode", "resource")
@@ -93,16 +102,34 @@ def find_withheld_keys(connection: duckdb.DuckDBPyConnection, job: QueryJob) -> 
     return (*(key for (key,) in found), *job.withheld.records)
 
 
+def count_codes(
+    connection: duckdb.DuckDBPyConnection, job: QueryJob, withheld: tuple[str, ...]
+) -> RareCodes:
+    """Return what is shown of codes that few persons have, those that are withheld left out."""
+    if not job.rare_code_persons:
+        return RareCodes()
+    try:
+        deid = DeltaTable(job.deid)
+    except TableNotFoundError as error:
+        raise Unavailable("The lake is empty: run `ehr lake run` first.") from error
+    connection.register(_SOURCE, _read_table(deid, ("id", "patient", "resource")))
+    rare_codes = find_rare_codes(connection, _SOURCE, withheld, job.rare_code_persons)
+    connection.unregister(_SOURCE)
+    return rare_codes
+
+
 def load_view(
     connection: duckdb.DuckDBPyConnection,
     job: QueryJob,
     view: SourceView,
     withheld: tuple[str, ...],
+    rare_codes: RareCodes,
 ) -> None:
     """Copy the approved columns of a view into memory: keys and dates as the project has them."""
     columns = (*view.columns, *job.dates.columns)
     rows = _read_with_key(view, (*columns, GOLD_KEY) if withheld else columns)
-    connection.register(_SOURCE, rows)
+    texts = {*view.columns} - {*view.rekeyed} - {*view.dated}
+    connection.register(_SOURCE, rare_codes.show_rows(rows, texts))
     _create_rekeyed_table(connection, view, job.key, job.dates, withheld)
     connection.unregister(_SOURCE)
 
@@ -178,6 +205,7 @@ def load_own_view(
     job: QueryJob,
     own_view: OwnView,
     withheld: tuple[str, ...],
+    rare_codes: RareCodes,
 ) -> None:
     """Run a view of a person's own over deid; its rows are the table `OWN_VIEW`."""
     # Only here: compiling views takes a third of a second to import.
@@ -198,7 +226,7 @@ def load_own_view(
         records = _read_table(
             DeltaTable(job.deid), _RECORD_COLUMNS, _type_condition(view.resources)
         )
-        connection.register(_SOURCE, _show_dates(records, job.dates))
+        connection.register(_SOURCE, _show_records(records, job.dates, rare_codes))
         return connection.sql(
             f"SELECT type, resource FROM {_SOURCE}"  # noqa: S608
             " WHERE id NOT IN (SELECT id FROM _withheld)"
@@ -212,15 +240,16 @@ def load_own_view(
     connection.unregister(_SOURCE)
 
 
-def _show_dates(records: Any, dates: ProjectDates) -> pa.RecordBatchReader:
-    """Return records of deid with their dates in the form of a project."""
+def _show_records(records: Any, dates: ProjectDates, rare_codes: RareCodes) -> pa.RecordBatchReader:
+    """Return records of deid with their dates in the form of a project, without rare codes."""
     schema = pa.schema([(name, pa.string()) for name in _RECORD_COLUMNS])
 
     def show() -> Iterator[pa.RecordBatch]:
         for batch in records:
             rows = pa.record_batch(batch).to_pylist()
             for row in rows:
-                row["resource"] = dates.show_record(row["resource"], row["patient"], row["episode"])
+                shown = rare_codes.show_record(row["resource"])
+                row["resource"] = dates.show_record(shown, row["patient"], row["episode"])
             yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, show())

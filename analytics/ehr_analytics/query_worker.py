@@ -24,6 +24,7 @@ from ehr_analytics.process_memory import read_data_size
 from ehr_analytics.project_dates import forget_keys
 from ehr_analytics.query_job import QueryJob
 from ehr_analytics.query_tables import (
+    count_codes,
     find_withheld_keys,
     list_subjects,
     load_notes,
@@ -52,18 +53,19 @@ def _run_query(job: QueryJob) -> tuple[pa.Table, list[str]]:
     """Return the rows of a query, and whom the views are about where the job asks for them."""
     with open_duckdb(job.limits) as connection:
         withheld = find_withheld_keys(connection, job) if job.withheld else ()
+        rare_codes = count_codes(connection, job, withheld)
         job.dates.set_keys(connection)
         for view in job.views:
             if view.holds_notes:
                 load_notes(connection, job, view, withheld)
             else:
-                load_view(connection, job, view, withheld)
+                load_view(connection, job, view, withheld, rare_codes)
         forget_keys(connection)
         if job.limits.seconds:
             # Ends the process, in whatever it is just then.
             signal.setitimer(signal.ITIMER_REAL, job.limits.seconds + _SECONDS_TO_END)
         if job.own_view is not None:
-            load_own_view(connection, job, job.own_view, withheld)
+            load_own_view(connection, job, job.own_view, withheld, rare_codes)
         table = fetch(connection, job.sql, job.limits, dict(job.parameters) or None)
         signal.setitimer(signal.ITIMER_REAL, 0)
         subjects = list_subjects(connection, job, withheld) if job.names_subjects else []

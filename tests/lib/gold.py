@@ -10,6 +10,9 @@ from pathlib import Path
 import pandas as pd
 from deltalake import write_deltalake
 
+from ehr_etl.lake import TABLES, Lake
+from ehr_etl.tables.bucketed import create_table
+
 REGIONS = ("Hong Kong Island", "Kowloon", "New Territories")
 Views = Mapping[str, pd.DataFrame]
 
@@ -83,11 +86,17 @@ def end_last_stays(
 
 
 def write(data: Path, views: Views) -> None:
-    """Write the views as Delta tables where the lake keeps gold, and a key if there is none."""
+    """Write the views as Delta tables where the lake keeps gold; deid and a key if none are there.
+
+    Nobody has a code in that deid, so none of the views' codes is rare.
+    """
     key = data / "keys" / "deid.key"
     key.parent.mkdir(exist_ok=True, parents=True)
     if not key.exists():
         key.write_bytes(b"k" * 32)
+    lake, deid = Lake(data / "lake"), TABLES["deid"]
+    if not lake.has_table("deid"):
+        create_table(lake, "deid", deid.schema, deid.partitioned_by)
     for name, frame in views.items():
         # delta-rs has no type for a column of nothing but nulls.
         write_deltalake(

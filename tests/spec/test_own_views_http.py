@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ehr_analytics.register import Register
+from ehr_etl.lake import TABLES, Lake
+from ehr_etl.tables.bucketed import append_rows
 from tests.lib.gateway import House, must
 from tests.lib.research_lake import leave, parameters, serve_with_lake
 
@@ -45,6 +49,19 @@ def test_a_view_of_ones_own_is_run_over_deid(lake: House) -> None:
     known = must(lake.login("doctor.b").post("$viewdefinition-run", parameters(**values))).json()
     assert {row["id"] for row in rows} == {row["id"] for row in known}
     assert len(must(_run(lake, _view(), _limit=3)).json()) == 3
+
+
+def test_a_code_of_one_person_is_not_shown(lake: House) -> None:
+    coded = {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "E75.2"}]}
+    record = {"resourceType": "Condition", "id": "c", "code": coded}
+    row = {"bucket": 0, "type": "Condition", "id": "c", "patient": "p", "episode": "c",
+           "resource": json.dumps(record, separators=(",", ":"))}  # fmt: skip
+    rows = pa.Table.from_pylist([row], schema=TABLES["deid"].schema)
+    append_rows(Lake(lake.settings.data / "lake"), "deid", rows)
+
+    shown = must(_run(lake, _view("Condition", select=_columns(code="code.coding.code")))).json()
+
+    assert [row.get("code") for row in shown] == [None]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ehr_privacy.deid.pseudonyms import (
     pseudonym,
     shift_days,
 )
+from ehr_privacy.deid.rare_codes import Coding, generalize_rare_codes, list_broader_codes
 from ehr_privacy.deid.rules import DeidRules, RulesError, load_rules, parse_rules
 from ehr_privacy.deid.scrubber import Deidentifier, find_episode
 
@@ -23,6 +24,7 @@ __all__ = [
     "AGE_AT_EVENT",
     "DATE_FORMS",
     "SHIFT_WEEKS",
+    "Coding",
     "DateForm",
     "DeidRules",
     "Deidentifier",
@@ -37,6 +39,8 @@ __all__ = [
     "find_episode",
     "find_patient",
     "find_survivor",
+    "generalize_rare_codes",
+    "list_broader_codes",
     "load_rules",
     "parse_rules",
     "pseudonym",

@@ -19,6 +19,8 @@ METHODS = frozenset(
     | {"coding", "quantity", "linkid"}
 )
 
+# Below two every code of one person would pass.
+_FEWEST_PERSONS = 2
 _SECTION = re.compile(r"\s*\[(?P<name>[^\[\]]+)\]")
 _KEY = re.compile(r"\s*(\"(?P<quoted>[^\"]+)\"|(?P<bare>[A-Za-z0-9_-]+))\s*=")
 
@@ -65,6 +67,10 @@ class DeidRules:
     known_dates: Mapping[str, frozenset[str]] = field(default_factory=dict)
     # "age" and "birth" -> codes of observations that tell a person's age or birth date.
     told: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    # A code that fewer persons have is rare.
+    rare_code_persons: int = 0
+    # Systems of which no code is rare; one that ends with * stands for a beginning.
+    uncounted_systems: tuple[str, ...] = ()
 
     def knows_code(self, system: str, code: str) -> bool:
         """Say whether a code may pass: of a listed system and its form, or one of HL7's own."""
@@ -72,6 +78,13 @@ class DeidRules:
         if form is not None and form.accepts(code):
             return True
         return code in code_systems().get(system, ())
+
+    def is_counted(self, system: str) -> bool:
+        """Say whether a code of a system is rare where few persons have it."""
+        return not any(
+            system.startswith(name[:-1]) if name.endswith("*") else system == name
+            for name in self.uncounted_systems
+        )
 
     def has_known_date(self, system: str, code: str) -> bool:
         """Say whether everybody knows, within weeks, when records of a code were made."""
@@ -108,6 +121,7 @@ def parse_rules(text: str) -> DeidRules:
             name: frozenset((system, code) for system, codes in listed.items() for code in codes)
             for name, listed in data.get("told", {}).items()
         },
+        **reader.rare_codes(),
     )
 
 
@@ -125,6 +139,18 @@ class _Reader:
             return CodeForm(re.compile(form, re.ASCII))
         except re.error:
             self.fail("systems", system, "not a regular expression")
+
+    def rare_codes(self) -> dict[str, Any]:
+        """Read the section of rare codes; an allow-list without one counts nothing."""
+        section = self.data.get("rare_codes")
+        if section is None:
+            return {}
+        persons, systems = section.get("persons"), section.get("uncounted", [])
+        if isinstance(persons, bool) or not isinstance(persons, int) or persons < _FEWEST_PERSONS:
+            self.fail("rare_codes", "persons", f"a number of {_FEWEST_PERSONS} or more")
+        if not isinstance(systems, list) or not all(isinstance(name, str) for name in systems):
+            self.fail("rare_codes", "uncounted", "a list of code systems")
+        return {"rare_code_persons": persons, "uncounted_systems": tuple(systems)}
 
     def elements(self, table: str, name: str, seen: tuple[str, ...] = ()) -> Node:
         """Read one section; its dotted keys become a tree."""

@@ -391,6 +391,8 @@ start = "dateshift"
         ("gender = []", "line 9.*closed list"),
         ('name = "keep"\n"name.given" = "keep"', "line 10.*above this one"),
         ('"name.given" = "keep"\nname = "keep"', "line 10.*two rules"),
+        ('gender = "keep"\n[rare_codes]\npersons = 1', "line 11.*persons.*2 or more"),
+        ('gender = "keep"\n[rare_codes]\npersons = 5\nuncounted = "x"', "line 12.*a list"),
         ("gender", "deid.toml"),
     ],
 )
