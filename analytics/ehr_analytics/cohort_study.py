@@ -40,6 +40,7 @@ __all__ = [
     "CohortStudy",
     "is_cohort_study",
     "load_cohort_study",
+    "load_study_cohort",
     "parse_cohort_study",
     "parse_study_cohort",
     "run_cohort_study",
@@ -88,6 +89,17 @@ def parse_study_cohort(text: str) -> Cohort:
     """Return the cohort alone of a TOML text, whatever analyses come with it."""
     document = _parse_toml(text)
     return parse_cohort({key: document[key] for key in document if key not in _OWN_KEYS})
+
+
+def load_study_cohort(path: Path) -> Cohort:
+    """Read the cohort of a file that may hold analyses as well, as a study's does."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise NotFound(f"The cohort file {path.name} cannot be read.") from error
+    except UnicodeDecodeError as error:
+        raise Unprocessable(f"The cohort file {path.name} is not UTF-8.") from error
+    return parse_study_cohort(text)
 
 
 def _parse_toml(text: str) -> dict[str, object]:

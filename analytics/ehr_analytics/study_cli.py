@@ -10,7 +10,7 @@ import typer
 from ehr_analytics import code_run
 from ehr_analytics import project as projects
 from ehr_analytics.analyses.district_map import draw_map, read_released_table
-from ehr_analytics.cohorts import load_cohort
+from ehr_analytics.cohort_study import load_study_cohort
 from ehr_analytics.cohorts.checks import check_cohort
 from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run_project_cohort
 from ehr_analytics.dummy_data import write_dummy_data
@@ -38,7 +38,7 @@ def main() -> None:
 @app.command("cohort")
 def cohort_command(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The cohort's TOML file.")],
+    file: Annotated[Path, typer.Argument(help="TOML file of a cohort, or of a study.")],
     login: Annotated[str, typer.Option("--as", help="Log-in of the researcher.")] = "",
     project_id: Annotated[str, typer.Option("--project", help="Id of the project.")] = "",
     items: Annotated[
@@ -50,7 +50,7 @@ def cohort_command(
 
     Example: ehr study cohort stroke.toml --project stroke --as researcher.lau
     """
-    cohort = load_cohort(file)
+    cohort = load_study_cohort(file)
     sources = find_sources(Lake(data / "lake"), cohort)
     check_cohort(cohort, sources)
     if items or not project_id:

@@ -259,9 +259,12 @@ def test_two_projects_read_other_persons_of_the_cdm(tmp_path: Path) -> None:
     assert {len(str(person)) for person in people[0] | people[1]} == {64}
 
 
-def test_the_command_lists_the_data_items_that_a_project_needs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", ["", '[[analysis]]\nkind = "attrition"\nname = "flow"\n'])
+def test_the_command_lists_the_data_items_that_a_cohort_or_study_needs(
+    tmp_path: Path, more: str
+) -> None:
     file = tmp_path / "seen.toml"
-    file.write_text(SMALL, "utf-8")
+    file.write_text(f'project = "seen"\nquestion = "Who?"\n{SMALL}\n{more}', "utf-8")
 
     shown = CliRunner().invoke(study_cli.app, ["cohort", str(file), "--data", str(tmp_path)])
 
