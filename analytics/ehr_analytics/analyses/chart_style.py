@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ehr_analytics.disclosure.control import ControlledCell
 
-__all__ = ["COLOURS", "DASHES", "Labels", "group_by_measure", "name_labels"]
+__all__ = ["COLOURS", "DASHES", "Labels", "group_by_measure", "name_labels", "write_number"]
 
 # Okabe and Ito's colours: told apart without colour vision; dashes tell them apart on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -28,6 +28,15 @@ def name_labels(labels: Labels, without: Collection[str] = ()) -> str:
         if name not in without
     ]
     return ", ".join(parts) or "all"
+
+
+def write_number(number: float) -> str:
+    """Return a number in three significant digits, as people read it: never with an exponent.
+
+    >>> write_number(3480.4), write_number(0.123456), write_number(1)
+    ('3,480', '0.123', '1')
+    """
+    return f"{float(f'{number:.3g}'):,.12g}"
 
 
 def group_by_measure(cells: Sequence[ControlledCell]) -> dict[str, dict[str, float | None]]:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from ehr_analytics.analyses.chart_style import COLOURS, group_by_measure, name_labels
+from ehr_analytics.analyses.chart_style import COLOURS, group_by_measure, name_labels, write_number
 from ehr_analytics.disclosure.control import ControlledCell
 
 __all__ = ["OF_A_DISTRIBUTION", "draw_balance", "draw_distributions", "draw_estimates"]
@@ -47,10 +47,11 @@ def draw_estimates(figure: Figure, axes: Any, cells: Sequence[ControlledCell]) -
         value, low, high = estimate
         axes.plot([low, high], [place, place], color=COLOURS[0])
         axes.plot([value], [place], marker="s", color=COLOURS[0])
-        text = f"  {value:.3g} ({low:.3g} to {high:.3g})"
+        text = f"  {write_number(value)} ({write_number(low)} to {write_number(high)})"
         axes.text(high, place, text, va="center", fontsize=8)
     if is_rate:
-        axes.set_xlim(left=0)
+        # Limits that are set take no margin: the figures beside the marks need room.
+        axes.set_xlim(0, 1.6 * max(high for _, _, high in known))
         unit = next(c.cell.unit for c in cells if c.cell.statistic == "rate")
         axes.set_xlabel(f"{unit}, with the 95 % interval")
     else:
@@ -76,7 +77,7 @@ def draw_balance(figure: Figure, axes: Any, cells: Sequence[ControlledCell]) -> 
         if labels["measure"] == "standardised difference":
             rows.setdefault(labels["row"].replace("_", " "), {})[labels["phase"]] = controlled.shown
         elif labels["measure"] == "risk difference":
-            effects.append(f"risk difference {labels['phase']}: {controlled.shown:.3g}")
+            effects.append(f"risk difference {labels['phase']}: {write_number(controlled.shown)}")
     if not rows:
         return False
     figure.set_size_inches(8, 2.2 + 0.3 * len(rows))

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ehr_analytics.analyses.chart_style import COLOURS, DASHES, name_labels
+from ehr_analytics.analyses.chart_style import COLOURS, DASHES, name_labels, write_number
 from ehr_analytics.disclosure.control import ControlledCell
 
 __all__ = ["draw_curves", "draw_hours", "draw_series"]
@@ -66,8 +66,8 @@ def draw_series(figure: Figure, axes: Any, cells: Sequence[ControlledCell]) -> b
             interrupted = term.removeprefix("change of level from ")
         if {"rate ratio", "lower limit", "upper limit"} <= row.keys():
             lines.append(
-                f"{term}: {row['rate ratio']:.3g} "
-                f"({row['lower limit']:.3g} to {row['upper limit']:.3g})"
+                f"{term}: {write_number(row['rate ratio'])} "
+                f"({write_number(row['lower limit'])} to {write_number(row['upper limit'])})"
             )
     names = [name for name, _ in periods]
     known = [(place, shown) for place, (_, shown) in enumerate(periods) if shown is not None]

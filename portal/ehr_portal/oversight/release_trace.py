@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import parse_multi_parts
@@ -25,6 +26,8 @@ PART_TITLES = {
     "register": N_("The register of research"),
     "checkpoint": N_("The signature of the log"),
 }
+# In brackets, so that a split keeps it.
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))")
 OTHER_PART_TITLE = N_("Other steps")
 
 
@@ -35,6 +38,16 @@ class TraceLine:
     state: str
     text: str
     leaf: str
+
+    @property
+    def pieces(self) -> list[tuple[bool, str]]:
+        """The words cut at instants, which are shown in the reader's time: (is_instant, text).
+
+        >>> TraceLine("shown", "ran at 2026-11-29T16:07:11+00:00, code a1", "3").pieces
+        [(False, 'ran at '), (True, '2026-11-29T16:07:11+00:00'), (False, ', code a1')]
+        """
+        pieces = enumerate(_INSTANT.split(self.text))
+        return [(place % 2 == 1, piece) for place, piece in pieces if piece]
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,12 @@ def parse_trace(answer: Resource) -> ReleaseTrace:
     for line in parse_multi_parts(answer, "line"):
         found.setdefault(line.part, []).append(TraceLine(line.state, line.text, line.leaf))
     parts = {title: found.pop(part) for part, title in PART_TITLES.items() if part in found}
-    others = [line for lines in found.values() for line in lines]
+    # Without a title, a line says itself of which step it is.
+    others = [
+        replace(line, text=f"{part}: {line.text}")
+        for part, lines in found.items()
+        for line in lines
+    ]
     values = {parameter["name"]: parameter for parameter in answer["parameter"]}
     return ReleaseTrace(
         is_sound=values["sound"]["valueBoolean"],

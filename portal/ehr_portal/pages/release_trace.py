@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from ehr_fhir.errors import Conflict, NotFound
 from ehr_portal.oversight.release_trace import ReleaseTrace, parse_trace
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import AuditReaderRequest
@@ -17,8 +18,11 @@ RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,120}$")]
 
 @router.get("/releases/{run_id}/trace")
 async def show_trace(request: AuditReaderRequest, run_id: RunId) -> Response:
-    """Show each step with its place in the log, and what cannot be shown."""
-    trace = await _fetch_trace(request, run_id)
+    """Show each step with its place in the log, and what cannot be shown, or not yet."""
+    try:
+        trace = await _fetch_trace(request, run_id)
+    except (Conflict, NotFound):
+        trace = None
     return request.render("release_trace.html", run_id=run_id, trace=trace)
 
 

@@ -40,6 +40,7 @@ router = APIRouter()
 NAVIGATION = (
     NavigationLink("researcher", "/projects", N_("Projects"), 10),
     NavigationLink("researcher", "/projects/catalogue", N_("Data"), 20),
+    *(NavigationLink(role, "/projects", N_("Projects"), 46) for role in ("steward", "auditor")),
 )
 ResearcherRequest = Annotated[PortalRequest, Depends(require_role("researcher"))]
 ProjectReaderRequest = Annotated[
@@ -87,7 +88,12 @@ async def show_projects(request: ProjectReaderRequest) -> Response:
 async def show_catalogue(request: ProjectReaderRequest) -> Response:
     """Show every view with its columns, units and meanings."""
     tables = parse_tables(await request.gateway.invoke_by_get("$research-catalogue"))
-    return request.render("research_catalogue.html", tables=tables, TYPE_TITLES=TYPE_TITLES)
+    return request.render(
+        "research_catalogue.html",
+        tables=tables,
+        may_apply=request.user.role == "researcher",
+        TYPE_TITLES=TYPE_TITLES,
+    )
 
 
 @router.get("/projects/new")

@@ -171,14 +171,17 @@ async def _render_for_checker(
         _fetch_release(request, release_id),
         request.gateway.invoke_by_get("$release-evidence", release=release_id),
     )
-    is_waiting = release.state == "waiting"
+    offered = DECISION_TITLES if release.state == "waiting" else {}
+    # Nobody approves twice; to ask and to keep it inside stay open to them.
+    if request.user.login in release.checkers:
+        offered = {name: title for name, title in offered.items() if name != "approve"}
     return _render(
         request,
         release,
         evidence=evidence,
         base=f"/releases/{release.id}",
         back="/releases",
-        decisions=DECISION_TITLES if is_waiting else {},
+        decisions=offered,
         may_answer=False,
         may_download=True,
         typed=typed,

@@ -23,6 +23,7 @@ from ehr_portal.pages.research_projects import ProjectReaderRequest, ResearcherR
 from ehr_portal.record.form_fields import FormFault
 from ehr_portal.research.cohort_form import read_document
 from ehr_portal.research.flow_chart import draw_flow
+from ehr_portal.research.releases import parse_releases
 from ehr_portal.research.runs import Run, parse_runs
 from ehr_portal.research.study_form import ANALYSES, build_study, list_choices, may_run
 from ehr_portal.web.forms import FieldError, VerifiedForm, translate_faults
@@ -37,13 +38,16 @@ _NOT_OPEN = N_("Only the people of an open project run studies.")
 @router.get("/projects/{project_id}/runs")
 async def show_runs(request: ProjectReaderRequest, project_id: str) -> Response:
     """List the runs of a project, the newest first."""
-    (project, _), runs = await asyncio.gather(
-        fetch_project(request, project_id), _fetch_runs(request, project_id)
+    (project, _), runs, answer = await asyncio.gather(
+        fetch_project(request, project_id),
+        _fetch_runs(request, project_id),
+        request.gateway.invoke_by_get("$research-releases", project=project_id),
     )
     return request.render(
         "research_runs.html",
         project=project,
         runs=runs,
+        releases={release.id: release for release in parse_releases(answer)},
         may_run=_may_run(request, project),
         KIND_TITLES=KIND_TITLES,
     )

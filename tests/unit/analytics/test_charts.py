@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from ehr_analytics.analyses import descriptive, survival
 from ehr_analytics.analyses.charts import draw_tables
+from ehr_analytics.analyses.estimate_plots import draw_estimates
 from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.disclosure.control import ControlledCell
 from ehr_analytics.disclosure.primary import Reason
@@ -66,3 +69,19 @@ def test_a_plot_does_not_change_with_what_is_hidden(cells: list[Cell], tmp_path:
 def _other(cell: Cell, size: int) -> Cell:
     persons = frozenset(list(cell.persons)[:size])
     return replace(cell, value=float(size), persons=persons, contributions=None)
+
+
+def test_the_figures_beside_a_rate_have_room_and_no_exponent() -> None:
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+
+    draw_estimates(figure, axes, shown(survival.incidence(FRAME, "rates", "death", ["sex"])))
+
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's
+    # More than a thousand in 1,000 person-years: a number that %g writes with an exponent.
+    labels = [text for text in axes.texts if "to" in text.get_text()]
+    assert len(labels) == 2
+    for text in labels:
+        assert "e+" not in text.get_text()
+        assert text.get_window_extent().x1 < figure.bbox.x1

@@ -55,6 +55,7 @@ def test_each_step_is_shown_with_its_place_in_the_log(traced: PortalHouse, who: 
     assert "Leaf 42" in shown
     assert shown.count("Cannot be shown</strong>") == 2
     assert "Other steps" in shown
+    assert "new: its leaf is not signed for yet" in shown
     # From the release to the signature, whatever the order of the answer.
     assert shown.index("The release</h2>") < shown.index("The signature of the log</h2>")
     assert ">As signed for</strong>" in shown
@@ -79,3 +80,22 @@ def test_the_file_for_a_witness_is_downloaded(traced: PortalHouse) -> None:
 @pytest.mark.parametrize("who", ["researcher", "clinician", "patient"])
 def test_the_trace_is_for_who_oversees(traced: PortalHouse, who: str) -> None:
     assert "steward.ng" not in traced.log_in(who).get(PAGE).text
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_what_cannot_be_traced_yet_says_so(traced: PortalHouse, status: int) -> None:
+    traced.fake.refused_operations["$research-trace"] = (status, "Not yet.")
+
+    shown = traced.log_in("steward").get(PAGE).text
+
+    assert "It cannot be traced yet" in shown
+    assert f'href="{PAGE}"' in shown
+
+
+def test_times_of_the_trace_are_those_of_the_reader(traced: PortalHouse) -> None:
+    answer(traced, True, line("run", "shown", "lau ran it at 2026-11-29T16:07:11+00:00, code a1"))
+
+    shown = traced.log_in("steward").get(PAGE).text
+
+    assert "30 Nov 2026 00:07" in shown
+    assert "+00:00" not in shown

@@ -90,6 +90,22 @@ def test_the_catalogue_shows_meanings_and_rounded_counts(listed: PortalHouse) ->
     assert "1,300" in shown
 
 
+def test_a_table_of_several_kinds_of_records_is_not_titled_by_a_list_of_types(
+    listed: PortalHouse,
+) -> None:
+    view, *_ = TABLE["part"]
+    timeline = {"name": "resource", "valueString": "Claim, Condition"}
+    listed.fake.operations["$research-catalogue"] = _parameters(
+        {"name": "table", "part": [view, timeline]}
+    )
+    client = listed.log_in("researcher")
+
+    for page in ("/projects/catalogue", "/projects/new"):
+        shown = client.get(page).text
+        assert "Records of several kinds" in shown
+        assert "Claim, Condition" not in shown
+
+
 @pytest.mark.parametrize(("step", "handed_in"), [("submit", True), ("draft", False)])
 def test_an_application_is_sent_whole(listed: PortalHouse, step: str, handed_in: bool) -> None:
     listed.log_in("researcher")

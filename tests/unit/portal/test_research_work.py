@@ -403,3 +403,26 @@ def test_the_page_of_a_project_lists_what_was_released(house: PortalHouse) -> No
     assert 'href="/projects/falls/releases/rel-1/files/controls.json"' in shown
     assert f'href="{COHORT}"' in shown
     assert "/files/" not in house.log_in("steward").get("/projects/falls").text
+
+
+def test_the_list_of_runs_says_how_far_the_release_of_each_is(house: PortalHouse) -> None:
+    kind, parts = RUN
+    house.fake.operations["$research-runs"] = parameters((kind, [*parts, ("release", "rel-1")]))
+    waiting = house.log_in("researcher").get(RUNS).text
+    released = [(name, "released" if name == "state" else value) for name, value in RELEASE]
+    house.fake.operations["$research-releases"] = parameters(("release", released))
+
+    assert "Waits for two people</strong>" in waiting
+    assert "Released</strong>" in house.browser.get(RUNS).text
+
+
+def test_who_approved_is_not_asked_to_approve_again(
+    house: PortalHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PEOPLE["steward"], "person", "steward-ng")
+    approved = [*RELEASE, ("checker", "steward-ng")]
+    house.fake.operations["$research-releases"] = parameters(("release", approved))
+    shown = house.log_in("steward").get("/releases/rel-1").text
+
+    assert 'value="approve"' not in shown
+    assert 'value="ask"' in shown
