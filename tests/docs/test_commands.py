@@ -147,6 +147,11 @@ def _check_command(words: list[str]) -> None:
     if words[0] in MOUNTED_COMMANDS:
         command, words = get_command(import_module(MOUNTED_COMMANDS[words[0]][0]).app), words[1:]
     while hasattr(command, "commands"):
+        while words and words[0].startswith("--"):
+            # Options of the group come before its command.
+            option = next((p for p in command.params if words[0] in p.opts), None)
+            assert option is not None, f"{command.name} takes no {words[0]}"
+            words = words[1 if option.is_flag else 2 :]
         assert words, f"{command.name} needs a command"
         found = command.commands.get(words[0])
         assert found is not None, f"there is no command {words[0]}"

@@ -20,6 +20,7 @@ from ehr_gateway.schema.revision import HEAD
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent import RuleRow, rule_rows
 from tests.lib.old_store import OldStore
+from tests.lib.ports import free_port
 
 OLD_LAYOUT = [{"name": "layout", "value": b"5"}]
 
@@ -63,7 +64,9 @@ def test_check_says_whether_it_is_needed_and_changes_nothing(old_store: OldStore
     assert old_store.tables() == after
 
 
-@pytest.mark.parametrize("words", [("audit", "verify"), ("audit", "checkpoint"), ("up",)])
+@pytest.mark.parametrize(
+    "words", [("audit", "verify"), ("audit", "checkpoint"), ("up", "--port", str(free_port()))]
+)
 def test_every_other_command_names_it(old_store: OldStore, words: tuple[str, ...]) -> None:
     code, said = run(old_store, *words)
 
@@ -116,7 +119,7 @@ def test_a_newer_database_is_refused_in_a_sentence(old_store: OldStore, interrup
         old_store.execute("INSERT INTO setting (name, value) VALUES ('upgrade', ?)", b"")
     before = old_store.tables()
 
-    for words in (("upgrade",), ("upgrade", "--check"), ("up",)):
+    for words in (("upgrade",), ("upgrade", "--check"), ("up", "--port", str(free_port()))):
         code, said = run(old_store, *words)
         assert (code != 0, "newer version of eHR Commons" in said) == (True, True), words
     assert old_store.tables() == before
