@@ -11,9 +11,14 @@ import typer
 
 from ehr_analytics import airlock, cohort_study, run_log, study, study_run
 from ehr_analytics.gateway_client import find_gateway, open_gateway
-from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, find_person
+from ehr_analytics.people import (
+    APPLICANT_ROLES,
+    APPROVER_ROLES,
+    find_person,
+)
 from ehr_analytics.project_cli import DEFAULT_DATA, Data, Login, people_app, project_app
 from ehr_analytics.register import Register
+from ehr_analytics.withheld_by_command import find_withheld_by_command
 from ehr_etl.console_table import print_table
 from ehr_etl.spark.session import spark_session
 from ehr_fhir.errors import Unprocessable
@@ -81,11 +86,17 @@ def run_study(
     who = find_person(context, data, login, APPLICANT_ROLES)
     if cohort_study.is_cohort_study(path):
         typed = cohort_study.load_cohort_study(path)
-        record = cohort_study.run_cohort_study(register, typed, who.name, other_names=who.names)
+        withheld = find_withheld_by_command(context, register, typed.project, who)
+        record = cohort_study.run_cohort_study(
+            register, typed, who.name, withheld=withheld, other_names=who.names
+        )
     else:
         definition = study.load_study(path)
+        withheld = find_withheld_by_command(context, register, definition.project, who)
         spark = spark_session(data / "spark")
-        record = study_run.run_study(register, spark, definition, who.name, other_names=who.names)
+        record = study_run.run_study(
+            register, spark, definition, who.name, withheld=withheld, other_names=who.names
+        )
     typer.echo(
         f"Run {record.id} is done; its results wait inside for `ehr research airlock check`."
     )

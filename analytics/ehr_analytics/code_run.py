@@ -43,6 +43,7 @@ def run_code_file(
     login: str,
     limits: SandboxLimits | None = None,
     *,
+    withheld: Collection[str],
     other_names: Collection[str] = (),
 ) -> tuple[Run, bool]:
     """Run the code of a file, as `run_code` does; NotFound where it cannot be read."""
@@ -50,7 +51,10 @@ def run_code_file(
         code = code_file.read_text("utf-8")
     except OSError as error:
         raise NotFound(f"The code file {code_file.name} cannot be read.") from error
-    return run_code(register, project_id, code, outputs, login, limits, other_names=other_names)
+    return run_code(
+        register, project_id, code, outputs, login, limits,
+        withheld=withheld, other_names=other_names,
+    )  # fmt: skip
 
 
 def run_code(
@@ -61,15 +65,19 @@ def run_code(
     login: str,
     limits: SandboxLimits | None = None,
     *,
+    withheld: Collection[str],
     other_names: Collection[str] = (),
     run_id: str | None = None,
 ) -> tuple[Run, bool]:
-    """Run code for one of a project's people; return the run, and whether the code ended well."""
+    """Run code for one of a project's people; return the run, and whether the code ended well.
+
+    `withheld` are the lake's pseudonyms of the people of whom no row is read.
+    """
     project = projects.get_project(register, project_id)
     projects.require_open_for(register, project, login, other_names=other_names)
     require_output_names(outputs)
     views = open_gold_views(register.data, project.columns_by_view())
-    tables = {view.name: _read_view(register, project, view) for view in views}
+    tables = {view.name: _read_view(register, project, view, withheld) for view in views}
     result = run_sandboxed(code, tables, outputs, limits or SandboxLimits())
     digest = hashlib.sha256(code.encode()).hexdigest()
     run = create_run(
@@ -95,13 +103,15 @@ def require_output_names(outputs: Sequence[str]) -> None:
         )
 
 
-def _read_view(register: Register, project: Project, view: GoldView) -> bytes:
+def _read_view(
+    register: Register, project: Project, view: GoldView, withheld: Collection[str]
+) -> bytes:
     """Return the approved columns of a view as Parquet, keys under the project's pseudonyms."""
     job = build_job(
         register,
         project,
         [view],
-        withheld=Withheld(),
+        withheld=Withheld(tuple(sorted(withheld))),
         sql=build_view_query(view.name, view.columns),
         media="parquet",
         limits=_LOAD,

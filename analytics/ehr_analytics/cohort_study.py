@@ -133,12 +133,20 @@ def _parse_document(document: dict[str, object], content: bytes) -> CohortStudy:
 
 
 def run_cohort_study(
-    register: Register, study: CohortStudy, login: str, *, other_names: Collection[str] = ()
+    register: Register,
+    study: CohortStudy,
+    login: str,
+    *,
+    withheld: Collection[str],
+    other_names: Collection[str] = (),
 ) -> Run:
-    """Run a study for one of its project's people; keep its cells in the run's folder."""
+    """Run a study for one of its project's people; keep its cells in the run's folder.
+
+    `withheld` are the lake's pseudonyms of the people whom it leaves out.
+    """
     project = projects.get_project(register, study.project)
     result, tables = run_project_cohort(
-        register, project, study.cohort, login, other_names=other_names
+        register, project, study.cohort, login, withheld=withheld, other_names=other_names
     )
     return store_cohort_run(register, study, login, result, tables)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -50,6 +50,7 @@ def run_approved_study(
     spark: SparkSession,
     data: Path,
     *,
+    withheld: Collection[str] = (),
     study_file: Path | None = None,
     applicant: str = "researcher.lau",
     approvers: tuple[str, str] = ("steward.ng", "auditor.tse"),
@@ -67,9 +68,9 @@ def run_approved_study(
         _open_study_project(register, definition, applicant, approvers, ethics)
     on_progress("study runs on the project's views")
     if isinstance(definition, cohort_study.CohortStudy):
-        run = cohort_study.run_cohort_study(register, definition, applicant)
+        run = cohort_study.run_cohort_study(register, definition, applicant, withheld=withheld)
     else:
-        run = study_run.run_study(register, spark, definition, applicant)
+        run = study_run.run_study(register, spark, definition, applicant, withheld=withheld)
     on_progress("results pass the airlock")
     proposed = airlock.propose_outputs(register, run.id, applicant)
     if not proposed.passed:

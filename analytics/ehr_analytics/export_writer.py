@@ -80,6 +80,7 @@ class ExportWriter:
     ) -> tuple[ExportedView, tuple[str, ...]]:
         # The rights may have ended while this waited.
         project = require_row_project(self.register, export.who, export.project)
+        withheld = find_withheld(self.register.data, self.changed)
         if view.definition is None:
             columns = project.row_columns_by_view()[view.view]
             tables = open_gold_views(self.register.data, {view.view: columns})
@@ -91,7 +92,7 @@ class ExportWriter:
             self.register,
             project,
             tables,
-            withheld=find_withheld(self.register.data, self.changed),
+            withheld=withheld,
             sql=sql,
             media=export.media,
             limits=self.limits,

@@ -27,6 +27,7 @@ from ehr_analytics.disclosure.private_statistics import add_noise
 from ehr_analytics.people import Person
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
+from ehr_analytics.withheld import ChangedSubjects, find_withheld_people
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import TooMany, Unavailable, Unprocessable
 from ehr_privacy.disclosure import POLICIES
@@ -82,13 +83,16 @@ def count_people(
     project_id: str,
     definition: str,
     person: Person,
+    changed: ChangedSubjects,
     limits: CountLimits = LIMITS,
 ) -> LiveCount:
     """Count a cohort, given as TOML, for one of the project's people.
 
     Unprocessable names a fault of the cohort, which costs nothing; TooMany says when to come back.
+    Whoever `changed` tells of, whom the lake does not know yet, is not counted.
     """
     project = projects.get_project(register, project_id)
+    withheld = find_withheld_people(register.data, changed)
     cohort = parse_study_cohort(definition)
     prepared = prepare_project_cohort(
         register, project, cohort, person.name, other_names=person.names
@@ -111,7 +115,7 @@ def count_people(
                 number = _charge(register, project, person.name, question, limits)
                 if number is None:
                     raise TooMany(_describe_limit(_read_ledger(register, project, limits)))
-                attrition = prepared.run(_QUERY_LIMITS).attrition
+                attrition = prepared.run(_QUERY_LIMITS, withheld=withheld).attrition
                 people = _answer(register, number, attrition, limits)
         finally:
             _count_lock.release()

@@ -1,12 +1,14 @@
 """Who takes a step of research: a person with all their names, and the roles that may take it.
 
-The accounts are the gateway's, which this package does not know: `ehr` hands its commands a
-function that looks a log-in up. Without one no step is taken.
+The accounts are the gateway's, which this package does not know, and so are patients' decisions:
+`ehr` hands its commands what looks a log-in up, and whose decision changed. Without it no step is
+taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,9 @@ __all__ = [
     "RECORDER_ROLES",
     "FindPerson",
     "Person",
+    "Platform",
     "find_person",
+    "get_platform",
 ]
 
 # The same as of `$apply-research` and `$decide-research`; a test compares them.
@@ -42,12 +46,29 @@ class Person:
 # Forbidden if it is of another role.
 FindPerson = Callable[[Path, str, Collection[str]], Person]
 
+# A number of the gateway's feed and its epoch -> type and id of what changed after it.
+ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What commands on a data folder ask of the gateway's store."""
+
+    find_person: FindPerson
+    # Data folder -> what tells whose decision changed after the last one that the lake applied.
+    open_changes: Callable[[Path], AbstractContextManager[ChangedSubjects]]
+
 
 def find_person(context: typer.Context, data: Path, login: str, roles: Collection[str]) -> Person:
     """Return who has a log-in of one of some roles, as the command's caller looks it up."""
     if not login:
         raise Unprocessable("Say who takes the step: --as LOGIN; or go through --gateway.")
-    find: FindPerson | None = context.find_root().obj
-    if find is None:
+    return get_platform(context).find_person(data, login, roles)
+
+
+def get_platform(context: typer.Context) -> Platform:
+    """Return what a command may ask of the gateway's store."""
+    platform: Platform | None = context.find_root().obj
+    if platform is None:
         raise Unavailable("Who takes the step cannot be known here: take it by the command `ehr`.")
-    return find(data, login, roles)
+    return platform

@@ -73,9 +73,15 @@ def open_private_cohort(
     cohort: Cohort,
     who: str,
     *,
+    withheld: Collection[str],
     other_names: Collection[str] = (),
 ) -> PrivateCohort:
-    """Run a cohort for one of a project's people, to be asked in noisy numbers alone."""
+    """Run a cohort for one of a project's people, to be asked in noisy numbers alone.
+
+    `withheld` are the lake's pseudonyms of the people whom it leaves out.
+    """
     project = projects.get_project(register, project_id)
-    result, _ = run_project_cohort(register, project, cohort, who, other_names=other_names)
+    result, _ = run_project_cohort(
+        register, project, cohort, who, withheld=withheld, other_names=other_names
+    )
     return PrivateCohort(cohort, CohortFrame(result), PrivateTable(ledger, LAKE, project_id, who))

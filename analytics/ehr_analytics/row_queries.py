@@ -73,7 +73,7 @@ class RowQueries:
         require_own_views(project)
         text = json.dumps(definition, sort_keys=True, default=str)
         own_view = OwnView(definition, most)
-        return self._run(login, project, text, [], OWN_VIEW_QUERY, media, own_view=own_view)
+        return self._run(login, project, text, {}, OWN_VIEW_QUERY, media, own_view=own_view)
 
     def run_sql(
         self,
@@ -102,17 +102,17 @@ class RowQueries:
         media: str,
         most: int | None,
     ) -> QueryAnswer:
-        views = open_gold_views(self.register.data, project.row_columns_by_view())
+        columns = project.row_columns_by_view()
         if most is not None:
             sql = f"SELECT * FROM ({sql}\n) LIMIT {int(most)}"  # noqa: S608 - checked before
-        return self._run(login, project, sql, views, sql, media, parameters=parameters)
+        return self._run(login, project, sql, columns, sql, media, parameters=parameters)
 
     def _run(
         self,
         login: str,
         project: projects.Project,
         text: str,
-        views: Sequence[GoldView],
+        columns: Mapping[str, Sequence[str]],
         sql: str,
         media: str,
         *,
@@ -124,13 +124,16 @@ class RowQueries:
         # Not waited for: the threads that would wait are those that answer everybody.
         if not _running.acquire(blocking=False):
             raise Unavailable(f"{_MOST_AT_ONCE} queries are running: try again in a moment.")
+        views: list[GoldView] = []
         try:
+            # As late as possible: the decisions of this moment.
+            withheld = find_withheld(self.register.data, self.changed)
+            views = open_gold_views(self.register.data, columns)
             job = build_job(
                 self.register,
                 project,
                 views,
-                # As late as possible: the decisions of this moment.
-                withheld=find_withheld(self.register.data, self.changed),
+                withheld=withheld,
                 sql=sql,
                 media=media,
                 limits=self.limits,

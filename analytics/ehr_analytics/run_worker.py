@@ -1,15 +1,18 @@
 """The process of one run: `python -m ehr_analytics.run_worker DATA RUN`.
 
 A run may need much memory and ends its process where it gets none; the gateway goes on. It has none
-of the gateway's settings, among which are secrets.
+of the gateway's settings, among which are secrets. Standard input tells whom it leaves out by the
+decisions of when it began: the lake's pseudonyms as a JSON list.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from ehr_analytics import project as projects
@@ -20,6 +23,7 @@ from ehr_analytics.cohorts.project_run import prepare_project_cohort
 from ehr_analytics.live_counts import ShownStep, control_attrition
 from ehr_analytics.register import Register
 from ehr_analytics.run_queue import COHORT_STUDY, RequestedRun
+from ehr_analytics.withheld import ChangedSubjects, find_withheld_people
 from ehr_fhir.errors import EhrError
 
 __all__ = ["execute_run", "run_waiting", "start_waiting"]
@@ -33,31 +37,37 @@ _CODE_FAILED = "The code did not end well. Try it on dummy data: its error may q
 _run_lock = threading.Lock()
 
 
-def start_waiting(register: Register) -> None:
-    """Run what waits, on a thread of its own."""
+def start_waiting(register: Register, changed: ChangedSubjects) -> None:
+    """Run what waits, on a thread of its own; `changed` tells whom the lake may not know yet."""
     threading.Thread(
-        target=run_waiting, args=(register,), name="research-runs", daemon=True
+        target=run_waiting, args=(register, changed), name="research-runs", daemon=True
     ).start()
 
 
-def run_waiting(register: Register) -> None:
+def run_waiting(register: Register, changed: ChangedSubjects) -> None:
     """Run what waits, one run at a time, each in a process of its own, until nothing waits."""
     with _run_lock:
         while (claimed := run_queue.claim_next(register)) is not None:
             run_id, lock = claimed
             with lock:
-                _run_in_process(register, run_id, lock.fileno())
+                try:
+                    # Late: the decisions of this moment, however long it waited.
+                    withheld = find_withheld_people(register.data, changed)
+                except EhrError as error:
+                    run_queue.end_run(register, run_id, fault=str(error))
+                else:
+                    _run_in_process(register, run_id, lock.fileno(), withheld)
 
 
-def execute_run(register: Register, run_id: str) -> None:
-    """Carry out a run that was claimed, and say in the register how it ended."""
+def execute_run(register: Register, run_id: str, withheld: Collection[str]) -> None:
+    """Carry out a run that was claimed without some people; say in the register how it ended."""
     run = run_queue.get_requested_run(register, run_id)
     steps: tuple[ShownStep, ...] = ()
     try:
         if run.kind == COHORT_STUDY:
-            fault, steps = "", _run_cohort_study(register, run)
+            fault, steps = "", _run_cohort_study(register, run, withheld)
         else:
-            fault = _run_own_code(register, run)
+            fault = _run_own_code(register, run, withheld)
     except EhrError as error:
         # Errors of the platform hold no value of a record.
         fault = str(error)
@@ -66,7 +76,9 @@ def execute_run(register: Register, run_id: str) -> None:
     run_queue.end_run(register, run_id, fault=fault, steps=steps)
 
 
-def _run_cohort_study(register: Register, run: RequestedRun) -> tuple[ShownStep, ...]:
+def _run_cohort_study(
+    register: Register, run: RequestedRun, withheld: Collection[str]
+) -> tuple[ShownStep, ...]:
     # The rights may have ended while it waited.
     project = projects.get_project(register, run.project)
     study = parse_cohort_study(run.definition, run.project)
@@ -74,22 +86,22 @@ def _run_cohort_study(register: Register, run: RequestedRun) -> tuple[ShownStep,
     prepared = prepare_project_cohort(
         register, project, study.cohort, person.name, other_names=person.names
     )
-    result, tables = prepared.run(), prepared.versions
+    result, tables = prepared.run(withheld=withheld), prepared.versions
     run_queue.append_line(register, run.id, "The cohort is made; its analyses begin.")
     store_cohort_run(register, study, person.name, result, tables, run.id)
     return control_attrition(register, project, person.name, study.cohort, result.attrition)
 
 
-def _run_own_code(register: Register, run: RequestedRun) -> str:
+def _run_own_code(register: Register, run: RequestedRun, withheld: Collection[str]) -> str:
     person = run.person
     _, has_ended_well = run_code(
         register, run.project, run.definition, run.outputs, person.name,
-        other_names=person.names, run_id=run.id,
+        withheld=withheld, other_names=person.names, run_id=run.id,
     )  # fmt: skip
     return "" if has_ended_well else _CODE_FAILED
 
 
-def _run_in_process(register: Register, run_id: str, lock: int) -> None:
+def _run_in_process(register: Register, run_id: str, lock: int, withheld: Collection[str]) -> None:
     environment = {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -97,7 +109,7 @@ def _run_in_process(register: Register, run_id: str, lock: int) -> None:
     }
     with subprocess.Popen(  # noqa: S603 - our own interpreter and words
         [sys.executable, "-m", "ehr_analytics.run_worker", str(register.data), run_id],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         # What a library prints may quote a value.
         stderr=subprocess.DEVNULL,
@@ -106,7 +118,7 @@ def _run_in_process(register: Register, run_id: str, lock: int) -> None:
         pass_fds=(lock,),
     ) as process:
         try:
-            process.wait(_SECONDS)
+            process.communicate(json.dumps(sorted(withheld)).encode(), timeout=_SECONDS)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -118,7 +130,7 @@ def _run_in_process(register: Register, run_id: str, lock: int) -> None:
 def main() -> None:
     """Carry out the run that the command line names."""
     data, run_id = sys.argv[1:]
-    execute_run(Register(Path(data)), run_id)
+    execute_run(Register(Path(data)), run_id, json.load(sys.stdin))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run
 from ehr_analytics.dummy_data import write_dummy_data
 from ehr_analytics.people import APPLICANT_ROLES, find_person
 from ehr_analytics.register import Register
+from ehr_analytics.withheld_by_command import find_withheld_by_command
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
 from ehr_privacy.disclosure import control_table
@@ -60,7 +61,14 @@ def cohort_command(
     register = Register(data)
     who = find_person(context, data, login, APPLICANT_ROLES)
     project = projects.get_project(register, project_id)
-    result, tables = run_project_cohort(register, project, cohort, who.name, other_names=who.names)
+    result, tables = run_project_cohort(
+        register,
+        project,
+        cohort,
+        who.name,
+        withheld=find_withheld_by_command(context, register, project_id, who),
+        other_names=who.names,
+    )
     with register.transaction() as connection:
         detail = {"cohort": cohort.name, "tables": dict(tables)}
         register.append_event(connection, project_id, who.name, "cohort", detail=detail)
@@ -105,7 +113,13 @@ def code_command(
     register = Register(data)
     who = find_person(context, data, login, APPLICANT_ROLES)
     run, ended = code_run.run_code_file(
-        register, project_id, file, output, who.name, other_names=who.names
+        register,
+        project_id,
+        file,
+        output,
+        who.name,
+        withheld=find_withheld_by_command(context, register, project_id, who),
+        other_names=who.names,
     )
     if not ended:
         # No more than that: the text of an error may quote a row.

@@ -38,10 +38,10 @@ from ehr_analytics.run_log import (
     write_run_record,
 )
 from ehr_analytics.study import Study
-from ehr_etl.lake import GOLD_EPISODE, GOLD_PATIENT, Lake, gold_table_name
+from ehr_etl.lake import GOLD_EPISODE, GOLD_KEY, GOLD_PATIENT, Lake, gold_table_name
 from ehr_etl.omop.cdm import table_name
 from ehr_etl.spark.java_errors import translate_java_errors
-from ehr_fhir.errors import Unprocessable
+from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_privacy.deid import SHIFT_WEEKS
 
 # Where the platform's own persons are: the view of patients, and OMOP's persons.
@@ -57,9 +57,13 @@ def run_study(
     study: Study,
     login: str,
     *,
+    withheld: Collection[str],
     other_names: Collection[str] = (),
 ) -> Run:
-    """Run a study for one of its project's people; store the raw counts in the run's folder."""
+    """Run a study for one of its project's people; store the raw counts in the run's folder.
+
+    `withheld` are the lake's pseudonyms of the people of whom no row is read.
+    """
     project = projects.get_project(register, study.project)
     projects.require_open_for(register, project, login, other_names=other_names)
     columns = project.columns_by_view()
@@ -71,7 +75,8 @@ def run_study(
         session = spark.newSession()
         views = open_gold_views(register.data, columns)
         dates = open_project_dates(register.data, project.dates, key)
-        create_temporary_views(session, views, key, dates)
+        left_out = _select_records(session, register.data, withheld) if withheld else None
+        create_temporary_views(session, views, key, dates, left_out)
         cohort = session.sql(study.sql)
         _require_platform_persons(session, register.data, cohort, study.person, key)
         results = count_measures(cohort, study)
@@ -124,13 +129,21 @@ def _translate_analysis_errors() -> Iterator[None]:
 
 
 def create_temporary_views(
-    session: SparkSession, views: Sequence[GoldView], key: str, dates: ProjectDates
+    session: SparkSession,
+    views: Sequence[GoldView],
+    key: str,
+    dates: ProjectDates,
+    left_out: DataFrame | None = None,
 ) -> None:
-    """Open views in a session, keys and dates as the project has them."""
+    """Open views in a session, keys and dates as the project has them, without some records."""
     for view in views:
         reader = session.read.format("delta").option("versionAsOf", view.version)
         frame = reader.load(str(view.path))
         kinds = dict(frame.dtypes)
+        if left_out is not None:
+            if GOLD_KEY not in kinds:
+                raise Unavailable(f"The view {view.name} is not up to date: run `ehr lake run`.")
+            frame = frame.join(left_out, GOLD_KEY, "left_anti")
         frame.select(
             *(
                 _rekey_column(
@@ -143,6 +156,17 @@ def create_temporary_views(
                 for name in view.columns
             )
         ).createOrReplaceTempView(view.name)
+
+
+def _select_records(session: SparkSession, data: Path, people: Collection[str]) -> DataFrame:
+    """Return the keys of the records of some people, and of those that name one of them."""
+    records = session.read.format("delta").load(str(Lake(data / "lake").table_path("deid")))
+    named = F.regexp_extract_all("resource", F.lit(f"Patient/({PSEUDONYM_PATTERN})"), 1)
+    is_named = F.arrays_overlap(named, F.lit(sorted(people)))
+    is_theirs = F.when(F.col("patient").isNull(), is_named).otherwise(
+        F.col("patient").isin(sorted(people))
+    )
+    return records.where(is_theirs).select(F.col("id").alias(GOLD_KEY))
 
 
 def _rekey_column(name: str, spark_type: str, is_key: bool, key: str, dates: _DateColumn) -> Column:

@@ -4,11 +4,16 @@ The lake follows in seconds, or by night, as it is run. Somebody who opts out in
 read by the next query. So a query asks the gateway whose decision changed after the last one that
 the lake has applied, and leaves out all of theirs, whatever the change was. Rows of a merged
 account (`Patient.link`) are under the pseudonym of the one that took its place, so all accounts of
-a person are left out together.
+a person are left out together. Whoever reads tables finds who is withheld first, and opens the
+tables then: the lake may follow in between, and an older version of a table has the person still.
+
+Counts leave out whole people, by `find_withheld_people`: OMOP's rows do not say of which record
+each is.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -27,10 +32,19 @@ from ehr_etl.tables.deid import deid_key_text
 from ehr_etl.tables.people import read_people
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["ChangedSubjects", "DecisionBasis", "find_withheld", "list_changed_since", "read_basis"]
+__all__ = [
+    "ChangedSubjects",
+    "DecisionBasis",
+    "find_withheld",
+    "find_withheld_people",
+    "list_changed_since",
+    "read_basis",
+]
 
 # Type and id of whatever's decision changed after a number of an epoch of the gateway's feed.
 ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
+
+_REFERENCED_PATIENT = re.compile("Patient/([0-9a-f]{32})")
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,28 @@ def find_withheld(data: Path, changed: ChangedSubjects) -> Withheld:
         deid_key_text(key, *subject) for subject in subjects if subject[0] == "Patient"
     )
     return Withheld(tuple(patients), tuple(sorted(deid_key_text(key, *each) for each in subjects)))
+
+
+def find_withheld_people(data: Path, changed: ChangedSubjects) -> frozenset[str]:
+    """Return the pseudonyms of the people whom a count that begins now leaves out.
+
+    Those of patients who are withheld, of patients of whom a record is, and of patients whom a
+    record names beside one who is.
+    """
+    withheld = find_withheld(data, changed)
+    lake = _open_lake(data)
+    if not withheld or not lake.has_table("deid"):
+        return frozenset(withheld.patients)
+    people, records = set(withheld.patients), set(withheld.records)
+    ids = ", ".join(f"'{record}'" for record in sorted(records))
+    sql = f"SELECT id, patient, resource FROM t WHERE patient IS NULL OR id IN ({ids})"  # noqa: S608
+    for row in _query(lake, "deid", sql):
+        named = _REFERENCED_PATIENT.findall(row["resource"])
+        if row["patient"] is not None:
+            people.add(row["patient"])
+        elif row["id"] in records or not people.isdisjoint(named):
+            people.update(named)
+    return frozenset(people)
 
 
 def _add_accounts(

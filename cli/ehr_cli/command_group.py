@@ -22,7 +22,10 @@ from ehr_cli import settings
 from ehr_fhir.errors import EhrError, Fault, exit_code
 
 if TYPE_CHECKING:
-    from ehr_analytics.people import Person
+    from contextlib import AbstractContextManager
+
+    from ehr_analytics.people import Person, Platform
+    from ehr_analytics.withheld import ChangedSubjects
 
 # Name -> module and its one line of help.
 MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -63,8 +66,8 @@ class CommandGroup(TyperGroup):
             command = typer.main.get_command(module.app)
             # They may not import our settings, so these come to them as defaults of their options.
             ctx.default_map = {args[0]: _option_defaults(command, settings.load_settings())}
-            # Nor may they know the accounts: those come to them as a function.
-            ctx.obj = partial(_find_person, ctx)
+            # Nor may they know the gateway's store: what it tells comes to them as functions.
+            ctx.obj = _build_platform(ctx)
             return args[0], command, args[1:]
         return super().resolve_command(ctx, args)
 
@@ -106,6 +109,19 @@ class CommandGroup(TyperGroup):
             sys.exit(exit_code(Fault("")))
         finally:
             os.umask(umask)
+
+
+def _build_platform(ctx: Any) -> Platform:
+    """Return what commands of research ask of the gateway's store."""
+    from ehr_analytics.people import Platform
+
+    return Platform(partial(_find_person, ctx), _open_changes)
+
+
+def _open_changes(data: Path) -> AbstractContextManager[ChangedSubjects]:
+    from ehr_cli.research_people import open_changes
+
+    return open_changes(data)
 
 
 def _find_person(ctx: Any, data: Path, login: str, roles: Collection[str]) -> Person:

@@ -1,9 +1,12 @@
-"""People of research by the accounts of a data folder: who may take a step that `--as` names."""
+"""The store of a data folder, for commands of research.
+
+Who may take a step that `--as` names, and whose decisions the lake may not have heard of yet.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ehr_analytics.people import Person
@@ -13,7 +16,7 @@ from ehr_fhir.errors import Forbidden, NotFound
 from ehr_gateway.accounts.accounts import find_account, list_names_of_person
 from ehr_gateway.store.store import Store
 
-__all__ = ["find_person"]
+__all__ = ["find_person", "open_changes"]
 
 
 def find_person(data: Path, login: str, roles: Collection[str]) -> Person:
@@ -21,13 +24,7 @@ def find_person(data: Path, login: str, roles: Collection[str]) -> Person:
 
     Raises NotFound without such an account, Forbidden if it is of none of the roles.
     """
-    settings = gateway_settings(load_settings().override(data=data))
-    if isinstance(settings.database, Path) and not settings.database.exists():
-        # Opening it would make an empty platform where a folder was mistyped.
-        raise NotFound(
-            f"There is no platform in {data}, and --as names an account of one: `ehr account add`."
-        )
-    with closing(Store(settings.database, settings.data)) as store:
+    with _open_store(data) as store:
         try:
             account = find_account(store.database, login)
         except NotFound as error:
@@ -41,3 +38,22 @@ def find_person(data: Path, login: str, roles: Collection[str]) -> Person:
             names = list_names_of_person(connection, login)
     # As tokens name them, so that a step by a command and one in the portal are one person's.
     return Person(account.person or account.login, names)
+
+
+@contextmanager
+def open_changes(data: Path) -> Iterator[Callable[[int, str], list[tuple[str, str]]]]:
+    """Open what tells whose decision changed after a number: `Store.list_changed_subjects`."""
+    with _open_store(data) as store:
+        yield store.list_changed_subjects
+
+
+@contextmanager
+def _open_store(data: Path) -> Iterator[Store]:
+    settings = gateway_settings(load_settings().override(data=data))
+    if isinstance(settings.database, Path) and not settings.database.exists():
+        # Opening it would make an empty platform where a folder was mistyped.
+        raise NotFound(
+            f"There is no platform in {data}, and --as names an account of one: `ehr account add`."
+        )
+    with closing(Store(settings.database, settings.data)) as store:
+        yield store

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import NotFound
 from ehr_gateway.research_work import (
+    ChangedSubjects,
     CohortStep,
     EvidenceCell,
     LiveCount,
@@ -37,13 +38,17 @@ class RegisteredWork:
 
     data: Path
 
-    def count(self, person: ResearchPerson, project: str, definition: str) -> LiveCount:
+    def count(
+        self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
+    ) -> LiveCount:
         """Count a cohort's people."""
         from ehr_analytics import live_counts
 
         register = self._open_register()
         _require_visible(register, person, project)
-        counted = live_counts.count_people(register, project, definition, _to_person(person))
+        counted = live_counts.count_people(
+            register, project, definition, _to_person(person), changed
+        )
         return LiveCount(
             tuple(CohortStep(step.name, step.people) for step in counted.steps),
             counted.left,
@@ -51,17 +56,24 @@ class RegisteredWork:
             _to_instant(counted.until.timestamp() if counted.until else None),
         )
 
-    def start_study(self, person: ResearchPerson, project: str, definition: str) -> ResearchRun:
+    def start_study(
+        self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
+    ) -> ResearchRun:
         """Queue a study of a cohort; it runs in the background."""
         from ehr_analytics import run_queue
 
         register = self._open_register()
         _require_visible(register, person, project)
         run = run_queue.request_cohort_run(register, project, definition, _to_person(person))
-        return self._start(register, run)
+        return self._start(register, run, changed)
 
     def start_code(
-        self, person: ResearchPerson, project: str, code: str, outputs: Sequence[str]
+        self,
+        person: ResearchPerson,
+        project: str,
+        code: str,
+        outputs: Sequence[str],
+        changed: ChangedSubjects,
     ) -> ResearchRun:
         """Queue own code; it runs in the sandbox, in the background."""
         from ehr_analytics import run_queue
@@ -69,7 +81,7 @@ class RegisteredWork:
         register = self._open_register()
         _require_visible(register, person, project)
         run = run_queue.request_code_run(register, project, code, outputs, _to_person(person))
-        return self._start(register, run)
+        return self._start(register, run, changed)
 
     def list_runs(self, person: ResearchPerson, project: str) -> Sequence[ResearchRun]:
         """Return the runs of a project that were asked for here, oldest first."""
@@ -159,7 +171,7 @@ class RegisteredWork:
         projects.require_open_for(register, found, person.name, other_names=person.names)
         return zip_dummy_data(register, found, people=people)
 
-    def resume_runs(self) -> None:
+    def resume_runs(self, changed: ChangedSubjects) -> None:
         """Run what a restart left waiting, and say of what it cut off that it was."""
         if (self.data / "research" / "research.db").exists():
             from ehr_analytics import run_queue, run_worker
@@ -167,12 +179,14 @@ class RegisteredWork:
             register = self._open_register()
             run_queue.fail_cut_off(register)
             if run_queue.has_waiting(register):
-                run_worker.start_waiting(register)
+                run_worker.start_waiting(register, changed)
 
-    def _start(self, register: Register, run: RequestedRun) -> ResearchRun:
+    def _start(
+        self, register: Register, run: RequestedRun, changed: ChangedSubjects
+    ) -> ResearchRun:
         from ehr_analytics import run_worker
 
-        run_worker.start_waiting(register)
+        run_worker.start_waiting(register, changed)
         return _describe_run(register, run)
 
     def _open_register(self) -> Register:

@@ -7,9 +7,12 @@ all their accounts, since one person's accounts are one person.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+# Type and id of whatever's decision changed after a number of an epoch of the feed.
+ChangedSubjects = Callable[[int, str], Iterable[tuple[str, str]]]
 
 __all__ = [
     "CohortStep",
@@ -163,16 +166,28 @@ class EvidenceCell:
 
 
 class ResearchWork(Protocol):
-    """Work in the projects of the platform. Errors are those of `ehr_fhir.errors`."""
+    """Work in the projects of the platform. Errors are those of `ehr_fhir.errors`.
 
-    def count(self, person: ResearchPerson, project: str, definition: str) -> LiveCount:
+    `changed` tells about whom the lake may not have heard yet: they are left out.
+    """
+
+    def count(
+        self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
+    ) -> LiveCount:
         """Count a cohort's people; TooMany when the project has no count left."""
 
-    def start_study(self, person: ResearchPerson, project: str, definition: str) -> ResearchRun:
+    def start_study(
+        self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
+    ) -> ResearchRun:
         """Queue a study of a cohort."""
 
     def start_code(
-        self, person: ResearchPerson, project: str, code: str, outputs: Sequence[str]
+        self,
+        person: ResearchPerson,
+        project: str,
+        code: str,
+        outputs: Sequence[str],
+        changed: ChangedSubjects,
     ) -> ResearchRun:
         """Queue own code, which writes some files."""
 

@@ -33,6 +33,7 @@ from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake
 from ehr_etl.lake_run import run_once
 from ehr_etl.trusted_zone.organizations import OrganizationName, read_organization_names
+from ehr_etl.trusted_zone.visits import read_visits
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 from tests.lib.feed_lines import consent, decision_lines, feed_line
 from tests.lib.lake_input import KEY, NOW_MS, Pages, encounter, patient
@@ -138,15 +139,27 @@ def test_a_set_leaves_only_once_two_others_approved_just_its_declaration(
     approve(register, declaration.id, "steward.ng", "Asked for.")
     with pytest.raises(Forbidden):
         approve(register, declaration.id, "s.ng", "Again.", other_names={"steward.ng"})
-    assert refresh(register, lake, KEY) == []
+    assert refresh(register, lake, KEY, frozenset) == []
 
     approve(register, declaration.id, "auditor.tse", "Counts alone.")
     with pytest.raises(Conflict):
         propose(register, declaration, "researcher.lau")
-    assert [month.month for month in refresh(register, lake, KEY)] == ["2026-06"]
+    assert [month.month for month in refresh(register, lake, KEY, frozenset)] == ["2026-06"]
 
     actions = [event.action for event in register.events(f"open-data/{declaration.id}")]
     assert actions == ["propose-dataset", *["approve-dataset"] * 2, "refresh-dataset"]
+
+
+def test_whoever_opted_out_since_the_lakes_last_run_is_in_no_month(
+    tmp_path: Path, lake: Lake
+) -> None:
+    register = open_register(tmp_path)
+    publish(register, "emergency-attendances")
+    people = {row["person"] for row in read_visits(lake, KEY, NOW_MS).to_pylist()}
+
+    refresh(register, lake, KEY, lambda: people)
+
+    assert rows(register, "emergency-attendances") == []
 
 
 @pytest.mark.parametrize(("policy", "half"), [("opensafely-7-5", 2), ("acro-10", 0)])
@@ -161,7 +174,7 @@ def test_few_people_are_hidden_and_cannot_be_subtracted(
         approve(register, dataset, "steward.ng", "Asked for.")
         approve(register, dataset, "auditor.tse", "Counts alone.")
 
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
 
     shown = {r["hospital"]: r["attendances"] for r in rows(register, "emergency-attendances")}
     by_hour = {r["hour"]: r["attendances"] for r in rows(register, "emergency-attendances-by-hour")}
@@ -184,7 +197,7 @@ def test_waits_are_of_each_persons_first_visit_and_beds_of_the_days_within_the_m
     publish(register, "emergency-waiting-times")
     publish(register, "bed-occupancy")
 
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
 
     waits = {row["hospital"]: row for row in rows(register, "emergency-waiting-times")}
     # Of 0, 1 ... 53 minutes; 95 in 100 is a value with too few above it.
@@ -207,15 +220,15 @@ def test_waits_are_of_each_persons_first_visit_and_beds_of_the_days_within_the_m
 def test_a_month_is_made_once_though_records_come_late(tmp_path: Path, lake: Lake) -> None:
     register = open_register(tmp_path)
     publish(register, "emergency-attendances")
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
     before = rows(register, "emergency-attendances")
 
     late = [attendance(number, "ha-harbour", 6, 1) for number in range(54, 60)]
     july = [attendance(number, "ha-harbour", 7) for number in range(30)]
     load(lake, [feed_line(1000 + number, one) for number, one in enumerate([*late, *july])])
-    again = refresh(register, lake, KEY)
+    again = refresh(register, lake, KEY, frozenset)
     later = open_register(tmp_path, datetime(2026, 8, 20, tzinfo=UTC))
-    refreshed = refresh(later, lake, KEY)
+    refreshed = refresh(later, lake, KEY, frozenset)
 
     assert again == []
     assert [month.month for month in refreshed] == ["2026-07"]
@@ -234,13 +247,13 @@ def test_a_refresh_that_is_cut_short_or_runs_twice_publishes_a_month_once(
             "CREATE TRIGGER full BEFORE INSERT ON open_month BEGIN SELECT RAISE(ABORT, 'x'); END"
         )
     with pytest.raises(sqlite3.IntegrityError):
-        refresh(register, lake, KEY)
+        refresh(register, lake, KEY, frozenset)
     assert rows(register, "emergency-attendances") == []
     with register.transaction() as connection:
         connection.execute("DROP TRIGGER full")
 
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: refresh(register, lake, KEY), range(2)))
+        both = list(pool.map(lambda _: refresh(register, lake, KEY, frozenset), range(2)))
 
     assert sorted(len(each) for each in both) == [0, 1]
     months = [row["month"] for row in rows(register, "emergency-attendances")]
@@ -254,8 +267,8 @@ def test_a_month_without_visits_is_not_looked_at_again(tmp_path: Path, lake: Lak
     register = open_register(tmp_path, datetime(2026, 9, 20, tzinfo=UTC))
     publish(register, "emergency-attendances")
 
-    first = refresh(register, lake, KEY)
-    again = refresh(register, lake, KEY)
+    first = refresh(register, lake, KEY, frozenset)
+    again = refresh(register, lake, KEY, frozenset)
 
     assert [month.month for month in first] == ["2026-06", "2026-07", "2026-08"]
     assert again == []
@@ -269,14 +282,14 @@ def test_a_month_that_differs_by_few_people_from_one_before_is_hidden(
 ) -> None:
     register = open_register(tmp_path)
     publish(register, "emergency-attendances")
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
     shown = {r["hospital"] for r in rows(register, "emergency-attendances") if r["attendances"]}
 
     # The same people again, and three more.
     july = [attendance(number, "ha-harbour", 7) for number in [*range(50), 54, 55, 56]]
     july += [attendance(number, "ha-lion-rock", 7) for number in range(50, 54)]
     load(lake, [feed_line(1000 + number, one) for number, one in enumerate(july)])
-    refresh(open_register(tmp_path, datetime(2026, 8, 20, tzinfo=UTC)), lake, KEY)
+    refresh(open_register(tmp_path, datetime(2026, 8, 20, tzinfo=UTC)), lake, KEY, frozenset)
 
     second = {
         row["hospital"]: row["attendances"]
@@ -292,7 +305,7 @@ def test_files_have_the_shown_numbers_alone_and_change_only_with_them(
 ) -> None:
     register = open_register(tmp_path)
     publish(register, "emergency-attendances")
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
     names = read_organization_names(lake)
 
     first = write_files(register, BASE, names)
@@ -321,7 +334,7 @@ def test_files_have_the_shown_numbers_alone_and_change_only_with_them(
 def test_no_file_tells_how_many_numbers_are_hidden(tmp_path: Path, lake: Lake) -> None:
     register = open_register(tmp_path)
     publish(register, "emergency-attendances")
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
     # Of the hospital to which four came there is no row; the register's log counts it.
     refreshed = register.events("open-data/emergency-attendances")[-1]
     assert refreshed.detail["hidden"] not in (None, 0)
@@ -376,7 +389,7 @@ def test_what_was_withdrawn_or_cut_short_before_its_files_were_written_is_caught
 ) -> None:
     register = open_register(tmp_path)
     publish(register, "emergency-attendances")
-    refresh(register, lake, KEY)
+    refresh(register, lake, KEY, frozenset)
     assert not are_files_current(register)
     write_files(register, BASE, {})
     assert are_files_current(register)

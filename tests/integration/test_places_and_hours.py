@@ -89,7 +89,9 @@ def test_a_study_counts_districts_and_hours_under_the_same_control(data: Path) -
     file = data / "study.toml"
     file.write_text(STUDY, "utf-8")
 
-    run = cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(file), DRAFT.applicant)
+    run = cohort_study.run_cohort_study(
+        book, cohort_study.load_cohort_study(file), DRAFT.applicant, withheld=()
+    )
     cells = {cell.labels[0]: cell for cell in read_cells(run_folder(book, run.id))}
     proposal = airlock.propose_outputs(book, run.id, DRAFT.applicant)
 
@@ -113,4 +115,6 @@ def test_a_project_that_was_not_granted_them_counts_neither(data: Path) -> None:
     file.write_text(STUDY.replace("where-and-when", "only-views"), "utf-8")
 
     with pytest.raises(Unprocessable, match=r"may not count districts\.count"):
-        cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(file), DRAFT.applicant)
+        cohort_study.run_cohort_study(
+            book, cohort_study.load_cohort_study(file), DRAFT.applicant, withheld=()
+        )

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
 from ehr_analytics import airlock, run_log, sql_guard, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.demo import run_approved_study
+from ehr_analytics.gold_views import open_gold_views
 from ehr_analytics.project_dates import open_project_dates
 from ehr_analytics.register import Register
 from ehr_analytics.release_crate import CRATE_FILE
+from ehr_etl.lake import TABLES, Lake
+from ehr_etl.tables.bucketed import append_rows, create_tables
 from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
 from tests.conftest import ROOT
 from tests.lib import gold
-from tests.lib.research import open_project, register
+from tests.lib.research import DATES, open_project, register
 
 pytestmark = pytest.mark.spark
 
@@ -41,7 +46,9 @@ def done(spark: SparkSession, data: Path) -> tuple[Register, run_log.Run]:
     """Return an open project's register and one run of its study."""
     book = register(data)
     open_project(book)
-    return book, study_run.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
+    return book, study_run.run_study(
+        book, spark, study.load_study(PLAN), "researcher.lau", withheld=()
+    )
 
 
 def test_the_run_log_says_who_when_which_code_and_which_table_versions(
@@ -147,7 +154,7 @@ def test_outputs_changed_after_the_check_do_not_leave(
     book, _ = done
     plan = study.load_study(PLAN)
     short = study.Study(**{**plan.__dict__, "measures": plan.measures[:1]})
-    run = study_run.run_study(book, spark, short, "researcher.lau")
+    run = study_run.run_study(book, spark, short, "researcher.lau", withheld=())
     airlock.propose_outputs(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
         airlock.record_decision(book, run.id, checker, "approve", "fine", is_unsafe=True)
@@ -165,7 +172,46 @@ def test_a_column_that_was_not_approved_is_not_there(spark: SparkSession, data: 
     narrow = study.Study(**{**plan.__dict__, "project": "narrow"})
 
     with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
-        study_run.run_study(book, spark, narrow, "researcher.lau")
+        study_run.run_study(book, spark, narrow, "researcher.lau", withheld=())
+
+
+def test_a_study_of_sql_reads_no_row_of_whoever_opted_out(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    views = {
+        name: frame.assign(_key=name + frame["id"]) for name, frame in gold.made_up(60).items()
+    }
+    gold.write(tmp_path, views)
+    first, second, *_ = views["patient_demographics"]["id"]
+    stays = views["encounter_flat"]
+    # A visit of the second, which names the first as well, has no patient of its own.
+    [shared, *_] = stays[stays["patient_id"] == second]["_key"]
+    records = [
+        {
+            "bucket": 0, "type": "Patient", "id": row["_key"],
+            "patient": None if row["_key"] == shared else row.get("patient_id", row["id"]),
+            "resource": f'{{"Patient/{second}": "Patient/{first}"}}',
+        }
+        for frame in views.values()
+        for row in frame.to_dict("records")
+    ]  # fmt: skip
+    deid = pa.Table.from_pylist(records, schema=TABLES["deid"].schema)
+    create_tables(Lake(tmp_path / "lake"))
+    append_rows(Lake(tmp_path / "lake"), "deid", deid)
+    book = register(tmp_path)
+    project = open_project(book)
+    key = projects.read_project_key(tmp_path, project.id)
+    columns = project.columns_by_view()
+
+    left_out = study_run._select_records(spark, tmp_path, {first})
+    gold_views = open_gold_views(tmp_path, columns)
+    study_run.create_temporary_views(spark, gold_views, key, DATES, left_out)
+
+    people = {row[0] for row in spark.sql("SELECT id FROM patient_demographics").collect()}
+    assert len(people) == 59
+    assert hashlib.sha256(f"{key}{first}".encode()).hexdigest() not in people
+    read = spark.sql("SELECT count(*) FROM encounter_flat").collect()[0][0]
+    assert read == len(stays) - sum(stays["patient_id"] == first) - 1
 
 
 def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -> None:
@@ -182,7 +228,7 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
         }
     )
 
-    run = study_run.run_study(book, spark, keyed, "researcher.lau")
+    run = study_run.run_study(book, spark, keyed, "researcher.lau", withheld=())
 
     raw = (run_log.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
     assert not [patient for patient in gold.made_up(300)["patient_demographics"]["id"]
@@ -240,7 +286,7 @@ def test_a_study_that_makes_people_up_is_refused(
         monkeypatch.setattr(sql_guard, "check_sql_text", lambda sql, views: None)
 
     with pytest.raises(Unprocessable, match="whom the platform does not"):
-        study_run.run_study(copying, spark, copied(person), "researcher.lau")
+        study_run.run_study(copying, spark, copied(person), "researcher.lau", withheld=())
 
     assert not [run for run in run_log.list_runs(copying) if run.project == "copies"]
 
@@ -251,7 +297,7 @@ def test_copies_of_a_persons_rows_are_one_person(spark: SparkSession, data: Path
     open_project(book, id="counted", items=items)
     counted = study.Study(**{**copied("trim(p.id)").__dict__, "project": "counted"})
 
-    run = study_run.run_study(book, spark, counted, "researcher.lau")
+    run = study_run.run_study(book, spark, counted, "researcher.lau", withheld=())
 
     with (run_log.run_folder(book, run.id) / "raw" / "all.csv").open(newline="") as lines:
         [row] = csv.DictReader(lines)
@@ -267,7 +313,7 @@ def test_a_cohort_spark_does_not_understand_is_refused(spark: SparkSession, data
     wrong = study.Study(**{**study.load_study(PLAN).__dict__, "project": "wrong", "sql": sql})
 
     with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
-        study_run.run_study(book, spark, wrong, "researcher.lau")
+        study_run.run_study(book, spark, wrong, "researcher.lau", withheld=())
 
 
 def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:
@@ -277,7 +323,7 @@ def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:
     over = study.Study(**{**study.load_study(PLAN).__dict__, "project": "over"})
 
     with pytest.raises(Conflict, match="closed"):
-        study_run.run_study(book, spark, over, "researcher.lau")
+        study_run.run_study(book, spark, over, "researcher.lau", withheld=())
 
 
 def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
@@ -285,7 +331,7 @@ def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_pat
     open_project(book)
 
     with pytest.raises(Unavailable, match="ehr lake run"):
-        study_run.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
+        study_run.run_study(book, spark, study.load_study(PLAN), "researcher.lau", withheld=())
 
 
 @pytest.mark.parametrize(

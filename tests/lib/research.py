@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ehr_analytics import project as projects
 from ehr_analytics.demo import DATA_ITEMS
-from ehr_analytics.people import Person
+from ehr_analytics.people import Person, Platform
 from ehr_analytics.project import Project
 from ehr_analytics.project_dates import ProjectDates
 from ehr_analytics.register import Register
@@ -41,6 +42,10 @@ def register(data: Path, now: datetime = NOW) -> Register:
 def find_anybody(data: Path, login: str, roles: Collection[str]) -> Person:
     """Return anybody as a person with one account: for commands without a platform's accounts."""
     return Person(login, frozenset({login}))
+
+
+# For commands that count a lake made by hand: it knows of no decision, and nobody's changed.
+ANY_PLATFORM = Platform(find_anybody, lambda data: nullcontext(lambda number, epoch: []))
 
 
 def open_project(register: Register, **changes: object) -> Project:

@@ -41,13 +41,13 @@ def serve_with_lake(house: House) -> House:
     return house
 
 
-def make_lake(house: House) -> None:
+def make_lake(house: House, people: int = 30) -> None:
     """Write gold tables, in which the first person is pat-1, and what the lake knows of them."""
     data, lake = house.settings.data, Lake(house.settings.data / "lake")
     (data / "keys").mkdir(exist_ok=True)
     (data / "keys" / "deid.key").write_bytes(b"k" * 32)
     name = pseudonym(b"k" * 32, "Patient/pat-1")
-    views = {view: frame.replace(f"{0:032x}", name) for view, frame in made_up(30).items()}
+    views = {view: frame.replace(f"{0:032x}", name) for view, frame in made_up(people).items()}
     # The made-up ids of people are those of visits too; keys of the lake are of one record.
     views = {
         view: frame.assign(_key=frame["id"] if "patient_id" not in frame else view + frame["id"])
@@ -55,7 +55,7 @@ def make_lake(house: House) -> None:
     }
     write(data, views)
     create_tables(lake)
-    people, encounters = views["patient_demographics"], views["encounter_flat"]
+    patients, encounters = views["patient_demographics"], views["encounter_flat"]
     rows = [
         {
             "bucket": 0,
@@ -66,7 +66,7 @@ def make_lake(house: House) -> None:
             "resource": _resource(kind, key, patient),
         }
         for kind, keys, patients in (
-            ("Patient", people["id"], people["id"]),
+            ("Patient", patients["id"], patients["id"]),
             ("Encounter", encounters["_key"], encounters["patient_id"]),
         )
         for key, patient in zip(keys, patients, strict=True)

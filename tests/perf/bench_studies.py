@@ -28,7 +28,7 @@ def measure(book: Register, name: str) -> None:
     items = list_data_items(plan.cohort, find_sources(Lake(book.data / "lake"), plan.cohort))
     open_project(book, id=plan.project, items=items)
     started, cpu = time.perf_counter(), time.process_time()
-    run = cohort_study.run_cohort_study(book, plan, DRAFT.applicant)
+    run = cohort_study.run_cohort_study(book, plan, DRAFT.applicant, withheld=())
     ran, ran_cpu = time.perf_counter(), time.process_time()
     proposal = airlock.propose_outputs(book, run.id, DRAFT.applicant)
     ended, ended_cpu = time.perf_counter(), time.process_time()

@@ -27,6 +27,8 @@ from ehr_analytics.private_study import LAKE, PrivateCohort
 from ehr_analytics.register import Register
 from ehr_analytics.researchers import Training, record_training
 from ehr_cli.main import app
+from ehr_etl.lake import Lake
+from ehr_etl.tables.bucketed import create_tables
 from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound, exit_code
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
@@ -278,6 +280,7 @@ def test_private_answers_are_paid_from_a_budget_of_two_people(
     ehr: Ehr, office: House, tmp_path: Path
 ) -> None:
     people_of_lake = len(write_persons(office.settings.data, 300))
+    create_tables(Lake(office.settings.data / "lake"))
     # Of the lake: a project's dates are in an order of its own, which is made with it.
     key = office.settings.data / "keys" / "deid.key"
     key.parent.mkdir(exist_ok=True)

@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from ehr_analytics import airlock, live_counts, run_queue, run_worker
 from ehr_analytics import project as projects
+from ehr_analytics.disclosure.cell_files import read_cells
 from ehr_analytics.register import Register
+from ehr_analytics.run_log import list_runs, run_folder
+from ehr_analytics.withheld import ChangedSubjects, find_withheld_people
+from ehr_cli.main import app
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_work import RegisteredWork
 from ehr_fhir.errors import Unavailable
@@ -25,7 +30,7 @@ from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from tests.lib import gold, research
 from tests.lib.gateway import House, must
-from tests.lib.research_lake import parameters
+from tests.lib.research_lake import leave, make_lake, parameters
 
 COHORT = """
 name = "wards"
@@ -92,8 +97,7 @@ def office(furnished: House, monkeypatch: pytest.MonkeyPatch) -> House:
     ):
         account = Account(login, role, login.upper(), "ehr-commons", person=person)
         accounts.add_account(house.gateway.store.database, account)
-    (data / "keys").mkdir(exist_ok=True)
-    gold.write(data, gold.made_up(PEOPLE))
+    make_lake(house, PEOPLE)
     _open_project(data, "falls", "lau")
     _open_project(data, "other", "re.mok")
     monkeypatch.setattr(run_worker, "start_waiting", _run_here)
@@ -109,12 +113,13 @@ def _open_project(data: Path, project: str, person: str) -> None:
     )  # fmt: skip
 
 
-def _run_here(register: Register) -> None:
+def _run_here(register: Register, changed: ChangedSubjects) -> None:
     """Run what waits in this process, which has all imported already."""
     while (claimed := run_queue.claim_next(register)) is not None:
         run_id, lock = claimed
         with lock:
-            run_worker.execute_run(register, run_id)
+            withheld = find_withheld_people(register.data, changed)
+            run_worker.execute_run(register, run_id, withheld)
 
 
 def _refuse_for_now(*args: object, **kwargs: object) -> None:
@@ -574,10 +579,71 @@ def test_a_run_has_a_process_of_its_own(office: House, monkeypatch: pytest.Monke
     assert _run(office)["state"] == ["ended"]
 
 
+@pytest.mark.parametrize("category", ["research", "joining"])
+def test_whoever_opts_out_is_in_no_count_and_no_run_from_then_on(
+    office: House, monkeypatch: pytest.MonkeyPatch, category: str
+) -> None:
+    counted: list[int] = []
+
+    def count_exactly(groups: list[int], epsilon: float) -> list[int]:
+        counted.append(sum(groups))
+        return groups
+
+    monkeypatch.setattr(live_counts, "add_noise", count_exactly)
+    # In the process that the gateway starts.
+    monkeypatch.setattr(run_worker, "start_waiting", run_worker.run_waiting)
+    leave(office, category)
+
+    # The lake has not run since.
+    must(_count(office))
+    assert counted == [PEOPLE - 1]
+    everybody = _run(office, definition=STUDY.replace("from = 18", "from = 0"))
+    folder = run_folder(Register(office.settings.data), everybody["id"][0])
+    assert len({person for cell in read_cells(folder) for person in cell.persons}) == PEOPLE - 1
+    code = "(outputs / 'n.csv').write_text(f\"{len(tables['patient_demographics'])}\")"
+    run = _run(office, code=code, output="n.csv")["id"][0]
+    written = run_folder(Register(office.settings.data), run) / "raw" / "n.csv"
+    assert written.read_text() == str(PEOPLE - 1)
+
+
+def test_a_command_on_the_data_folder_leaves_out_whoever_opted_out(
+    office: House, tmp_path: Path
+) -> None:
+    leave(office, "research")
+    file = tmp_path / "wards.toml"
+    study = STUDY.replace("from = 18", "from = 0")
+    file.write_text(f'project = "falls"\nquestion = "Who stays?"\n{study}', "utf-8")
+    settings = office.settings
+
+    ended = CliRunner().invoke(
+        app,
+        ["research", "run", str(file), "--as", "re.lau", "--data", str(settings.data)],
+        env={"EHR_DATABASE": settings.database_url or "sqlite"},
+    )
+
+    assert ended.exit_code == 0, ended.output
+    register = Register(settings.data)
+    [run] = list_runs(register)
+    cells = read_cells(run_folder(register, run.id))
+    assert len({person for cell in cells for person in cell.persons}) == PEOPLE - 1
+
+
+def test_nothing_is_counted_or_run_where_it_is_not_known_who_opted_out(
+    office: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_worker, "start_waiting", run_worker.run_waiting)
+    shutil.rmtree(office.settings.data / "lake" / "bronze")
+
+    assert _count(office).status_code == 503
+    run = _run(office)
+    assert run["state"] == ["failed"]
+    assert "ehr lake run" in run["fault"][0]
+
+
 @pytest.fixture
 def queued(office: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Register]:
     """The register, with a run that waits."""
-    monkeypatch.setattr(run_worker, "start_waiting", lambda register: None)
+    monkeypatch.setattr(run_worker, "start_waiting", lambda register, changed: None)
     must(_post(office, "re.lau", "$research-run", project="falls", definition=STUDY))
     yield Register(office.settings.data)
 
@@ -595,7 +661,8 @@ def test_a_run_that_a_restart_cut_off_says_so_and_one_that_waited_runs(
     lock.close()
 
     monkeypatch.setattr(run_worker, "start_waiting", _run_here)
-    RegisteredWork(office.settings.data).resume_runs()
+    work = RegisteredWork(office.settings.data)
+    work.resume_runs(office.gateway.store.list_changed_subjects)
 
     runs = _values(_get(office, "re.lau", "$research-runs", project="falls"))["run"]
     assert [run["state"][0] for run in runs] == ["failed", "ended"]

@@ -30,6 +30,7 @@ from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.gold.tables import find_gold_view
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_etl.omop.cdm import table_name
+from ehr_etl.omop.identifiers import person_key
 from ehr_fhir.errors import Unavailable, Unprocessable
 
 __all__ = [
@@ -49,6 +50,8 @@ class PreparedCohort:
     compiled: CompiledCohort
     tables: Mapping[str, DeltaTable]
     columns: Mapping[str, tuple[str, ...]]
+    # The column of each table that names the person.
+    persons: Mapping[str, str]
     # Of the project: the result's persons are under it.
     key: str
     dates: ViewDates | OmopDates
@@ -58,12 +61,15 @@ class PreparedCohort:
         """Return the Delta version of each table."""
         return {name: int(table.version()) for name, table in self.tables.items()}
 
-    def run(self, limits: QueryLimits = COHORT_LIMITS) -> CohortResult:
-        """Run it on DuckDB."""
+    def run(
+        self, limits: QueryLimits = COHORT_LIMITS, *, withheld: Collection[str]
+    ) -> CohortResult:
+        """Run it on DuckDB, without the people who are withheld, found before it was prepared."""
+        others = _leave_out(self.cohort.model, withheld)
 
         def open_rows(name: str) -> Any:  # Any: an Arrow stream
             read = dict.fromkeys((*self.columns[name], *self.dates.list_columns(name)))
-            return _read_columns(self.tables[name], tuple(read))
+            return _read_columns(self.tables[name], tuple(read), others.format(self.persons[name]))
 
         rows = run_on_duckdb(self.compiled, open_rows, self.key, limits, self.dates)
         return build_result(self.cohort, rows)
@@ -97,6 +103,7 @@ def prepare_project_cohort(
         # One version of each table, however many sets of events read it.
         {name: _open_table(lake, cohort.model, name) for name in columns},
         columns,
+        {name: sources[name].person for name in columns},
         key,
         OmopDates(dates, sources, list_patients(lake))
         if cohort.model == "omop"
@@ -110,14 +117,16 @@ def run_project_cohort(
     cohort: Cohort,
     login: str,
     *,
+    withheld: Collection[str],
     other_names: Collection[str] = (),
 ) -> tuple[CohortResult, Mapping[str, int]]:
     """Run a cohort for one of a project's people; return it with the Delta version of each table.
 
-    The errors are those of `prepare_project_cohort`.
+    `withheld` are the lake's pseudonyms of the people whom it leaves out. The errors are those of
+    `prepare_project_cohort`.
     """
     prepared = prepare_project_cohort(register, project, cohort, login, other_names=other_names)
-    return prepared.run(), prepared.versions
+    return prepared.run(withheld=withheld), prepared.versions
 
 
 def find_sources(lake: Lake, cohort: Cohort) -> Mapping[str, Source]:
@@ -155,10 +164,24 @@ def _open_table(lake: Lake, model: str, name: str) -> DeltaTable:
         raise Unavailable(f"The lake has no table {name} yet: run `ehr lake run`.") from error
 
 
-def _read_columns(table: DeltaTable, columns: tuple[str, ...]) -> Any:  # Any: an Arrow stream
+def _leave_out(model: str, withheld: Collection[str]) -> str:
+    """Return SQL that holds of rows of others; `{}` is the column that names the person."""
+    if not withheld:
+        return "true"
+    if model == "omop":
+        keys = [str(person_key(person)) for person in sorted(withheld)]
+    else:
+        keys = [f"'{person}'" for person in sorted(withheld)]
+    return f'"{{}}" NOT IN ({", ".join(keys)})'
+
+
+def _read_columns(
+    table: DeltaTable, columns: tuple[str, ...], where: str
+) -> Any:  # Any: an Arrow stream
     missing = sorted({*columns} - {field.name for field in table.schema().fields})
     if missing:
         raise Unavailable(f"A table of the lake has no column {', '.join(missing)} yet.")
     names = ", ".join(f'"{column}"' for column in columns)
     rows: Any = QueryBuilder().register("source", table)  # Any: delta-rs ships no types
-    return rows.execute(f"SELECT {names} FROM source")  # noqa: S608 - names of the lake's schemas
+    # Names of the lake's schemas, and pseudonyms of its own.
+    return rows.execute(f"SELECT {names} FROM source WHERE {where}")  # noqa: S608

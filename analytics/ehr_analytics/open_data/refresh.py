@@ -7,7 +7,7 @@ number would tell of the few persons between them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,10 +49,16 @@ class RefreshedMonth:
     hidden: int
 
 
-def refresh(register: Register, lake: Lake, key: bytes) -> list[RefreshedMonth]:
+def refresh(
+    register: Register,
+    lake: Lake,
+    key: bytes,
+    find_withheld: Callable[[], Collection[str]],
+) -> list[RefreshedMonth]:
     """Publish every month that is due of every published dataset; return these.
 
-    `key` is that of the lake's pseudonyms. The rows of visits stay in memory.
+    `key` is that of the lake's pseudonyms, and `find_withheld` tells whom of them it leaves
+    out. The rows of visits stay in memory.
     """
     due = [
         (dataset, months)
@@ -62,7 +68,13 @@ def refresh(register: Register, lake: Lake, key: bytes) -> list[RefreshedMonth]:
     if not due:
         return []
     now_ms = int(register.clock().timestamp() * 1000)
-    visits = [visit for visit in read_visits(lake, key, now_ms).to_pylist() if visit["start"]]
+    # First: the lake may follow in between.
+    withheld = find_withheld()
+    visits = [
+        visit
+        for visit in read_visits(lake, key, now_ms).to_pylist()
+        if visit["start"] and visit["person"] not in withheld
+    ]
     refreshed = []
     for dataset, months in due:
         figures = find_figures(dataset.declaration)

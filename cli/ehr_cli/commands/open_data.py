@@ -175,9 +175,16 @@ def refresh_if_due(settings: Settings) -> None:
 
 def _refresh(settings: Settings) -> list[RefreshedMonth]:
     from ehr_analytics.open_data.refresh import refresh
+    from ehr_analytics.withheld import find_withheld_people
     from ehr_cli.commands.lake_access import open_lake, read_deid_key
+    from ehr_cli.research_people import open_changes
 
-    return refresh(_open_register(settings), open_lake(settings), read_deid_key(settings.data))
+    def find_withheld() -> frozenset[str]:
+        with open_changes(settings.data) as changed:
+            return find_withheld_people(settings.data, changed)
+
+    key = read_deid_key(settings.data)
+    return refresh(_open_register(settings), open_lake(settings), key, find_withheld)
 
 
 def _write_files(settings: Settings) -> tuple[str, ...]:

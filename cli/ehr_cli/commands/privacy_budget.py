@@ -197,16 +197,29 @@ def _open_ledger(data: Path | None) -> Iterator[BudgetLedger]:
 def _open_cohort(
     file: Path, project_id: str, login: str, data: Path | None
 ) -> Iterator[PrivateCohort]:
+    from ehr_analytics import project as projects
     from ehr_analytics.cohorts import load_cohort
     from ehr_analytics.people import APPLICANT_ROLES
     from ehr_analytics.private_study import open_private_cohort
     from ehr_analytics.register import Register
-    from ehr_cli.research_people import find_person
+    from ehr_analytics.withheld import find_withheld_people
+    from ehr_cli.research_people import find_person, open_changes
 
     folder = _find_folder(data)
     cohort = load_cohort(file)
     who = find_person(folder, login, APPLICANT_ROLES)
+    register = Register(folder)
+    project = projects.get_project(register, project_id)
+    projects.require_open_for(register, project, who.name, other_names=who.names)
+    with open_changes(folder) as changed:
+        withheld = find_withheld_people(folder, changed)
     with _open_ledger(data) as ledger:
         yield open_private_cohort(
-            Register(folder), ledger, project_id, cohort, who.name, other_names=who.names
+            register,
+            ledger,
+            project_id,
+            cohort,
+            who.name,
+            withheld=withheld,
+            other_names=who.names,
         )

@@ -94,11 +94,16 @@ def send_quality(tour: Tour) -> StepResult:
 def run_study(tour: Tour) -> StepResult:
     """Run an approved study on its project's views, and release what passes the airlock."""
     from ehr_analytics.demo import run_approved_study
+    from ehr_analytics.withheld import find_withheld_people
+    from ehr_cli.research_people import open_changes
 
     people = {member.login: member.person for member in sample_accounts.sample_staff()}
+    with open_changes(tour.settings.data) as changed:
+        withheld = find_withheld_people(tour.settings.data, changed)
     report = run_approved_study(
         tour.spark,
         tour.settings.data,
+        withheld=withheld,
         # As tokens name them, so that they find the project in the portal.
         applicant=people["researcher.lau"],
         approvers=(people["steward.ng"], people["auditor.tse"]),

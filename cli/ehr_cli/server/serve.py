@@ -94,7 +94,6 @@ def create_platform(settings: Settings) -> Platform:
     research = ProjectQueries(settings.data)
     research.watch_exports()
     work = RegisteredWork(settings.data)
-    work.resume_runs()
     gateway = create_gateway(
         gateway_settings(settings),
         research=research,
@@ -102,6 +101,7 @@ def create_platform(settings: Settings) -> Platform:
         research_work=work,
         releases=RegisterLineage(settings.data),
     )
+    work.resume_runs(gateway.state.gateway.store.list_changed_subjects)
     # The file lets worker processes share sessions.
     portal = PortalSettings(
         settings.base_url,

@@ -35,7 +35,8 @@ def answer(call: OperationCall) -> Response:
     work, person = begin_work(call.context)
     sent = call.parse_body()
     project = sent.text("project")
-    counted = work.count(person, project, sent.text("definition"))
+    changed = call.context.gateway.store.list_changed_subjects
+    counted = work.count(person, project, sent.text("definition"), changed)
     call.record(entities=name_audit_entities(project))
     return call.respond(
         *map(build_step_parameter, counted.steps),

@@ -38,10 +38,11 @@ def answer(call: OperationCall) -> Response:
     project = sent.text("project")
     if sent.has("definition") == sent.has("code"):
         raise Invalid("Send a definition, or code.", expression="Parameters.parameter")
+    changed = call.context.gateway.store.list_changed_subjects
     if sent.has("code"):
         outputs = sent.texts("output", _MOST_OUTPUTS)
-        run = work.start_code(person, project, sent.text("code"), outputs)
+        run = work.start_code(person, project, sent.text("code"), outputs, changed)
     else:
-        run = work.start_study(person, project, sent.text("definition"))
+        run = work.start_study(person, project, sent.text("definition"), changed)
     call.record(entities=name_audit_entities(project, run.id))
     return call.respond(build_run_parameter(run))

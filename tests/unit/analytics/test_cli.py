@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ehr_analytics.cli import app
-from tests.lib.research import find_anybody
+from tests.lib.research import ANY_PLATFORM
 
 PROJECT = ("new", "submit", "approve", "return", "open", "close", "list", "log")
 AIRLOCK = ("list", "check", "evidence", "approve", "reject", "release")
@@ -27,7 +27,7 @@ def test_a_project_goes_its_way_by_commands(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
 
     def ehr(*words: str) -> str:
-        result = CliRunner().invoke(app, [*words, *data], obj=find_anybody)
+        result = CliRunner().invoke(app, [*words, *data], obj=ANY_PLATFORM)
         assert result.exit_code == 0, result.output
         return result.output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -25,17 +26,19 @@ from ehr_analytics.cohorts.duckdb_engine import run_on_duckdb
 from ehr_analytics.cohorts.project_run import find_sources, list_data_items, run_project_cohort
 from ehr_analytics.cohorts.result import build_result
 from ehr_analytics.cohorts.sources import list_omop_sources, source_of_view
+from ehr_analytics.project import read_project_key
 from ehr_analytics.project_dates import ProjectDates
 from ehr_etl.gold.library import list_library_names, list_view_names, load_library_view, load_view
 from ehr_etl.lake import Lake
 from ehr_etl.omop.cdm import table_name
 from ehr_etl.omop.identifiers import person_key
+from ehr_etl.tables.bucketed import create_tables
 from ehr_fhir.errors import EhrError, Fault, Forbidden, Unprocessable
 from ehr_privacy.deid import derive_date_key
 from tests.conftest import ROOT
 from tests.lib import gold
 from tests.lib.cohorts import SOURCES
-from tests.lib.research import DRAFT, find_anybody, open_project, register
+from tests.lib.research import ANY_PLATFORM, DRAFT, open_project, register
 
 FIRST_STROKE = (files("ehr_analytics") / "cohorts/library/first-stroke.toml").read_text("utf-8")
 PAGE = (ROOT / "docs" / "reference" / "cohorts.md").read_text("utf-8")
@@ -195,7 +198,7 @@ def test_a_project_runs_a_cohort_on_its_columns_under_its_own_pseudonyms(tmp_pat
 
     people = []
     for project in (first, second):
-        result, versions = run_project_cohort(book, project, cohort, DRAFT.applicant)
+        result, versions = run_project_cohort(book, project, cohort, DRAFT.applicant, withheld=())
         assert versions == {"patient_demographics": 0, "encounter_flat": 0}
         people.append(set(result.table.column("person").to_pylist()))
 
@@ -205,17 +208,18 @@ def test_a_project_runs_a_cohort_on_its_columns_under_its_own_pseudonyms(tmp_pat
     assert len(people[0]) == 40 and not people[0] & people[1]
     assert not people[0] & set(gold.made_up(40)["patient_demographics"]["id"])
     with pytest.raises(Unprocessable, match=r"may not read encounter_flat\.start"):
-        run_project_cohort(book, narrow, cohort, DRAFT.applicant)
+        run_project_cohort(book, narrow, cohort, DRAFT.applicant, withheld=())
     with pytest.raises(Forbidden):
-        run_project_cohort(book, first, cohort, "steward.ng")
+        run_project_cohort(book, first, cohort, "steward.ng", withheld=())
 
+    create_tables(Lake(tmp_path / "lake"))
     shown = CliRunner().invoke(
         study_cli.app,
         [
             *("cohort", str(file), "--project", "first", "--as", DRAFT.applicant),
             *("--data", str(tmp_path)),
         ],
-        obj=find_anybody,
+        obj=ANY_PLATFORM,
     )
     assert shown.exit_code == 0, shown.output
     # 40 is shown as the middle of 37 to 42.
@@ -245,11 +249,17 @@ def test_two_projects_read_other_persons_of_the_cdm(tmp_path: Path) -> None:
     people = []
     for name in ("first", "second"):
         project = open_project(book, id=name, items=items)
-        result, _ = run_project_cohort(book, project, cohort, DRAFT.applicant)
+        result, _ = run_project_cohort(book, project, cohort, DRAFT.applicant, withheld=())
         people.append(set(result.table.column("person").to_pylist()))
 
+    result, _ = run_project_cohort(
+        book, project, cohort, DRAFT.applicant, withheld={patients[0], "0" * 32}
+    )
+    assert people[1] - set(result.table.column("person").to_pylist()) == {
+        hashlib.sha256(f"{read_project_key(tmp_path, 'second')}{numbers[0]}".encode()).hexdigest()
+    }
     quarters = open_project(book, id="quarters", items=items, dates="quarter")
-    result, _ = run_project_cohort(book, quarters, cohort, DRAFT.applicant)
+    result, _ = run_project_cohort(book, quarters, cohort, DRAFT.applicant, withheld=())
     of_lake = ProjectDates("quarter", derive_date_key(b"k" * 32), "")
     assert sorted(result.table.column("index_date").to_pylist()) == sorted(
         of_lake.show(day, patient, "") for patient in patients

@@ -35,7 +35,7 @@ def test_the_study_counts_what_plain_python_counts(tmp_path: Path) -> None:
     back = seen[seen["returned"] == 1]
 
     plan = cohort_study.load_cohort_study(PLAN)
-    result, _ = run_project_cohort(book, project, plan.cohort, DRAFT.applicant)
+    result, _ = run_project_cohort(book, project, plan.cohort, DRAFT.applicant, withheld=())
 
     table = result.table
     assert table.num_rows == pytest.approx(seen["patient_id"].nunique(), abs=1)
@@ -49,7 +49,9 @@ def test_tables_leave_through_the_airlock_with_no_small_number(tmp_path: Path) -
     book = register(tmp_path)
     open_project(book)
 
-    run = cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant)
+    run = cohort_study.run_cohort_study(
+        book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant, withheld=()
+    )
     assert get_run(book, run.id) == run
     assert run.tables == {"patient_demographics": 0, "encounter_flat": 0}
     proposal = airlock.propose_outputs(book, run.id, DRAFT.applicant)
@@ -84,7 +86,9 @@ def test_the_cells_of_a_run_name_the_projects_own_pseudonyms(tmp_path: Path) -> 
     book = register(tmp_path)
     open_project(book)
 
-    run = cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant)
+    run = cohort_study.run_cohort_study(
+        book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant, withheld=()
+    )
 
     people = {person for cell in read_cells(run_folder(book, run.id)) for person in cell.persons}
     assert len(people) == 30
@@ -117,7 +121,9 @@ def test_a_faulty_study_is_refused_by_its_fault(
     file.write_text(TEXT.replace(old, new), "utf-8")
 
     with pytest.raises(Unprocessable, match=fault):
-        cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(file), DRAFT.applicant)
+        cohort_study.run_cohort_study(
+            book, cohort_study.load_cohort_study(file), DRAFT.applicant, withheld=()
+        )
 
 
 def test_a_closed_project_runs_no_more(tmp_path: Path) -> None:
@@ -127,7 +133,9 @@ def test_a_closed_project_runs_no_more(tmp_path: Path) -> None:
     projects.close_project(book, DRAFT.id, "steward.ng")
 
     with pytest.raises(Conflict):
-        cohort_study.run_cohort_study(book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant)
+        cohort_study.run_cohort_study(
+            book, cohort_study.load_cohort_study(PLAN), DRAFT.applicant, withheld=()
+        )
     with pytest.raises(NotFound):
         cohort_study.load_cohort_study(tmp_path / "none.toml")
 

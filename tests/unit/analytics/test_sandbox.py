@@ -191,7 +191,7 @@ def test_own_code_runs_on_the_projects_columns_and_needs_people(tmp_path: Path) 
     )
 
     run, ended = code_run.run_code_file(
-        book, "acute-returns", file, ["sexes.csv"], "researcher.lau"
+        book, "acute-returns", file, ["sexes.csv"], "researcher.lau", withheld=()
     )
     proposed = airlock.propose_outputs(book, run.id, "researcher.lau")
 
@@ -202,11 +202,15 @@ def test_own_code_runs_on_the_projects_columns_and_needs_people(tmp_path: Path) 
         airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
     airlock.record_decision(book, run.id, "steward.ng", "approve", "two rows", is_unsafe=True)
     with pytest.raises(Forbidden):
-        code_run.run_code_file(book, "acute-returns", file, ["sexes.csv"], "somebody.else")
+        code_run.run_code_file(
+            book, "acute-returns", file, ["sexes.csv"], "somebody.else", withheld=()
+        )
     raw = b"".join(p.read_bytes() for p in run_folder(book, run.id).rglob("*") if p.is_file())
     assert not [p for p in gold.made_up(40)["patient_demographics"]["id"] if p.encode() in raw]
 
-    leaking, _ = code_run.run_code_file(book, "acute-returns", file, ["ids.csv"], "researcher.lau")
+    leaking, _ = code_run.run_code_file(
+        book, "acute-returns", file, ["ids.csv"], "researcher.lau", withheld=()
+    )
     assert not airlock.propose_outputs(book, leaking.id, "researcher.lau").passed
 
 
