@@ -6,14 +6,17 @@ the pages. What DCAT-AP demands of each class is checked by `test_open_data_cata
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 
 from ehr_analytics.open_data.declaration import Declaration
 from ehr_fhir.jurisdiction import JURISDICTION
 
-__all__ = ["CATALOGUE_FILE", "DATA_FILES", "CatalogueEntry", "build_catalogue"]
+__all__ = ["CATALOGUE_FILE", "DATA_FILES", "CatalogueEntry", "build_catalogue", "load_texts"]
 
 CATALOGUE_FILE = "catalogue.jsonld"
 # Media type of each file of a dataset, and its name in the EU's authority table of file types.
@@ -22,17 +25,6 @@ DATA_FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 _AUTHORITY = "http://publications.europa.eu/resource/authority"
 _IANA = "https://www.iana.org/assignments/media-types"
-# Of the catalogue itself. What a set is licensed under, its declaration says.
-_TITLE = {
-    "en": "Open data of eHR Commons",
-    "zh-Hant-HK": "eHR Commons 開放數據",
-    "zh-Hans": "eHR Commons 开放数据",
-}
-_DESCRIPTION = {
-    "en": "Counts from shared health records, made under disclosure control; nobody is in them.",
-    "zh-Hant-HK": "由互通健康紀錄整理的數字，經披露控制，不含任何人的資料。",
-    "zh-Hans": "由共享健康记录整理的数字，经披露控制，不含任何人的资料。",
-}
 _CONTEXT = {
     "adms": "http://www.w3.org/ns/adms#",
     "dcat": "http://www.w3.org/ns/dcat#",
@@ -43,6 +35,12 @@ _CONTEXT = {
     "vcard": "http://www.w3.org/2006/vcard/ns#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
 }
+
+
+@cache
+def load_texts() -> Mapping[str, Mapping[str, str]]:
+    """Return the texts of the catalogue and of dictionaries: name -> language -> text."""
+    return tomllib.loads(files(__package__).joinpath("catalogue.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ def build_catalogue(base_url: str, entries: Sequence[CatalogueEntry]) -> dict[st
     catalogue: dict[str, object] = {
         "@id": f"{root}/{CATALOGUE_FILE}",
         "@type": "dcat:Catalog",
-        "dct:title": _tag(_TITLE),
-        "dct:description": _tag(_DESCRIPTION),
+        "dct:title": _tag(load_texts()["title"]),
+        "dct:description": _tag(load_texts()["description"]),
         "dct:publisher": {"@id": first},
         "dct:language": [{"@id": f"{_AUTHORITY}/language/{code}"} for code in ("ENG", "ZHO")],
         "foaf:homepage": {"@id": root},
@@ -86,7 +84,9 @@ def build_catalogue(base_url: str, entries: Sequence[CatalogueEntry]) -> dict[st
         for page, declaration in publishers.items()
     ]
     if not entries:
-        graph.append({"@id": first, "@type": "foaf:Agent", "foaf:name": _tag(_TITLE)})
+        graph.append(
+            {"@id": first, "@type": "foaf:Agent", "foaf:name": _tag(load_texts()["title"])}
+        )
     for entry in entries:
         graph += _describe(root, entry)
     return {"@context": _CONTEXT, "@graph": graph}

@@ -20,6 +20,7 @@ from ehr_analytics.open_data.catalogue import (
     DATA_FILES,
     CatalogueEntry,
     build_catalogue,
+    load_texts,
 )
 from ehr_analytics.open_data.declaration import Declaration
 from ehr_analytics.open_data.figures import ALL
@@ -45,11 +46,6 @@ _RULES_OF_CONTROL = ("policy", "policy_version", "min_persons", "dominance", "p_
 _FORMULA_STARTS = frozenset("=+-@\t\r")
 _ALL_NAME = OrganizationName("All hospitals", "所有醫院")
 _NOBODY = OrganizationName("", "")
-_HIDDEN = {
-    "en": "Empty, or the whole row left out, where few people or nobody is behind a number.",
-    "zh-Hant-HK": "涉及的人數太少或沒有人時，數字留空，或略去整列。",
-    "zh-Hans": "涉及的人数太少或没有人时，数字留空，或略去整行。",
-}
 
 
 def open_data_folder(data: Path) -> Path:
@@ -149,7 +145,7 @@ def _build_files(
         "dictionary.json": _to_json(
             {
                 "dataset": declaration.id,
-                "hidden": _HIDDEN,
+                "hidden": load_texts()["hidden"],
                 "columns": [
                     {
                         "name": column.name,
