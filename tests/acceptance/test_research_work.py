@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ehr_analytics.register import Register
+from ehr_etl.lake import Lake
+from ehr_etl.tables.bucketed import create_tables
 from tests.acceptance.test_research_projects import enter
 from tests.lib import gold
 from tests.lib.barriers import inspect_page
@@ -25,6 +27,8 @@ def lake(served: Platform) -> Path:
     """Fill the lake of the platform with made-up people."""
     views = gold.end_last_stays(gold.made_up(400), datetime(2026, 6, 30, tzinfo=UTC))
     gold.write(served.data, views)
+    # Whoever opts out is looked for in them.
+    create_tables(Lake(served.data / "lake"))
     return served.data
 
 
