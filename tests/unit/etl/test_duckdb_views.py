@@ -175,6 +175,8 @@ def test_a_view_becomes_a_table_of_the_lake(tmp_path: Path) -> None:
                 "bucket": pa.array([0, 0], pa.int32()),
                 "type": [kind, "Patient"],
                 "id": ["one", "two"],
+                "patient": ["two", "two"],
+                "episode": ["", ""],
                 "resource": [text, "{}"],
             }
         ),

@@ -146,6 +146,7 @@ def test_every_operation_about_a_person_has_words() -> None:
         *("record-training", "research-people"),
         *("decide-release", "release-evidence", "release-file", "request-release"),
         *("research-count", "research-dummy", "research-releases", "research-run", "research-runs"),
+        "research-trace",
     }
 
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()
