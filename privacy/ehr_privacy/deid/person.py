@@ -51,8 +51,7 @@ def find_survivor(patient: Mapping[str, Any]) -> str | None:
     >>> find_survivor({"link": [{"type": "replaced-by", "other": {"reference": "Patient/b"}}]})
     'b'
     """
-    links = patient.get("link")
-    for link in links if isinstance(links, list) else ():
+    for link in _list_items(patient.get("link")):
         if not isinstance(link, dict) or link.get("type") != "replaced-by":
             continue
         other = link.get("other")
@@ -67,13 +66,13 @@ def find_patient(resource: Mapping[str, Any]) -> str | None:
     if resource.get("resourceType") == "Patient":
         patient = resource.get("id")
         return patient if isinstance(patient, str) else None
-    targets = resource.get("target") if resource.get("resourceType") == "Provenance" else None
-    candidates = [resource.get(name) for name in _WHOSE] + list(targets or ())
+    candidates = [resource.get(name) for name in _WHOSE]
+    if resource.get("resourceType") == "Provenance":
+        candidates += _list_items(resource.get("target"))
     if resource.get("resourceType") == "Appointment":
-        participants = resource.get("participant")
         candidates += [
             participant.get("actor")
-            for participant in (participants if isinstance(participants, list) else ())
+            for participant in _list_items(resource.get("participant"))
             if isinstance(participant, dict)
         ]
     for candidate in candidates:
@@ -81,3 +80,7 @@ def find_patient(resource: Mapping[str, Any]) -> str | None:
         if isinstance(reference, str) and reference.startswith("Patient/"):
             return reference.split("/")[1]
     return None
+
+
+def _list_items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
