@@ -347,17 +347,15 @@ def _make_cell_outputs(
         checks += [check for check in own if check.file in (table.name, plot)]
     if not tables:
         checks += check_outputs(folder / "outputs", project.policy, ())
-    overlaps = release.record["overlaps_not_examined"]
-    is_protected = release.unprotected == 0 and not overlaps
     reason = (
-        f"the overlaps of {overlaps} cells are too many to examine: release fewer tables at once"
-        if overlaps
+        f"the overlaps of {release.unexamined} cells are too many to examine: release fewer tables at once"
+        if release.unexamined
         else f"{release.unprotected} small quantities can be worked out from earlier releases"
     )
     checks.append(
         CheckResult(
-            "linear programs", run.id, is_protected,
-            "no reader can work out a hidden cell" if is_protected else reason,
+            "linear programs", run.id, release.is_protected,
+            "no reader can work out a hidden cell" if release.is_protected else reason,
         )
     )  # fmt: skip
     return tuple(checks)

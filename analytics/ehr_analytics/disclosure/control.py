@@ -43,7 +43,14 @@ class ControlledRelease:
     cells: tuple[ControlledCell, ...]
     # How many sensitive quantities other cells or earlier releases still reveal.
     unprotected: int
+    # Cells whose overlaps with others were too many for the programs.
+    unexamined: int
     record: Mapping[str, object]
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether no reader can work out a hidden cell, and all were looked at."""
+        return not self.unprotected and not self.unexamined
 
 
 def control_release(
@@ -91,10 +98,9 @@ def control_release(
         "earlier_cells_compared": len(earlier),
         "unprotected": unprotected,
         "known_from_earlier_releases": known_before,
-        # Cells whose overlaps with others were too many for the programs: the checks refuse these.
         "overlaps_not_examined": overlaps_left,
     }
-    return ControlledRelease(controlled, unprotected, record)
+    return ControlledRelease(controlled, unprotected, overlaps_left, record)
 
 
 def _find_limits_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:

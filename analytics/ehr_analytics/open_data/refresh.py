@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_analytics.disclosure.control import ControlledCell, control_release
+from ehr_analytics.disclosure.control import ControlledCell, ControlledRelease, control_release
 from ehr_analytics.disclosure.release_history import ReleaseHistory, lock_releases
 from ehr_analytics.open_data.figures import MEASURE, Figures, Month
 from ehr_analytics.open_data.publication import (
@@ -144,7 +144,7 @@ def _publish(
         earlier,
         lambda names: np.array([numbers[name] for name in names], np.uint32),
     )
-    controlled = _hide_unprotected(release.cells, release.unprotected)
+    controlled = _hide_unprotected(release)
     # Before it leaves: what left without having been kept could never be compared.
     history.add(run, controlled, numbers, declaration.policy)
     rows = _build_rows(figures, month, controlled)
@@ -165,16 +165,14 @@ def _publish(
     return RefreshedMonth(declaration.id, str(month), len(controlled), hidden)
 
 
-def _hide_unprotected(
-    cells: Sequence[ControlledCell], unprotected: int
-) -> tuple[ControlledCell, ...]:
-    """Return the cells, all hidden where earlier releases would still reveal one of them.
+def _hide_unprotected(release: ControlledRelease) -> tuple[ControlledCell, ...]:
+    """Return the cells, all hidden where a reader could still work out one of them.
 
     No person looks at a refresh: what a checker would send back is not published at all.
     """
-    if not unprotected:
-        return tuple(cells)
-    return tuple(ControlledCell(cell.cell, None, cell.reason) for cell in cells)
+    if release.is_protected:
+        return release.cells
+    return tuple(ControlledCell(cell.cell, None, cell.reason) for cell in release.cells)
 
 
 def _build_rows(
