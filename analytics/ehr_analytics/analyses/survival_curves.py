@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Bools, Floats
+from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Bools, Floats, RatioModel
 from ehr_fhir.errors import Unprocessable
 
-__all__ = ["CoxModel", "SurvivalCurve", "fit_cox", "kaplan_meier_curve", "logrank_test"]
+__all__ = ["SurvivalCurve", "fit_cox", "kaplan_meier_curve", "logrank_test"]
 
 # R's coxph stops there too.
 _TOLERANCE = 1e-9
@@ -93,25 +93,7 @@ def logrank_test(
     return chi_square, free, float(stats.chi2.sf(chi_square, free))
 
 
-@dataclass(frozen=True)
-class CoxModel:
-    """Log hazard ratios with their standard errors."""
-
-    coefficients: Floats
-    errors: Floats
-
-    def interval(self, place: int) -> tuple[float, float]:
-        """Return the 95 % interval of a hazard ratio."""
-        half = NORMAL_975 * self.errors[place]
-        low, high = np.exp(self.coefficients[place] + np.array([-half, half]))
-        return float(low), float(high)
-
-    def p_value(self, place: int) -> float:
-        """Return Wald's two-sided p of a coefficient."""
-        return float(2 * stats.norm.sf(abs(self.coefficients[place] / self.errors[place])))
-
-
-def fit_cox(times: Floats, happened: Bools, covariates: Floats) -> CoxModel:
+def fit_cox(times: Floats, happened: Bools, covariates: Floats) -> RatioModel:
     """Fit Cox's proportional hazards by Newton's method, ties as Efron (1977) takes them.
 
     `covariates` has a row per person. Unprocessable where the data do not determine the model.
@@ -130,7 +112,7 @@ def fit_cox(times: Floats, happened: Bools, covariates: Floats) -> CoxModel:
         if abs(new_likelihood - likelihood) <= _TOLERANCE * abs(new_likelihood):
             errors = np.sqrt(np.diag(np.linalg.inv(information)))
             if np.isfinite(errors).all() and errors.max() < 100:
-                return CoxModel(coefficients, errors)
+                return RatioModel(coefficients, errors)
             break
         likelihood = new_likelihood
         coefficients = coefficients + step

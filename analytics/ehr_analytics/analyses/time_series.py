@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Floats
+from ehr_analytics.analyses.estimation import MAX_ITERATIONS, Floats, RatioModel
 from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.disclosure.cells import Cell
 from ehr_fhir.errors import Unprocessable
@@ -26,22 +25,10 @@ TERMS = ("level before", "trend", "change of level", "change of trend")
 
 
 @dataclass(frozen=True)
-class QuasiPoissonModel:
-    """Coefficients on the scale of the logarithm, their standard errors, and the dispersion."""
+class QuasiPoissonModel(RatioModel):
+    """Rate ratios, and the dispersion of the counts."""
 
-    coefficients: Floats
-    errors: Floats
     dispersion: float
-
-    def interval(self, place: int) -> tuple[float, float]:
-        """Return the 95 % interval of a rate ratio."""
-        half = NORMAL_975 * self.errors[place]
-        low, high = np.exp(self.coefficients[place] + np.array([-half, half]))
-        return float(low), float(high)
-
-    def p_value(self, place: int) -> float:
-        """Return Wald's two-sided p of a coefficient."""
-        return float(2 * stats.norm.sf(abs(self.coefficients[place] / self.errors[place])))
 
 
 def interrupted_time_series(
