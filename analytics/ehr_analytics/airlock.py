@@ -348,7 +348,8 @@ def _make_cell_outputs(
     if not tables:
         checks += check_outputs(folder / "outputs", project.policy, ())
     reason = (
-        f"the overlaps of {release.unexamined} cells are too many to examine: release fewer tables at once"
+        f"the overlaps of {release.unexamined} cells are too many to examine: "
+        "release fewer tables at once"
         if release.unexamined
         else f"{release.unprotected} small quantities can be worked out from earlier releases"
     )

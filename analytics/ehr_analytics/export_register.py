@@ -10,16 +10,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sqlite3
 import threading
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from ehr_analytics.held_lock import is_held
 from ehr_analytics.register import Register
 from ehr_fhir.errors import NotFound
 
@@ -153,7 +152,7 @@ def read_export(register: Register, login: str, export_id: str) -> ViewExport:
     if row is None:
         raise NotFound("You have no such export: it may have expired.")
     export = _from_row(row)
-    if export.state not in PENDING or _is_held(register, export.id):
+    if export.state not in PENDING or is_held(export_folder(register, export.id) / _LOCK):
         return export
     failed = replace(export, state="failed", error=_CUT_OFF, ended=register.clock().timestamp())
     if change_export(register, failed, PENDING):
@@ -222,20 +221,6 @@ def _watch(data: Path) -> None:
                 _watched.discard(data)
                 return
         pause.wait(_SECONDS_BETWEEN_SWEEPS)
-
-
-def _is_held(register: Register, export_id: str) -> bool:
-    path = export_folder(register, export_id) / _LOCK
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    with closing(os.fdopen(descriptor)) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 _IN_COLUMNS = frozenset({"id", "project", "who", "state", "started", "expires"})

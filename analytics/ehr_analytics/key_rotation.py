@@ -7,11 +7,15 @@ gone, so rows that somebody kept join with nothing that is read from now on but 
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Collection
 
-from ehr_analytics.project import Project, project_key_path, read_project, to_event_detail
+from ehr_analytics.project import (
+    Project,
+    project_key_path,
+    read_project,
+    to_event_detail,
+    write_new_key,
+)
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden
 
@@ -37,10 +41,6 @@ def rotate_project_key(
             connection, project_id, login, "rotate-key", before=project.state,
             after=project.state, detail=to_event_detail(reason),
         )  # fmt: skip
-        path = project_key_path(register.data, project_id)
-        new = path.with_suffix(".new")
-        new.touch(mode=0o600)
-        new.write_text(secrets.token_hex(32), "ascii")
-        # Whole at each instant; before the commit, so that the log never tells of a key that stays.
-        os.replace(new, path)
+        # Before the commit, so that the log never tells of a key that stays.
+        write_new_key(project_key_path(register.data, project_id))
     return project

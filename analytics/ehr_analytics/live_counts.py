@@ -21,6 +21,7 @@ from itertools import pairwise
 from ehr_analytics import project as projects
 from ehr_analytics.cohort_study import parse_study_cohort
 from ehr_analytics.cohorts import AttritionStep, Cohort
+from ehr_analytics.cohorts.labels import FIRST_STEP, list_steps
 from ehr_analytics.cohorts.project_run import prepare_project_cohort
 from ehr_analytics.cohorts.usage import event_columns
 from ehr_analytics.disclosure.private_statistics import add_noise
@@ -103,7 +104,7 @@ def count_people(
             f"A count has at most {limits.criteria} criteria: with each, its numbers get less sure."
         )
     question = _digest_question(cohort)
-    names = [step.name for step in _list_all_steps(cohort)]
+    names = [FIRST_STEP, *list_steps(cohort)]
     people = _find_answer(register, project, question, limits)
     if people is None:
         if not _count_lock.acquire(timeout=_SECONDS_TO_WAIT):
@@ -193,12 +194,6 @@ def add_noise_to_attrition(attrition: Sequence[AttritionStep], epsilon: float) -
         total += group
         left.append(max(total, left[-1] if left else 0))
     return left[::-1]
-
-
-def _list_all_steps(cohort: Cohort) -> list[AttritionStep]:
-    from ehr_analytics.cohorts.labels import list_steps
-
-    return [AttritionStep(name, 0) for name in ("in the data", *list_steps(cohort))]
 
 
 def _control(

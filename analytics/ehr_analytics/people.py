@@ -41,6 +41,11 @@ class Person:
     name: str
     names: frozenset[str]
 
+    @property
+    def all_names(self) -> frozenset[str]:
+        """The names of all accounts, with that by which a step is recorded."""
+        return self.names | {self.name}
+
 
 # Data folder, log-in, roles -> the person. NotFound without an enabled account of that log-in,
 # Forbidden if it is of another role.

@@ -7,6 +7,7 @@ that the state does not allow, or that the person may not take, is refused and c
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import sqlite3
@@ -223,7 +224,7 @@ def open_project(
         require_independent(project, names)
         if not names & set(project.approvers):
             raise Forbidden("One of the project's approvers opens it.")
-        _create_key(project_key_path(register.data, project_id))
+        write_new_key(project_key_path(register.data, project_id))
         return _change_state(register, connection, project, login, "open", reason)
 
 
@@ -448,7 +449,10 @@ def _faulty_items(items: Sequence[str]) -> list[str]:
     return []
 
 
-def _create_key(path: Path) -> None:
+def write_new_key(path: Path) -> None:
+    """Write a new key of a project, whole at each instant, in the place of the one there was."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32), "ascii")
+    new = path.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(secrets.token_hex(32), "ascii")
+    os.replace(new, path)

@@ -210,7 +210,7 @@ def _find_run(register: Register, run_id: str, person: Person, *, is_checker: bo
     run = _get_run(register, run_id)
     project = projects.get_project(register, run.project)
     if is_checker:
-        airlock.require_checker_of_others(run, project, {person.name, *person.names})
+        airlock.require_checker_of_others(run, project, person.all_names)
     if run.state not in STATES or not _may_see(run, project, person, is_checker=is_checker):
         raise NotFound("There is no such run.")
     return run
@@ -234,10 +234,10 @@ def _get_run(register: Register, run_id: str) -> Run:
 
 def _may_see(run: Run, project: Project, person: Person, *, is_checker: bool) -> bool:
     if is_checker:
-        names = {person.name, *person.names}
+        names = person.all_names
         return run.who not in names and not projects.is_of_project(project, names)
     return _is_of(project, person)
 
 
 def _is_of(project: Project, person: Person) -> bool:
-    return not {person.name, *person.names}.isdisjoint(project.people)
+    return not person.all_names.isdisjoint(project.people)

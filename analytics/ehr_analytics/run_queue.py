@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +22,7 @@ from ehr_analytics import project as projects
 from ehr_analytics.code_run import require_output_names
 from ehr_analytics.cohort_study import parse_cohort_study
 from ehr_analytics.cohorts.project_run import prepare_project_cohort
+from ehr_analytics.held_lock import is_held
 from ehr_analytics.live_counts import ShownStep
 from ehr_analytics.people import Person
 from ehr_analytics.register import Register
@@ -187,7 +186,7 @@ def fail_cut_off(register: Register) -> None:
     with register.transaction() as connection:
         rows = connection.execute("SELECT id FROM requested_run WHERE state = 'running'").fetchall()
     for row in rows:
-        if not _is_held(_lock_path(register, row["id"])):
+        if not is_held(_lock_path(register, row["id"])):
             end_run(register, row["id"], fault=_CUT_OFF)
 
 
@@ -255,16 +254,3 @@ def _from_row(connection: sqlite3.Connection, row: sqlite3.Row) -> RequestedRun:
 
 def _lock_path(register: Register, run_id: str) -> Path:
     return register.folder / "running" / run_id
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    with closing(os.fdopen(descriptor)) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

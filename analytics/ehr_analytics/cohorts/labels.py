@@ -16,6 +16,7 @@ from ehr_analytics.cohorts.definition import (
 )
 
 __all__ = [
+    "FIRST_STEP",
     "NOT_RECORDED",
     "OTHER",
     "YES_NO",
@@ -26,6 +27,8 @@ __all__ = [
     "period_label",
 ]
 
+# Of a cohort's attrition: everybody, before any criterion.
+FIRST_STEP = "in the data"
 NOT_RECORDED, OTHER = "not recorded", "other"
 # The labels of a condition, and of an outcome.
 YES_NO = ("yes", "no")

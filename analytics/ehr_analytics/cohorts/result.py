@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehr_analytics.cohorts.definition import AsTopCodes, Cohort
-from ehr_analytics.cohorts.labels import NOT_RECORDED, OTHER, YES_NO, column_domain, list_steps
+from ehr_analytics.cohorts.labels import (
+    FIRST_STEP,
+    NOT_RECORDED,
+    OTHER,
+    YES_NO,
+    column_domain,
+    list_steps,
+)
 from ehr_fhir.errors import Fault
 
 __all__ = ["INDEX_DATE", "LEFT_AT", "PERSON", "AttritionStep", "CohortResult", "build_result"]
@@ -49,7 +56,7 @@ class CohortResult:
             for entry in pc.value_counts(self.people.column(LEFT_AT)).to_pylist()
         }
         members = self.people.num_rows
-        steps = [AttritionStep("in the data", members)]
+        steps = [AttritionStep(FIRST_STEP, members)]
         for number, name in enumerate(list_steps(self.cohort), 1):
             members -= leavers.get(number, 0)
             steps.append(AttritionStep(name, members))
