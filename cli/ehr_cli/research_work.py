@@ -205,12 +205,16 @@ def _require_visible(register: Register, person: ResearchPerson, project: str) -
     """Return a project: to its people, and to checkers who are not; NotFound to others."""
     from ehr_analytics import project as projects
 
-    names = {person.name, *person.names}
-    for found in projects.list_projects(register):
-        if found.id == project and found.state != "draft":
-            if projects.is_of_project(found, names) != person.is_checker:
-                return found
-    raise NotFound("There is no such project.")
+    # The same words for every reason, without what was sent.
+    hidden = NotFound("There is no such project.")
+    try:
+        found = projects.get_project(register, project)
+    except NotFound:
+        raise hidden from None
+    is_own = projects.is_of_project(found, {person.name, *person.names})
+    if found.state == "draft" or is_own == person.is_checker:
+        raise hidden
+    return found
 
 
 def _describe_run(register: Register, run: RequestedRun) -> ResearchRun:
