@@ -147,6 +147,7 @@ def test_no_budget_is_granted_by_the_project_or_for_nothing(engine: Engine) -> N
 
 
 def test_one_proposal_is_confirmed_once(engine: Engine) -> None:
+    # Who comes after the confirmation proposes anew, and somebody else may confirm that.
     ledger = BudgetLedger(engine)
     grant(ledger, "ng")
 
