@@ -21,12 +21,13 @@ help: ## list the commands
 
 setup: .venv/.ready ## everything needed to run: .venv, Java, Delta's jar (quick when done)
 
-.venv/.ready: requirements.lock pyproject.toml cli/setup/java.sh
+.venv/.ready: requirements.lock pyproject.toml cli/setup/java.sh cli/setup/openmp.sh
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "eHR Commons needs Python 3.11 or newer: make setup PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)."; exit 1; }
 	@echo "Installing the locked dependencies into .venv (some minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@sh cli/setup/openmp.sh $(BIN)/python
 	@sh cli/setup/java.sh
 	@$(BIN)/python -m ehr_etl.spark.jars
 	@touch $@
