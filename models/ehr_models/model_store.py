@@ -1,0 +1,164 @@
+"""Versions of models as signed folders: what serving, scoring and the portal read, without MLflow.
+
+A version is written whole or not at all, and never changed. Its manifest names each file's SHA-256
+and is signed (Ed25519) with a key of the platform's own, so that a file that somebody else wrote
+is not loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from ehr_fhir.errors import Fault, NotFound
+from ehr_gateway.private_file import create_private_file
+
+__all__ = ["ModelStore", "ModelVersion"]
+
+_MANIFEST, _SIGNATURE = "manifest.json", "manifest.sig"
+_KEY_BYTES = 32
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a task's model: its files by name, as they were signed."""
+
+    task: str
+    number: int
+    created_at: str
+    digest: str
+    files: Mapping[str, bytes]
+
+    def read_json(self, name: str) -> Any:
+        """Return the JSON of a file; NotFound where the version has no such file."""
+        if name not in self.files:
+            raise NotFound(f"Version {self.number} of {self.task} has no {name}.")
+        return json.loads(self.files[name])
+
+
+class ModelStore:
+    """The versions below the folder `models` of a data folder."""
+
+    def __init__(self, data: Path) -> None:
+        if not data.is_dir():
+            raise NotFound(f"There is no data folder {data}.")
+        self.data = data
+        self.folder = data / "models"
+
+    def save_version(self, task: str, files: Mapping[str, bytes], now: datetime) -> ModelVersion:
+        """Write a new version with the next number, signed.
+
+        Of two that are saved at once each gets a number of its own.
+        """
+        folder = self._versions(task)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        try:
+            for name, content in files.items():
+                _write_durably(partial / name, content)
+            number = max(self.list_versions(task), default=0) + 1
+            while True:
+                manifest = _build_manifest(task, number, files, now)
+                _write_durably(partial / _MANIFEST, manifest)
+                signature = self._signing_key().sign(manifest)
+                _write_durably(partial / _SIGNATURE, base64.b64encode(signature))
+                try:
+                    # A rename refuses to replace a folder that has files.
+                    partial.rename(folder / str(number))
+                    break
+                except OSError:
+                    if not (folder / str(number)).exists():
+                        raise
+                    number += 1
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return self.read_version(task, number)
+
+    def list_versions(self, task: str) -> tuple[int, ...]:
+        """Return the numbers of a task's versions, the oldest first."""
+        folder = self._versions(task)
+        if not folder.is_dir():
+            return ()
+        return tuple(sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()))
+
+    def read_version(self, task: str, number: int) -> ModelVersion:
+        """Return a version whose signature and files are those that were written.
+
+        NotFound where there is none, Fault where anything of it was changed.
+        """
+        folder = self._versions(task) / str(number)
+        if not folder.is_dir():
+            raise NotFound(f"There is no version {number} of the model {task}.")
+        manifest = _read(folder, _MANIFEST)
+        try:
+            public = self._verifying_key()
+            public.verify(base64.b64decode(_read(folder, _SIGNATURE), validate=True), manifest)
+        except (InvalidSignature, ValueError) as error:
+            raise Fault(f"Version {number} of the model {task} is not signed by us.") from error
+        stated = json.loads(manifest)
+        # A folder under another name would pass as that task's or that number's.
+        is_intact = (stated["task"], stated["number"]) == (task, number)
+        files = {name: _read(folder, name) for name in stated["files"]} if is_intact else {}
+        if not is_intact or any(_hash(files[name]) != stated["files"][name] for name in files):
+            raise Fault(f"The files of version {number} of the model {task} were changed.")
+        return ModelVersion(task, number, stated["created_at"], _hash(manifest), files)
+
+    def _versions(self, task: str) -> Path:
+        if not _NAME.fullmatch(task):
+            raise NotFound("There is no model of that name.")
+        return self.folder / task / "versions"
+
+    def _key_path(self) -> Path:
+        return self.data / "keys" / "model.key"
+
+    def _signing_key(self) -> Ed25519PrivateKey:
+        create_private_file(self._key_path(), os.urandom(_KEY_BYTES))
+        return Ed25519PrivateKey.from_private_bytes(self._key_path().read_bytes())
+
+    def _verifying_key(self) -> Ed25519PublicKey:
+        if not self._key_path().exists():
+            raise Fault("The key that models are signed with is missing (keys/model.key).")
+        return Ed25519PrivateKey.from_private_bytes(self._key_path().read_bytes()).public_key()
+
+
+def _build_manifest(task: str, number: int, files: Mapping[str, bytes], now: datetime) -> bytes:
+    stated = {
+        "task": task,
+        "number": number,
+        "created_at": now.isoformat(timespec="seconds"),
+        "files": {name: _hash(content) for name, content in sorted(files.items())},
+    }
+    return json.dumps(stated, indent=1).encode()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if path.parent != folder or not path.is_file():
+        raise Fault(f"{name} of version {folder.name} is missing.")
+    return path.read_bytes()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,232 @@
+"""Which version of a model scores: two people, gates met, files as they were signed."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehr_fhir.errors import Conflict, EhrError, Fault, Invalid, NotFound
+from ehr_models.model_store import ModelStore, ModelVersion
+from ehr_models.promotion import (
+    GATES_FILE,
+    Action,
+    Decision,
+    GateResult,
+    PromotionRegister,
+    read_gates,
+    write_gates,
+)
+
+TASK = "falls"
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+PASSED = (GateResult("outcomes", True, "240 outcomes; 100 are needed."),)
+FAILED = (*PASSED, GateResult("better", False, "It is not better than LACE."))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path)
+
+
+@pytest.fixture
+def register(store: ModelStore) -> PromotionRegister:
+    return PromotionRegister(store, lambda: NOW)
+
+
+def save(store: ModelStore, gates: tuple[GateResult, ...] = PASSED) -> ModelVersion:
+    files = {"model.json": b"{}", GATES_FILE: write_gates(gates)}
+    return store.save_version(TASK, files, NOW)
+
+
+def promote(register: PromotionRegister, number: int) -> None:
+    register.promote(TASK, number, "ng", "Better than LACE.")
+    register.promote(TASK, number, "tse", "Read the report.")
+
+
+def test_a_version_is_read_as_it_was_saved(store: ModelStore) -> None:
+    saved = save(store)
+
+    assert (saved.number, store.list_versions(TASK)) == (1, (1,))
+    assert store.read_version(TASK, 1) == saved
+    assert read_gates(saved) == PASSED
+
+
+def test_versions_saved_at_once_have_numbers_of_their_own(store: ModelStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda _: save(store).number, range(24)))
+
+    assert sorted(numbers) == list(range(1, 25))
+    assert not list(store.folder.rglob(".partial-*"))
+
+
+@pytest.mark.parametrize("name", ["model.json", GATES_FILE, "manifest.json", "manifest.sig"])
+def test_changed_files_are_not_loaded(store: ModelStore, name: str) -> None:
+    save(store)
+    path = store.folder / TASK / "versions" / "1" / name
+    path.write_bytes(path.read_bytes() + b" ")
+
+    with pytest.raises(Fault):
+        store.read_version(TASK, 1)
+    path.unlink()
+    with pytest.raises(Fault):
+        store.read_version(TASK, 1)
+
+
+def test_a_version_is_of_its_task_number_and_platform(store: ModelStore, tmp_path: Path) -> None:
+    save(store)
+    versions = store.folder / TASK / "versions"
+    shutil.copytree(versions / "1", versions / "2")
+    shutil.copytree(versions / "1", store.folder / "stroke" / "versions" / "1")
+    other = tmp_path / "other"
+    other.mkdir()
+    save(ModelStore(other))
+    shutil.copytree(other / "models" / TASK / "versions" / "1", versions / "3")
+
+    for task, number in ((TASK, 2), ("stroke", 1), (TASK, 3)):
+        with pytest.raises(Fault):
+            store.read_version(task, number)
+    for task, number in ((TASK, 4), ("..", 1), ("a/b", 1)):
+        with pytest.raises(NotFound):
+            store.read_version(task, number)
+
+
+def test_two_people_promote(store: ModelStore, register: PromotionRegister) -> None:
+    save(store)
+    save(store)
+
+    assert register.promote(TASK, 1, "ng", "Good.").action is Action.PROPOSE
+    assert register.find_champion(TASK) is None
+    for who, *names in (("ng",), ("ng.steward", "ng")):
+        with pytest.raises(Conflict, match="Another person"):
+            register.promote(TASK, 1, who, "Good.", names=names)
+    # Another version is a proposal of its own, which takes the place of the first.
+    assert register.promote(TASK, 2, "tse", "Better.").action is Action.PROPOSE
+    assert register.promote(TASK, 2, "ng", "Agreed.").action is Action.PROMOTE
+
+    assert register.get_champion(TASK) == store.read_version(TASK, 2)
+    assert register.find_proposal(TASK) is None
+    with pytest.raises(Conflict, match="already"):
+        register.promote(TASK, 2, "tse", "Again.")
+
+
+def test_no_version_passes_over_its_gates(store: ModelStore, register: PromotionRegister) -> None:
+    save(store, FAILED)
+
+    with pytest.raises(Conflict, match="not better than LACE"):
+        register.promote(TASK, 1, "ng", "Good.")
+    assert register.list_decisions(TASK) == ()
+
+
+def test_a_proposal_is_of_the_files_that_were_read(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    save(store)
+    register.promote(TASK, 1, "ng", "Good.")
+    shutil.rmtree(store.folder / TASK / "versions" / "1")
+    store.save_version(TASK, {"model.json": b"[]", GATES_FILE: write_gates(PASSED)}, NOW)
+
+    assert register.promote(TASK, 1, "tse", "Good.").action is Action.PROPOSE
+
+
+def test_rolling_back_leads_to_the_champion_before(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    for number in (1, 2, 3):
+        save(store)
+        promote(register, number)
+
+    assert register.roll_back(TASK, "ng", "Alerts doubled.").number == 2
+    assert register.roll_back(TASK, "ng", "Still.").number == 1
+    promote(register, 3)
+    assert register.roll_back(TASK, "ng", "No.").number == 1
+    assert register.roll_back(TASK, "ng", "None.").number is None
+    assert register.find_champion(TASK) is None
+    with pytest.raises(Conflict):
+        register.roll_back(TASK, "ng", "None.")
+
+
+def test_a_shadow_ends_by_word_or_by_promotion(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    save(store, FAILED)
+    save(store)
+    register.set_shadow(TASK, 1, "ng", "To see how many it alerts on.")
+    assert register.find_shadow(TASK) == 1
+    register.set_shadow(TASK, None, "ng", "Seen.")
+    register.set_shadow(TASK, 2, "ng", "To see.")
+
+    register.promote(TASK, 2, "ng", "Good.")
+    assert register.find_shadow(TASK) == 2
+    register.promote(TASK, 2, "tse", "Good.")
+    assert register.find_shadow(TASK) is None
+    with pytest.raises(Conflict):
+        register.set_shadow(TASK, 2, "ng", "Again.")
+    with pytest.raises(Conflict):
+        register.set_shadow(TASK, None, "ng", "Again.")
+
+
+def test_a_decision_states_its_reason(store: ModelStore, register: PromotionRegister) -> None:
+    save(store)
+
+    with pytest.raises(Invalid):
+        register.promote(TASK, 1, "ng", "  ")
+
+
+def test_of_those_who_confirm_at_once_one_does(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    save(store)
+    register.promote(TASK, 1, "ng", "Good.")
+
+    def confirm(number: int) -> Decision | None:
+        try:
+            return register.promote(TASK, 1, f"steward.{number}", "Good.")
+        except Conflict:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [one for one in pool.map(confirm, range(8)) if one is not None]
+
+    assert [one.action for one in made] == [Action.PROMOTE]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["promote", "roll_back", "shadow", "end_shadow"]),
+        st.sampled_from(["ng", "tse"]),
+        st.integers(1, 3),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+def test_nothing_scores_without_two_people_and_its_gates(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]]
+) -> None:
+    store = ModelStore(tmp_path_factory.mktemp("models"))
+    register = PromotionRegister(store, lambda: NOW)
+    for gates in (PASSED, PASSED, FAILED):
+        save(store, gates)
+    for act, who, number in steps:
+        try:
+            if act == "promote":
+                register.promote(TASK, number, who, "Good.")
+            elif act == "roll_back":
+                register.roll_back(TASK, who, "Bad.")
+            else:
+                register.set_shadow(TASK, number if act == "shadow" else None, who, "To see.")
+        except EhrError:
+            continue
+        champion = register.find_champion(TASK)
+        assert champion in (None, 1, 2)
+        made = [one for one in register.list_decisions(TASK) if one.number == champion]
+        people = {one.who for one in made if one.action in (Action.PROPOSE, Action.PROMOTE)}
+        assert champion is None or people == {"ng", "tse"}
+        assert register.find_shadow(TASK) != champion or champion is None
