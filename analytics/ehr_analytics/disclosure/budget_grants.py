@@ -75,8 +75,8 @@ def grant_budget(
         if row is not None and row.epsilon == epsilon:
             if row.proposed_by in own:
                 raise Conflict("Another person confirms a privacy budget than who proposed it.")
-            # Of those who confirm at once one takes the proposal that all have read. The others find
-            # none, or one that somebody else has made since, which they have not read.
+            # Of those who confirm at once one takes the proposal that all have read. The others
+            # find none, or one that somebody else has made since, which they have not read.
             read = where & (_GRANT.c.proposed_by == row.proposed_by)
             read &= _GRANT.c.epsilon == row.epsilon
             if not connection.execute(_GRANT.delete().where(read)).rowcount:
