@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_fhir.news2 import CONSCIOUSNESS_SYSTEM
 from ehr_portal.i18n import N_
 from ehr_portal.record.form_fields import (
     FormFault,
@@ -20,7 +21,6 @@ from ehr_portal.record.form_fields import (
 )
 from ehr_portal.record.new_entries import LOINC, EntryAuthor, new_entry
 from ehr_portal.record.news2 import ACVPU_TEXTS
-from ehr_portal.record.news2_observations import CONSCIOUSNESS_SYSTEM
 
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _UCUM = "http://unitsofmeasure.org"
@@ -45,7 +45,7 @@ class VitalSign:
     most: float
 
 
-# The limits are those beyond which NEWS2 takes no value (news2.toml).
+# The limits are those beyond which NEWS2 takes no value (`ehr_fhir.news2`).
 RESPIRATION = VitalSign(
     "respiration", N_("Breaths in a minute"), "9279-1", "Respiratory rate", "/min", 0, 100
 )

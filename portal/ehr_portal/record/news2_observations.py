@@ -7,41 +7,36 @@ what can be true is not used, and is named as missing.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
-from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_fhir.news2 import (
+    CONSCIOUSNESS,
+    MIN_AGE,
+    PARAMETERS,
+    ROUND_WINDOW,
+    SCALE_CODE,
+    SCALE_SYSTEM,
+    News2,
+    Reading,
+    Signs,
+    list_codes,
+    read_consciousness,
+    read_quantity,
+    work_out,
+)
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import fhir_timestamp, has_time_of_day
 from ehr_portal.record.ages import age_in_years, day_of
-from ehr_portal.record.news2 import (
-    ACVPU,
-    CONSCIOUSNESS,
-    MIN_AGE,
-    OXYGEN,
-    PARAMETERS,
-    News2,
-    Signs,
-    work_out,
-)
+from ehr_portal.record.interpretations import NEUTRAL
+from ehr_portal.record.news2 import find_level
 from ehr_portal.record.providers import written_by_patient
 from ehr_portal.record.special_codes import states_pregnancy
 
-# All values of a score come from one round. Chosen: no rule of the RCP gives a figure.
-ROUND_WINDOW = timedelta(minutes=30)
 # A score of more than this ago says nothing of now: even a score of 0 asks for the next round
 # within 12 hours (RCP 2017). Chosen: twice that.
 MAX_AGE = timedelta(hours=24)
-# A decision of a clinician to use scale 2 (target 88 to 92 %), or to go back to scale 1:
-# docs/reference/clinical-display.md.
-SCALE_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/clinical-decision"
-SCALE_CODE = "spo2-scale"
-CONSCIOUSNESS_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/consciousness"
 # What the score has to know besides the vital signs, however long ago it was recorded, as a value
 # of the search parameter `code`: the decision for a scale, and pregnancy status (LOINC).
 CONTEXT_CODES = f"{SCALE_SYSTEM}|{SCALE_CODE},http://loinc.org|82810-3"
@@ -84,6 +79,11 @@ class News2Assessment:
     uses_scale_2: bool = False
     # The round is older than MAX_AGE.
     is_old: bool = False
+
+    @property
+    def level(self) -> str:
+        """Return how much it asks for attention, as one of the levels of `interpretations`."""
+        return find_level(self.score) if self.score else NEUTRAL
 
 
 def assess_news2(
@@ -173,40 +173,26 @@ def _parse_measurements(observation: Resource) -> Iterator[tuple[str, Measuremen
         codes = _loinc_codes(part)
         if not codes or not _has_value(part):
             continue
-        for name, row in _load_parameters().items():
-            if not codes.isdisjoint(row["codes"]):
-                yield name, Measurement(_read_value(name, row, part), observation, at)
+        for code in sorted(codes & list_codes().keys()):
+            name = list_codes()[code]
+            yield name, Measurement(_read_value(name, part).value, observation, at)
 
 
 def _has_value(part: Resource) -> bool:
     return any(key.startswith("value") for key in part)
 
 
-def _read_value(name: str, row: Mapping[str, Any], part: Resource) -> float | str | bool | None:
+def _read_value(name: str, part: Resource) -> Reading:
     if name == CONSCIOUSNESS:
-        return _read_consciousness(row, part)
+        concept = part.get("valueCodeableConcept", {})
+        codings = [
+            (c.get("system", ""), c.get("code", ""), c.get("display", ""))
+            for c in concept.get("coding", ())
+        ]
+        return read_consciousness(codings, (concept.get("text", ""), part.get("valueString", "")))
     quantity = part.get("valueQuantity", {})
-    value, unit = quantity.get("value"), quantity.get("code") or quantity.get("unit", "")
-    limits = row["units"].get(unit)
-    if value is None or limits is None or quantity.get("comparator"):
-        return None
-    low, high = limits
-    if not low <= value <= high:
-        return None
-    # Of a flow anything, of a concentration more than air's 21 %.
-    return value > row["air"][unit] if name == OXYGEN else float(value)
-
-
-def _read_consciousness(row: Mapping[str, Any], part: Resource) -> str | None:
-    concept = part.get("valueCodeableConcept", {})
-    words: dict[str, str] = row["words"]
-    written = [concept.get("text", ""), part.get("valueString", "")]
-    for coding in concept.get("coding", ()):
-        if coding.get("system") == CONSCIOUSNESS_SYSTEM and coding.get("code") in ACVPU:
-            return str(coding["code"])
-        written.append(coding.get("display", ""))
-    found = {words[text.strip().lower()] for text in written if text.strip().lower() in words}
-    return found.pop() if len(found) == 1 else None
+    unit = quantity.get("code") or quantity.get("unit", "")
+    return read_quantity(name, quantity.get("value"), unit, quantity.get("comparator"))
 
 
 def _is_pregnant(observations: Iterable[Resource], newest: float) -> bool:
@@ -236,10 +222,3 @@ def _loinc_codes(part: Resource) -> set[str]:
 
 def _coding_pairs(concept: Resource) -> set[tuple[str, str]]:
     return {(str(c.get("system", "")), str(c.get("code", ""))) for c in concept.get("coding", ())}
-
-
-@cache
-def _load_parameters() -> dict[str, dict[str, Any]]:
-    text = (files(__package__) / "news2.toml").read_text("utf-8")
-    parameters: dict[str, dict[str, Any]] = tomllib.loads(text)
-    return parameters

@@ -9,14 +9,11 @@ from datetime import datetime
 from typing import TypeVar
 
 from ehr_fhir.errors import Forbidden, NotFound
+from ehr_fhir.news2 import SCALE_CODE, SCALE_SYSTEM
 from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.interpretations import CRITICAL, LEVELS
-from ehr_portal.record.news2_observations import (
-    SCALE_CODE,
-    SCALE_SYSTEM,
-    list_scale_decisions,
-)
+from ehr_portal.record.news2_observations import list_scale_decisions
 from ehr_portal.record.providers import Provider, parse_provider
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.section_content import SectionContent

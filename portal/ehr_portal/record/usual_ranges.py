@@ -12,12 +12,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ehr_fhir.news2 import MIN_AGE
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_, fhir_timestamp, localizer_for
 from ehr_portal.record.ages import age_in_years
 from ehr_portal.record.display import Text
 from ehr_portal.record.interpretations import ATTENTION, EXPECTED, STRONG, Flag
-from ehr_portal.record.news2 import MIN_AGE
 from ehr_portal.record.news2_observations import has_scale_2
 
 # Written instead of UCUM's codes by many systems.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_portal.record.news2 import (
+from ehr_fhir.news2 import (
     CONSCIOUSNESS,
+    CONSCIOUSNESS_SYSTEM,
     HIGH,
     LOW,
     LOW_MEDIUM,
@@ -21,6 +22,8 @@ from ehr_portal.record.news2 import (
     PULSE,
     RESPIRATION,
     SATURATION,
+    SCALE_CODE,
+    SCALE_SYSTEM,
     SYSTOLIC,
     TEMPERATURE,
     Signs,
@@ -29,10 +32,7 @@ from ehr_portal.record.news2 import (
 from ehr_portal.record.news2_observations import (
     AGE_UNKNOWN,
     CHILD,
-    CONSCIOUSNESS_SYSTEM,
     PREGNANT,
-    SCALE_CODE,
-    SCALE_SYSTEM,
     News2Assessment,
     assess_news2,
 )

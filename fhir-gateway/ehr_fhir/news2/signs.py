@@ -1,0 +1,97 @@
+"""The seven signs of NEWS2 in FHIR: which LOINC code is which, and whether a value can be used.
+
+A value with a comparator, in a unit that is not listed, or beyond what can be true is not used, and
+the reason is told. `signs.toml` holds the codes, units and limits.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_fhir.news2.score import ACVPU, CONSCIOUSNESS, OXYGEN
+
+# All values of a score come from one round. Chosen: no rule of the RCP gives a figure.
+ROUND_WINDOW = timedelta(minutes=30)
+# A decision of a clinician to use scale 2 (target 88 to 92 %), or to go back to scale 1:
+# docs/reference/clinical-display.md.
+SCALE_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/clinical-decision"
+SCALE_CODE = "spo2-scale"
+CONSCIOUSNESS_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/consciousness"
+
+# Why a value is not used.
+NO_VALUE, COMPARATOR = "no value", "a bound, not a value"
+WRONG_UNIT, IMPOSSIBLE, UNKNOWN_CODE = "wrong unit", "impossible value", "unknown code"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One sign as it was read: its value, or why there is none that can be used."""
+
+    # A number; of the consciousness one letter of ACVPU; of the oxygen whether it is given.
+    value: float | str | bool | None
+    reason: str = ""
+
+
+@cache
+def list_codes() -> Mapping[str, str]:
+    """Return the parameter of each LOINC code.
+
+    >>> list_codes()["9279-1"]
+    'respiration'
+    """
+    return {code: name for name, row in _load_signs().items() for code in row["codes"]}
+
+
+def read_quantity(
+    parameter: str, value: float | None, unit: str | None, comparator: str | None = None
+) -> Reading:
+    """Return a measured number as the score takes it; `unit` is its UCUM code.
+
+    >>> read_quantity("pulse", 72, "/min"), read_quantity("oxygen", 2, "L/min")
+    (Reading(value=72.0, reason=''), Reading(value=True, reason=''))
+    >>> read_quantity("temperature", 101.3, "[degF]"), read_quantity("pulse", 1120, "/min").reason
+    (Reading(value=None, reason='wrong unit'), 'impossible value')
+    """
+    if value is None:
+        return Reading(None, NO_VALUE)
+    if comparator:
+        return Reading(None, COMPARATOR)
+    row = _load_signs()[parameter]
+    limits = row.get("units", {}).get(unit)
+    if limits is None:
+        return Reading(None, WRONG_UNIT)
+    low, high = limits
+    if not low <= value <= high:
+        return Reading(None, IMPOSSIBLE)
+    # Of a flow anything, of a concentration more than air's 21 %.
+    return Reading(value > row["air"][unit] if parameter == OXYGEN else float(value))
+
+
+def read_consciousness(codings: Iterable[tuple[str, str, str]], texts: Iterable[str]) -> Reading:
+    """Return the letter of ACVPU that codings (system, code, display) or words mean.
+
+    >>> read_consciousness([], ["Alert"])
+    Reading(value='A', reason='')
+    """
+    written = list(texts)
+    for system, code, display in codings:
+        if system == CONSCIOUSNESS_SYSTEM and code in ACVPU:
+            return Reading(code)
+        written.append(display)
+    words: Mapping[str, str] = _load_signs()[CONSCIOUSNESS]["words"]
+    found = {words[text.strip().lower()] for text in written if text.strip().lower() in words}
+    return Reading(found.pop()) if len(found) == 1 else Reading(None, UNKNOWN_CODE)
+
+
+@cache
+def _load_signs() -> dict[str, dict[str, Any]]:
+    text = (files(__package__) / "signs.toml").read_text("utf-8")
+    signs: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return signs
