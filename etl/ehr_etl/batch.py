@@ -594,8 +594,19 @@ class BatchWriter:
                     if update_gold_table(self.lake, view, of_type, records):
                         self.written.add(gold_table_name(view.name))
         if self.omop is not None:
-            self.omop.apply(removed_by_type, records)
+            merged = self._find_account_buckets(people)
+            self.omop.apply(removed_by_type, records, merged, is_careful=self.is_careful)
             self.written |= self.omop.written
+
+    def _find_account_buckets(self, people: KnownPeople) -> dict[str, set[int]]:
+        """Return by pseudonym the buckets of all accounts of each person with several."""
+        buckets: defaultdict[str, set[int]] = defaultdict(set)
+        for patient, others in people.linked.items():
+            person = deid_key_text(self.key, "Patient", people.people.find(patient).account)
+            buckets[person] |= {
+                self.layout.place(f"Patient/{account}") for account in (patient, *others)
+            }
+        return buckets
 
     def _write_places(
         self, rows: Mapping[str, Row], outdated: Iterable[Row], missing_places: Iterable[Row]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -133,6 +134,31 @@ def test_what_changes_is_followed(lake: Lake) -> None:
     leaving = consent("p-one", "research", permit=False)
     run(lake, Pages([b"\n".join(decision_lines([*RESOURCES, leaving], 40)) + b"\n"]))
     assert read_notes(lake) == []
+
+
+def test_notes_of_merged_accounts_are_one_persons(lake: Lake) -> None:
+    """Under one pseudonym, with one shift, without the names of any of the accounts."""
+    run(lake, feed(consent("p-two", "joining"), start=20, decisions=20))
+    build(lake)
+    text = "Xwvut Rqponm is better on 01/03/2026"
+    told = observation("obs-two", "p-two", note=[{"text": text}])
+    merged = patient("p-two", link=[{"type": "replaced-by",
+                                     "other": {"reference": "Patient/p-one"}}])  # fmt: skip
+    renamed = patient("p-one", name=[{"family": "Xwvut", "given": ["Rqponm"]}])
+    run(lake, feed(told, merged, start=30))
+    first = {row["note"] for row in read_notes(lake) if "better" in row["note"]}
+    assert "Xwvut" in str(first)
+
+    # The name stands in another bucket than the note.
+    lines = [feed_line(40, renamed, version=2)]
+    run(lake, Pages([b"\n".join(lines) + b"\n"]))
+
+    rows = read_notes(lake)
+    assert {row["patient_id"] for row in rows} == {deid_key_text(KEY, "Patient", "p-one")}
+    [note] = [row["note"] for row in rows if "better" in row["note"]]
+    assert "Xwvut" not in note
+    days = {str(day) for row in rows for day in re.findall("DATE:([0-9-]+)", row["note"])}
+    assert len(days) == 1
 
 
 def test_a_run_without_a_change_writes_nothing(lake: Lake) -> None:

@@ -17,10 +17,13 @@ from ehr_etl.lake import Lake
 from ehr_etl.omop.athena import load_vocabulary
 from ehr_etl.omop.cdm import ETL_TABLES, load_cdm, table_name
 from ehr_etl.omop.identifiers import person_key
+from ehr_etl.omop.split_persons import find_split_persons, read_places
 from ehr_etl.omop.state import OmopState, save_state
 from ehr_etl.omop.writer import OmopWriter
 from ehr_etl.pipeline import LakeWriter
+from ehr_etl.progress import load_progress
 from ehr_etl.status import read_status
+from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.deid import deid_key_text
 from tests.lib.feed_lines import consent
 from tests.lib.lake_gateway import FakeStore
@@ -40,14 +43,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(3000)
 
-TABLES = (*load_cdm(), *ETL_TABLES)
+ERASURE_KEY = b"e" * 32
+# Numbers of buckets are a lake's own.
+TABLES = (*load_cdm(), *(name for name in ETL_TABLES if name != "split_persons"))
 STEPS = ("_write_silver", "_write_deid_and_gold", "_write_decisions", "_write_places")
 acts = st.one_of(
     st.tuples(st.just("put"), st.integers(0, len(hospital()) - 1)),
     st.tuples(st.just("move"), st.integers(0, len(hospital()) - 1)),
     st.tuples(st.just("delete"), st.integers(0, len(hospital()) - 1)),
     st.tuples(st.just("tablet"), st.integers(1, 2)),
-    st.tuples(st.sampled_from(("join", "leave")), st.integers(1, 2)),
+    st.tuples(st.sampled_from(("join", "leave", "merge", "part")), st.integers(1, 2)),
 )
 sequences = st.lists(
     st.tuples(
@@ -84,12 +89,16 @@ class Bench:
         elif kind == "tablet":
             code = coding(RXNORM, f"9990000{number}")
             self.store.put({"resourceType": "Medication", "id": "m1", "code": code})
+        elif kind in ("merge", "part"):
+            link = {"type": "replaced-by", "other": {"reference": f"Patient/p{3 - number}"}}
+            account = {**hospital()[number - 1], "link": [link] if kind == "merge" else []}
+            self.store.put(account)
         elif kind in ("join", "leave"):
             status = "active" if kind == "join" else "inactive"
             self.store.put({**consent(f"p{number}", "joining"), "status": status})
 
     def run(self) -> set[str]:
-        with LakeWriter(self.lake, KEY) as writer:
+        with LakeWriter(self.lake, KEY, read_erasure_key=lambda: ERASURE_KEY) as writer:
             writer.take_in(self.store)
             return writer.bring_up(NOW_MS).written
 
@@ -149,10 +158,20 @@ def check(folder: Path, sequence: Any) -> Bench:
     other = Bench(folder / "anew", bench.store)
     other.run()
     assert other.tables() == bench.tables()
+    split = find_split_persons(bench.lake, Layout(load_progress(bench.lake).buckets, KEY))
+    assert read_places(bench.lake) == {
+        str(person_key(name)): person.buckets for name, person in split.items()
+    }
     return bench
 
 
 EVERY_ACT = [
+    ([("merge", 2)], "run", "_write_silver", False),
+    ([("move", 10)], "run", "_write_silver", False),
+    ([("part", 2)], "crash", "_write_deid_and_gold", True),
+    ([("merge", 2), ("leave", 1)], "crash", "_write_silver", True),
+    ([("join", 1), ("delete", 8), ("put", 8)], "run", "_write_silver", False),
+    ([("part", 2)], "crash", "_write_silver", True),
     ([("tablet", 2), ("move", 10)], "run", "_write_silver", False),
     ([("delete", 3), ("leave", 2)], "crash", "_write_deid_and_gold", True),
     ([("put", 3), ("delete", 5), ("join", 2)], "crash", "_write_places", False),
@@ -178,6 +197,44 @@ def test_changes_give_what_a_build_from_nothing_and_processes_give(
     bench.run()
     gone = person_key(deid_key_text(KEY, "Patient", "p1"))
     assert gone not in {row["person_id"] for row in read_rows(bench.lake, "person")}
+
+
+def test_the_records_of_merged_accounts_are_one_persons_wherever_they_lie(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "lake")
+    fill(bench)
+    bench.run()
+    survivor = person_key(deid_key_text(KEY, "Patient", "p1"))
+
+    bench.act("merge", 2)
+    bench.run()
+
+    assert {row["person_id"] for row in read_rows(bench.lake, "person")} == {survivor}
+    assert {row["person_id"] for row in read_rows(bench.lake, "condition_occurrence")} == {survivor}
+    reasons = {row["reason"] for row in read_rows(bench.lake, "source_records")}
+    assert "no-person" not in reasons
+    # The two accounts lie in different buckets, and a record that is changed alone finds both.
+    assert len(read_rows(bench.lake, "split_persons")) == 2
+    bench.act("delete", 8)
+    bench.run()
+    assert len(read_rows(bench.lake, "condition_occurrence")) == 1
+
+
+@pytest.mark.parametrize("erased", [1, 2])
+def test_an_erased_account_leaves_the_one_it_was_merged_with(tmp_path: Path, erased: int) -> None:
+    """Whichever of the two it is, the other person has their own rows and no others."""
+    bench = Bench(tmp_path / "lake")
+    fill(bench)
+    bench.act("merge", 2)
+    bench.run()
+
+    bench.store.erase(f"p{erased}", ERASURE_KEY)
+    bench.run()
+
+    stays = person_key(deid_key_text(KEY, "Patient", f"p{3 - erased}"))
+    assert {row["person_id"] for row in read_rows(bench.lake, "person")} == {stays}
+    other = Bench(tmp_path / "anew", bench.store)
+    other.run()
+    assert other.tables() == bench.tables()
 
 
 @pytest.mark.spark

@@ -20,7 +20,7 @@ __all__ = ["ChangeRows", "choose_row_change", "cut_text"]
 
 # Columns that say whose a row is. A cohort that a user's tool made has `subject_id` alone.
 _OWN_COLUMNS = frozenset(
-    {"_key", "id", "patient", "person_source_value", "person_id", "subject_id"}
+    {"_key", "id", "record_id", "patient", "person_source_value", "person_id", "subject_id"}
 )
 # Returns the rows that stay, changed; the very same batch where nothing of it is erased.
 ChangeRows = Callable[[pa.RecordBatch], pa.RecordBatch]

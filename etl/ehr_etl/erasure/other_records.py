@@ -17,6 +17,7 @@ from ehr_etl.lake import Lake
 from ehr_etl.tables.bucketed import Layout, iterate_buckets
 from ehr_etl.tables.decisions import list_patients
 from ehr_etl.tables.identities import IdentityIndex, build_identity_rows
+from ehr_etl.tables.people import read_account
 from ehr_etl.tables.places import record_key
 
 __all__ = ["find_others", "read_lines_of_others"]
@@ -25,15 +26,18 @@ __all__ = ["find_others", "read_lines_of_others"]
 def find_others(lake: Lake, layout: Layout, erasure: LakeErasure) -> frozenset[str]:
     """Return the records, as `Type/id`, that stay as they are and may have other faults now.
 
-    They are the Patients who share an identity with an erased one, by what bronze says of that one,
-    and the records of patients whom erased records were about as well.
+    They are the Patients who share an identity with an erased one or were merged with one, by what
+    bronze says of that one, and the records of patients whom erased records were about as well.
     """
     people: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    merged: set[str] = set()
     for patient, resource in erasure.people:
         row = {"id": patient, "deleted": False, "resource": resource}
         people[patient] += build_identity_rows(layout, row)
-    sharing = IdentityIndex(lake, layout).find_sharing_people(people) - erasure.patients
-    keys = {record_key("Patient", patient) for patient in sharing}
+        # Rows of one person were made of the records of both accounts.
+        merged |= read_account(row).linked
+    sharing = IdentityIndex(lake, layout).find_sharing_people(people)
+    keys = {record_key("Patient", patient) for patient in (sharing | merged) - erasure.patients}
     buckets = {layout.place(f"Patient/{patient}") for patient in erasure.shared_with}
     for table in iterate_buckets(lake, "silver", buckets):
         keys |= {

@@ -2,6 +2,7 @@
 
 Off until `ehr lake notes`. A bucket of notes is a function of that bucket of silver, of the
 decisions, and of the staff and organisations in silver; it is made anew when one of them changed.
+After a merge of accounts it is one of the buckets with the person's other accounts too.
 Texts have the lake's tokens; a project reads them as tags of its own (`ehr_privacy.text`).
 """
 
@@ -38,6 +39,7 @@ from ehr_etl.tables.decisions import (
     read_decisions,
 )
 from ehr_etl.tables.deid import deid_digest, deid_key_text
+from ehr_etl.tables.people import KnownPeople, read_people
 from ehr_privacy.deid import load_rules, shift_days
 
 if TYPE_CHECKING:
@@ -66,11 +68,27 @@ _FAMILY_TYPES = ("Patient", "RelatedPerson")
 
 @dataclass(frozen=True)
 class _State:
-    """By what the buckets were made: a digest of software, key and staff, and files by bucket."""
+    """By what the buckets were made: a digest of software, key and staff, and files by bucket.
+
+    `beside` has by bucket the others in which other accounts of its people are.
+    """
 
     software: str = ""
     staff: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def list_changed(self, files: Mapping[str, str]) -> list[int]:
+        """Return the buckets whose files, or those of a bucket beside, are others than `files`."""
+        changed = {
+            bucket
+            for bucket in self.files.keys() | files.keys()
+            if self.files.get(bucket) != files.get(bucket)
+        }
+        changed |= {
+            bucket for bucket, others in self.beside.items() if not changed.isdisjoint(others)
+        }
+        return sorted(map(int, changed))
 
 
 def has_notes(lake: Lake) -> bool:
@@ -100,20 +118,18 @@ def bring_up_notes(lake: Lake, layout: Layout, key: bytes, now_ms: int) -> bool:
     if before.software == software and before.files == bucket_files:
         return False
     staff = _read_staff(lake)
-    after = _State(software, _digest_staff(staff), bucket_files)
-    is_same = (before.software, before.staff) == (after.software, after.staff)
-    buckets = before.files.keys() | bucket_files.keys()
-    stale = [
-        int(bucket)
-        for bucket in buckets
-        if not is_same or before.files.get(bucket) != bucket_files.get(bucket)
-    ]
+    digest = _digest_staff(staff)
+    is_same = (before.software, before.staff) == (software, digest)
+    everything = sorted(int(bucket) for bucket in before.files.keys() | bucket_files.keys())
+    stale = before.list_changed(bucket_files) if is_same else everything
     writer = _NotesWriter(lake, layout, key, now_ms, staff)
     is_written = False
     for chosen in cut_buckets(stale):
         rows = writer.build_rows(chosen)
         is_written |= replace_buckets(lake, NOTES_TABLE, chosen, rows, column=GOLD_BUCKET)
-    _save(lake, after)
+    kept = {bucket: on for bucket, on in before.beside.items() if int(bucket) not in stale}
+    found = {str(bucket): sorted(map(str, others)) for bucket, others in writer.beside.items()}
+    _save(lake, _State(software, digest, bucket_files, {**kept, **found}))
     return is_written
 
 
@@ -134,30 +150,60 @@ class _NotesWriter:
         )
         self.scrubber: NoteScrubber = NoteScrubber(self.key, shared)
         self.types = load_rules().types
+        # By bucket the others in which other accounts of its people are.
+        self.beside: defaultdict[int, set[int]] = defaultdict(set)
 
     def build_rows(self, buckets: Collection[int]) -> pa.Table:
         """Return the rows of some buckets, of records that research may use."""
         silver = read_buckets(self.lake.open_table("silver"), buckets)
         rows = silver.filter(pc.invert(silver.column("deleted"))).to_pylist()
         patients = {patient for row in rows for patient in list_patients(row)}
+        people = read_people(self.lake, self.layout, patients, rows)
         decisions = read_decisions(self.lake, self.layout, patients)
-        owners = self._build_owners(rows)
-        built = (note for row in rows for note in self._build_notes(row, decisions, owners))
+        owners = self._build_owners([*rows, *self._read_other_accounts(rows, people)], people)
+        built = (note for row in rows for note in self._build_notes(row, decisions, owners, people))
         return pa.Table.from_pylist(list(built), schema=NOTES_SCHEMA)
 
-    def _build_owners(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, NoteOwner]:
-        """Return what is known of each patient and family: all of it is in the bucket."""
+    def _read_other_accounts(
+        self, rows: Iterable[Mapping[str, Any]], people: KnownPeople
+    ) -> list[dict[str, Any]]:
+        """Return the rows of silver of the other accounts of merged people, and their families."""
+        others: defaultdict[int, set[str]] = defaultdict(set)
+        for row in rows:
+            for patient in list_patients(row):
+                for other in people.linked.get(patient, ()):
+                    place = self.layout.place(f"Patient/{other}")
+                    if place != row["bucket"]:
+                        others[place].add(other)
+                        self.beside[row["bucket"]].add(place)
+        if not others:
+            return []
+        dataset = self.lake.open_table("silver").to_pyarrow_dataset()
+        condition = (
+            pc.field("bucket").isin(pa.array(sorted(others), pa.int32()))
+            & pc.field("type").isin(_FAMILY_TYPES)
+            & ~pc.field("deleted")
+        )
+        columns = ["type", "id", "facts", "resource", "bucket"]
+        found = dataset.to_table(columns=columns, filter=condition).to_pylist()
+        return [row for row in found if not list_patients(row).isdisjoint(others[row["bucket"]])]
+
+    def _build_owners(
+        self, rows: Iterable[Mapping[str, Any]], people: KnownPeople
+    ) -> dict[str, NoteOwner]:
+        """Return by account what is known of each person and family."""
         from ehr_privacy.text import KnownIdentifiers, NoteOwner
 
-        people: defaultdict[str, dict[str, list[Any]]] = defaultdict(dict)
-        for row in rows:
-            if row["type"] in _FAMILY_TYPES:
-                for patient in list_patients(row):
-                    name = f"{row['type']}/{row['id']}"
-                    people[patient].setdefault(name, []).append(orjson.loads(row["resource"]))
+        known: defaultdict[str, dict[str, list[Any]]] = defaultdict(dict)
+        # A record may be there twice: by its bucket, and as one of another account.
+        family = {(row["type"], row["id"]): row for row in rows if row["type"] in _FAMILY_TYPES}
+        for (kind, identity), row in family.items():
+            for account in {people.people.find(patient).account for patient in list_patients(row)}:
+                resource = orjson.loads(row["resource"])
+                known[account].setdefault(f"{kind}/{identity}", []).append(resource)
         return {
-            patient: NoteOwner.of(patient, KnownIdentifiers(known), shift_days(self.key, patient))
-            for patient, known in people.items()
+            account: NoteOwner.of(account, KnownIdentifiers(texts), shift_days(self.key, account))
+            for account, texts in known.items()
         }
 
     def _build_notes(
@@ -165,10 +211,11 @@ class _NotesWriter:
         row: Mapping[str, Any],
         decisions: Mapping[str, PatientDecision],
         owners: Mapping[str, NoteOwner],
+        people: KnownPeople,
     ) -> Iterator[dict[str, Any]]:
-        patients = list_patients(row)
+        accounts = {people.people.find(patient).account for patient in list_patients(row)}
         # A text about two people, or of somebody whose names are not known, cannot be scrubbed.
-        owner = owners.get(next(iter(patients))) if len(patients) == 1 else None
+        owner = owners.get(next(iter(accounts))) if len(accounts) == 1 else None
         if owner is None:
             return
         texts = list(list_note_texts(orjson.loads(row["resource"])))

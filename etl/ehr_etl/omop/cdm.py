@@ -90,6 +90,8 @@ ETL_TABLES: Mapping[str, tuple[tuple[str, pa.DataType], ...]] = MappingProxyType
         "shared_references": (("target", pa.string()),),
         # What of them counts; as the persons' rows were last made with it.
         "shared_records": (("value", pa.string()),),
+        # In which buckets of deid the records of a person are, where those are several.
+        "split_persons": (("place", pa.int32()),),
     }
 )
 # Event times are wall-clock times of the jurisdiction's zone, as the CDM's have no zone.

@@ -1,8 +1,8 @@
 """Writes the OMOP tables: persons whose records changed, or all of them, bucket by bucket.
 
-A person's rows are in the bucket of their records. A batch finds the persons it concerns by their
-records, as deid has them now and as `source_records` had them, and makes all rows of these persons
-anew. What is as it was is not written.
+A person's rows are in the bucket of their Patient, wherever their records are (`split_persons`). A
+batch finds the persons it concerns by their records, as deid has them now and as `source_records`
+had them, and makes all rows of these persons anew. What is as it was is not written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -39,6 +40,13 @@ from ehr_etl.omop.shared_records import (
     list_shared_targets,
     shared_value,
 )
+from ehr_etl.omop.split_persons import (
+    SplitPerson,
+    build_place_rows,
+    find_home,
+    find_split_persons,
+    read_places,
+)
 from ehr_etl.omop.state import OmopState, open_vocabulary, record_run
 from ehr_etl.tables.bucketed import (
     Buckets,
@@ -61,9 +69,12 @@ __all__ = [
 
 Row = dict[str, Any]
 
-# Tables with rows of persons, in the order of writing: by `source_records` a batch that is done
-# again finds whose rows a record gave, so it comes last.
-WRITTEN_BY_PERSON = (*PERSON_TABLES, "unmapped_codes", "shared_references", "source_records")
+# Tables with rows of persons, in the order of writing: by the last two a batch that is done again
+# finds whose rows a record gave, and where.
+WRITTEN_BY_PERSON = (
+    *(*PERSON_TABLES, "unmapped_codes", "shared_references"),
+    *("source_records", "split_persons"),
+)
 # By `shared_records` a batch knows what changed for persons, so it comes after them.
 WRITTEN_BY_RECORD = ("care_site", "provider", "unmapped_codes", "shared_records")
 # Buckets that are made anew at once: some dozens of MB of rows. Chosen.
@@ -101,10 +112,19 @@ class OmopWriter:
 
     # One batch.
 
-    def apply(self, removed: Mapping[str, Buckets], records: pa.Table) -> None:
+    def apply(
+        self,
+        removed: Mapping[str, Buckets],
+        records: pa.Table,
+        merged: Mapping[str, Collection[int]] = MappingProxyType({}),
+        *,
+        is_careful: bool = False,
+    ) -> None:
         """Follow a batch: `removed` has by type and bucket the pseudonyms of records that changed.
 
-        `records` are their rows of deid as they are now.
+        `records` are their rows of deid as they are now. `merged` has by pseudonym the buckets of
+        all accounts of a person who has several. Where a batch before was cut short (`is_careful`),
+        persons whose records are in several buckets are looked at whenever one of these is.
         """
         shared = _read_shared_records(records)
         # Those that changed or are gone.
@@ -115,10 +135,9 @@ class OmopWriter:
             for name in keys
         }
         changed = self._changed_shared_records(names, shared)
-        persons = self._find_persons(removed, records)
-        for bucket, keys in self._persons_of(changed.keys()).items():
-            persons[bucket] |= keys
-        rows_by_table = self._build_persons(persons, changed)
+        places = self._find_places(removed, records, merged, changed, is_careful=is_careful)
+        rows_by_table = self._build_persons(places, changed)
+        persons = _group_by_bucket(places)
         for name in WRITTEN_BY_PERSON:
             self._replace_keys(name, persons, rows_by_table.get(name, ()))
         self._write_shared(names, shared)
@@ -143,8 +162,37 @@ class OmopWriter:
             for row in table.filter(pc.is_in(table.column(GOLD_KEY), wanted)).to_pylist()
         }
 
+    def _find_places(
+        self,
+        removed: Mapping[str, Buckets],
+        records: pa.Table,
+        merged: Mapping[str, Collection[int]],
+        changed: Mapping[str, str | None],
+        *,
+        is_careful: bool,
+    ) -> dict[str, set[int]]:
+        """Return by key the persons to make anew, and every bucket where they have or had rows."""
+        split = read_places(self.lake)
+        touched = {place for buckets in removed.values() for place in buckets}
+        concerned = [key for key, places in split.items() if not touched.isdisjoint(places)]
+        homes = touched.union(*(split[key] for key in concerned))
+        persons = self._find_persons(removed, records, homes)
+        for bucket, keys in self._persons_of(changed.keys()).items():
+            persons[bucket] |= keys
+        places: defaultdict[str, set[int]] = defaultdict(set)
+        for bucket, keys in persons.items():
+            for key in keys:
+                places[key].add(bucket)
+        if is_careful:
+            places |= {key: set() for key in concerned if key not in places}
+        accounts = {str(person_key(name)): buckets for name, buckets in merged.items()}
+        return {
+            key: {*buckets, *split.get(key, ()), *accounts.get(key, ())}
+            for key, buckets in places.items()
+        }
+
     def _find_persons(
-        self, removed: Mapping[str, Buckets], records: pa.Table
+        self, removed: Mapping[str, Buckets], records: pa.Table, places: Collection[int]
     ) -> defaultdict[int, set[str]]:
         """Return by bucket the persons whose rows the changed records are or were among."""
         persons: defaultdict[int, set[str]] = defaultdict(set)
@@ -152,7 +200,6 @@ class OmopWriter:
             if row["patient"] is not None:
                 persons[row[BUCKET]].add(str(person_key(row["patient"])))
         names = {name for buckets in removed.values() for keys in buckets.values() for name in keys}
-        places = {place for buckets in removed.values() for place in buckets}
         wanted = pa.array(sorted(names), pa.string())
         for table in self._iterate("source_records", places):
             found = table.filter(pc.is_in(table.column("record"), wanted))
@@ -178,28 +225,37 @@ class OmopWriter:
         return persons
 
     def _build_persons(
-        self, persons: Mapping[int, Collection[str]], changed: Mapping[str, str | None]
+        self, places: Mapping[str, Collection[int]], changed: Mapping[str, str | None]
     ) -> Mapping[str, list[Row]]:
-        def select(table: pa.Table) -> set[str]:
-            return {
-                pseudonym
+        persons = _group_by_bucket(places)
+        built: list[Mapping[str, list[Row]]] = []
+        # Of persons in several buckets, which may be read one after the other.
+        split: list[pa.Table] = []
+        for table in iterate_buckets(self.lake, "deid", persons):
+            keys = {
+                pseudonym: key
                 for bucket, pseudonym in _list_patients(table)
-                if str(person_key(pseudonym)) in persons[bucket]
+                if (key := str(person_key(pseudonym))) in persons[bucket]
             }
-
-        return concatenate_lists(
-            self._build_rows(table, select(table), changed)
-            for table in iterate_buckets(self.lake, "deid", persons)
-        )
+            several = {pseudonym for pseudonym, key in keys.items() if len(places[key]) > 1}
+            if several:
+                split.append(_select_patients(table, several))
+            if keys.keys() - several:
+                built.append(self._build_rows(table, keys.keys() - several, changed))
+        if split:
+            table = pa.concat_tables(split)
+            built.append(self._build_rows(table, set(table.column("patient").to_pylist()), changed))
+        return concatenate_lists(built)
 
     def _build_rows(
         self, table: pa.Table, pseudonyms: Collection[str], changed: Mapping[str, str | None]
     ) -> Mapping[str, list[Row]]:
-        """Return the rows of some persons, whose records are in a part of deid."""
-        records: defaultdict[tuple[int, str], list[SourceRecord]] = defaultdict(list)
-        wanted = pa.array(sorted(pseudonyms), pa.string())
-        for row in table.filter(pc.is_in(table.column("patient"), wanted)).to_pylist():
-            records[row[BUCKET], row["patient"]].append(_source_record(row))
+        """Return the rows of some persons, all of whose records are in a part of deid."""
+        records: defaultdict[str, list[SourceRecord]] = defaultdict(list)
+        places: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        for row in _select_patients(table, pseudonyms).to_pylist():
+            records[row["patient"]].append(_source_record(row))
+            places[row["patient"]].append((row["type"], row[BUCKET]))
         targets = {
             target
             for found in records.values()
@@ -208,10 +264,13 @@ class OmopWriter:
         }
         known = self._read_shared(targets - changed.keys())
         known |= {name: value for name, value in changed.items() if value is not None}
-        return concatenate_lists(
-            self._builder.build(pseudonym, bucket, found, known)
-            for (bucket, pseudonym), found in records.items()
-        )
+        built: list[Mapping[str, list[Row]]] = []
+        for pseudonym, found in records.items():
+            home = find_home(places[pseudonym])
+            built.append(self._builder.build(pseudonym, home, found, known))
+            person = SplitPerson(home, frozenset(bucket for _, bucket in places[pseudonym]))
+            built.append({"split_persons": build_place_rows(pseudonym, person)})
+        return concatenate_lists(built)
 
     def _write_shared(
         self, names: Collection[str], shared: Mapping[str, Mapping[str, Any]]
@@ -228,10 +287,10 @@ class OmopWriter:
 
     def remap(self) -> None:
         """Look every code up again; write the buckets with rows that change, and no other."""
-        shared = self._all_shared_rows()
+        shared, split = self._all_shared_rows(), find_split_persons(self.lake, self.layout)
         for start in range(0, self.layout.buckets, _BUCKETS_AT_ONCE):
             buckets = range(start, min(start + _BUCKETS_AT_ONCE, self.layout.buckets))
-            rows_by_table = self.build_buckets(buckets)
+            rows_by_table = self.build_buckets(buckets, split)
             for name in dict.fromkeys((*WRITTEN_BY_PERSON, *WRITTEN_BY_RECORD)):
                 of_shared = [row for row in shared.get(name, ()) if row[GOLD_BUCKET] in buckets]
                 rows = build_table(name, [*rows_by_table.get(name, ()), *of_shared])
@@ -253,12 +312,25 @@ class OmopWriter:
         )
         return build_shared_rows(self.layout, present, self.vocabulary)
 
-    def build_buckets(self, buckets: Sequence[int]) -> Mapping[str, list[Row]]:
-        """Return the rows of all persons of some buckets, by table."""
-        return concatenate_lists(
-            self._build_rows(table, {pseudonym for _, pseudonym in _list_patients(table)}, {})
+    def build_buckets(
+        self, buckets: Sequence[int], split: Mapping[str, SplitPerson]
+    ) -> Mapping[str, list[Row]]:
+        """Return the rows of all persons whose rows are in some buckets, by table.
+
+        `split` has by pseudonym the persons of the lake whose records are in several buckets.
+        """
+        built = [
+            self._build_rows(table, {name for _, name in _list_patients(table)} - split.keys(), {})
             for table in iterate_buckets(self.lake, "deid", buckets)
-        )
+        ]
+        here = {name: person for name, person in split.items() if person.home in buckets}
+        elsewhere = {bucket for person in here.values() for bucket in person.buckets}
+        tables = [
+            _select_patients(table, here) for table in iterate_buckets(self.lake, "deid", elsewhere)
+        ]
+        if tables:
+            built.append(self._build_rows(pa.concat_tables(tables), here, {}))
+        return concatenate_lists(built)
 
     # Tables of no person.
 
@@ -359,6 +431,25 @@ def _shared_keys(table: str, name: str) -> set[str]:
     if table == "unmapped_codes":
         return {str(integer_key(kind, name)) for kind in ("care_site", "provider")}
     return {str(integer_key(table, name))}
+
+
+def _group_by_bucket(places: Mapping[str, Collection[int]]) -> dict[int, set[str]]:
+    """Return by bucket the persons with rows there.
+
+    >>> _group_by_bucket({"7": {1, 2}, "8": {2}}) == {1: {"7"}, 2: {"7", "8"}}
+    True
+    """
+    grouped: defaultdict[int, set[str]] = defaultdict(set)
+    for key, buckets in places.items():
+        for bucket in buckets:
+            grouped[bucket].add(key)
+    return dict(grouped)
+
+
+def _select_patients(table: pa.Table, pseudonyms: Collection[str]) -> pa.Table:
+    return table.filter(
+        pc.is_in(table.column("patient"), pa.array(sorted(pseudonyms), pa.string()))
+    )
 
 
 def _list_patients(table: pa.Table) -> set[tuple[int, str]]:

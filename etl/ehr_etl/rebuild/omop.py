@@ -19,6 +19,7 @@ from ehr_etl.jobs import RunParts, cut_into_parts
 from ehr_etl.lake import GOLD_BUCKET, Lake
 from ehr_etl.omop.cdm import build_table, concatenate_lists, table_name, table_schema
 from ehr_etl.omop.shared_records import IS_SHARED_RECORD, build_shared_rows
+from ehr_etl.omop.split_persons import SplitPerson, find_split_persons
 from ehr_etl.omop.state import OmopState
 from ehr_etl.omop.writer import (
     WRITTEN_BY_PERSON,
@@ -51,6 +52,7 @@ class _Job:
     now_ms: int
     # Of each bucket the number of its part.
     part_of: tuple[int, ...]
+    split: Mapping[str, SplitPerson]
 
     def writer(self) -> OmopWriter:
         return OmopWriter(self.lake, self.layout, self.state, self.now_ms)
@@ -63,7 +65,7 @@ def rebuild_omop(
     create_omop_tables(lake)
     parts = cut_into_parts(layout.buckets, slots, _PART_BUCKETS)
     part_of = [number for number, buckets in enumerate(parts) for _ in buckets]
-    job = _Job(lake, layout, state, now_ms, tuple(part_of))
+    job = _Job(lake, layout, state, now_ms, tuple(part_of), find_split_persons(lake, layout))
     # What a rebuild that was cut short left.
     clear_scratch(lake)
     for _ in run(partial(_send_shared, job), parts):
@@ -102,7 +104,7 @@ def _write_shared(job: _Job, number: int) -> Files:
 
 def _write_persons(job: _Job, buckets: tuple[int, ...]) -> Files:
     """Write the rows of the persons of some buckets."""
-    return _write_rows(job.lake, job.writer().build_buckets(buckets))
+    return _write_rows(job.lake, job.writer().build_buckets(buckets, job.split))
 
 
 def _write_rows(lake: Lake, rows_by_table: Mapping[str, list[Row]]) -> Files:

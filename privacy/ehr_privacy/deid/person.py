@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ehr_fhir.references import local_target
+from ehr_privacy.erasure import ERASED
 
 __all__ = ["NOBODY_KNOWN", "People", "Person", "find_patient", "find_survivor"]
 
@@ -48,13 +49,18 @@ NOBODY_KNOWN = People()
 def find_survivor(patient: Mapping[str, Any]) -> str | None:
     """Return the id of the Patient that took a merged one's place; None if none did.
 
+    An account whose survivor was erased stands for itself again.
+
     >>> find_survivor({"link": [{"type": "replaced-by", "other": {"reference": "Patient/b"}}]})
     'b'
+    >>> find_survivor({"link": [{"type": "replaced-by", "other": {"display": "Erased record"}}]})
     """
     for link in _list_items(patient.get("link")):
         if not isinstance(link, dict) or link.get("type") != "replaced-by":
             continue
         other = link.get("other")
+        if other == {"display": ERASED}:
+            continue
         target = local_target(str(other.get("reference", ""))) if isinstance(other, dict) else None
         # A merge into somebody who cannot be found is one all the same.
         return target.id if target is not None and target.type == "Patient" else ""
