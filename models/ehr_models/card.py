@@ -5,14 +5,21 @@ A task brings the text (headings of CHAI's Applied Model Card, shortened); the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import Template
 
 from ehr_models.evaluate import PREVALENCE, Evaluation, round_count
+from ehr_models.task import Feature
 
 
 def write_card(
-    evaluation: Evaluation, *, trained_at: str, tables: Mapping[str, int], code: str, run: str
+    evaluation: Evaluation,
+    *,
+    trained_at: str,
+    tables: Mapping[str, int],
+    code: str,
+    run: str,
+    features: Sequence[Feature],
 ) -> str:
     """Return the model card of a training run; `tables` maps each view to its Delta version."""
     task = evaluation.task
@@ -31,7 +38,7 @@ def write_card(
         people=round_count(evaluation.people),
         outcomes=round_count(evaluation.outcomes),
         folds=evaluation.folds,
-        features=", ".join(task.features),
+        features=", ".join(feature.title.lower() for feature in features),
         verdict=evaluation.verdict,
         performance="\n".join(rows),
     )

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from ehr_fhir.errors import Unprocessable
 from ehr_models.estimators import build_logistic_regression
 from ehr_models.intervals import SEED, FloatArray, Performance, measure_performance
-from ehr_models.task import ENCOUNTER, PATIENT, Task
+from ehr_models.task import ENCOUNTER, PATIENT, Frame, Task
 
 MAXIMUM_FOLDS = 5
 PREVALENCE = "prevalence"
@@ -76,20 +76,15 @@ def round_count(count: int) -> str:
     return "fewer than 8" if 0 < count < 8 else f"about {round(count / 5) * 5}"
 
 
-def select_labelled(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Keep the rows whose outcome is known."""
-    return frame[frame[task.target].notna()]
-
-
-def cross_validate(task: Task, frame: pd.DataFrame, resamples: int = 1000) -> Evaluation:
+def cross_validate(task: Task, frame: Frame, resamples: int = 1000) -> Evaluation:
     """Evaluate a task's model, its comparators and the prevalence on the labelled rows."""
-    labelled = select_labelled(frame, task)
+    labelled = frame.select_labelled().rows
     outcome = labelled[task.target].to_numpy(dtype=float)
     people = labelled[PATIENT].to_numpy()
     folds = _count_folds(task, outcome, people)
     predictions = labelled[[PATIENT, ENCOUNTER, task.target]].copy()
     predictions[task.model_name] = _predict_out_of_fold(
-        task.build_estimator(), labelled[list(task.features)], outcome, people, folds
+        build_logistic_regression(), labelled[frame.feature_names], outcome, people, folds
     )
     ranking = {task.model_name: predictions[task.model_name].to_numpy()}
     for comparator in task.comparators:

@@ -1,20 +1,25 @@
-"""The registry of prediction tasks: whatever folder of `ehr_models.tasks` declares a TASK."""
+"""The registry of prediction tasks: each folder of `ehr_models.tasks` is one."""
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
+from pathlib import Path
 
 from ehr_fhir.errors import Fault, NotFound, Unprocessable
 from ehr_models import tasks
 from ehr_models.task import Task
+from ehr_models.task_file import load_task
 
 
 def list_tasks() -> tuple[Task, ...]:
     """Return every task, by name."""
-    names = [module.name for module in pkgutil.iter_modules(tasks.__path__)]
-    declared = [_load_task(f"{tasks.__name__}.{name}") for name in names]
-    return tuple(sorted(declared, key=lambda task: task.name))
+    folders = [
+        folder
+        for path in tasks.__path__
+        for folder in Path(path).iterdir()
+        if folder.is_dir() and not folder.name.startswith(("_", "."))
+    ]
+    return tuple(sorted(map(_load_task, folders), key=lambda task: task.name))
 
 
 def get_task(name: str | None = None) -> Task:
@@ -30,8 +35,11 @@ def get_task(name: str | None = None) -> Task:
     return by_name[name]
 
 
-def _load_task(module: str) -> Task:
-    task = getattr(import_module(module), "TASK", None)
+def _load_task(folder: Path) -> Task:
+    """Return the task of a folder: of its file, or the TASK that its code declares."""
+    if (folder / "task.toml").is_file():
+        return load_task(folder)
+    task = getattr(import_module(f"{tasks.__name__}.{folder.name}"), "TASK", None)
     if not isinstance(task, Task):
-        raise Fault(f"{module} declares no TASK.")
+        raise Fault(f"{folder.name} has no task.toml, and declares no TASK.")
     return task

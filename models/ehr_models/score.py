@@ -10,7 +10,15 @@ from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_models.task import ENCOUNTER, PATIENT, PEOPLE_VIEW, PREDICTED_AT, Task, Views
+from ehr_models.task import (
+    ENCOUNTER,
+    PATIENT,
+    PEOPLE_VIEW,
+    PREDICTED_AT,
+    Task,
+    Views,
+    select_current,
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,11 @@ def predict_current(task: Task, model: Pipeline, views: Views, as_of: datetime) 
     years ago would be a figure about nothing. Rows that end after the instant are not known yet.
     """
     frame = task.build_frame(views)
-    rows = task.select_current(frame[frame[PREDICTED_AT] <= as_of])
+    rows = select_current(frame.rows[frame.rows[PREDICTED_AT] <= as_of])
     is_living = rows[PATIENT].isin(_list_living(views))
     is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
     return Predictions(
-        _predict(task, model, rows[is_living & is_current]),
+        _predict(model, rows[is_living & is_current], frame.feature_names),
         not_living=int((~is_living).sum()),
         outside_window=int((is_living & ~is_current).sum()),
     )
@@ -59,10 +67,10 @@ def find_reference_instant(day: date, now: datetime) -> datetime:
     return min(end, now)
 
 
-def _predict(task: Task, model: Pipeline, rows: pd.DataFrame) -> tuple[Prediction, ...]:
+def _predict(model: Pipeline, rows: pd.DataFrame, features: list[str]) -> tuple[Prediction, ...]:
     if rows.empty:
         return ()
-    probabilities = model.predict_proba(rows[list(task.features)])[:, 1]
+    probabilities = model.predict_proba(rows[features])[:, 1]
     columns = zip(
         rows[PATIENT].astype(str),
         rows[ENCOUNTER].astype(str),

@@ -8,17 +8,59 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
-Views = Mapping[str, pd.DataFrame]
+# Tables by name, as pandas or Arrow has them (pyarrow ships no types).
+Views = Mapping[str, Any]
 
 # The columns of every task's frame beside its features and its target: whose row it is, which
 # encounter it is about, and the instant at which the prediction is made.
 PATIENT, ENCOUNTER, PREDICTED_AT = "patient_id", "encounter_id", "ended"
+# Columns by which an evaluation tells groups of people apart begin so.
+GROUP_PREFIX = "group_"
 # The view of Patients, which scoring reads of every task: it tells who lives.
 PEOPLE_VIEW = "patient_demographics"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A column that a model learns from: its unit (UCUM; `1` for a count or a share), its source.
+
+    A feature is always a float, NaN where it is not known.
+    """
+
+    name: str
+    title: str
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One row per prediction: the columns above, the features in order, groups, and the target.
+
+    The target is 1, 0, or NaN where the outcome is not known yet.
+    """
+
+    rows: pd.DataFrame
+    features: tuple[Feature, ...]
+    target: str
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Return the names of the features, in the order in which a model takes them."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def groups(self) -> list[str]:
+        """Return the names of the columns of groups."""
+        return [name for name in self.rows.columns if name.startswith(GROUP_PREFIX)]
+
+    def select_labelled(self) -> Frame:
+        """Keep the rows whose outcome is known."""
+        return Frame(self.rows[self.rows[self.target].notna()], self.features, self.target)
 
 
 @dataclass(frozen=True)
@@ -53,24 +95,23 @@ class Outcome:
 class Task:
     """One model and all that is particular to it.
 
-    `build_frame` turns the views into one row per prediction: the columns above, `features` (all
-    float) and `target` (1, 0, or missing where the outcome is not known yet).
-    `select_current` keeps each patient's latest of some rows; scoring drops those whose horizon is
-    over.
+    `build_frame` turns tables into a frame. A task of a file is read by `ehr_models.task_file`.
     """
 
     name: str
     title: str
     views: tuple[str, ...]
-    features: tuple[str, ...]
     target: str
     outcome: Outcome
     model_name: str
     model_title: str
     comparators: tuple[Comparator, ...]
     gates: Gates
-    build_frame: Callable[[Views], pd.DataFrame]
-    select_current: Callable[[pd.DataFrame], pd.DataFrame]
-    build_estimator: Callable[[], Pipeline]
+    build_frame: Callable[[Views], Frame]
     # Markdown with the places of string.Template that `card.write_card` fills.
     card_template: str
+
+
+def select_current(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each patient's latest of some rows of a frame."""
+    return rows.sort_values(PREDICTED_AT, kind="stable").groupby(PATIENT, sort=True).tail(1)

@@ -72,10 +72,9 @@ def open_store(task: Task, data: Path) -> Any:
 
 
 def register_model(
-    mlflow: Any, task: Task, model: Pipeline, sample: pd.DataFrame
+    mlflow: Any, task: Task, model: Pipeline, inputs: pd.DataFrame
 ) -> RegisteredModel:
     """Log a trained model in the active run, register it, and make it the champion."""
-    inputs = sample[list(task.features)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logged = mlflow.sklearn.log_model(

@@ -10,14 +10,14 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from ehr_fhir.errors import Unavailable
 from ehr_models import plots, tracking
 from ehr_models.card import write_card
-from ehr_models.evaluate import Evaluation, cross_validate, select_labelled
+from ehr_models.estimators import build_logistic_regression
+from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.task import Task, Views
 
 
@@ -37,19 +37,20 @@ class Training:
     run: str
     evaluation: Evaluation
     card: str
+    features: list[str]
     seconds: float
 
 
 def read_gold(task: Task, data: Path) -> GoldTables:
     """Read a task's de-identified views from the lake, without Spark."""
-    views: dict[str, pd.DataFrame] = {}
+    views = {}
     versions = {}
     for name in task.views:
         try:
             table = DeltaTable(data / "lake" / "gold" / name)
         except TableNotFoundError as error:
             raise Unavailable(f"The lake has no view {name} yet: run `ehr lake run`.") from error
-        views[name] = table.to_pandas()
+        views[name] = table.to_pyarrow_table()
         versions[name] = table.version()
     return GoldTables(views, versions)
 
@@ -59,8 +60,9 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
     started = time.monotonic()
     frame = task.build_frame(gold.views)
     evaluation = cross_validate(task, frame)
-    labelled = select_labelled(frame, task)
-    model = task.build_estimator().fit(labelled[list(task.features)], labelled[task.target])
+    labelled = frame.select_labelled()
+    inputs = labelled.rows[frame.feature_names]
+    model = build_logistic_regression().fit(inputs, labelled.rows[task.target])
     code = hash_code()
 
     mlflow = tracking.open_store(task, data)
@@ -71,10 +73,11 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
             tables=gold.versions,
             code=code,
             run=run.info.run_id,
+            features=frame.features,
         )
         tables = {f"table.{name}": number for name, number in gold.versions.items()}
         mlflow.log_params(
-            {"features": " ".join(task.features), "folds": evaluation.folds, **tables}
+            {"features": " ".join(frame.feature_names), "folds": evaluation.folds, **tables}
         )
         mlflow.set_tags(
             {"code.sha256": code, "verdict": evaluation.verdict, "grade": evaluation.grade}
@@ -83,21 +86,22 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
         mlflow.log_text(card, "model-card.md")
         mlflow.log_figure(plots.draw_roc(evaluation), "roc.png")
         mlflow.log_figure(plots.draw_calibration(evaluation), "calibration.png")
-        registered = tracking.register_model(mlflow, task, model, labelled)
+        registered = tracking.register_model(mlflow, task, model, inputs)
     return Training(
         version=registered.version,
         run=registered.run,
         evaluation=evaluation,
         card=card,
+        features=frame.feature_names,
         seconds=time.monotonic() - started,
     )
 
 
 def hash_code() -> str:
-    """Return the SHA-256 of this package's code, tasks included."""
+    """Return the SHA-256 of this package's code and of its tasks' files."""
     package = Path(str(files(__package__)))
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted((*package.rglob("*.py"), *package.rglob("*.toml"))):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

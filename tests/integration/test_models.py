@@ -15,11 +15,12 @@ from ehr_fhir.errors import Fault, NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
+from ehr_models.registry import get_task
 from ehr_models.scored_people import ScoredPeople
-from ehr_models.tasks.readmission import TASK
 from ehr_models.train import Training, read_gold, train_model
 from tests.lib import gold
 
+TASK = get_task("readmission-28d")
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
 
@@ -58,7 +59,7 @@ def test_the_model_has_a_signature_and_explicit_requirements(data: Path, trained
     mlflow = tracking.open_store(TASK, data)
     info = mlflow.models.get_model_info(f"models:/{TASK.name}@{tracking.CHAMPION}")
 
-    assert [column.name for column in info.signature.inputs] == list(TASK.features)
+    assert [column.name for column in info.signature.inputs] == trained.features
     requirements = next((data / "mlflow").rglob("requirements.txt")).read_text().split()
     assert sorted(line.split("==")[0] for line in requirements) == sorted(tracking.REQUIREMENTS)
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ehr_models.registry import get_task
 from ehr_models.risk_assessments import ScoringRun
 from ehr_models.score import Prediction
-from ehr_models.tasks.readmission import TASK
 from ehr_models.write_back import send_predictions
 from tests.lib.gateway import House
 
+TASK = get_task("readmission-28d")
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ENDED = datetime(2026, 1, 9, 0, 0, tzinfo=UTC)
 SCOPE = "system/RiskAssessment.cruds system/Provenance.cruds"

@@ -26,6 +26,7 @@ from ehr_etl.tables.bucketed import append_rows, create_tables
 from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
 from tests.conftest import ROOT
 from tests.lib import gold
+from tests.lib.acute_stays import list_acute_stays
 from tests.lib.research import DATES, open_project, register
 
 pytestmark = pytest.mark.spark
@@ -83,10 +84,8 @@ def _show_dates(book: Register, encounters: pd.DataFrame) -> pd.DataFrame:
 def test_the_cohort_counts_what_plain_python_counts(
     done: tuple[Register, run_log.Run], data: Path
 ) -> None:
-    from ehr_models.tasks.readmission.features import build_index_stays
-
     book, run = done
-    stays = build_index_stays(_show_dates(book, gold.made_up(300)["encounter_flat"]))
+    stays = list_acute_stays(_show_dates(book, gold.made_up(300)["encounter_flat"]))
     seen = stays[stays["returned"].notna()]
     back = seen[seen["returned"] == 1]
 

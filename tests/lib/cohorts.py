@@ -132,6 +132,10 @@ def condition(types: dict[str, ValueType]) -> st.SearchStrategy[Condition]:
 
 DERIVED = dict.fromkeys(d.DERIVED_COLUMNS, T.INTEGER)
 ENCOUNTER = dict(SOURCES["encounter_flat"].columns)
+# What is known of an event at its end: nothing of those that come after.
+SETS_OF_INDEX = ("visits", "stays", "some")
+PAST_AT_START = {"days_since_previous": T.INTEGER}
+PAST = {"days": T.INTEGER, "days_since_previous": T.INTEGER}
 DRUG = dict(SOURCES["drug_exposure"].columns)
 SETS = {"visits": ENCOUNTER, "stays": ENCOUNTER, "drugs": DRUG, "some": ENCOUNTER}
 
@@ -142,7 +146,7 @@ def few(types: dict[str, ValueType]) -> st.SearchStrategy[tuple[Condition, ...]]
 
 
 @st.composite
-def measures(draw: Any) -> tuple[d.Measure, ValueType]:
+def measures(draw: Any, point_in_time: bool = False) -> tuple[d.Measure, ValueType]:
     """Return a measure and the type of its values."""
     kind = draw(st.sampled_from(d.MeasureKind))
     if kind is d.MeasureKind.AGE:
@@ -152,16 +156,18 @@ def measures(draw: Any) -> tuple[d.Measure, ValueType]:
     if kind is d.MeasureKind.PERSON:
         types = dict(SOURCES["patient_demographics"].columns)
     elif kind is d.MeasureKind.INDEX:
-        types = ENCOUNTER | DERIVED
+        types = ENCOUNTER | (PAST_AT_START if point_in_time else DERIVED)
     else:
+        from_start = point_in_time and draw(st.booleans())
         events = draw(st.sampled_from(sorted(SETS)))
-        low, high = draw(st.tuples(*[st.one_of(st.none(), st.integers(-30, 30))] * 2))
-        window = d.Window(low, high)
+        last = 0 if point_in_time else 30
+        low, high = draw(st.tuples(*(st.none() | st.integers(-30, most) for most in (30, last))))
+        window = d.Window(low, high, from_start)
         if kind in (d.MeasureKind.COUNT, d.MeasureKind.FIRST_DAY, d.MeasureKind.LAST_DAY):
             return d.Measure(kind, None, events, window), T.INTEGER
         if kind is d.MeasureKind.TOTAL_DAYS:
             return d.Measure(kind, None, "stays", window), T.INTEGER
-        types = SETS[events] | DERIVED
+        types = SETS[events] | (PAST if point_in_time else DERIVED)
         if kind in (d.MeasureKind.SMALLEST, d.MeasureKind.LARGEST):
             types = {n: t for n, t in types.items() if t in (T.INTEGER, T.NUMBER)}
         if kind is d.MeasureKind.DISTINCT:
@@ -193,22 +199,31 @@ def forms(draw: Any, measure: d.Measure, value: ValueType) -> d.Form:
 
 
 @st.composite
-def cohorts(draw: Any) -> d.Cohort:
-    """Return a cohort over SOURCES that passes the checks."""
+def cohorts(draw: Any, point_in_time: bool = False) -> d.Cohort:
+    """Return a cohort over SOURCES that passes the checks, of research or of a model."""
     gap = draw(st.sampled_from((None, 0, 2)))
+    derived = PAST if point_in_time else DERIVED
+    at, until = "start", None
+    if point_in_time:
+        at = draw(st.sampled_from(("start", "end")))
+        until = draw(st.sampled_from((None, "until")))
     sets = (
         d.Events("visits", "encounter_flat", "start", where=draw(few(ENCOUNTER))),
         d.Events(
             "stays", "encounter_flat", "start", "end", where=draw(few(ENCOUNTER)),
-            merge_gap=gap, keep=draw(few(ENCOUNTER | DERIVED)),
+            merge_gap=gap, keep=draw(few(ENCOUNTER | derived)),
         ),
-        d.Events("drugs", "drug_exposure", "day", "until", keep=draw(few(DRUG | DERIVED))),
-        d.Events("some", of="stays", keep=draw(few(ENCOUNTER | DERIVED))),
+        d.Events(
+            "drugs", "drug_exposure", "day", "until", keep=draw(few(DRUG | derived)),
+            until=until,
+        ),
+        d.Events("some", of="stays", keep=draw(few(ENCOUNTER | derived))),
     )  # fmt: skip
     observed = draw(st.sampled_from((None, None, None, "visits", "drugs", "some")))
     index = d.Index(
-        events=draw(st.sampled_from(("visits", "stays", "some"))),
-        pick=draw(st.sampled_from(("first", "last"))),
+        events=draw(st.sampled_from(("stays", "some") if at == "end" else SETS_OF_INDEX)),
+        pick=draw(st.sampled_from(("first", "last", *(("each", "each") if point_in_time else ())))),
+        at=at,
         since=draw(st.sampled_from((None, FIRST + timedelta(3)))),
         until=draw(st.sampled_from((None, FIRST + timedelta(30)))),
         washout_days=draw(st.sampled_from((0, 0, 1, 10))),
@@ -217,11 +232,11 @@ def cohorts(draw: Any) -> d.Cohort:
     )
     columns = []
     for number in range(draw(st.integers(0, 5))):
-        measure, value = draw(measures())
+        measure, value = draw(measures(point_in_time))
         columns.append(d.Column(f"c{number}", measure, draw(forms(measure, value))))
     criteria = []
     for number in range(draw(st.integers(0, 2))):
-        measure, value = draw(measures())
+        measure, value = draw(measures(point_in_time))
         criteria.append(d.Criterion(f"n{number}", measure, draw(condition({"value": value}))))
     data_until = draw(st.sampled_from((None, "latest", FIRST + timedelta(20))))
     follow_up = d.FollowUp(
@@ -236,4 +251,5 @@ def cohorts(draw: Any) -> d.Cohort:
         population=draw(few(dict(SOURCES["patient_demographics"].columns))),
         include=tuple(criteria[:1]), exclude=tuple(criteria[1:]), columns=tuple(columns),
         follow_up=draw(st.sampled_from((None, follow_up, follow_up))),
+        point_in_time=point_in_time,
     )  # fmt: skip

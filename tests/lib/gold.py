@@ -35,9 +35,33 @@ def made_up(people: int, seed: int = 1) -> Views:
             encounter = f"{number:016x}{visit:016x}"
             reason = f"code-{chance.randint(1, 12)}"
             encounters.append(
-                (encounter, patient, kind, _text(when), _text(end), None, reason, "ha-harbour")
+                (
+                    encounter,
+                    patient,
+                    "finished",
+                    kind,
+                    _text(when),
+                    _text(end),
+                    None,
+                    None,
+                    reason,
+                    None,
+                    "ha-harbour",
+                )
             )
-            conditions.append((f"c{encounter}", patient, encounter, reason, "active", _text(when)))
+            conditions.append(
+                (
+                    f"c{encounter}",
+                    patient,
+                    encounter,
+                    reason,
+                    "urn:codes",
+                    "active",
+                    "confirmed",
+                    _text(when),
+                    None,
+                )
+            )
             soon = chance.random() < frailty / 2
             when = end + timedelta(days=chance.randint(2, 27) if soon else chance.randint(40, 400))
     return {
@@ -47,13 +71,16 @@ def made_up(people: int, seed: int = 1) -> Views:
         "encounter_flat": pd.DataFrame(
             encounters,
             columns=[
-                "id", "patient_id", "class", "start", "end", "type_code", "reason_code",
-                "organization_id",
+                "id", "patient_id", "status", "class", "start", "end", "age", "type_code",
+                "reason_code", "discharge_disposition", "organization_id",
             ],
         ),
         "condition_flat": pd.DataFrame(
             conditions,
-            columns=["id", "patient_id", "encounter_id", "code", "clinical_status", "onset"],
+            columns=[
+                "id", "patient_id", "encounter_id", "code", "code_system", "clinical_status",
+                "verification_status", "onset", "abatement",
+            ],
         ),
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ehr_analytics.cohorts.compiler import compile_cohort
 from ehr_analytics.cohorts.definition import Cohort
@@ -60,12 +61,12 @@ def normal(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             row if row["left_at"] == 0 else {"person": row["person"], "left_at": row["left_at"]}
             for row in rows
         ),
-        key=lambda row: str(row["person"]),
+        key=lambda row: (str(row["person"]), str(row.get("index_date")), row["left_at"]),
     )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(cohorts(), tables())
+@given(st.one_of(cohorts(), cohorts(point_in_time=True)), tables())
 def test_duckdb_gives_what_the_reference_gives(cohort: Cohort, rows: Rows) -> None:
     arrow = arrow_tables(rows)
 
@@ -91,7 +92,7 @@ def _compare_on_spark(spark: SparkSession, examples: int) -> None:
     from ehr_analytics.cohorts.spark_engine import run_on_spark
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(cohorts(), tables())
+    @given(st.one_of(cohorts(), cohorts(point_in_time=True)), tables())
     def check(cohort: Cohort, rows: Rows) -> None:
         arrow = arrow_tables(rows)
         found = run_on_spark(

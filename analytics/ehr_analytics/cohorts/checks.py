@@ -58,6 +58,8 @@ _VALUES = (
     *(MeasureKind.EARLIEST, MeasureKind.LATEST),
 )
 _UNITS = ("year", "quarter", "month")
+# Derived from events that come later.
+_FUTURE = ("days_to_next", "days_to_last")
 
 
 def check_cohort(cohort: Cohort, sources: Mapping[str, Source]) -> None:
@@ -70,6 +72,7 @@ def check_cohort(cohort: Cohort, sources: Mapping[str, Source]) -> None:
     for events in cohort.events:
         _check_events(cohort, events, sources)
     _check_index(cohort)
+    _check_point_in_time(cohort)
     _check_conditions(cohort.population, person_types(cohort, sources), "population")
     if len(cohort.measures()) > _MAX_MEASURES:
         raise Unprocessable(f"A cohort has at most {_MAX_MEASURES} measures.")
@@ -141,7 +144,8 @@ def _check_events(cohort: Cohort, events: Events, sources: Mapping[str, Source])
         earlier = [other.name for other in cohort.events[: cohort.events.index(events)]]
         if events.of not in earlier:
             raise Unprocessable(f"{place} is made of {events.of}, which is not listed before it.")
-        if events.date or events.end or events.where or events.merge_gap is not None:
+        own = (events.date, events.end, events.where, events.until)
+        if any(own) or events.merge_gap is not None:
             raise Unprocessable(f"{place} is made of other events: it has only `keep`.")
     else:
         source = sources.get(events.table or "")
@@ -152,19 +156,26 @@ def _check_events(cohort: Cohort, events: Events, sources: Mapping[str, Source])
                 continue
             if not source.columns.get(column or "", ValueType.KEY).is_date:
                 raise Unprocessable(f"{place} needs a date: {column} is no date of {source.name}.")
+        until = events.until
+        if until is not None and not source.columns.get(until, ValueType.KEY).is_date:
+            raise Unprocessable(f"{place}.until: {until} is no date of {source.name}.")
         _check_conditions(events.where, source.columns, f"{place}.where")
     if events.merge_gap is not None:
         _require_days(events.merge_gap, 0, f"{place}.merge_gap_days")
         if events.end is None:
             raise Unprocessable(f"{place} merges events, which need an `end`.")
+        if events.until is not None:
+            raise Unprocessable(f"{place} merges events, which have no `until`.")
     _check_conditions(events.keep, event_types(cohort, events.name, sources), f"{place}.keep")
 
 
 def _check_index(cohort: Cohort) -> None:
     index = cohort.index
     _require_events(cohort, index.events, "index")
-    if index.pick not in ("first", "last"):
-        raise Unprocessable("index.pick is first or last.")
+    if index.pick not in ("first", "last", "each"):
+        raise Unprocessable("index.pick is first or last, or each of a model.")
+    if index.at not in ("start", "end"):
+        raise Unprocessable("index.at is start or end.")
     _require_days(index.washout_days, 0, "index.washout_days")
     _require_days(index.lookback_days, 0, "index.lookback_days")
     if (index.observed is None) != (index.lookback_days == 0):
@@ -173,6 +184,53 @@ def _check_index(cohort: Cohort) -> None:
         _require_events(cohort, index.observed, "index.observed")
     for day in (index.since, index.until):
         _require_date(day, "index")
+
+
+def _check_point_in_time(cohort: Cohort) -> None:
+    """Refuse what is for models alone in a cohort of research, and the future in one of a model."""
+    index = cohort.index
+    if not cohort.point_in_time:
+        measured = any(measure.window.from_start for measure in cohort.measures())
+        for found, what in (
+            (index.pick == "each", "index.pick = each"),
+            (index.at == "end", "index.at = end"),
+            (any(events.until for events in cohort.events), "until"),
+            (measured, "counted_from = start"),
+        ):
+            if found:
+                raise Unprocessable(
+                    f"{what} is for prediction models: a cohort of research has one row per person."
+                )
+        return
+    if index.at == "end" and cohort.base_events(index.events).end is None:
+        raise Unprocessable("index.at = end needs events with an `end`.")
+    read = {index.events, *(m.events for m in cohort.measures() if m.events)}
+    for events in cohort.events:
+        if events.name in _list_bases(cohort, read):
+            for condition in events.keep:
+                for comparison in iterate_comparisons(condition):
+                    if comparison.column in _FUTURE:
+                        raise Unprocessable(
+                            f"events.{events.name}.keep asks for {comparison.column}, which nobody "
+                            "knows at the time of a prediction."
+                        )
+    for measure in cohort.measures():
+        if (measure.window.to_days or 0) > 0 and not measure.window.from_start:
+            raise Unprocessable(f"{measure.kind} of {measure.events} looks past the index date.")
+        at_start = measure.kind is MeasureKind.INDEX and index.at == "start"
+        if measure.column in _FUTURE or (at_start and measure.column == "days"):
+            raise Unprocessable(f"Nobody knows {measure.column} at the time of a prediction.")
+
+
+def _list_bases(cohort: Cohort, names: Iterable[str]) -> frozenset[str]:
+    """Return sets of events with all that they are made of."""
+    found: set[str] = set()
+    for name in names:
+        following: str | None = name
+        while following is not None and following not in found:
+            found.add(following)
+            following = cohort.find_events(following).of
+    return frozenset(found)
 
 
 def _check_measure(cohort: Cohort, measure: Measure, sources: Mapping[str, Source]) -> ValueType:
@@ -200,7 +258,9 @@ def _check_measure(cohort: Cohort, measure: Measure, sources: Mapping[str, Sourc
             raise Unprocessable(f"Different values of {measure.column} are not counted.")
     if kind in (MeasureKind.SMALLEST, MeasureKind.LARGEST) and value not in _NUMBER_TYPES:
         raise Unprocessable(f"{kind} is of a number.")
-    if value is ValueType.KEY or value.is_date:
+    # A model's frame says which organisation a row is of.
+    is_key = value is ValueType.KEY and not cohort.point_in_time
+    if is_key or value.is_date:
         raise Unprocessable(f"{measure.column} is a {value}: it is no measure of a person.")
     return value
 
@@ -226,6 +286,8 @@ def _check_column(cohort: Cohort, column: Column, sources: Mapping[str, Source])
                 raise Unprocessable(f"{place} lists a category twice.")
         case AsTopCodes(most=most):
             fits = value in (ValueType.CODE, ValueType.CONCEPT)
+            if cohort.point_in_time:
+                fits = fits or value in (ValueType.TEXT, ValueType.KEY)
             if not 0 < most <= _MAX_TOP:
                 raise Unprocessable(f"{place} shows 1 to {_MAX_TOP} codes.")
     if not fits:

@@ -162,10 +162,17 @@ class _Compiler:
             end = "CAST(NULL AS DATE)"
         typed = self._typed_columns(source, own)
         person = self.dialect.name(source.person)
-        inner = ", ".join(
-            [f"{person} AS person", f"{start} AS start", f"{end} AS known_end", *typed]
-        )
-        outer = ", ".join(["person", "start", f"{finish} AS finish", *map(_column, own)])
+        inner_columns = [f"{person} AS person", f"{start} AS start", f"{end} AS known_end", *typed]
+        outer_columns = ["person", "start", f"{finish} AS finish", *map(_column, own)]
+        if self.cohort.point_in_time:
+            until = "CAST(NULL AS DATE)"
+            if events.until is not None:
+                column = self.dialect.name(events.until)
+                until = typed_value(self.dialect, column, types[events.until])
+            inner_columns.append(f"{until} AS until")
+            # greatest() ignores NULL on both engines.
+            outer_columns += ["greatest(start, known_end) AS known", "until"]
+        inner, outer = ", ".join(inner_columns), ", ".join(outer_columns)
         needed = "person IS NOT NULL AND start IS NOT NULL"
         needed += " AND known_end IS NOT NULL" if events.end is not None else ""
         rows, read_from = f"rows_{events.name}", f"source_rows_{events.name}"
@@ -173,7 +180,8 @@ class _Compiler:
         if self._reads_index_people_only(events):
             # A step of its own: DuckDB would read every date before it leaves rows out, 1.8 s of
             # CPU for three million rows in place of 0.35 s (tests/perf/bench_cohort.py).
-            names = [name for name in (events.date, events.end, *own) if name]
+            dates = (events.date, events.end, events.until)
+            names = [name for name in (*dates, *own) if name]
             raw = ", ".join(map(self.dialect.name, dict.fromkeys((source.person, *names))))
             near = f"near_{events.name}"
             yield Step(
@@ -193,6 +201,9 @@ class _Compiler:
         order = _order(own)
         columns = ", ".join(["person", "start", "finish", *map(_column, own)])
         merged = ", ".join(["person", "start", "stay_finish AS finish", *map(_column, own)])
+        if self.cohort.point_in_time:
+            columns += ", known, until"
+            merged += ", stay_finish AS known, until"
         days = self.dialect.days_between("reach", "start")
         return (
             f"WITH reached AS (SELECT {columns}, max(finish) OVER (PARTITION BY person ORDER BY"
@@ -222,41 +233,50 @@ class _Compiler:
         index = self.cohort.index
         events = _events_name(index.events)
         tests = ["true"]
-        tests += [f"start >= {literal(index.since)}"] if index.since else []
-        tests += [f"start <= {literal(index.until)}"] if index.until else []
-        days = f"SELECT DISTINCT person, start FROM {events}"
+        tests += [f"day >= {literal(index.since)}"] if index.since else []
+        tests += [f"day <= {literal(index.until)}"] if index.until else []
+        day = "start" if index.at == "start" else "finish"
+        days = (
+            f"SELECT person, {day} AS day, min(start) AS began FROM {events} GROUP BY person, {day}"
+        )
         if index.washout_days:
             days = (
-                "SELECT person, start, lag(start) OVER (PARTITION BY person ORDER BY start)"
+                "SELECT person, day, began, lag(day) OVER (PARTITION BY person ORDER BY day)"
                 f" AS previous FROM ({days}) event_days"
             )
-            since = self.dialect.days_between("previous", "start")
+            since = self.dialect.days_between("previous", "day")
             tests.append(f"(previous IS NULL OR {since} > {index.washout_days})")
         if index.observed is not None:
             observed = _events_name(index.observed)
-            since = self.dialect.days_between("o.start", "c.start")
+            since = self.dialect.days_between("o.start", "c.day")
             spans = ""
             if self.cohort.base_events(index.observed).end is not None:
-                spans = " AND o.finish >= c.start"
+                spans = " AND o.finish >= c.day"
             tests.append(
                 f"EXISTS (SELECT 1 FROM {observed} o WHERE o.person = c.person"
                 f" AND {since} >= {index.lookback_days}{spans})"
             )
-        pick = "min" if index.pick == "first" else "max"
-        yield Step(
-            "index_day",
-            f"SELECT person, {pick}(start) AS index_date FROM ({days}) c"
-            f" WHERE {' AND '.join(tests)} GROUP BY person",
-        )
+        found = f"FROM ({days}) c WHERE {' AND '.join(tests)}"
+        if index.pick == "each":
+            index_day = f"SELECT person, day AS index_date, began {found}"
+        else:
+            pick = "min" if index.pick == "first" else "max"
+            index_day = (
+                f"SELECT person, {pick}(day) AS index_date, {pick}_by(began, day) AS began {found}"
+                " GROUP BY person"
+            )
+        yield Step("index_day", index_day)
         columns = self._index_columns()
         if columns:
             own = event_columns(self.cohort, self.cohort.base_events(index.events).name)
             selected = ", ".join(f"{_column(name)} AS i{_column(name)}" for name in columns)
             yield Step(
                 "index_row",
-                f"SELECT person, {selected} FROM (SELECT e.*, row_number() OVER (PARTITION BY"
-                f" e.person ORDER BY {_order(own, 'e.')}) AS place FROM {events} e JOIN index_day i"
-                " ON i.person = e.person AND i.index_date = e.start) placed WHERE place = 1",
+                f"SELECT person, index_date, {selected} FROM (SELECT e.*, row_number()"
+                f" OVER (PARTITION BY e.person{', e.' + day if self._is_each else ''}"
+                f" ORDER BY {_order(own, 'e.')})"
+                f" AS place, i.index_date FROM {events} e JOIN index_day i"
+                f" ON i.person = e.person AND i.index_date = e.{day}) placed WHERE place = 1",
             )
 
     def _index_columns(self) -> tuple[str, ...]:
@@ -278,17 +298,30 @@ class _Compiler:
         for number, (name, from_days) in enumerate(self._follow_up_events()):
             test = f"CASE WHEN day >= {from_days} THEN day END"
             aggregates.setdefault(name, []).append(f"min({test}) AS f_{number}")
-        day = self.dialect.days_between("b.index_date", "e.start")
+        near = f"{self.dialect.days_between('b.index_date', 'e.start')} AS day"
+        if self.cohort.point_in_time:
+            near += (
+                f", b.index_date, {self.dialect.days_between('b.began', 'e.start')} AS start_day,"
+                " (e.known <= b.index_date AND coalesce(e.until > b.index_date, true)) AS is_known"
+            )
+        keys = "person, index_date" if self._is_each else "person"
         for name, columns in aggregates.items():
             yield Step(
                 f"measured_{name}",
-                f"SELECT person, {', '.join(columns)} FROM (SELECT e.*, {day} AS day"
+                f"SELECT {keys}, {', '.join(columns)} FROM (SELECT e.*, {near}"
                 f" FROM {_events_name(name)} e JOIN index_day b ON b.person = e.person) near"
-                " GROUP BY person",
+                f" GROUP BY {keys}",
             )
+
+    @property
+    def _is_each(self) -> bool:
+        """Say whether a person has a row for each index date."""
+        return self.cohort.index.pick == "each"
 
     def _aggregate(self, measure: Measure) -> str:
         seen = _within(measure.window)
+        if self.cohort.point_in_time:
+            seen = f"is_known AND {seen}"
         column = _column(measure.column or "")
         pair = f"CASE WHEN {seen} AND {column} IS NOT NULL THEN "
         pair += f"{self.dialect.pair('day', column)} END"
@@ -328,7 +361,7 @@ class _Compiler:
         selected.append("i.index_date")
         joins = ["LEFT JOIN index_day i ON i.person = p.person"]
         if self._index_columns():
-            joins.append("LEFT JOIN index_row r ON r.person = p.person")
+            joins.append(f"LEFT JOIN index_row r ON r.person = p.person{self._same_date('r')}")
         read: list[str] = []
         for number, measure in enumerate(self.cohort.measures()):
             selected.append(f"{self._measure_value(number, measure)} AS v_{number}")
@@ -338,11 +371,15 @@ class _Compiler:
             read.append(name)
         joins += [
             f"LEFT JOIN measured_{name} m_{name} ON m_{name}.person = p.person"
+            f"{self._same_date(f'm_{name}')}"
             for name in dict.fromkeys(read)
         ]
         if self.cohort.follow_up is not None:
             selected.append(f"{self._data_days(self.cohort.follow_up)} AS data_days")
         return f"SELECT {', '.join(selected)} FROM people p {' '.join(joins)}"
+
+    def _same_date(self, table: str) -> str:
+        return f" AND {table}.index_date = i.index_date" if self._is_each else ""
 
     def _measure_value(self, number: int, measure: Measure) -> str:
         if measure.events is not None:
@@ -442,6 +479,7 @@ def _order(columns: Iterable[str], prefix: str = "") -> str:
 
 
 def _within(window: Window) -> str:
-    tests = [] if window.from_days is None else [f"day >= {window.from_days}"]
-    tests += [] if window.to_days is None else [f"day <= {window.to_days}"]
+    day = "start_day" if window.from_start else "day"
+    tests = [] if window.from_days is None else [f"{day} >= {window.from_days}"]
+    tests += [] if window.to_days is None else [f"{day} <= {window.to_days}"]
     return " AND ".join(tests) or "true"

@@ -47,6 +47,9 @@ class Events:
     With `merge_gap` rows of a person that overlap, or are at most so many days apart, are one
     event with the columns of its first row: a stay of several encounters. `keep` is a condition on
     events, on their own columns and on DERIVED_COLUMNS.
+
+    Of a cohort that is `point_in_time`: a row is known from its date on, and not before its `end`;
+    it counts no more from the day in its column `until`.
     """
 
     name: str
@@ -57,6 +60,9 @@ class Events:
     merge_gap: int | None = None
     of: str | None = None
     keep: tuple[Condition, ...] = ()
+    until: str | None = None
+    # Columns that nothing of the cohort reads, and whoever reads the set after it does.
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,14 @@ class Index:
     the set in the `washout_days` before, and, with `lookback_days`, was preceded by an event of
     the set `observed` at least so many days before. Where events of that set have an end, one of
     them spans from the start of the look-back to the index date (an observation period).
+
+    Of a cohort that is `point_in_time`, `pick` may be `each`: a row for each day on which such an
+    event starts; and `at` may be `end`: the index date is the day on which the event ends.
     """
 
     events: str
     pick: str = "first"
+    at: str = "start"
     since: date | None = None
     until: date | None = None
     washout_days: int = 0
@@ -80,10 +90,14 @@ class Index:
 
 @dataclass(frozen=True)
 class Window:
-    """Days counted from the index date, both included; None is without a bound."""
+    """Days counted from the index date, both included; None is without a bound.
+
+    With `from_start` they are counted from the start of an index event whose end is the index date.
+    """
 
     from_days: int | None = None
     to_days: int | None = None
+    from_start: bool = False
 
 
 class MeasureKind(StrEnum):
@@ -203,7 +217,12 @@ class FollowUp:
 
 @dataclass(frozen=True)
 class Cohort:
-    """A cohort over the project's views (`views`) or its OMOP tables (`omop`)."""
+    """A cohort over the project's views (`views`) or its OMOP tables (`omop`).
+
+    With `point_in_time`, as prediction models need it, a measure sees what was known on the index
+    date, and a person may have several rows. Research never has: its results count one row for
+    each person.
+    """
 
     name: str
     title: str
@@ -215,6 +234,7 @@ class Cohort:
     exclude: tuple[Criterion, ...] = ()
     columns: tuple[Column, ...] = ()
     follow_up: FollowUp | None = None
+    point_in_time: bool = False
 
     def find_events(self, name: str) -> Events:
         """Return the set of events of a name; KeyError without one."""

@@ -15,7 +15,7 @@ from ehr_analytics.cohorts.compiler import CompiledCohort
 from ehr_etl.duckdb_session import QueryLimits, create_table, fetch, open_duckdb
 from ehr_fhir.errors import TooCostly
 
-__all__ = ["COHORT_LIMITS", "ShowDates", "run_on_duckdb"]
+__all__ = ["COHORT_LIMITS", "ShowDates", "create_steps", "run_on_duckdb"]
 
 # Chosen: a million people with ten million events take 2 GB (tests/perf/bench_cohort.py).
 COHORT_LIMITS = QueryLimits(memory_mb=6144, threads=2, seconds=600)
@@ -48,17 +48,29 @@ def run_on_duckdb(
     """
     deadline = time.monotonic() + (limits.seconds or math.inf)
     with open_duckdb(limits) as connection:
-        if show_dates is not None:
-            show_dates.prepare(connection)
-        for step in compiled.steps:
-            if step.source is not None:
-                _open_source(connection, step.name, step.source, open_source, show_dates)
-            create_table(connection, step.name, step.sql, _limit_time(limits, deadline))
-            if step.source is not None:
-                connection.unregister(f"rows_{step.name}")
+        create_steps(connection, compiled, open_source, limits, show_dates)
         # The key is a parameter: it stands in no text.
         sql = f"SELECT * REPLACE ({_REKEY} AS person) FROM ({compiled.sql})"  # noqa: S608
         return fetch(connection, sql, _limit_time(limits, deadline), {"key": key})
+
+
+def create_steps(
+    connection: duckdb.DuckDBPyConnection,
+    compiled: CompiledCohort,
+    open_source: Callable[[str], Any],  # Any: as of run_on_duckdb
+    limits: QueryLimits = COHORT_LIMITS,
+    show_dates: ShowDates | None = None,
+) -> None:
+    """Create the table of each step; `compiled.sql` then gives the rows, persons as they are."""
+    deadline = time.monotonic() + (limits.seconds or math.inf)
+    if show_dates is not None:
+        show_dates.prepare(connection)
+    for step in compiled.steps:
+        if step.source is not None:
+            _open_source(connection, step.name, step.source, open_source, show_dates)
+        create_table(connection, step.name, step.sql, _limit_time(limits, deadline))
+        if step.source is not None:
+            connection.unregister(f"rows_{step.name}")
 
 
 def _limit_time(limits: QueryLimits, deadline: float) -> QueryLimits:

@@ -54,6 +54,8 @@ class _Event:
     start: date
     finish: date
     values: dict[str, Any] = field(compare=False)  # Any: as of Row
+    # From when on it counts no more, of a cohort that is point in time.
+    until: date | None = None
 
     def order(self, columns: Iterable[str]) -> tuple[Any, ...]:
         """Return a key in which unknown values come last."""
@@ -67,7 +69,7 @@ _Sets = Mapping[str, Mapping[Any, Sequence[_Event]]]  # events by set and person
 def evaluate_cohort(
     cohort: Cohort, sources: Mapping[str, Source], tables: Tables
 ) -> list[dict[str, Any]]:
-    """Return a row for everybody in the data, with the columns that the compiled cohort gives."""
+    """Return the rows that the compiled cohort gives: of everybody in the data one or more."""
     sets: dict[str, dict[Any, list[_Event]]] = {}
     for events in cohort.events:
         sets[events.name] = _read_events(cohort, events, sources, tables, sets)
@@ -78,7 +80,7 @@ def evaluate_cohort(
             person = {
                 name: _convert_value(raw.get(name), kind) for name, kind in source.columns.items()
             }
-            rows.append(_evaluate_person(cohort, raw[source.person], person, sets))
+            rows += _evaluate_person(cohort, raw[source.person], person, sets)
     return rows
 
 
@@ -115,7 +117,8 @@ def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list
         if person is None or start is None or end is None:
             continue
         if _holds(AllOf(events.where), row):
-            found.setdefault(person, []).append(_Event(start, max(start, end), row))
+            until = row[events.until] if events.until else None
+            found.setdefault(person, []).append(_Event(start, max(start, end), row, until))
     return found
 
 
@@ -146,13 +149,24 @@ def _evaluate_person(
     name: Any,  # Any: a key of text or a whole number
     person: Row,
     sets: _Sets,
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     events = {known: own.get(name, ()) for known, own in sets.items()}
-    day = _find_index_day(cohort, events)
+    days = _find_index_days(cohort, events)
+    if not days:
+        left_at = 2 if _holds(AllOf(cohort.population), person) else 1
+        return [{"person": name, "index_date": None, "left_at": left_at}]
+    return [_evaluate_day(cohort, name, person, sets, events, day) for day in days]
+
+
+def _evaluate_day(
+    cohort: Cohort,
+    name: Any,  # Any: a key of text or a whole number
+    person: Row,
+    sets: _Sets,
+    events: Mapping[str, Sequence[_Event]],
+    day: date,
+) -> dict[str, Any]:
     row: dict[str, Any] = {"person": name, "index_date": day}
-    if day is None:
-        row["left_at"] = 2 if _holds(AllOf(cohort.population), person) else 1
-        return row
     values = {
         measure: _evaluate_measure(cohort, measure, day, person, events)
         for measure in cohort.measures()
@@ -174,9 +188,9 @@ def _evaluate_person(
     return row
 
 
-def _find_index_day(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> date | None:
+def _find_index_days(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> list[date]:
     index = cohort.index
-    days = sorted({event.start for event in events[index.events]})
+    days = sorted({_index_day(cohort, event) for event in events[index.events]})
 
     def qualifies(day: date) -> bool:
         if (index.since and day < index.since) or (index.until and day > index.until):
@@ -192,7 +206,13 @@ def _find_index_day(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> d
         )
 
     found = [day for day in days if qualifies(day)]
-    return (found[0] if index.pick == "first" else found[-1]) if found else None
+    if index.pick == "each":
+        return found
+    return found[:1] if index.pick == "first" else found[-1:]
+
+
+def _index_day(cohort: Cohort, event: _Event) -> date:
+    return event.start if cohort.index.at == "start" else event.finish
 
 
 def _evaluate_measure(
@@ -213,14 +233,17 @@ def _evaluate_measure(
             return period_label(day, column)
         case MeasureKind.INDEX:
             columns = event_columns(cohort, cohort.base_events(cohort.index.events).name)
-            found = [event for event in events[cohort.index.events] if event.start == day]
+            found = [e for e in events[cohort.index.events] if _index_day(cohort, e) == day]
             return min(found, key=lambda event: event.order(columns)).values.get(column)
-    window = measure.window
+    window, zero = measure.window, day
+    if window.from_start:
+        zero = min(e.start for e in events[cohort.index.events] if _index_day(cohort, e) == day)
     seen = [
         ((event.start - day).days, event)
         for event in events[measure.events or ""]
-        if (window.from_days is None or (event.start - day).days >= window.from_days)
-        and (window.to_days is None or (event.start - day).days <= window.to_days)
+        if (window.from_days is None or (event.start - zero).days >= window.from_days)
+        and (window.to_days is None or (event.start - zero).days <= window.to_days)
+        and (not cohort.point_in_time or _is_known(event, day))
     ]
     days = [since_index for since_index, _ in seen]
     dated = [
@@ -248,6 +271,10 @@ def _evaluate_measure(
             return min(dated)[1] if dated else None
         case _:
             return max(dated)[1] if dated else None
+
+
+def _is_known(event: _Event, day: date) -> bool:
+    return event.finish <= day and (event.until is None or event.until > day)
 
 
 def _data_days(cohort: Cohort, follow_up: FollowUp, day: date, sets: _Sets) -> int | None:

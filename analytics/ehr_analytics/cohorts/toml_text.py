@@ -43,7 +43,9 @@ from ehr_fhir.errors import NotFound, Unprocessable
 __all__ = ["load_cohort", "parse_cohort"]
 
 Table = Mapping[str, Any]  # Any: TOML's values, each checked where it is read
-_MEASURE_KEYS = frozenset({"name", "kind", "column", "events", "from_days", "to_days"})
+_MEASURE_KEYS = frozenset(
+    {"name", "kind", "column", "events", "from_days", "to_days", "counted_from"}
+)
 _TEST_KEYS = frozenset({"in", "starts_with", "from", "to", "recorded", "not"})
 
 
@@ -89,7 +91,7 @@ def parse_cohort(document: Table) -> Cohort:
 
 def _parse_events(name: str, table: Table) -> Events:
     place = f"events.{name}"
-    known = {"table", "date", "end", "where", "merge_gap_days", "of", "keep"}
+    known = {"table", "date", "end", "where", "merge_gap_days", "of", "keep", "until"}
     _require_keys(table, known, place)
     return Events(
         name=name,
@@ -100,15 +102,17 @@ def _parse_events(name: str, table: Table) -> Events:
         merge_gap=_read(table, "merge_gap_days", int, place, None),
         of=_read(table, "of", str, place, None),
         keep=_parse_conditions(table.get("keep", []), f"{place}.keep"),
+        until=_read(table, "until", str, place, None),
     )
 
 
 def _parse_index(table: Table) -> Index:
-    known = {"events", "pick", "since", "until", "washout_days", "lookback_days", "observed"}
+    known = {"events", "pick", "at", "since", "until", "washout_days", "lookback_days", "observed"}
     _require_keys(table, known, "index")
     return Index(
         events=_read(table, "events", str, "index"),
         pick=_read(table, "pick", str, "index", "first"),
+        at=_read(table, "at", str, "index", "start"),
         since=_read(table, "since", date, "index", None),
         until=_read(table, "until", date, "index", None),
         washout_days=_read(table, "washout_days", int, "index", 0),
@@ -162,8 +166,13 @@ def _parse_measure(table: Table, place: str) -> Measure:
         raise Unprocessable(
             f"{place} is of kind {kind!r}, which is none of {', '.join(MeasureKind)}."
         )
+    counted_from = _read(table, "counted_from", str, place, "index")
+    if counted_from not in ("index", "start"):
+        raise Unprocessable(f"{place} has a `counted_from` that is neither index nor start.")
     window = Window(
-        _read(table, "from_days", int, place, None), _read(table, "to_days", int, place, None)
+        _read(table, "from_days", int, place, None),
+        _read(table, "to_days", int, place, None),
+        counted_from == "start",
     )
     return Measure(
         MeasureKind(kind),

@@ -16,7 +16,7 @@ def event_columns(cohort: Cohort, base: str) -> tuple[str, ...]:
     names: set[str] = set()
     for events in cohort.events:
         if cohort.base_events(events.name).name == base:
-            names |= _columns_of((*events.where, *events.keep))
+            names |= {*_columns_of((*events.where, *events.keep)), *events.further}
     for measure in cohort.measures():
         source = cohort.index.events if measure.kind is MeasureKind.INDEX else measure.events
         if source is None or cohort.base_events(source).name != base:
@@ -47,7 +47,7 @@ def required_columns(cohort: Cohort, sources: Mapping[str, Source]) -> dict[str,
         if events.table is None:
             continue
         columns = needed.setdefault(events.table, dict.fromkeys([sources[events.table].person]))
-        read = [events.date, events.end, *event_columns(cohort, events.name)]
+        read = [events.date, events.end, events.until, *event_columns(cohort, events.name)]
         columns.update(dict.fromkeys(name for name in read if name and name not in DERIVED_COLUMNS))
     return {name: tuple(columns) for name, columns in needed.items()}
 

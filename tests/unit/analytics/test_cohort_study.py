@@ -18,6 +18,7 @@ from ehr_analytics.run_log import get_run, run_folder
 from ehr_fhir.errors import Conflict, NotFound, Unprocessable
 from tests.conftest import ROOT
 from tests.lib import gold
+from tests.lib.acute_stays import list_acute_stays
 from tests.lib.research import DRAFT, open_project, register
 
 PLAN = study.bundled_study_path("acute-returns")
@@ -25,12 +26,10 @@ TEXT = PLAN.read_text("utf-8")
 
 
 def test_the_study_counts_what_plain_python_counts(tmp_path: Path) -> None:
-    from ehr_models.tasks.readmission.features import build_index_stays
-
     gold.write(tmp_path, gold.made_up(300))
     book = register(tmp_path)
     project = open_project(book)
-    stays = build_index_stays(gold.made_up(300)["encounter_flat"])
+    stays = list_acute_stays(gold.made_up(300)["encounter_flat"])
     seen = stays[stays["returned"].notna()]
     back = seen[seen["returned"] == 1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,18 +11,24 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from ehr_fhir.errors import Unprocessable
 from ehr_models.card import write_card
+from ehr_models.comparators import compute_lace
 from ehr_models.estimators import build_logistic_regression
 from ehr_models.evaluate import Evaluation, cross_validate, round_count
 from ehr_models.intervals import Interval, Performance, measure_performance
-from ehr_models.tasks.readmission import TASK
-from ehr_models.tasks.readmission.features import FEATURES, build_features
-from ehr_models.tasks.readmission.lace import compute_lace
+from ehr_models.registry import get_task
+from ehr_models.task import Frame
 from tests.lib import gold
+
+TASK = get_task("readmission-28d")
 
 
 @pytest.fixture(scope="module")
-def frame() -> pd.DataFrame:
-    return build_features(gold.made_up(80))
+def frame() -> Frame:
+    return TASK.build_frame(gold.made_up(80))
+
+
+def set_outcome(frame: Frame, values: pd.Series[float] | float) -> Frame:
+    return replace(frame, rows=frame.rows.assign(returned=values))
 
 
 def test_the_figures_are_those_of_scikit_learn() -> None:
@@ -50,34 +58,33 @@ def test_an_interval_holds_its_figure_and_is_wider_when_stays_belong_to_few_peop
     assert by_person.high - by_person.low > 1.5 * (by_stay.high - by_stay.low)
 
 
-def test_the_model_stands_beside_lace_and_the_prevalence(frame: pd.DataFrame) -> None:
+def test_the_model_stands_beside_lace_and_the_prevalence(frame: Frame) -> None:
     evaluation = cross_validate(TASK, frame, resamples=50)
 
     assert list(evaluation.performance) == ["logistic", "lace", "prevalence"]
     assert evaluation.performance["prevalence"].auroc.value == 0.5
-    assert evaluation.stays == frame["returned"].notna().sum()
-    assert evaluation.outcomes == frame["returned"].sum()
+    assert evaluation.stays == frame.rows["returned"].notna().sum()
+    assert evaluation.outcomes == frame.rows["returned"].sum()
     assert evaluation.predictions[["logistic", "lace"]].notna().all(axis=None)
 
 
-def test_an_evaluation_is_the_same_twice(frame: pd.DataFrame) -> None:
+def test_an_evaluation_is_the_same_twice(frame: Frame) -> None:
     first, second = cross_validate(TASK, frame, 20), cross_validate(TASK, frame, 20)
 
     assert first.performance == second.performance
 
 
 def test_the_features_carry_a_signal_the_model_finds() -> None:
-    evaluation = cross_validate(TASK, build_features(gold.made_up(300)), 50)
+    evaluation = cross_validate(TASK, TASK.build_frame(gold.made_up(300)), 50)
 
     assert evaluation.performance["logistic"].auroc.low > 0.5
 
 
-def test_too_few_returns_are_said_plainly(frame: pd.DataFrame) -> None:
-    few = frame.copy()
-    returned = few.index[few["returned"] == 1]
-    few.loc[returned[4:], "returned"] = 0.0
+def test_too_few_returns_are_said_plainly(frame: Frame) -> None:
+    outcome = frame.rows["returned"]
+    few = outcome.where(outcome.cumsum() <= 4, 0.0)
 
-    evaluation = cross_validate(TASK, few, 50)
+    evaluation = cross_validate(TASK, set_outcome(frame, few), 50)
 
     assert "Too few returns" in evaluation.verdict
     assert "fewer than 8" in evaluation.verdict
@@ -112,14 +119,15 @@ def test_a_grade_is_better_only_where_the_intervals_do_not_meet(
     assert graded(model, rival, outcomes) == grade
 
 
-def test_without_two_people_who_returned_nothing_is_trained(frame: pd.DataFrame) -> None:
+def test_without_two_people_who_returned_nothing_is_trained(frame: Frame) -> None:
     with pytest.raises(Unprocessable, match="0 people returned"):
-        cross_validate(TASK, frame.assign(returned=0.0))
+        cross_validate(TASK, set_outcome(frame, 0.0))
 
 
-def test_the_model_bears_missing_values(frame: pd.DataFrame) -> None:
-    model = build_logistic_regression().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
-    empty = frame[list(FEATURES)].head(1).assign(age=np.nan)
+def test_the_model_bears_missing_values(frame: Frame) -> None:
+    inputs = frame.rows[frame.feature_names]
+    model = build_logistic_regression().fit(inputs, frame.rows["returned"].fillna(0))
+    empty = inputs.head(1).assign(age=np.nan)
 
     assert 0 < model.predict_proba(empty)[0, 1] < 1
 
@@ -150,7 +158,7 @@ def test_lace_gives_its_points(
     assert compute_lace(stay).tolist() == [points]
 
 
-def test_the_card_says_use_data_figures_and_limits_and_no_small_count(frame: pd.DataFrame) -> None:
+def test_the_card_says_use_data_figures_and_limits_and_no_small_count(frame: Frame) -> None:
     evaluation = cross_validate(TASK, frame, 50)
 
     text = write_card(
@@ -159,6 +167,7 @@ def test_the_card_says_use_data_figures_and_limits_and_no_small_count(frame: pd.
         tables={"encounter_flat": 3},
         code="0" * 64,
         run="run-1",
+        features=frame.features,
     )
 
     for heading in ("Intended use", "Not for", "Warnings", "Trust ingredients", "Limits"):

@@ -17,14 +17,14 @@ from sklearn.pipeline import Pipeline
 from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_models.estimators import build_logistic_regression
 from ehr_models.evaluate import BETTER_THAN_BASELINE, NOT_BETTER, TOO_FEW_OUTCOMES
+from ehr_models.registry import get_task
 from ehr_models.risk_assessments import ScoringRun, build_transaction
 from ehr_models.score import Prediction, find_reference_instant, predict_current
-from ehr_models.tasks.readmission import TASK
-from ehr_models.tasks.readmission.features import FEATURES, build_features
 from ehr_models.write_back import send_predictions, send_transaction
 from ehr_portal.record.risk_scores import is_better_than_baseline
 from tests.lib import gold
 
+TASK = get_task("readmission-28d")
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ENDED = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 RUN = ScoringRun(TASK, "3", NOW)
@@ -111,8 +111,9 @@ def test_scoring_again_puts_the_same_resources() -> None:
 
 
 def learn(views: gold.Views) -> Pipeline:
-    frame = build_features(views)
-    return build_logistic_regression().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
+    frame = TASK.build_frame(views)
+    inputs = frame.rows[frame.feature_names]
+    return build_logistic_regression().fit(inputs, frame.rows["returned"].fillna(0))
 
 
 def test_each_patients_latest_stay_is_scored_once() -> None:
@@ -144,7 +145,7 @@ def test_a_stay_is_scored_from_its_end_until_its_28_days_are_over(
     about_the_last = [scored for scored in found.current if scored.predicted_at == ENDED]
     assert bool(about_the_last) is is_scored
     if as_of > ENDED:
-        people = build_features(views)["patient_id"].nunique()
+        people = TASK.build_frame(views).rows["patient_id"].nunique()
         assert len(found.current) + found.outside_window == people
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 
-from ehr_models.estimators import build_logistic_regression
-from ehr_models.task import Gates, Outcome, Task, Views
+from ehr_models.task import Feature, Frame, Gates, Outcome, Task, Views
+
+VIEWS = ("encounter_flat", "patient_demographics")
 
 
-def build_frame(views: Views) -> pd.DataFrame:
+def build_frame(views: Views) -> Frame:
     """Return one row per encounter with the patient's age and whether it lasted a week."""
-    encounters = views["encounter_flat"]
-    people = views["patient_demographics"].set_index("id")
+    encounters, people = (_to_pandas(views[name]) for name in VIEWS)
+    people = people.set_index("id")
     started = pd.to_datetime(encounters["start"], utc=True)
     ended = pd.to_datetime(encounters["end"], utc=True)
     born = encounters["patient_id"].map(people["birth_year"])
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "patient_id": encounters["patient_id"],
             "encounter_id": encounters["id"],
@@ -26,18 +28,18 @@ def build_frame(views: Views) -> pd.DataFrame:
             "long": ((ended - started) > timedelta(days=7)).astype(float),
         }
     )
+    return Frame(rows, (Feature("age", "Age", "a", "patient_demographics"),), "long")
 
 
-def select_current(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep each patient's last row."""
-    return frame.groupby("patient_id").tail(1)
+def _to_pandas(table: Any) -> pd.DataFrame:  # Any: as of Views
+    frame: pd.DataFrame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    return frame
 
 
 TASK = Task(
     name="long-stay",
     title="Stay of more than a week",
-    views=("patient_demographics", "encounter_flat"),
-    features=("age",),
+    views=VIEWS,
     target="long",
     outcome=Outcome(
         code="long-stay",
@@ -51,7 +53,5 @@ TASK = Task(
     comparators=(),
     gates=Gates(minimum_outcomes=10),
     build_frame=build_frame,
-    select_current=select_current,
-    build_estimator=build_logistic_regression,
     card_template="# Model card: long stay\n\n$verdict\n\n$performance\n",
 )

@@ -1,0 +1,194 @@
+"""A frame from whole tables, in SQL on DuckDB: for training, and for scoring many people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ehr_analytics.cohorts.compiler import compile_cohort
+from ehr_analytics.cohorts.dialects import DUCKDB
+from ehr_analytics.cohorts.duckdb_engine import create_steps
+from ehr_analytics.cohorts.sources import Source, ValueType
+from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
+from ehr_fhir.errors import Unavailable
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
+from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Frame, Views
+
+__all__ = ["LIMITS", "build_frame"]
+
+# Chosen: a million people take less (tests/perf/bench_model_features.py).
+LIMITS = QueryLimits(memory_mb=8192, threads=2)
+
+_ARROW: Mapping[ValueType, pa.DataType] = {
+    ValueType.BOOLEAN: pa.bool_(),
+    ValueType.CONCEPT: pa.int64(),
+    ValueType.DATE: pa.date32(),
+    ValueType.INTEGER: pa.int64(),
+    ValueType.NUMBER: pa.float64(),
+}
+_HAS_ZONE = "(Z|[+-][0-9]{2}:[0-9]{2})$"
+
+
+def build_frame(declaration: FrameDeclaration, views: Views) -> Frame:
+    """Return the frame of tables: a row for each index date of those who are in the cohort.
+
+    Dates are read to the day in the jurisdiction's calendar, as de-identification leaves them, so
+    that a row is the same from the research copy and from the records.
+    """
+    cohort, sources = declaration.cohort, declaration.sources
+    compiled = compile_cohort(cohort, sources, DUCKDB)
+    with open_duckdb(LIMITS) as connection:
+        create_steps(
+            connection,
+            compiled,
+            partial(_open_table, declaration, views),
+            LIMITS,
+            _LocalDates(declaration),
+        )
+        chosen = f"left_at IN (0, {declaration.unlabelled_step})"
+        connection.execute(
+            f"CREATE TABLE frame AS FROM ({compiled.sql}) WHERE {chosen}"
+            " ORDER BY person, index_date"
+        )
+        _add_encounters(connection, declaration, views)
+        rows = fetch(
+            connection,
+            "SELECT frame.*, encounter, instant FROM frame"
+            " LEFT JOIN index_encounters USING (person, index_date) ORDER BY person, index_date",
+            LIMITS,
+        ).to_pandas()
+    return Frame(
+        _shape_rows(declaration, rows),
+        tuple(declared.feature for declared in declaration.features),
+        declaration.target,
+    )
+
+
+def _open_table(declaration: FrameDeclaration, views: Views, name: str) -> pa.Table:
+    return _to_arrow(views[name], declaration.sources[name], declaration.columns[name])
+
+
+def _to_arrow(table: Any, source: Source, columns: tuple[str, ...]) -> pa.Table:
+    """Return columns of a table with the types that the language knows them by."""
+    names = table.column_names if isinstance(table, pa.Table) else table.columns
+    missing = sorted({*columns} - {*names})
+    if missing:
+        raise Unavailable(
+            f"The table {source.name} has no column {', '.join(missing)} yet: run `ehr lake run`."
+        )
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table[list(columns)], preserve_index=False)
+    kinds = [(name, _ARROW.get(source.columns[name], pa.string())) for name in columns]
+    return table.select(list(columns)).cast(pa.schema(kinds))
+
+
+class _LocalDates:
+    """Dates in the jurisdiction's calendar (`duckdb_engine.ShowDates`)."""
+
+    def __init__(self, declaration: FrameDeclaration) -> None:
+        self._sources = declaration.sources
+        self._single_dates = declaration.single_dates
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Need nothing."""
+
+    def render_table(self, table: str, rows: str, kinds: Mapping[str, str]) -> str:
+        """Return the SQL of a table whose instants are days."""
+        types = self._sources[table].columns
+        selected = ", ".join(
+            f'{_local_day(name, (table, name) in self._single_dates)} AS "{name}"'
+            if types.get(name) is ValueType.DATE_TEXT
+            else f'"{name}"'
+            for name in kinds
+        )
+        return f"SELECT {selected} FROM {rows}"  # noqa: S608 - names of the lake's schemas
+
+
+def _local_day(column: str, is_single: bool) -> str:
+    """Return the SQL of a FHIR date's day; what has no zone of its own lies in the local one.
+
+    Of a date of its own that is known to the year or month the day is that year's last: nothing is
+    known before it happened, and de-identification leaves no more than the year.
+    """
+    text = f'"{column}"'
+    moved = f"strftime(timezone('{_zone()}', TRY_CAST({text} AS TIMESTAMPTZ)), '%Y-%m-%d')"
+    tests = f"WHEN regexp_matches({text}, '{_HAS_ZONE}') THEN {moved}"
+    if is_single:
+        tests += f" WHEN length({text}) < 10 THEN substr({text}, 1, 4) || '-12-31'"
+    return f"CASE {tests} ELSE {text} END"
+
+
+def _instant(column: str) -> str:
+    """Return the SQL of the instant at which a FHIR date begins, in UTC."""
+    text = f'"{column}"'
+    local = f"timezone('{_zone()}', TRY_CAST({text} AS TIMESTAMP))"
+    return (
+        f"CASE WHEN regexp_matches({text}, '{_HAS_ZONE}') THEN TRY_CAST({text} AS TIMESTAMPTZ)"
+        f" ELSE {local} END"
+    )
+
+
+def _zone() -> str:
+    return str(JURISDICTION.zone)
+
+
+def _add_encounters(
+    connection: duckdb.DuckDBPyConnection, declaration: FrameDeclaration, views: Views
+) -> None:
+    """Find the encounter that ended last on each index date, and the instant of its end."""
+    events = declaration.cohort.base_events(declaration.cohort.index.events)
+    column = events.end if declaration.cohort.index.at == "end" else events.date
+    day = "finish" if declaration.cohort.index.at == "end" else "start"
+    source = declaration.sources[events.table or ""]
+    connection.register("index_source", _open_table(declaration, views, source.name))
+    # The steps have made `rows_NAME` of the same rows: those that the declaration keeps.
+    connection.execute(
+        "CREATE TABLE index_encounters AS SELECT r.person, index_date,"  # noqa: S608
+        " arg_max(r.c_id, struct_pack(a := instant, b := r.c_id)) AS encounter,"
+        " max(instant) AS instant"
+        f" FROM index_day i JOIN rows_{events.name} r ON r.person = i.person"
+        f" AND r.{day} = i.index_date"
+        f" JOIN (SELECT id, {_instant(column or '')} AS instant FROM index_source) s"
+        " ON s.id = r.c_id GROUP BY r.person, index_date"
+    )
+    connection.unregister("index_source")
+
+
+def _shape_rows(declaration: FrameDeclaration, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame's columns in their order, features and target as floats."""
+    columns: dict[str, Any] = {
+        PATIENT: rows["person"].astype(object),
+        ENCOUNTER: rows["encounter"].astype(object),
+        PREDICTED_AT: pd.to_datetime(rows["instant"], utc=True).astype("datetime64[ns, UTC]"),
+    }
+    for declared in declaration.features:
+        columns[declared.feature.name] = _first_known(declared, rows)
+    for group in declaration.groups:
+        columns[group] = rows[group].astype(object)
+    target = _to_float(rows[declaration.target])
+    is_known = rows["left_at"].to_numpy() == 0
+    columns[declaration.target] = np.where(is_known, target, np.nan)
+    return pd.DataFrame(columns)
+
+
+def _first_known(declared: DeclaredFeature, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+    first, *others = (_to_float(rows[name]) for name in declared.columns)
+    for other in others:
+        first = np.where(np.isnan(first), other, first)
+    clipped: np.ndarray[Any, Any] = np.clip(first, declared.least, declared.most)
+    return clipped
+
+
+def _to_float(column: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """Return numbers as floats; of a condition 1 where it holds and 0 elsewhere."""
+    if column.dtype == object or pd.api.types.is_string_dtype(column):
+        return (column == "yes").to_numpy(dtype=float)
+    numbers: np.ndarray[Any, Any] = column.to_numpy(dtype=float, na_value=np.nan)
+    return numbers

@@ -1,0 +1,182 @@
+"""A task's file: `task.toml` of its folder, in the cohort language, with the words beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from ehr_analytics.cohorts.checks import check_cohort
+from ehr_analytics.cohorts.definition import Cohort
+from ehr_analytics.cohorts.toml_text import parse_cohort
+from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_models.comparators import COMPARATORS
+from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
+from ehr_models.frames.duckdb_frame import build_frame
+from ehr_models.task import GROUP_PREFIX, Comparator, Feature, Gates, Outcome, Task
+
+__all__ = ["load_task", "parse_declaration", "parse_task"]
+
+Table = Mapping[str, Any]  # Any: TOML's values, each checked where it is read
+_COHORT_KEYS = ("name", "title", "model", "population", "events", "index", "include", "exclude")
+_OWN_KEYS = frozenset({"outcome", "feature", "group", "comparators", "gates"})
+_REQUIRED: Any = object()
+
+
+def load_task(folder: Traversable) -> Task:
+    """Read the task of a folder: `task.toml`, and `card.md` with its words.
+
+    Unprocessable names the key that is wrong.
+    """
+    path = folder / "task.toml"
+    try:
+        document = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
+        card = (folder / "card.md").read_text("utf-8")
+    except OSError as error:
+        raise NotFound(f"The task {folder.name} has no task.toml, or no card.md.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Unprocessable(f"task.toml of {folder.name} is not TOML: {error}.") from error
+    return parse_task(document, card)
+
+
+def parse_task(document: Table, card: str) -> Task:
+    """Return the task of a parsed TOML document."""
+    declaration = parse_declaration(document)
+    outcome = document["outcome"]
+    gates = _read(document, "gates", dict, "the task", {})
+    _require_keys(gates, {"minimum_outcomes"}, "gates")
+    return Task(
+        name=declaration.cohort.name,
+        title=declaration.cohort.title,
+        views=tuple(declaration.columns),
+        target=declaration.target,
+        outcome=Outcome(
+            code=_read(outcome, "code", str, "outcome"),
+            text=_read(outcome, "text", str, "outcome"),
+            horizon=timedelta(days=_read(outcome, "days", int, "outcome")),
+            plural=_read(outcome, "plural", str, "outcome"),
+            phrase=_read(outcome, "phrase", str, "outcome"),
+        ),
+        model_name="logistic",
+        model_title="logistic regression",
+        comparators=_parse_comparators(document, declaration),
+        gates=Gates(_read(gates, "minimum_outcomes", int, "gates", 100)),
+        build_frame=partial(build_frame, declaration),
+        card_template=card,
+    )
+
+
+def parse_declaration(document: Table) -> FrameDeclaration:
+    """Return the frame's declaration, checked against the tables that it reads."""
+    _require_keys(document, _OWN_KEYS | {*_COHORT_KEYS}, "the task")
+    outcome = _read(document, "outcome", dict, "the task")
+    known = {"name", "events", "from_days", "days", "code", "text", "plural", "phrase"}
+    _require_keys(outcome, known, "outcome")
+    columns: list[dict[str, Any]] = []
+    features = []
+    for table in _read(document, "feature", list, "the task"):
+        feature, made = _parse_feature(table)
+        features.append(feature)
+        columns += made
+    groups = []
+    for table in _read(document, "group", list, "the task", []):
+        name = GROUP_PREFIX + _read(table, "name", str, "group")
+        # As it is, with all its values, where nothing else is said.
+        shown = {} if {"bands", "values"} & table.keys() else {"top": 50}
+        columns.append({**table, **shown, "name": name})
+        groups.append(name)
+    follow_up = {
+        "days": _read(outcome, "days", int, "outcome"),
+        "data_until": "latest",
+        "whole": True,
+        "outcome": [
+            {key: outcome[key] for key in ("name", "events", "from_days") if key in outcome}
+        ],
+    }
+    cohort = parse_cohort(
+        {
+            **{key: document[key] for key in _COHORT_KEYS if key in document},
+            "column": columns,
+            "follow_up": follow_up,
+        }
+    )
+    declaration = FrameDeclaration(_read_ids(cohort), tuple(features), tuple(groups))
+    check_cohort(declaration.cohort, declaration.sources)
+    return declaration
+
+
+def _read_ids(cohort: Cohort) -> Cohort:
+    """Return the cohort, point in time, with the ids of its index events."""
+    names = {events.name for events in cohort.events}
+    if cohort.index.events not in names:
+        raise Unprocessable(f"index reads the events {cohort.index.events}, which are not there.")
+    base = cohort.base_events(cohort.index.events)
+    events = tuple(
+        replace(one, further=(*one.further, "id")) if one == base else one for one in cohort.events
+    )
+    return replace(cohort, events=events, point_in_time=True)
+
+
+def _parse_feature(table: Table) -> tuple[DeclaredFeature, list[dict[str, Any]]]:
+    """Return a feature, and the cohort's columns that it is made of."""
+    name = _read(table, "name", str, "feature")
+    place = f"feature {name}"
+    own = {"name", "title", "unit", "first_of", "least", "most"}
+    measures = _read(table, "first_of", list, place, None)
+    if measures is None:
+        measures = [{key: value for key, value in table.items() if key not in own}]
+    else:
+        _require_keys(table, own, place)
+    names = [name, *(f"{name}__{number}" for number in range(2, len(measures) + 1))]
+    columns = [{**measure, "name": made} for measure, made in zip(measures, names, strict=True)]
+    sources = (str(measure.get("events", measure.get("kind"))) for measure in measures)
+    feature = Feature(
+        name=name,
+        title=_read(table, "title", str, place),
+        unit=_read(table, "unit", str, place, "1"),
+        source=", ".join(dict.fromkeys(sources)),
+    )
+    least, most = (_read(table, key, (int, Decimal), place, None) for key in ("least", "most"))
+    bounds = (None if bound is None else float(bound) for bound in (least, most))
+    return DeclaredFeature(feature, tuple(names), *bounds), columns
+
+
+def _parse_comparators(document: Table, declaration: FrameDeclaration) -> tuple[Comparator, ...]:
+    comparators = []
+    features = {declared.feature.name for declared in declaration.features}
+    for name in _read(document, "comparators", list, "the task", []):
+        if name not in COMPARATORS:
+            raise Unprocessable(f"comparators names {name!r}: there are {', '.join(COMPARATORS)}.")
+        comparator, needed = COMPARATORS[name]
+        missing = sorted({*needed} - features)
+        if missing:
+            raise Unprocessable(f"comparators: {name} needs the feature {', '.join(missing)}.")
+        comparators.append(comparator)
+    return tuple(comparators)
+
+
+def _read(
+    table: Table, key: str, kind: type | tuple[type, ...], place: str, default: Any = _REQUIRED
+) -> Any:  # Any: a value of one of the kinds
+    value = table.get(key, default)
+    if value is _REQUIRED:
+        raise Unprocessable(f"{place} lacks `{key}`.")
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    # True is an int to Python.
+    if key in table and type(value) not in kinds:
+        raise Unprocessable(f"{place} has a `{key}` of the wrong type.")
+    return value
+
+
+def _require_keys(table: Any, known: Set[str], place: str) -> None:
+    # Any: TOML's value, which need not be a table
+    if not isinstance(table, dict):
+        raise Unprocessable(f"{place} is no table.")
+    unknown = sorted(table.keys() - known)
+    if unknown:
+        raise Unprocessable(f"{place} has the key {', '.join(unknown)}, which is not known.")
