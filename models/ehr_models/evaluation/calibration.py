@@ -52,6 +52,11 @@ class CalibrationBin:
     predicted: float
     observed: float
 
+    def list_figures_of_few(self, minimum: int) -> frozenset[str]:
+        """Return the figures that tell of fewer rows than the minimum."""
+        is_few = min(self.outcomes, self.rows - self.outcomes) < minimum
+        return frozenset({"observed"} if is_few else ())
+
 
 @dataclass(frozen=True)
 class Calibration:

@@ -38,10 +38,25 @@ class AlertPoint:
     threshold: float
     alert_rate: float
     alerts: int
+    true_alerts: int
+    missed: int
     sensitivity: Interval
     specificity: Interval
     positive_predictive_value: Interval
     negative_predictive_value: Interval
+
+    def list_figures_of_few(self, minimum: int) -> frozenset[str]:
+        """Return the figures that tell of fewer rows than the minimum."""
+        hidden = set[str]()
+        if min(self.true_alerts, self.missed) < minimum:
+            hidden.add("sensitivity")
+        if min(self.true_alerts, self.alerts - self.true_alerts) < minimum:
+            hidden.add("positive_predictive_value")
+        if self.alerts - self.true_alerts < minimum:
+            hidden.add("specificity")
+        if self.missed < minimum:
+            hidden.add("negative_predictive_value")
+        return frozenset(hidden)
 
 
 class ThresholdCounts:
@@ -114,6 +129,8 @@ def read_alert_points(
                 threshold=float(threshold),
                 alert_rate=float(alerts[0] / everyone[0]),
                 alerts=int(alerts[0]),
+                true_alerts=int(true[0]),
+                missed=int(missed[0]),
                 sensitivity=_ratio(true, cases),
                 specificity=_ratio(everyone - cases - false, everyone - cases),
                 positive_predictive_value=_ratio(true, alerts),

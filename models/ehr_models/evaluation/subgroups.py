@@ -49,8 +49,21 @@ class Subgroup:
     in_the_large: Interval | None
     slope: Interval | None
     # At the threshold of the alerts.
+    alerts: int | None
+    true_alerts: int | None
     sensitivity: Interval | None
     positive_predictive_value: Interval | None
+
+    def list_figures_of_few(self, minimum: int) -> frozenset[str]:
+        """Return the figures that tell of fewer rows than the minimum."""
+        if self.alerts is None or self.true_alerts is None:
+            return frozenset()
+        hidden = set[str]()
+        if min(self.true_alerts, self.outcomes - self.true_alerts) < minimum:
+            hidden.add("sensitivity")
+        if min(self.true_alerts, self.alerts - self.true_alerts) < minimum:
+            hidden.add("positive_predictive_value")
+        return frozenset(hidden)
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,15 @@ class FairnessGap:
     """How far judged groups lie apart in one rate: by group, largest difference with interval."""
 
     metric: str
+    # Rows of the smallest cell of a group by outcome and alert.
+    smallest_cell: int
     by_group: Mapping[str, float]
     difference: Interval
     ratio: float
+
+    def list_figures_of_few(self, minimum: int) -> frozenset[str]:
+        """Return the figures that tell of fewer rows than the minimum."""
+        return frozenset({"by_group"} if self.smallest_cell < minimum else ())
 
 
 @dataclass(frozen=True)
@@ -184,6 +203,8 @@ def _read_group(
         observed_over_expected=to_interval(_divide(outcomes, expected)),
         in_the_large=fit_intercept(observed, predicted, people),
         slope=fit_weak_calibration(observed, predicted, people)[1],
+        alerts=int(alerts[0]),
+        true_alerts=int(true_alerts[0]),
         sensitivity=to_interval(_divide(true_alerts, outcomes)),
         positive_predictive_value=to_interval(_divide(true_alerts, alerts)),
     )
@@ -195,7 +216,7 @@ def _unjudged(sample: Sample, name: str, chosen: np.ndarray) -> Subgroup:
         int(chosen.sum()),
         sample.count_people(chosen),
         int(sample.outcome[chosen].sum()),
-        *(None,) * 9,
+        *(None,) * 11,
     )
 
 
@@ -217,6 +238,7 @@ def _read_fairness(
     return tuple(
         FairnessGap(
             metric=metric,
+            smallest_cell=int(cells[:, 0].min()),
             by_group={str(name): float(rate) for name, rate in frame.by_group[metric].items()},
             difference=to_interval(np.r_[differences[metric], np.ptp(rates[metric][1:], axis=1)]),
             ratio=float(ratios[metric]),

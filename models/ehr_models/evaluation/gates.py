@@ -1,0 +1,124 @@
+"""The gates: what an evaluation must show before a model may score a patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehr_models.evaluation.evaluate import LEAKAGE_AUROC, Evaluation
+from ehr_models.evaluation.refitted import RefittedEvaluation
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """The limits of a task's gates."""
+
+    # Collins et al. 2016 ask for 100 outcomes to validate a prediction model.
+    minimum_outcomes: int = 100
+    # The interval of the calibration slope must meet this range, that of the calibration in the
+    # large come this near to 0. Chosen: a slope of 0.8 makes a risk of 40 % out of one of 45 %.
+    slope: tuple[float, float] = (0.8, 1.25)
+    in_the_large: float = 0.2
+    # No group's AUROC may lie below with its whole interval. Chosen: a half is chance.
+    subgroup_auroc: float = 0.55
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """One gate: its name, whether it is met, and why in a sentence."""
+
+    gate: str
+    is_met: bool
+    text: str
+
+
+def judge_gates(
+    evaluation: Evaluation,
+    refitted: RefittedEvaluation,
+    limits: GateLimits,
+    *,
+    is_synthetic: bool,
+) -> tuple[GateOutcome, ...]:
+    """Judge every gate; what could not be measured is not met."""
+    return (
+        _judge_outcomes(evaluation, limits),
+        _judge_comparators(evaluation),
+        _judge_calibration(evaluation, limits),
+        _judge_subgroups(evaluation, limits),
+        _judge_membership(refitted),
+        _judge_leakage(evaluation, is_synthetic),
+    )
+
+
+def _judge_outcomes(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
+    is_met = evaluation.outcomes >= limits.minimum_outcomes
+    words = "At least" if is_met else "Fewer than"
+    return GateOutcome(
+        "enough-outcomes", is_met, f"{words} {limits.minimum_outcomes} outcomes to judge by."
+    )
+
+
+def _judge_comparators(evaluation: Evaluation) -> GateOutcome:
+    auroc = evaluation.performance[evaluation.model].auroc
+    told = [f"AUROC {auroc}"] + [
+        f"{each.auroc} above {each.comparator}" for each in evaluation.differences
+    ]
+    return GateOutcome(
+        "better-than-comparators",
+        evaluation.is_better_than_comparators(),
+        f"{', '.join(told)}; the lower ends must be above 0.5 and above 0.",
+    )
+
+
+def _judge_calibration(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
+    calibration = evaluation.performance[evaluation.model].calibration
+    slope, large = calibration.slope, calibration.in_the_large
+    low, high = limits.slope
+    is_met = (
+        slope.low <= high
+        and slope.high >= low
+        and large.low <= limits.in_the_large
+        and large.high >= -limits.in_the_large
+    )
+    return GateOutcome(
+        "calibrated",
+        bool(is_met),
+        f"Calibration slope {slope}, asked between {low} and {high}; in the large {large}, asked "
+        f"within {limits.in_the_large} of 0.",
+    )
+
+
+def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
+    below = [
+        f"{column.column} {group.group}"
+        for column in evaluation.subgroups
+        for group in column.groups
+        if group.auroc is not None and group.auroc.high < limits.subgroup_auroc
+    ]
+    judged = any(group.auroc for column in evaluation.subgroups for group in column.groups)
+    if not judged:
+        return GateOutcome("subgroups", False, "No group has enough people to be judged.")
+    text = f"Below an AUROC of {limits.subgroup_auroc}: {', '.join(below) or 'no group'}."
+    return GateOutcome("subgroups", not below, text)
+
+
+def _judge_membership(refitted: RefittedEvaluation) -> GateOutcome:
+    if refitted.membership is None:
+        return GateOutcome("membership", False, "Too few people for the membership attacks.")
+    told = ", ".join(f"by {each.name} {each.auroc}" for each in refitted.membership.attacks)
+    return GateOutcome(
+        "membership",
+        refitted.membership.are_at_chance(),
+        f"AUROC of the attacks on who was learnt from: {told}; chance is 0.5.",
+    )
+
+
+def _judge_leakage(evaluation: Evaluation, is_synthetic: bool) -> GateOutcome:
+    suspected = evaluation.suspects_leakage(is_synthetic)
+    kind = "synthetic" if is_synthetic else "real"
+    auroc = evaluation.performance[evaluation.model].auroc.value
+    return GateOutcome(
+        "no-leakage",
+        not suspected,
+        f"AUROC {auroc:.3f} on {kind} data; above {LEAKAGE_AUROC:.2f} on synthetic data the model "
+        "has found the generator's rules or the future, until that is explained.",
+    )

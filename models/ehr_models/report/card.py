@@ -1,0 +1,213 @@
+"""The model card in the shape of CHAI's Applied Model Card v0.2, and as a DocumentReference.
+
+https://mc.chai.org/v0.2/schema.xsd has it as XML; here are its elements, in its order, as JSON. A
+required text that nobody has written says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ehr_models.report.contents import TEXT_KEYS
+
+SCHEMA = "https://mc.chai.org/v0.2/schema.xsd"
+NOT_STATED = "Not stated."
+_REFERENCES = (
+    "Vickers AJ, Elkin EB. Decision curve analysis. Med Decis Making 2006;26:565-574.",
+    "Van Calster B et al. A calibration hierarchy for risk models. J Clin Epidemiol 2016;74:167.",
+    "Collins GS et al. TRIPOD+AI statement. BMJ 2024;385:e078378.",
+    "Carlini N et al. Membership inference attacks from first principles. IEEE S&P 2022.",
+)
+
+
+def build_card(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the card of a report, as a JSON object with the elements of CHAI's schema."""
+    facts = report["facts"]
+    texts = {chai: facts["texts"][key] or NOT_STATED for key, chai in TEXT_KEYS.items() if chai}
+    performance = report["performance"][report["model"]]
+    return {
+        "schema": SCHEMA,
+        "BasicInfo": {
+            "ModelName": facts["title"],
+            **_pick(texts, "ModelDeveloper", "DeveloperContact"),
+        },
+        "ReleaseInfo": {
+            "ReleaseStage": "Evaluated; scores only once two people have promoted it.",
+            "ReleaseDate": facts["trained_at"],
+            "ReleaseVersion": facts["version"],
+            "GlobalAvailability": "Within the platform that trained it.",
+            **_pick(texts, "RegulatoryApproval"),
+        },
+        "ModelSummary": {
+            **_pick(texts, "Summary"),
+            "Keywords": [facts["name"], facts["outcome"], facts["learner"]],
+        },
+        "UsesAndDirections": _pick(
+            texts,
+            "IntendedUseAndWorkflow",
+            "PrimaryIntendedUsers",
+            "HowToUse",
+            "TargetedPatientPopulation",
+            "CautionedOutOfScopeSettings",
+        ),
+        "Warnings": {
+            "KnownRisksAndLimitations": " ".join(
+                [texts["KnownRisksAndLimitations"], *_warn(report)]
+            ),
+            **_pick(texts, "KnownBiasesOrEthicalConsiderations", "ClinicalRiskLevel"),
+        },
+        "TrustIngredients": {
+            "AISystemFacts": {
+                "OutcomesAndOutputs": f"{facts['outcome']} within {facts['horizon_days']:g} days, "
+                "as a probability from 0 to 1.",
+                "ModelType": facts["learner"],
+                "FoundationModels": "None.",
+                "InputDataSource": ", ".join(
+                    f"{name} (version {version})" for name, version in facts["tables"].items()
+                ),
+                "OutputAndInputDataTypes": f"{len(facts['features'])} numbers in, one out: "
+                + "; ".join(f"{each['title']} [{each['unit']}]" for each in facts["features"]),
+                "DevelopmentDataCharacterization": _describe_data(report),
+                **_pick(texts, "BiasMitigationApproaches", "OngoingMaintenance", "Security"),
+                "Transparency": f"Code SHA-256 {facts['code']}, run {facts['run']}.",
+            },
+            "TransparencyInformation": {
+                **_pick(texts, "FundingSource", "StakeholdersConsulted"),
+            },
+        },
+        "KeyMetrics": {
+            "UsefulnessUsabilityEfficacy": _usefulness(report, performance),
+            "FairnessEquity": _fairness(report),
+            "SafetyReliability": _safety(report, performance),
+        },
+        "Resources": {
+            **_pick(texts, "PeerReviewedPublications", "PatientConsentOrDisclosure"),
+        },
+        "Bibliography": "\n".join(_REFERENCES),
+    }
+
+
+def build_document_reference(card: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return an R4 DocumentReference whose attachment is the card as JSON."""
+    content = json.dumps(card, ensure_ascii=False, indent=1).encode()
+    instant = now.isoformat(timespec="seconds")
+    return {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "type": {"text": "Model card (CHAI Applied Model Card v0.2)"},
+        "date": instant,
+        "description": card["BasicInfo"]["ModelName"],
+        "content": [
+            {
+                "attachment": {
+                    "contentType": "application/json",
+                    "data": base64.b64encode(content).decode(),
+                    "size": len(content),
+                    "hash": base64.b64encode(
+                        hashlib.sha1(content, usedforsecurity=False).digest()
+                    ).decode(),
+                    "title": f"{card['BasicInfo']['ModelName']}, version "
+                    f"{card['ReleaseInfo']['ReleaseVersion']}",
+                    "creation": instant,
+                },
+                "format": {"system": "urn:ietf:rfc:3986", "code": SCHEMA},
+            }
+        ],
+    }
+
+
+def _usefulness(report: Mapping[str, Any], performance: Mapping[str, Any]) -> dict[str, Any]:
+    predictors = report["facts"]["predictors"]
+    results = {
+        "AUROC": performance["auroc"],
+        "Average precision": performance["average_precision"],
+        "Scaled Brier score": performance["scaled_brier"],
+    }
+    for each in report["differences"]:
+        name = predictors.get(each["comparator"], each["comparator"])
+        results[f"AUROC above {name}"] = each["auroc"]
+    better = report["flags"]["better_than_comparators"]
+    return _metric(
+        "To rank people by risk better than simple scores do.",
+        results,
+        "Better than every comparator." if better else "Not shown to be better than each one.",
+        report,
+    )
+
+
+def _fairness(report: Mapping[str, Any]) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for column in report["subgroups"]:
+        for gap in column["fairness"]:
+            label = f"Largest difference of the {gap['metric']} by {column['column']}"
+            results[label.replace("_", " ")] = gap["difference"]
+    return _metric(
+        "Errors and alerts that differ little between groups of patients.",
+        results or {"Groups with enough people": None},
+        "Differences between groups, with intervals; the report has each group's figures."
+        if results
+        else "No two groups have enough people to be compared.",
+        report,
+    )
+
+
+def _safety(report: Mapping[str, Any], performance: Mapping[str, Any]) -> dict[str, Any]:
+    calibration = performance["calibration"]
+    results = {
+        "Calibration slope": calibration["slope"],
+        "Calibration in the large": calibration["in_the_large"],
+        "Mean calibration error (Eavg)": calibration["eavg"],
+    }
+    membership = report["refitted"]["membership"]
+    for attack in membership["attacks"] if membership else ():
+        results[f"AUROC of the membership attack by {attack['name']}"] = attack["auroc"]
+    unmet = [gate["gate"] for gate in report["gates"] if not gate["is_met"]]
+    return _metric(
+        "Probabilities that come true, and nothing kept of single persons.",
+        results,
+        f"Gates not met: {', '.join(unmet)}." if unmet else "All gates are met.",
+        report,
+    )
+
+
+def _metric(
+    goal: str, results: Mapping[str, Any], interpretation: str, report: Mapping[str, Any]
+) -> dict[str, Any]:
+    settings = report["settings"]
+    return {
+        "MetricGoal": goal,
+        "Results": [
+            {"Label": label, "ValueJson": json.dumps(value)} for label, value in results.items()
+        ],
+        "Interpretation": interpretation,
+        "TestType": f"Cross-validation by person in {settings['folds']} folds.",
+        "TestingDataDescription": _describe_data(report),
+        "ValidationProcessAndJustification": "Each prediction is of a model that never saw the "
+        f"person. 95 % intervals of {settings['resamples']} draws of whole people.",
+    }
+
+
+def _describe_data(report: Mapping[str, Any]) -> str:
+    kind = "Synthetic" if report["flags"]["is_synthetic"] else "De-identified"
+    counts = [report["rows"], report["people"], report["outcomes"]]
+    rows, people, outcomes = ("fewer than 8" if n is None else f"about {n}" for n in counts)
+    return f"{kind} data: {rows} predictions for {people} people, {outcomes} outcomes."
+
+
+def _warn(report: Mapping[str, Any]) -> list[str]:
+    flags = report["flags"]
+    warnings = []
+    if flags["is_synthetic"]:
+        warnings.append("Learnt from synthetic data: nothing says how it does on real people.")
+    if flags["leakage_suspected"]:
+        warnings.append("The AUROC is higher than honest work reaches: leakage is suspected.")
+    return warnings
+
+
+def _pick(texts: Mapping[str, str], *keys: str) -> dict[str, str]:
+    return {key: texts[key] for key in keys}
