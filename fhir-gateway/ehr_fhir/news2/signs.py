@@ -7,7 +7,7 @@ the reason is told. `signs.toml` holds the codes, units and limits.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -74,20 +74,47 @@ def read_quantity(
     return Reading(value > row["air"][unit] if parameter == OXYGEN else float(value))
 
 
-def read_consciousness(codings: Iterable[tuple[str, str, str]], texts: Iterable[str]) -> Reading:
-    """Return the letter of ACVPU that codings (system, code, display) or words mean.
+def read_consciousness(part: Mapping[str, Any]) -> Reading:
+    """Return the letter of ACVPU that an Observation, or a component of one, tells.
 
-    >>> read_consciousness([], ["Alert"])
+    >>> read_consciousness({"valueString": "Alert"})
     Reading(value='A', reason='')
     """
-    written = list(texts)
-    for system, code, display in codings:
-        if system == CONSCIOUSNESS_SYSTEM and code in ACVPU:
-            return Reading(code)
-        written.append(display)
+    concept = part.get("valueCodeableConcept", {})
+    written = [concept.get("text", ""), part.get("valueString", "")]
+    for coding in concept.get("coding", ()):
+        if coding.get("system") == CONSCIOUSNESS_SYSTEM and coding.get("code") in ACVPU:
+            return Reading(str(coding["code"]))
+        written.append(coding.get("display", ""))
     words: Mapping[str, str] = _load_signs()[CONSCIOUSNESS]["words"]
     found = {words[text.strip().lower()] for text in written if text.strip().lower() in words}
     return Reading(found.pop()) if len(found) == 1 else Reading(None, UNKNOWN_CODE)
+
+
+def read_scale_decision(observation: Mapping[str, Any]) -> bool | None:
+    """Return whether an Observation decides for scale 2 of the saturation; None if it decides none.
+
+    Only a person decides, never a device, and never a diagnosis.
+    """
+    if observation.get("status") not in ("final", "amended", "corrected"):
+        return None
+    if (SCALE_SYSTEM, SCALE_CODE) not in _coding_pairs(observation.get("code", {})):
+        return None
+    if not any(_is_person(performer) for performer in observation.get("performer", ())):
+        return None
+    return (SCALE_SYSTEM, "2") in _coding_pairs(observation.get("valueCodeableConcept", {}))
+
+
+def _is_person(reference: Mapping[str, Any]) -> bool:
+    target = str(reference.get("reference", "")) or str(reference.get("type", ""))
+    return target.startswith(("Practitioner/", "PractitionerRole/")) or target in (
+        "Practitioner",
+        "PractitionerRole",
+    )
+
+
+def _coding_pairs(concept: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(str(c.get("system", "")), str(c.get("code", ""))) for c in concept.get("coding", ())}
 
 
 @cache

@@ -24,6 +24,7 @@ from ehr_fhir.news2 import (
     list_codes,
     read_consciousness,
     read_quantity,
+    read_scale_decision,
     work_out,
 )
 from ehr_portal.gateway.client import Resource
@@ -128,14 +129,9 @@ def assess_news2(
 def list_scale_decisions(observations: Iterable[Resource]) -> tuple[tuple[float, bool], ...]:
     """Return when persons decided on the scale of the saturation, and whether for scale 2."""
     decisions = [
-        (
-            fhir_timestamp(str(o.get("effectiveDateTime", ""))),
-            (SCALE_SYSTEM, "2") in _coding_pairs(o.get("valueCodeableConcept", {})),
-        )
+        (fhir_timestamp(str(o.get("effectiveDateTime", ""))), uses_scale_2)
         for o in observations
-        if o.get("status") in ("final", "amended", "corrected")
-        and (SCALE_SYSTEM, SCALE_CODE) in _coding_pairs(o.get("code", {}))
-        and any(_is_person(performer) for performer in o.get("performer", ()))
+        if (uses_scale_2 := read_scale_decision(o)) is not None
     ]
     return tuple(decision for decision in decisions if decision[0] > 0)
 
@@ -184,12 +180,7 @@ def _has_value(part: Resource) -> bool:
 
 def _read_value(name: str, part: Resource) -> Reading:
     if name == CONSCIOUSNESS:
-        concept = part.get("valueCodeableConcept", {})
-        codings = [
-            (c.get("system", ""), c.get("code", ""), c.get("display", ""))
-            for c in concept.get("coding", ())
-        ]
-        return read_consciousness(codings, (concept.get("text", ""), part.get("valueString", "")))
+        return read_consciousness(part)
     quantity = part.get("valueQuantity", {})
     unit = quantity.get("code") or quantity.get("unit", "")
     return read_quantity(name, quantity.get("value"), unit, quantity.get("comparator"))
@@ -205,14 +196,6 @@ def _is_pregnant(observations: Iterable[Resource], newest: float) -> bool:
         code = frozenset(_coding_pairs(observation.get("code", {})))
         stated[code] = max(stated.get(code, (0.0, False)), (at, states_pregnancy(observation)))
     return any(is_pregnant for _, is_pregnant in stated.values())
-
-
-def _is_person(reference: Resource) -> bool:
-    target = str(reference.get("reference", "")) or str(reference.get("type", ""))
-    return target.startswith(("Practitioner/", "PractitionerRole/")) or target in (
-        "Practitioner",
-        "PractitionerRole",
-    )
 
 
 def _loinc_codes(part: Resource) -> set[str]:
