@@ -19,7 +19,9 @@ from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.audit_log.trace import ReleaseSource
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
+from ehr_gateway.cds_hooks import service_routes
 from ehr_gateway.database import PostgresqlDatabase
+from ehr_gateway.decision_support import DecisionSupport
 from ehr_gateway.erasure.erased_patients import watch_erased_ids
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.admission import Admission
@@ -79,6 +81,7 @@ ROUTERS = tuple(
     for module in (
         health,
         feed,
+        service_routes,
         oauth_router,
         login_steps,
         login_pages,
@@ -119,12 +122,13 @@ def create_gateway(
     projects: ResearchProjects | None = None,
     research_work: ResearchWork | None = None,
     releases: ReleaseSource | None = None,
+    decision_support: DecisionSupport | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
     A store handed in stays the caller's to close. `research` answers SQL over the lake,
     `projects` has the research projects, `research_work` the work in them, `releases` the steps
-    that led to each release.
+    that led to each release. `decision_support` answers CDS Hooks.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -137,7 +141,7 @@ def create_gateway(
         projects,
         research_work,
     )
-    gateway = replace(gateway, releases=releases)
+    gateway = replace(gateway, releases=releases, decision_support=decision_support)
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
     readiness = Readiness(gateway.store, settings.data)

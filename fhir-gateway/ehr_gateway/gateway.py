@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.trace import ReleaseSource
+from ehr_gateway.decision_support import DecisionSupport
 from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
@@ -55,6 +56,8 @@ class Gateway:
     projects: ResearchProjects | None = None
     # The work in them; None where the gateway stands alone.
     research_work: ResearchWork | None = None
+    # What answers CDS Hooks; None where the gateway stands alone.
+    decision_support: DecisionSupport | None = None
     # Where releases came from; None where the gateway stands alone.
     releases: ReleaseSource | None = None
 

@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.decision_support import MedicineCheckService, PlatformDecisionSupport
 from ehr_cli.research_lineage import RegisterLineage
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_queries import ProjectQueries
@@ -38,7 +39,7 @@ from ehr_inbound.bulk_files.work_folder import clear_leftovers
 from ehr_portal import PortalSettings, create_portal
 from ehr_portal.web.templates import compile_templates
 
-GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
+GATEWAY_PATHS = ("fhir", "cds-services", "oauth", "feed", "healthz", "readyz", "metrics")
 # RFC 6797; two years in seconds, twice what the preload list asks at least.
 _HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
@@ -100,6 +101,7 @@ def create_platform(settings: Settings) -> Platform:
         projects=RegisteredProjects(settings.data),
         research_work=work,
         releases=RegisterLineage(settings.data),
+        decision_support=PlatformDecisionSupport([MedicineCheckService()]),
     )
     work.resume_runs(gateway.state.gateway.store.list_changed_subjects)
     # The file lets worker processes share sessions.

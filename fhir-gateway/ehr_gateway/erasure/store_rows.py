@@ -392,6 +392,7 @@ def _delete_requests(
         connection.execute("DELETE FROM notice WHERE patient = :patient OR reader = :reader", about)
         connection.execute("DELETE FROM notice_preference WHERE reader = :reader", about)
         connection.execute("DELETE FROM audit_flag WHERE patient = :patient", about)
+        connection.execute("DELETE FROM cds_card WHERE patient = :patient", about)
 
 
 def _delete_accounts(connection: Connection, patients: Collection[str], now_ms: int) -> int:

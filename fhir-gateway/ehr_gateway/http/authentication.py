@@ -67,10 +67,20 @@ def add_audit_entry(request: Request, entry: AuditEntry) -> None:
 async def authenticate(request: Request) -> RequestContext:
     """Verify the bearer token and build the request's access."""
     # Async, though it waits for nothing: a plain dependency would cost a change of thread.
-    gateway = gateway_of(request)
+    return await authenticate_token(request, read_bearer_token(request))
+
+
+def read_bearer_token(request: Request) -> str:
+    """Return the token of the Authorization header."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("Send an access token: Authorization: Bearer <token>.")
+    return token.strip()
+
+
+async def authenticate_token(request: Request, token: str) -> RequestContext:
+    """Verify an access token and build the request's access."""
+    gateway = gateway_of(request)
     now = gateway.clock()
     if gateway.verifier.is_stale():
         # About once a second, or when a token was called back.
@@ -78,7 +88,7 @@ async def authenticate(request: Request) -> RequestContext:
             gateway.verifier.reload()
         else:
             await run_in_threadpool(gateway.verifier.reload)
-    caller = gateway.verifier.authenticate(token.strip(), now)
+    caller = gateway.verifier.authenticate(token, now)
     requester = caller.requester
     if gateway.revocations.suspensions.is_emergency_suspended(now):
         requester = replace(requester, emergency_suspended=True)

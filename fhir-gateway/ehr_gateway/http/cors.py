@@ -70,5 +70,7 @@ def _has_origin(scope: Scope) -> bool:
 
 def _is_shared(path: str) -> bool:
     return (
-        path == "/fhir" or path.startswith(("/fhir/", "/oauth/register/")) or path in _OAUTH_PATHS
+        path in ("/fhir", "/cds-services")
+        or path.startswith(("/fhir/", "/cds-services/", "/oauth/register/"))
+        or path in _OAUTH_PATHS
     )

@@ -1,7 +1,8 @@
 """Client authentication by signed JWT (`private_key_jwt`, RFC 7523 §3).
 
 As SMART App Launch 2.2 narrows it: RS384 or ES384, a registered key named by `kid`, a lifetime of
-five minutes at most, each assertion (`jti`) once.
+five minutes at most, each assertion (`jti`) once. CDS Hooks 2.0 signs its calls alike, without a
+subject, for the address of the service.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from ehr_gateway.http.oauth_errors import invalid_client
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorization_codes import hash_token
 
-__all__ = ["ALGORITHMS", "ASSERTION_TYPE", "authenticate_by_assertion"]
+__all__ = [
+    "ALGORITHMS",
+    "ASSERTION_TYPE",
+    "authenticate_by_assertion",
+    "authenticate_hook_client",
+    "is_client_assertion",
+]
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("RS384", "ES384")
@@ -34,32 +41,54 @@ def authenticate_by_assertion(
     gateway: Gateway, assertion: str, claimed_client_id: str = ""
 ) -> clients.Client:
     """Return the client that signed an assertion; `named` is the client_id sent beside it."""
-    client_id = _read_unverified_subject(assertion)
+    client_id = _read_unverified_claim(assertion, "sub")
     if client_id is None or claimed_client_id not in ("", client_id):
         raise invalid_client()
+    return _authenticate(gateway, assertion, client_id, gateway.settings.token_address)
+
+
+def authenticate_hook_client(gateway: Gateway, assertion: str, address: str) -> clients.Client:
+    """Return the client that signed a call of a CDS service, for the address that it called."""
+    client_id = _read_unverified_claim(assertion, "iss")
+    if client_id is None:
+        raise invalid_client()
+    return _authenticate(gateway, assertion, client_id, address)
+
+
+def is_client_assertion(token: str) -> bool:
+    """Say whether a bearer token says that a client signed it; our own are signed otherwise."""
+    header = _read_unverified_part(token, 0)
+    return header is not None and header.get("alg") in ALGORITHMS
+
+
+def _authenticate(
+    gateway: Gateway, assertion: str, client_id: str, audience: str
+) -> clients.Client:
     with gateway.store.read_transaction() as connection:
         client = clients.find_client_on(connection, client_id)
     if client is None or client.auth_method != "private_key_jwt":
         raise invalid_client()
-    claims = _verify_claims(gateway, client, assertion)
+    claims = _verify_claims(gateway, client, assertion, audience)
     if not _record_use(gateway, client, claims):
         raise invalid_client()
     return client
 
 
-def _verify_claims(gateway: Gateway, client: clients.Client, assertion: str) -> dict[str, Any]:
+def _verify_claims(
+    gateway: Gateway, client: clients.Client, assertion: str, audience: str
+) -> dict[str, Any]:
     now = gateway.clock() // 1000
     try:
         keys = KeySet.import_key_set(client.keys)  # type: ignore[arg-type]
         # Only registered keys count. `jku` and `jwk` headers are the signer's own and are ignored.
         token = jwt.decode(assertion, keys, algorithms=list(ALGORITHMS))
         claims = token.claims
-        expires, audience = claims["exp"], claims["aud"]
-        audiences = audience if isinstance(audience, list) else [audience]
+        expires, stated = claims["exp"], claims["aud"]
+        audiences = stated if isinstance(stated, list) else [stated]
         is_valid = (
             bool(token.header.get("kid"))
-            and claims["iss"] == claims["sub"] == client.id
-            and gateway.settings.token_address in audiences
+            and claims["iss"] == claims.get("sub", client.id) == client.id
+            and audience in audiences
             and all(_is_number(claims.get(name, now)) for name in ("exp", "iat", "nbf"))
             and now < expires <= now + _MAX_LIFETIME_SECONDS + _MAX_CLOCK_SKEW_SECONDS
             and expires - claims.get("iat", expires) <= _MAX_LIFETIME_SECONDS
@@ -87,15 +116,21 @@ def _record_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]
         return insertion.rowcount == 1
 
 
-def _read_unverified_subject(assertion: str) -> str | None:
-    """Return the `sub` claim, unverified: it only selects the client whose keys verify it."""
+def _read_unverified_claim(assertion: str, name: str) -> str | None:
+    """Return a claim, unverified: it only selects the client whose keys verify it."""
+    claims = _read_unverified_part(assertion, 1)
+    value = None if claims is None else claims.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _read_unverified_part(assertion: str, number: int) -> dict[str, Any] | None:
+    """Return the header (0) or the claims (1) of a JWT; None where it is none."""
     try:
-        _, payload, _ = assertion.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        subject = claims["sub"]
-    except (ValueError, KeyError, TypeError, binascii.Error):
+        part = assertion.split(".")[number]
+        read = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, IndexError, binascii.Error):
         return None
-    return subject if isinstance(subject, str) else None
+    return read if isinstance(read, dict) else None
 
 
 def _is_number(value: object) -> bool:

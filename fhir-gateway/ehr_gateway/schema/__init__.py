@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
-from ehr_gateway.schema import access_requests, accounts, audit_log, notices, resources
+from ehr_gateway.schema import (
+    access_requests,
+    accounts,
+    audit_log,
+    decision_support,
+    notices,
+    resources,
+)
 
 __all__ = ["ALL_TABLES"]
 
@@ -22,4 +29,5 @@ ALL_TABLES: tuple[MetaData, ...] = (
     audit_log.METADATA,
     access_requests.METADATA,
     notices.METADATA,
+    decision_support.METADATA,
 )
