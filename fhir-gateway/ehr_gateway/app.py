@@ -44,6 +44,7 @@ from ehr_gateway.login import (
 )
 from ehr_gateway.login.eid_simulator import create_simulator
 from ehr_gateway.loop_admission import LoopAdmission
+from ehr_gateway.model_register import ModelRegister
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.readiness import Readiness
@@ -123,12 +124,14 @@ def create_gateway(
     research_work: ResearchWork | None = None,
     releases: ReleaseSource | None = None,
     decision_support: DecisionSupport | None = None,
+    models: ModelRegister | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
     A store handed in stays the caller's to close. `research` answers SQL over the lake,
     `projects` has the research projects, `research_work` the work in them, `releases` the steps
-    that led to each release. `decision_support` answers CDS Hooks.
+    that led to each release. `decision_support` answers CDS Hooks, `models`
+    has the platform's models.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -141,7 +144,7 @@ def create_gateway(
         projects,
         research_work,
     )
-    gateway = replace(gateway, releases=releases, decision_support=decision_support)
+    gateway = replace(gateway, releases=releases, decision_support=decision_support, models=models)
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
     readiness = Readiness(gateway.store, settings.data)

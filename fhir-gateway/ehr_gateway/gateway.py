@@ -13,6 +13,7 @@ from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.trace import ReleaseSource
 from ehr_gateway.decision_support import DecisionSupport
 from ehr_gateway.loop_admission import LoopAdmission
+from ehr_gateway.model_register import ModelRegister
 from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
 from ehr_gateway.research_work import ResearchWork
@@ -58,6 +59,8 @@ class Gateway:
     research_work: ResearchWork | None = None
     # What answers CDS Hooks; None where the gateway stands alone.
     decision_support: DecisionSupport | None = None
+    # The platform's models; None where the gateway stands alone.
+    models: ModelRegister | None = None
     # Where releases came from; None where the gateway stands alone.
     releases: ReleaseSource | None = None
 

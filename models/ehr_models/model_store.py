@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +23,14 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from ehr_etl.atomic_files import replace_file
 from ehr_fhir.errors import Fault, NotFound
 from ehr_gateway.private_file import create_private_file
 
 __all__ = ["ModelStore", "ModelVersion"]
 
 _MANIFEST, _SIGNATURE = "manifest.json", "manifest.sig"
+_WATCH = "watch.json"
 _KEY_BYTES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -95,6 +97,23 @@ class ModelStore:
         if not folder.is_dir():
             return ()
         return tuple(sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()))
+
+    def list_tasks(self) -> tuple[str, ...]:
+        """Return the names of the tasks that have a version."""
+        if not self.folder.is_dir():
+            return ()
+        names = (path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+        return tuple(sorted(name for name in names if self.list_versions(name)))
+
+    def read_watch(self, task: str) -> list[dict[str, Any]]:
+        """Return the weeks in which the model of a task was watched, as `save_watch` wrote them."""
+        path = self.folder / task / _WATCH
+        weeks: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
+        return weeks
+
+    def save_watch(self, task: str, weeks: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what watching the model of a task found, in place of what was found before."""
+        replace_file(self._versions(task).parent / _WATCH, json.dumps(weeks, indent=1).encode())
 
     def read_version(self, task: str, number: int) -> ModelVersion:
         """Return a version whose signature and files are those that were written.

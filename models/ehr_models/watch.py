@@ -10,7 +10,7 @@ certain. Only the profile's bins and shares are kept, of no row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -90,6 +90,10 @@ class Week:
     observed: float | None
     auroc: float | None
     alarms: tuple[Alarm, ...]
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the week as JSON."""
+        return {**asdict(self), "monday": self.monday.isoformat()}
 
 
 def build_profile(features: pd.DataFrame, scores: Floats) -> Profile:

@@ -189,10 +189,34 @@ def test_a_fault_is_named_by_its_element(
     assert support.calls == []
 
 
+def test_a_draft_that_is_no_valid_resource_is_refused(
+    furnished: House, support: CountingSupport
+) -> None:
+    drafts = [{"resourceType": "MedicationRequest", "status": 1}]
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": draft} for draft in drafts]}
+    answer = furnished.login("doctor.b").post(
+        SERVICE, body(context={"patientId": "pat-1", "draftOrders": bundle})
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["issue"][0]["expression"][0].startswith("MedicationRequest.")
+    assert support.calls == []
+
+
 def test_drafts_that_are_selected_reach_the_service(
     furnished: House, support: CountingSupport
 ) -> None:
-    drafts = [{"resourceType": "MedicationRequest", "id": name} for name in ("one", "two")]
+    drafts = [
+        {
+            "resourceType": "MedicationRequest",
+            "id": name,
+            "status": "draft",
+            "intent": "proposal",
+            "medicationCodeableConcept": {"text": "warfarin"},
+            "subject": {"reference": "Patient/pat-1"},
+        }
+        for name in ("one", "two")
+    ]
     bundle = {"resourceType": "Bundle", "entry": [{"resource": draft} for draft in drafts]}
     context = {"patientId": "Patient/pat-1", "draftOrders": bundle}
     doctor = furnished.login("doctor.b")

@@ -23,6 +23,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.decision_support import MedicineCheckService, PlatformDecisionSupport
+from ehr_cli.registered_models import RegisteredModels
 from ehr_cli.research_lineage import RegisterLineage
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_cli.research_queries import ProjectQueries
@@ -102,6 +103,7 @@ def create_platform(settings: Settings) -> Platform:
         research_work=work,
         releases=RegisterLineage(settings.data),
         decision_support=PlatformDecisionSupport([MedicineCheckService()]),
+        models=RegisteredModels(settings.data),
     )
     work.resume_runs(gateway.state.gateway.store.list_changed_subjects)
     # The file lets worker processes share sessions.

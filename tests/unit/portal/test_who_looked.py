@@ -147,6 +147,9 @@ def test_every_operation_about_a_person_has_words() -> None:
         *("decide-release", "release-evidence", "release-file", "request-release"),
         *("research-count", "research-dummy", "research-releases", "research-run", "research-runs"),
         "research-trace",
+        "models",
+        "model-file",
+        "decide-model",
     }
 
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()

@@ -1,0 +1,132 @@
+"""The gateway's port for models, filled with the store of their versions and its register.
+
+Nothing here loads MLflow, Spark or a model: versions are files, and decisions are rows.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ehr_fhir.errors import NotFound
+from ehr_gateway.model_register import (
+    Model,
+    ModelAlarm,
+    ModelDecision,
+    ModelGate,
+    ModelResult,
+    ModelVersion,
+)
+
+if TYPE_CHECKING:
+    from ehr_models import model_store
+    from ehr_models.promotion import PromotionRegister
+
+__all__ = ["RegisteredModels"]
+
+# Files of a version that people read; the model itself is none of them.
+_READ_BY_PEOPLE = ("card.", "report.", "tripod.", "features.")
+# Versions that are listed of each model. Chosen: what a page shows.
+_MOST_VERSIONS = 10
+
+
+@dataclass(frozen=True)
+class RegisteredModels:
+    """The models of a data folder."""
+
+    data: Path
+
+    def list_models(self, language: str) -> Sequence[Model]:
+        """Return every model that has a version."""
+        register = self._open()
+        return [_describe(register, task, language) for task in register.store.list_tasks()]
+
+    def read_file(self, task: str, number: int, name: str) -> tuple[bytes, str]:
+        """Return a file of a version that people may read, and its media type."""
+        version = self._open().store.read_version(task, number)
+        if name not in version.files or not name.startswith(_READ_BY_PEOPLE):
+            raise NotFound("There is no such file.")
+        media_type, _ = mimetypes.guess_type(name)
+        return version.files[name], media_type or "application/octet-stream"
+
+    def decide(
+        self,
+        action: str,
+        task: str,
+        number: int | None,
+        who: str,
+        names: frozenset[str],
+        reason: str,
+    ) -> None:
+        """Take a step as somebody, whose accounts have `names`."""
+        register = self._open()
+        if task not in register.store.list_tasks():
+            raise NotFound("There is no model of that name.")
+        if action == "promote" and number is not None:
+            register.promote(task, number, who, reason, names=names)
+        elif action == "roll-back":
+            register.roll_back(task, who, reason)
+        else:
+            register.set_shadow(task, number, who, reason)
+
+    def _open(self) -> PromotionRegister:
+        from ehr_models.model_store import ModelStore
+        from ehr_models.promotion import PromotionRegister
+
+        return PromotionRegister(ModelStore(self.data))
+
+
+def _describe(register: PromotionRegister, task: str, language: str) -> Model:
+    store = register.store
+    numbers = store.list_versions(task)[-_MOST_VERSIONS:]
+    versions = [store.read_version(task, number) for number in reversed(numbers)]
+    proposal = register.find_proposal(task)
+    watch = store.read_watch(task)
+    return Model(
+        task=task,
+        title=_say(_read_summary(versions[0]).get("title", {}), language) or task,
+        champion=register.find_champion(task),
+        shadow=register.find_shadow(task),
+        proposal=None if proposal is None else proposal.number,
+        versions=tuple(_describe_version(version, language) for version in versions),
+        decisions=tuple(
+            ModelDecision(one.at, one.number, one.action.value, one.who, one.reason)
+            for one in register.list_decisions(task)
+        ),
+        alarms=tuple(_list_alarms(watch)),
+        watched=max((week["monday"] for week in watch), default=""),
+    )
+
+
+def _describe_version(version: model_store.ModelVersion, language: str) -> ModelVersion:
+    from ehr_models.promotion import read_gates
+
+    summary = _read_summary(version)
+    return ModelVersion(
+        number=version.number,
+        created=version.created_at,
+        grade=summary.get("grade", ""),
+        verdict=_say(summary.get("verdict", {}), language),
+        gates=tuple(ModelGate(one.gate, one.is_met, one.text) for one in read_gates(version)),
+        results=tuple(ModelResult(**one) for one in summary.get("results", ())),
+        files=tuple(name for name in version.files if name.startswith(_READ_BY_PEOPLE)),
+    )
+
+
+def _read_summary(version: model_store.ModelVersion) -> Mapping[str, Any]:
+    summary: Mapping[str, Any] = json.loads(version.files.get("summary.json", b"{}"))
+    return summary
+
+
+def _say(texts: Mapping[str, str], language: str) -> str:
+    return texts.get(language) or texts.get("en", "")
+
+
+def _list_alarms(watch: Iterable[Mapping[str, Any]]) -> Iterable[ModelAlarm]:
+    for week in watch:
+        for alarm in week["alarms"]:
+            yield ModelAlarm(week["monday"], alarm["kind"], alarm["about"], alarm["value"])

@@ -1,0 +1,118 @@
+"""The port by which operations reach the models of the platform: versions, gates, decisions.
+
+`ehr_cli` composes it. The operations decide which roles may call; whoever implements this decides
+which version may score. People are named with all their accounts, since one person's accounts are
+one person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = [
+    "Model",
+    "ModelAlarm",
+    "ModelDecision",
+    "ModelGate",
+    "ModelRegister",
+    "ModelResult",
+    "ModelVersion",
+]
+
+
+@dataclass(frozen=True)
+class ModelGate:
+    """A condition that a version has to meet before it may score, and what was found."""
+
+    name: str
+    is_met: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """How one predictor did: a metric with its 95 % interval, which may be unknown."""
+
+    predictor: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version: when it was trained (an ISO instant), what it is worth, and its files."""
+
+    number: int
+    created: str
+    # A code of the evaluation: better-than-baseline, not-better, too-few-outcomes.
+    grade: str
+    verdict: str
+    gates: tuple[ModelGate, ...]
+    results: tuple[ModelResult, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelDecision:
+    """A step: propose, promote, roll-back, shadow or end-shadow; of no version where it is None."""
+
+    at: str
+    number: int | None
+    action: str
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelAlarm:
+    """What changed in a week, named by its Monday: psi, missing or calibration, and of what."""
+
+    week: str
+    kind: str
+    about: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a task. `champion` scores, `shadow` scores unseen, `proposal` waits."""
+
+    task: str
+    title: str
+    champion: int | None
+    shadow: int | None
+    proposal: int | None
+    # The newest first.
+    versions: tuple[ModelVersion, ...]
+    decisions: tuple[ModelDecision, ...]
+    alarms: tuple[ModelAlarm, ...]
+    # The last week that was compared, empty where none was.
+    watched: str
+
+
+class ModelRegister(Protocol):
+    """Models, their versions, and what was decided about them."""
+
+    def list_models(self, language: str) -> Sequence[Model]:
+        """Return every model, with its words in a language."""
+
+    def read_file(self, task: str, number: int, name: str) -> tuple[bytes, str]:
+        """Return a file of a version that people may read, and its media type.
+
+        NotFound where there is none; Fault where it is not the one that was signed.
+        """
+
+    def decide(
+        self,
+        action: str,
+        task: str,
+        number: int | None,
+        who: str,
+        names: frozenset[str],
+        reason: str,
+    ) -> None:
+        """Take a step as somebody, whose accounts have `names`; Conflict where it may not be."""

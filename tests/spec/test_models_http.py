@@ -1,0 +1,188 @@
+"""Models over HTTP: what is shown to whom, and two people for a promotion."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_cli.registered_models import RegisteredModels
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
+from tests.lib.gateway import House, must
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+SUMMARY = {
+    "title": {"en": "Return within 28 days", "zh-Hant-HK": "28日內再入院"},
+    "grade": "better-than-baseline",
+    "verdict": {"en": "Better than LACE."},
+    "results": [
+        {"predictor": "model", "metric": "auroc", "value": 0.68, "low": 0.66, "high": 0.7},
+        {"predictor": "lace", "metric": "auroc", "value": 0.6, "low": None, "high": None},
+    ],
+}
+
+
+@pytest.fixture
+def store(furnished: House, tmp_path: Path) -> ModelStore:
+    """Return a store with two versions, the second of which fails a gate."""
+    folder = tmp_path / "platform"
+    folder.mkdir()
+    state = furnished.app.state
+    state.gateway = replace(furnished.gateway, models=RegisteredModels(folder))
+    made = ModelStore(folder)
+    for is_met in (True, False):
+        gates = (GateResult("better", is_met, "Compared with LACE."),)
+        files = {
+            "model.json": b"{}",
+            "card.json": b'{"name": "card"}',
+            "summary.json": json.dumps(SUMMARY).encode(),
+            GATES_FILE: write_gates(gates),
+        }
+        made.save_version("return", files, NOW)
+    return made
+
+
+def parts(parameter: Any) -> dict[str, Any]:
+    """Return the parts of a parameter by name; those that are there more than once as a list."""
+    found: dict[str, Any] = {}
+    for part in parameter["part"]:
+        values = [value for name, value in part.items() if name.startswith("value")]
+        value = values[0] if values else parts(part)
+        many = part["name"] in ("version", "decision", "gate", "result", "alarm", "file") and (
+            not values or part["name"] == "file"
+        )
+        if many:
+            found.setdefault(part["name"], []).append(value)
+        else:
+            found[part["name"]] = value
+    return found
+
+
+def models(house: House, login: str = "steward", query: str = "") -> list[dict[str, Any]]:
+    answer = must(house.login(login).get(f"$models{query}")).json()
+    return [parts(one) for one in answer.get("parameter", ())]
+
+
+def decide(house: House, login: str, action: str, version: str = "", **changes: str) -> Any:
+    sent = {"task": "return", "action": action, "reason": "Read the report.", **changes}
+    kinds = {"action": "valueCode"}
+    parameter = [{"name": k, kinds.get(k, "valueString"): v} for k, v in sent.items()]
+    if version:
+        parameter.append({"name": "version", "valueString": version})
+    body = {"resourceType": "Parameters", "parameter": parameter}
+    return house.login(login).post("$decide-model", body)
+
+
+def test_a_model_is_shown_with_versions_gates_and_results(
+    furnished: House, store: ModelStore
+) -> None:
+    (model,) = models(furnished, query="?language=zh-Hant-HK")
+
+    assert (model["task"], model["title"]) == ("return", "28日內再入院")
+    assert [one["number"] for one in model["version"]] == [2, 1]
+    first = model["version"][1]
+    assert first["gate"] == [{"name": "better", "met": True, "text": "Compared with LACE."}]
+    assert first["result"][0] == {
+        "predictor": "model", "metric": "auroc", "value": 0.68, "low": 0.66, "high": 0.7,
+    }  # fmt: skip
+    assert first["file"] == ["card.json"]
+    assert "champion" not in model
+    assert models(furnished)[0]["title"] == "Return within 28 days"
+
+
+def test_two_people_promote_and_one_rolls_back(furnished: House, store: ModelStore) -> None:
+    # A second account of the same person.
+    steward = accounts.find_account(furnished.gateway.store, "steward")
+    twin = Account("steward.2", "steward", "St", "ehr-commons", person=steward.person or "steward")
+    accounts.add_account(furnished.gateway.store, twin)
+
+    must(decide(furnished, "steward", "promote", "1"))
+    assert models(furnished)[0]["proposal"] == 1
+    for login in ("steward", "steward.2"):
+        assert decide(furnished, login, "promote", "1").status_code == 409
+    must(decide(furnished, "auditor", "promote", "1"))
+
+    (model,) = models(furnished)
+    assert model["champion"] == 1
+    assert [one["action"] for one in model["decision"]] == ["propose", "promote"]
+    assert model["decision"][0]["reason"] == "Read the report."
+    must(decide(furnished, "steward", "roll-back"))
+    assert "champion" not in models(furnished)[0]
+
+
+def test_a_version_past_no_gate_is_not_promoted_but_may_be_in_shadow(
+    furnished: House, store: ModelStore
+) -> None:
+    assert decide(furnished, "steward", "promote", "2").status_code == 409
+    must(decide(furnished, "steward", "shadow", "2"))
+    assert models(furnished)[0]["shadow"] == 2
+    must(decide(furnished, "steward", "end-shadow"))
+    assert "shadow" not in models(furnished)[0]
+
+
+@pytest.mark.parametrize(
+    ("action", "version", "changes", "status"),
+    [
+        ("promote", "", {}, 400),
+        ("roll-back", "1", {}, 400),
+        ("promote", "x", {}, 400),
+        ("promote", "9", {}, 404),
+        ("promote", "1", {"task": "../return"}, 404),
+        ("promote", "1", {"task": "falls"}, 404),
+        ("roll-back", "", {}, 409),
+        ("delete", "", {}, 422),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused(
+    furnished: House,
+    store: ModelStore,
+    action: str,
+    version: str,
+    changes: dict[str, str],
+    status: int,
+) -> None:
+    assert decide(furnished, "steward", action, version, **changes).status_code == status
+    assert PromotionRegister(store).list_decisions("return") == ()
+
+
+def test_files_for_people_are_fetched_and_the_model_is_not(
+    furnished: House, store: ModelStore
+) -> None:
+    def fetch(name: str, version: str = "1", login: str = "researcher") -> Any:
+        address = f"$model-file?task=return&version={version}&file={name}"
+        return furnished.login(login).get(address)
+
+    card = must(fetch("card.json"))
+    assert (card.json(), card.headers["content-type"]) == ({"name": "card"}, "application/json")
+    for name, version, status in (
+        ("model.json", "1", 404), ("card.html", "1", 404), ("card.json", "3", 404),
+        ("card.json", "x", 400), ("card.json%2F..%2Fmodel.json", "1", 404),
+    ):  # fmt: skip
+        assert fetch(name, version).status_code == status
+    path = store.folder / "return" / "versions" / "1" / "card.json"
+    path.write_bytes(b"{}")
+    assert fetch("card.json").status_code == 500
+
+
+@pytest.mark.parametrize("login", ["p.pat-1", "admin"])
+def test_models_are_no_business_of_patients_and_administrators(
+    furnished: House, store: ModelStore, login: str
+) -> None:
+    assert furnished.login(login).get("$models").status_code == 403
+    assert decide(furnished, login, "promote", "1").status_code == 403
+
+
+def test_researchers_read_and_do_not_decide(furnished: House, store: ModelStore) -> None:
+    assert models(furnished, "researcher")
+    assert decide(furnished, "researcher", "promote", "1").status_code == 403
+
+
+def test_a_gateway_without_models_says_so(furnished: House) -> None:
+    assert furnished.login("steward").get("$models").status_code == 503
