@@ -110,6 +110,7 @@ class Layer:
             if name in _layers_of(cell.statistic, cell.unit, cell.amounts)
         ]
         self._categories = self._list_categories()
+        self._siblings = self._list_siblings()
 
     def protect(self) -> LayerOutcome:
         """Hide what keeps the hidden ones hidden."""
@@ -207,10 +208,30 @@ class Layer:
         own = set(cell.labels) - set(whole.labels)
         return any(
             len(self._categories[cell.table, name]) > 1
+            # Across tables the name of a figure, "people" here and "left" there, is no category;
+            # and where other categories have people, these are not of that whole: the two cells
+            # are of the same category in other words.
+            and (cell.table == whole.table or not (name == FIGURE or self._has_others(part, name)))
             for name, _ in own
-            # Across tables the name of a figure, "people" here and "left" there, is no category.
-            if name != FIGURE or cell.table == whole.table
         )
+
+    def _has_others(self, part: int, name: str) -> bool:
+        """Say whether another category of a dimension has people, and none of those of this one."""
+        cell = self.cells[self.new[part]]
+        own = self._numbers(self.new[part])
+        return any(
+            len(others) and not len(np.intersect1d(own, others, assume_unique=True))
+            for others in map(self._numbers, self._siblings[_find_siblings(cell, name)])
+        )
+
+    def _list_siblings(self) -> dict[object, list[int]]:
+        """Return the cells that differ in the category of one dimension alone."""
+        siblings: dict[object, list[int]] = {}
+        for place in self.new:
+            for name, _ in self.cells[place].labels:
+                key = _find_siblings(self.cells[place], name)
+                siblings.setdefault(key, []).append(place)
+        return siblings
 
     def _list_categories(self) -> dict[tuple[str, str], set[str]]:
         categories: dict[tuple[str, str], set[str]] = {}
@@ -283,6 +304,11 @@ class Layer:
         if self.is_persons:
             return float(self.policy.protection)
         return max(float(np.abs(amounts).max(initial=0)), 1.0)
+
+
+def _find_siblings(cell: Cell, name: str) -> object:
+    """Return what cells have in common that differ in the category of one dimension."""
+    return cell.table, cell.statistic, name, frozenset(own for own in cell.labels if own[0] != name)
 
 
 def _find_published_interval(

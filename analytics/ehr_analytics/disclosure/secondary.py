@@ -25,6 +25,8 @@ __all__ = ["Quantities", "Suppression", "suppress"]
 _SLACK = 1e-6
 # Chosen: as many programs for all at once may show nothing new before each has its own.
 _MOST_FAILURES = 3
+# Programs by quantities that are spent on showing cells again. Chosen: some seconds.
+_MOST_TO_SHOW_AGAIN = 300_000
 # What `linprog` calls an optimum.
 _OPTIMAL = 0
 
@@ -130,7 +132,8 @@ class _Component:
         ]
         self.matrix = self._build_matrix(len(places))
         self._by_column = self.matrix.tocsc()
-        # The widest spread seen of each quantity, from points that are all possible.
+        # Points that are all possible for a reader, and the widest spread of each quantity in them.
+        self._points: list[NDArray[np.float64]] = []
         self.least = self.values.copy()
         self.most = self.values.copy()
 
@@ -151,7 +154,10 @@ class _Component:
                         self._widen([place])
             tried = set(batch)
             left = [place for place in left if place not in tried and not self._is_spread(place)]
-        return [p for p in order if not self._is_spread(p) and not self._is_wide(p)]
+        unprotected = [p for p in order if not self._is_spread(p) and not self._is_wide(p)]
+        if not unprotected:
+            self._show_what_need_not_be_hidden(sensitive)
+        return unprotected
 
     def find_known_before(self, places: Sequence[int]) -> list[int]:
         """Return the quantities that a reader knows though all that can be is hidden."""
@@ -159,6 +165,36 @@ class _Component:
             return []
         self.is_hidden = self.is_hidden | np.isfinite(self.costs)
         return [place for place in places if not self._is_wide(place)]
+
+    def _show_what_need_not_be_hidden(self, sensitive: NDArray[np.int64]) -> None:
+        """Show each cell again without which every sensitive quantity is still protected.
+
+        What was hidden for one quantity after another is more than all of them together need.
+        """
+        again = np.flatnonzero(self.is_hidden & np.isfinite(self.costs) & (self.protections == 0))
+        most = self.programs + _MOST_TO_SHOW_AGAIN // len(self.values)
+        # The dearest first.
+        for cell in again[np.argsort(-self.costs[again], kind="stable")].tolist():
+            if self.programs >= most:
+                return
+            self.is_hidden[cell] = False
+            before = self._points
+            self._keep_points_that_hold(cell)
+            if not all(self._is_spread(place) or self._is_wide(place) for place in sensitive):
+                self.is_hidden[cell] = True
+                self._points = before
+
+    def _keep_points_that_hold(self, cell: int) -> None:
+        """Leave out the possible points at which a cell is not what is published of it."""
+        low, high = self.lows[cell] - _SLACK, self.highs[cell] + _SLACK
+        self._points = [point for point in self._points if low <= point[cell] <= high]
+        self.least = np.min([self.values, *self._points], axis=0)
+        self.most = np.max([self.values, *self._points], axis=0)
+
+    def _add_point(self, point: NDArray[np.float64]) -> None:
+        self._points.append(point)
+        self.least = np.minimum(self.least, point)
+        self.most = np.maximum(self.most, point)
 
     def _pick_apart(self, places: Sequence[int]) -> list[int]:
         """Return the first of the places and others that share no relation with one picked."""
@@ -200,8 +236,7 @@ class _Component:
             return
         point = self.values.copy()
         point[columns] += found
-        self.least = np.minimum(self.least, point)
-        self.most = np.maximum(self.most, point)
+        self._add_point(point)
 
     def _hide_alone_in_a_relation(self) -> None:
         """Hide a second cell where a relation has one hidden alone and so reveals it.
@@ -302,8 +337,7 @@ class _Component:
         point = self.values.copy()
         point[moving] += kept
         point[hideable] += up - down
-        self.least = np.minimum(self.least, point)
-        self.most = np.maximum(self.most, point)
+        self._add_point(point)
 
 
 def _minimize(

@@ -439,3 +439,64 @@ def test_a_category_with_nobody_hides_no_neighbour() -> None:
 
 def test_a_cell_prints_none_of_its_persons() -> None:
     assert "person-1" not in repr(count("t", people(0, 3), sex="female"))
+
+
+def possible_tables(
+    cells: Sequence[Cell], shown: Sequence[float | None], policy: Policy
+) -> np.ndarray:
+    """Return every table of two by two that a reader can think of, by trying all up to 28."""
+    most = np.arange(29)
+    table = np.stack(np.meshgrid(most, most, most, most, indexing="ij")).reshape(4, -1)
+    for cell, value in zip(cells, shown, strict=True):
+        if value is not None:
+            labels = dict(cell.labels)
+            own = [
+                place
+                for place, (r, c) in enumerate(product("01", "01"))
+                if labels.get("row", r) == r and labels.get("column", c) == c
+            ]
+            low, high = policy.interval(round(value))
+            sums = table[own].sum(axis=0)
+            table = table[:, (low <= sums) & (sums <= high)]
+    return table
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 18), min_size=4, max_size=4),
+    policy=st.sampled_from([EXACT, ROUNDED]),
+)
+def test_who_tries_all_tables_finds_no_small_count_and_no_cell_is_hidden_in_vain(
+    sizes: list[int], policy: Policy
+) -> None:
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    inner = [people(int(first), int(last)) for first, last in pairwise(starts)]
+    cells = [
+        count("inner", own, row=r, column=c)
+        for own, (r, c) in zip(inner, product("01", "01"), strict=True)
+    ]
+    cells += [
+        count("by-row", inner[0] | inner[1], row="0"),
+        count("by-row", inner[2] | inner[3], row="1"),
+    ]
+    cells += [
+        count("by-column", inner[0] | inner[2], column="0"),
+        count("by-column", inner[1] | inner[3], column="1"),
+        count("all", chain(*inner)),
+    ]
+
+    release = control_release(cells, policy)
+
+    small = [place for place, size in enumerate(sizes) if size < policy.min_persons]
+
+    def is_safe(shown: Sequence[float | None]) -> bool:
+        spread = np.ptp(possible_tables(cells, shown, policy)[small], axis=1)
+        return bool((spread >= policy.protection).all())
+
+    shown = [cell.shown for cell in release.cells]
+    assert is_safe(shown)
+    for place, cell in enumerate(release.cells):
+        if cell.reason == Reason.SECONDARY:
+            more = [*shown]
+            more[place] = policy.control(len(cell.cell.persons))
+            assert not is_safe(more)
