@@ -48,8 +48,9 @@ class ResearchGateway:
 
     def invoke(self, operation: str, **values: Any) -> list[Parts]:
         """Invoke an operation; of a list each value is a parameter. Return what it answers."""
+        kinds = {bool: "valueBoolean", int: "valueInteger"}
         parameters = [
-            {"name": name, "valueBoolean" if isinstance(one, bool) else "valueString": one}
+            {"name": name, kinds.get(type(one), "valueString"): one}
             for name, value in values.items()
             for one in (value if isinstance(value, list | tuple) else [value])
             if one not in ("", None)

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from ehr_analytics.date_form_pairs import find_shared_form
 from ehr_analytics.register import Register
 from ehr_analytics.researchers import require_trained
-from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+from ehr_fhir.errors import Conflict, EhrError, Forbidden, NotFound, Unprocessable
 from ehr_privacy.audit import digest_json
-from ehr_privacy.deid import DATE_FORMS, DateForm
+from ehr_privacy.deid import DATE_FORMS, DateForm, load_rules
 from ehr_privacy.disclosure import POLICIES
 
 APPROVALS_NEEDED = 2
@@ -78,6 +79,9 @@ class Project:
     policy: str = DEFAULT_POLICY
     # In which form its people read dates; the register writes what was approved before as a shift.
     dates: DateForm = SAFEST_DATES
+    # How many persons of the lake have to have a code that its people read as it is; 0 stands for
+    # the number of the rules, which is the least.
+    rare_code_persons: int = 0
     # View -> why its columns are needed; approvers read it beside them.
     justifications: Mapping[str, str] = field(default_factory=dict)
 
@@ -156,6 +160,7 @@ def submit_project(
         project = read_project(connection, project_id)
         if project.applicant not in {login, *other_names}:
             raise Forbidden("Only the applicant submits a project.")
+        _refuse_combined_dates(connection, project, Unprocessable)
         return _change_state(register, connection, project, login, "submit")
 
 
@@ -196,6 +201,7 @@ def approve_project(
         require_independent(project, names)
         if names & set(project.approvers):
             raise Forbidden("You have approved this project: a different person gives the second.")
+        _refuse_combined_dates(connection, project, Conflict)
         connection.execute(
             "INSERT INTO approval VALUES (?, ?, ?)", (project_id, login, register.timestamp())
         )
@@ -224,6 +230,7 @@ def open_project(
         require_independent(project, names)
         if not names & set(project.approvers):
             raise Forbidden("One of the project's approvers opens it.")
+        _refuse_combined_dates(connection, project, Conflict)
         write_new_key(project_key_path(register.data, project_id))
         return _change_state(register, connection, project, login, "open", reason)
 
@@ -256,8 +263,7 @@ def get_project(register: Register, project_id: str) -> Project:
 def list_projects(register: Register) -> list[Project]:
     """Return all projects by id."""
     with register.transaction() as connection:
-        ids = [row["id"] for row in connection.execute("SELECT id FROM project ORDER BY id")]
-        return [read_project(connection, project_id) for project_id in ids]
+        return read_projects(connection)
 
 
 def require_open_for(
@@ -289,6 +295,12 @@ def read_project_key(data: Path, project_id: str) -> str:
     return project_key_path(data, project_id).read_text("ascii")
 
 
+def read_projects(connection: sqlite3.Connection) -> list[Project]:
+    """Return all projects by id, within a transaction."""
+    ids = [row["id"] for row in connection.execute("SELECT id FROM project ORDER BY id")]
+    return [read_project(connection, project_id) for project_id in ids]
+
+
 def read_project(connection: sqlite3.Connection, project_id: str) -> Project:
     """Return a project within a transaction; NotFound without it."""
     row = connection.execute(
@@ -318,6 +330,7 @@ def read_project(connection: sqlite3.Connection, project_id: str) -> Project:
         approvers=tuple(approver["person"] for approver in approvers),
         policy=row["policy"],
         dates=row["dates"],
+        rare_code_persons=row["rare_code_persons"],
         justifications={row["view"]: row["text"] for row in justifications},
     )
 
@@ -325,7 +338,8 @@ def read_project(connection: sqlite3.Connection, project_id: str) -> Project:
 def _write_draft(connection: sqlite3.Connection, project: Project) -> None:
     connection.execute(
         "INSERT INTO project(id, title, purpose, applicant, ethics, items, people, period_from,"
-        " period_to, state, policy, dates) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?)",
+        " period_to, state, policy, dates, rare_code_persons)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?, ?)",
         (
             project.id,
             project.title,
@@ -338,6 +352,7 @@ def _write_draft(connection: sqlite3.Connection, project: Project) -> None:
             project.period_to.isoformat(),
             project.policy,
             project.dates,
+            project.rare_code_persons,
         ),
     )
     connection.executemany(
@@ -373,7 +388,7 @@ def digest_application(project: Project) -> str:
             *(project.id, project.title, project.purpose, project.applicant, project.ethics),
             *(list(project.items), list(project.people), dict(project.justifications)),
             *(project.period_from.isoformat(), project.period_to.isoformat()),
-            *(project.policy, project.dates),
+            *(project.policy, project.dates, project.rare_code_persons),
         ]
     )
 
@@ -411,6 +426,14 @@ def is_of_project(project: Project, names: Collection[str]) -> bool:
     return not {project.applicant, *project.people}.isdisjoint(names)
 
 
+def _refuse_combined_dates(
+    connection: sqlite3.Connection, project: Project, error: type[EhrError]
+) -> None:
+    """Refuse a step by which somebody would have two forms of dates that tell true days."""
+    if (why := find_shared_form(project, read_projects(connection))) is not None:
+        raise error(why)
+
+
 def require_independent(project: Project, names: Collection[str]) -> None:
     """Refuse a decision by somebody who applied for the project or works in it."""
     if is_of_project(project, names):
@@ -431,6 +454,9 @@ def _require_complete(project: Project) -> None:
         faults.append(f"its policy is none of {', '.join(POLICIES)}")
     if project.dates not in DATE_FORMS:
         faults.append(f"its form of dates is none of {', '.join(DATE_FORMS)}")
+    least = load_rules().rare_code_persons
+    if project.rare_code_persons and project.rare_code_persons < least:
+        faults.append(f"the persons of a rare code are {least} or more")
     if not project.people:
         faults.append("it names no people")
     if project.period_from > project.period_to:

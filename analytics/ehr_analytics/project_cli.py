@@ -44,7 +44,8 @@ people_app = typer.Typer(
     no_args_is_help=True,
 )
 # What of an application is read back and sent again as it was.
-_RESENT = ("title", "purpose", "ethics", "person", "item", "from", "to", "dates")
+_RARE_CODES = "rare-code-persons"
+_RESENT = ("title", "purpose", "ethics", "person", "item", "from", "to", "dates", _RARE_CODES)
 
 # Step -> who takes it, what it does, and how at the data folder.
 _DECISIONS: dict[str, tuple[Collection[str], str, Callable[..., projects.Project]]] = {
@@ -116,6 +117,12 @@ def project_new(
     dates: Annotated[
         str, typer.Option(help="Form of dates: quarter, month, episode or shift.")
     ] = projects.SAFEST_DATES,
+    rare_code_persons: Annotated[
+        int,
+        typer.Option(
+            help="Show a code as it is only if so many persons have it; more than the rules say."
+        ),
+    ] = 0,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Write down a new project as a draft.
@@ -131,7 +138,8 @@ def project_new(
         (after,) = gateway.invoke(
             "$apply-research",
             project=project_id, title=title, purpose=purpose, ethics=ethics, item=item,
-            person=person, dates=dates, to=until.date().isoformat(), **{"from": first.isoformat()},
+            person=person, dates=dates, to=until.date().isoformat(),
+            **{"from": first.isoformat(), _RARE_CODES: rare_code_persons or None},
         )  # fmt: skip
         _echo_state(project_id, after["state"][0])
         return
@@ -154,6 +162,7 @@ def project_new(
                 policy=policy,
                 # Another text is refused by the project.
                 dates=dates,  # type: ignore[arg-type]
+                rare_code_persons=rare_code_persons,
             ),
         )
     )

@@ -38,7 +38,7 @@ def build_job(
         parameters={},
         media=media,
         limits=limits,
-        rare_code_persons=load_rules().rare_code_persons,
+        rare_code_persons=max(load_rules().rare_code_persons, project.rare_code_persons),
     )
 
 

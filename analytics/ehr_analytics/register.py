@@ -122,3 +122,7 @@ def _add_columns(connection: sqlite3.Connection) -> None:
     if "dates" not in columns:
         # What they were approved with.
         connection.execute("ALTER TABLE project ADD COLUMN dates TEXT NOT NULL DEFAULT 'shift'")
+    if "rare_code_persons" not in columns:
+        connection.execute(
+            "ALTER TABLE project ADD COLUMN rare_code_persons INTEGER NOT NULL DEFAULT 0"
+        )

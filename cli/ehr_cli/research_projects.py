@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from itertools import groupby
@@ -14,6 +14,7 @@ from ehr_fhir.errors import Unprocessable
 from ehr_gateway.research_projects import (
     CatalogueColumn,
     CatalogueTable,
+    CombinedDates,
     ProjectApplication,
     ProjectEvent,
     Researcher,
@@ -44,7 +45,13 @@ class RegisteredProjects:
         from ehr_analytics import project as projects
 
         register = self._open_register()
-        return [_describe(register, project) for project in projects.list_projects(register)]
+        listed = projects.list_projects(register)
+        return [
+            replace(
+                _describe(register, project), combined_dates=_find_combined_dates(project, listed)
+            )
+            for project in listed
+        ]
 
     def save_draft(self, applicant: str, application: ProjectApplication) -> ResearchProject:
         """Write a new draft, or replace the applicant's own."""
@@ -64,6 +71,7 @@ class RegisteredProjects:
             justifications=dict(application.justifications),
             # Another text is refused when the draft is written.
             dates=application.dates,  # type: ignore[arg-type]
+            rare_code_persons=application.rare_code_persons,
         )
         _check_items(application.items)
         is_own = any(
@@ -213,6 +221,7 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             first_day=project.period_from.isoformat(),
             last_day=project.period_to.isoformat(),
             dates=project.dates,
+            rare_code_persons=project.rare_code_persons,
         ),
         resources=tuple(
             sorted({entry.resource for entry in _list_columns() if entry.view in views})
@@ -232,6 +241,15 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             if event.run is None
         ),
         has_key=project_key_path(register.data, project.id).exists(),
+    )
+
+
+def _find_combined_dates(project: Project, others: Sequence[Project]) -> tuple[CombinedDates, ...]:
+    from ehr_analytics.date_form_pairs import find_combined_forms
+
+    return tuple(
+        CombinedDates(found.project, found.dates, found.share_undone, found.has_shared_people)
+        for found in find_combined_forms(project, others)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 __all__ = [
     "CatalogueColumn",
     "CatalogueTable",
+    "CombinedDates",
     "ProjectApplication",
     "ProjectEvent",
     "ResearchProject",
@@ -39,6 +40,8 @@ class ProjectApplication:
     last_day: str
     # The form in which dates are read, from what tells least: quarter, month, episode or shift.
     dates: str = "quarter"
+    # How many persons have to have a code that is read as it is; 0: the number of the rules.
+    rare_code_persons: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,19 @@ class Researcher:
 
 
 @dataclass(frozen=True)
+class CombinedDates:
+    """A project whose form of dates, together with another one's, gives true days away.
+
+    `share_undone` is the share of patients all of whose true days follow, as measured.
+    """
+
+    project: str
+    dates: str
+    share_undone: float
+    has_shared_people: bool
+
+
+@dataclass(frozen=True)
 class ResearchProject:
     """A project: its application, its state and who approved it."""
 
@@ -88,6 +104,8 @@ class ResearchProject:
     events: tuple[ProjectEvent, ...]
     # Whether the key by which its pseudonyms are made is there.
     has_key: bool
+    # For those who decide: approved projects with which it would give true days away.
+    combined_dates: tuple[CombinedDates, ...] = ()
 
 
 @dataclass(frozen=True)

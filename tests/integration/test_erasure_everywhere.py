@@ -98,6 +98,14 @@ def records_of_marks(mark: Marks) -> Iterator[dict[str, Any]]:
     del measured["valueQuantity"]
     code = {**measured["code"], "text": "*"}
     yield with_marks({**measured, "code": code, "valueString": "*", "note": note}, mark)
+    goal = {
+        "resourceType": "Goal",
+        "id": "goal-1",
+        "lifecycleStatus": "proposed",
+        "description": {"text": "*"},
+        "subject": {"reference": "Patient/pat-1"},
+    }
+    yield with_marks(goal, mark)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -126,6 +134,9 @@ def house(furnished: House, monkeypatch: pytest.MonkeyPatch) -> tuple[House, Mar
     furnished.share()
     must(furnished.login("doctor.b").get("Observation?patient=pat-1&_include=*"))
     must(furnished.login("p.pat-1").get("Patient/pat-1"))
+    # Words of the vocabulary stand in searches of others; a name that was searched for does too.
+    for query in ("Goal?lifecycle-status=proposed", f"Patient?name={mark.given[5]}"):
+        must(furnished.login("doctor.b").get(query))
     follow(furnished)
     # Each thing once more: older versions are in files of their own.
     for body in records_of_marks(mark):

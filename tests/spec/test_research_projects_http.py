@@ -23,6 +23,7 @@ APPLICATION = {
     "from": "2026-01-01",
     "to": "2027-12-31",
 }
+_VALUES = {bool: "valueBoolean", int: "valueInteger"}
 REASON = "The purpose is plain and the items are few."
 
 
@@ -56,7 +57,7 @@ def apply(house: House, login: str = "re.lau", **changes: Any) -> Any:
     """Send an application; a value of None leaves its parameter out."""
     values = {**APPLICATION, "submit": True, **changes}
     listed = [
-        {"name": name, ("valueBoolean" if isinstance(one, bool) else "valueString"): one}
+        {"name": name, _VALUES.get(type(one), "valueString"): one}
         for name, value in values.items()
         if value is not None
         for one in (value if isinstance(value, list) else [value])
@@ -107,6 +108,26 @@ def test_a_project_goes_from_an_application_to_open_by_two_people(office: House)
     assert (office.settings.data / "keys" / "research" / "falls.key").exists()
     must(decide(office, "re.lau", "close"))
     assert not (office.settings.data / "keys" / "research" / "falls.key").exists()
+
+
+def test_who_decides_reads_of_dates_that_give_true_days_away_together(office: House) -> None:
+    must(apply(office, dates="month", **{"rare-code-persons": 40}))
+    must(decide(office, "st.ng", "approve"))
+    must(decide(office, "au.tse", "approve"))
+
+    assert apply(office, project="again", dates="shift").status_code == 422
+    must(apply(office, "re.mok", project="other", person=["re.mok"], dates="shift"))
+
+    falls, other = (
+        next(p for p in read_projects(office, "st.ng") if p["id"] == [name])
+        for name in ("falls", "other")
+    )
+    assert falls["rare-code-persons"] == [40]
+    (warning,) = map(_values, other["combined-dates"])
+    assert warning == {
+        "project": ["falls"], "dates": ["month"], "share-undone": [0.9], "shared-people": [False]
+    }  # fmt: skip
+    assert "combined-dates" not in read_projects(office, "re.mok")[0]
 
 
 def test_a_draft_is_kept_changed_and_seen_by_its_applicant_alone(office: House) -> None:

@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS project (
     period_to TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('draft', 'submitted', 'approved', 'open', 'closed')),
     policy TEXT NOT NULL DEFAULT 'opensafely-7-5',  -- of disclosure control, as agreed
-    dates TEXT NOT NULL DEFAULT 'shift'  -- the form in which its people read dates
+    dates TEXT NOT NULL DEFAULT 'shift',  -- the form in which its people read dates
+    rare_code_persons INTEGER NOT NULL DEFAULT 0  -- 0: the number of the rules
 );
 
 CREATE TABLE IF NOT EXISTS approval (

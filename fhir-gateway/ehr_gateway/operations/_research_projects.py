@@ -67,8 +67,10 @@ def find_project(context: RequestContext, projects: ResearchProjects, name: str)
     raise NotFound("There is no such project.")
 
 
-def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
-    """Return a project as a multi-part parameter."""
+def build_project_parameter(
+    project: ResearchProject, *, is_for_approver: bool = False
+) -> dict[str, Any]:
+    """Return a project as a multi-part parameter; what concerns others' to who decides alone."""
     application = project.application
     parts = [
         parameter("id", application.id),
@@ -81,6 +83,11 @@ def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
         {"name": "from", "valueDate": application.first_day},
         {"name": "to", "valueDate": application.last_day},
         {"name": "dates", "valueCode": application.dates},
+        *(
+            [parameter("rare-code-persons", application.rare_code_persons)]
+            if application.rare_code_persons
+            else []
+        ),
         *(parameter("person", person) for person in application.people),
         *(parameter("item", item) for item in application.items),
         *(parameter("approver", person) for person in project.approvers),
@@ -89,6 +96,18 @@ def build_project_parameter(project: ResearchProject) -> dict[str, Any]:
         {"name": "justification", "part": [parameter("view", view), parameter("text", text)]}
         for view, text in application.justifications.items()
     ]
+    for other in project.combined_dates if is_for_approver else ():
+        parts.append(
+            {
+                "name": "combined-dates",
+                "part": [
+                    parameter("project", other.project),
+                    {"name": "dates", "valueCode": other.dates},
+                    {"name": "share-undone", "valueDecimal": other.share_undone},
+                    parameter("shared-people", other.has_shared_people),
+                ],
+            }
+        )
     for event in project.events:
         words = {
             "who": event.who,

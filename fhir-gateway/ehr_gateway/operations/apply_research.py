@@ -39,11 +39,18 @@ OPERATION = Operation(
             "code",
             "Form in which dates are read: quarter (the default), month, episode or shift",
         ),
+        Parameter(
+            "rare-code-persons",
+            "integer",
+            "A code that fewer persons have is read as a broader one or not at all; more than the"
+            " platform's number, which holds otherwise",
+        ),
         Parameter("submit", "boolean", "Whether it is handed in; a draft stays one otherwise"),
     ),
     required_scope=None,
 )
 _MOST_ITEMS = 60
+_MOST_PERSONS = 1_000_000
 
 
 def answer(call: OperationCall) -> Response:
@@ -61,6 +68,7 @@ def answer(call: OperationCall) -> Response:
         first_day=parse_day(sent, "from"),
         last_day=parse_day(sent, "to"),
         dates=sent.optional_text("dates") or "quarter",
+        rare_code_persons=sent.optional_integer("rare-code-persons", 0, _MOST_PERSONS) or 0,
     )
     applicant = call.context.access.requester.person
     project = projects.save_draft(applicant, application)

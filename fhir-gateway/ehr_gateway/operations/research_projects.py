@@ -40,7 +40,10 @@ def answer(call: OperationCall) -> Response:
         open_ones = [project for project in projects.list_projects() if project.state == "open"]
         return call.respond(*map(_build_public_parameter, open_ones))
     visible = list_visible_projects(context, projects)
-    return call.respond(*map(build_project_parameter, visible))
+    is_for_approver = context.access.requester.role in APPROVER_ROLES
+    return call.respond(
+        *(build_project_parameter(project, is_for_approver=is_for_approver) for project in visible)
+    )
 
 
 def _build_public_parameter(project: ResearchProject) -> dict[str, Any]:

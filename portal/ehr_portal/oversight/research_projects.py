@@ -122,6 +122,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class CombinedDates:
+    """A project whose form of dates gives true days away together with this one's."""
+
+    project: str
+    # Of a hundred patients, those all of whose true days would be known.
+    percent: int
+    has_shared_people: bool
+
+
+@dataclass(frozen=True)
 class Project:
     """A research project; days are ISO dates."""
 
@@ -143,6 +153,10 @@ class Project:
     steps: tuple[Step, ...]
     # Whether the key by which its pseudonyms are made is there.
     has_key: bool = False
+    # Persons that a code has to have to be read as it is; 0: the platform's number.
+    rare_code_persons: int = 0
+    # For those who decide: projects with which it would give true days away.
+    combined_dates: tuple[CombinedDates, ...] = ()
 
     @property
     def key_title(self) -> str:
@@ -286,4 +300,13 @@ def _build_project(part: MultiPartParameter) -> Project:
             for event in part.parse_parts("event")
         ),
         has_key=part.key == "true",
+        rare_code_persons=int(part.values.get("rare-code-persons", ["0"])[0]),
+        combined_dates=tuple(
+            CombinedDates(
+                each.project,
+                round(100 * float(each.values["share-undone"][0])),
+                each.values["shared-people"][0] == "true",
+            )
+            for each in part.parse_parts("combined-dates")
+        ),
     )

@@ -54,7 +54,7 @@ DECISION_TITLES = {
     "resume": N_("Let it go on: two people have to agree"),
     "close": N_("Close it for good: its key is destroyed"),
 }
-_FIELDS = ("title", "purpose", "ethics", "people", "from", "to", "dates")
+_FIELDS = ("title", "purpose", "ethics", "people", "from", "to", "dates", "rare")
 # Of the answers of the gateway: the parameter that is at fault, and what is to be done.
 _FAULTS = {
     "title": N_("Write a title."),
@@ -64,6 +64,11 @@ _FAULTS = {
     "from": N_("Choose the first and the last day; the last comes after the first."),
     "item": N_("Choose at least one column."),
     "dates": N_("Choose how dates are read."),
+    "forms": N_(
+        "Choose another form of dates: one of these people works in a project with a form that"
+        " tells true days together with this one."
+    ),
+    "rare": N_("Write a whole number, not below the platform's own, or nothing."),
 }
 
 
@@ -122,6 +127,7 @@ async def show_draft(request: ResearcherRequest, project_id: str) -> Response:
         "from": project.first_day,
         "to": project.last_day,
         "dates": project.dates,
+        "rare": str(project.rare_code_persons or ""),
     }
     return await _render_application(
         request, project_id, typed, list(project.items), project.justifications
@@ -186,6 +192,7 @@ async def _save(
             justification=[f"{view}: {text}" for view, text in justifications.items()],
             person=typed["people"].split(),
             dates=typed["dates"],
+            rare_code_persons=int(typed["rare"] or 0),
             **{"from": typed["from"], "to": typed["to"]},
         )
         is_handed_in = form.get("step") == "submit"
@@ -215,11 +222,17 @@ def _find_faults(typed: Mapping[str, str], items: list[str]) -> list[FieldError]
         faults.append("item")
     if typed["dates"] not in DATE_FORM_TITLES:
         faults.append("dates")
+    if typed["rare"] and not (typed["rare"].isascii() and typed["rare"].isdecimal()):
+        faults.append("rare")
     return [FieldError(name, _FAULTS[name]) for name in faults]
 
 
 def _name_fault(refusal: EhrError) -> FieldError:
     text = str(refusal)
+    if "forms of dates" in text:
+        return FieldError("dates", _FAULTS["forms"])
+    if "rare code" in text or "rare-code-persons" in text:
+        return FieldError("rare", _FAULTS["rare"])
     signs = ("people", "purpose", "title", "ethics")
     name = next((sign for sign in signs if sign in text), "item")
     return FieldError(name, _FAULTS[name])

@@ -121,6 +121,29 @@ def test_an_application_is_sent_whole(listed: PortalHouse, step: str, handed_in:
     assert sent["submit"] == [handed_in]
 
 
+def test_who_decides_reads_what_two_forms_of_dates_tell_together(listed: PortalHouse) -> None:
+    other = {"name": "combined-dates", "part": [
+        {"name": "project", "valueString": "others"}, {"name": "dates", "valueCode": "shift"},
+        {"name": "share-undone", "valueDecimal": 0.9},
+        {"name": "shared-people", "valueBoolean": False},
+    ]}  # fmt: skip
+    persons = {"name": "rare-code-persons", "valueInteger": 25}
+    listed.fake.operations["$research-projects"] = _parameters(project("submitted", other, persons))
+
+    shown = listed.log_in("steward").get("/projects/falls").text
+
+    assert "Of 100 patients 90 had all their true days known" in shown
+    assert 'href="/projects/others"' in shown
+    assert "A code that fewer than 25 people have" in shown
+
+
+def test_the_threshold_of_rare_codes_is_sent_and_kept(listed: PortalHouse) -> None:
+    listed.log_in("researcher")
+    assert listed.send("/projects/new", "/projects/new", **_form(rare="25")).status_code == 303
+    assert _sent(listed)["rare-code-persons"] == [25]
+    assert 'href="#rare"' in listed.send("/projects/new", "/projects/new", **_form(rare="x")).text
+
+
 @pytest.mark.parametrize("field", ["title", "purpose", "ethics", "people", "from", "to", "dates"])
 def test_what_is_missing_is_named_and_nothing_typed_is_lost(
     listed: PortalHouse, field: str
