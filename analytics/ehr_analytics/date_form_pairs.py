@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from ehr_analytics.project import Project
+from ehr_privacy.deid import DateForm
 
 __all__ = ["SHARE_UNDONE", "CombinedForms", "find_combined_forms", "find_shared_form"]
 
@@ -24,6 +23,21 @@ SHARE_UNDONE: Mapping[frozenset[str], float] = MappingProxyType(
 )
 # States in which a project's people have, or may have kept, extracts of it.
 _DECIDED = frozenset({"approved", "open", "suspended", "closed"})
+
+
+class DatedProject(Protocol):
+    """What of a project decides with which others it may be."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def applicant(self) -> str: ...
+    @property
+    def people(self) -> tuple[str, ...]: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def dates(self) -> DateForm: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,9 @@ class CombinedForms:
     has_shared_people: bool
 
 
-def find_combined_forms(project: Project, others: Iterable[Project]) -> list[CombinedForms]:
+def find_combined_forms(
+    project: DatedProject, others: Iterable[DatedProject]
+) -> list[CombinedForms]:
     """Return the approved projects whose form of dates undoes a shift together with this one's."""
     people = {project.applicant, *project.people}
     return [
@@ -56,7 +72,7 @@ def find_combined_forms(project: Project, others: Iterable[Project]) -> list[Com
     ]
 
 
-def find_shared_form(project: Project, others: Iterable[Project]) -> str | None:
+def find_shared_form(project: DatedProject, others: Iterable[DatedProject]) -> str | None:
     """Return why a project may not go on with its form of dates; None if it may."""
     for found in find_combined_forms(project, others):
         if found.has_shared_people:

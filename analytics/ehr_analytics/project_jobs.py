@@ -11,6 +11,7 @@ from ehr_analytics.query_job import QueryJob, Withheld
 from ehr_analytics.register import Register
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import Lake
+from ehr_etl.omop.state import find_vocabulary
 from ehr_privacy.deid import load_rules
 
 __all__ = ["build_job", "build_view_query"]
@@ -27,10 +28,11 @@ def build_job(
     limits: QueryLimits,
 ) -> QueryJob:
     """Return the job of a query over views of a project, without the rows that are withheld."""
-    key = read_project_key(register.data, project.id)
+    key, lake = read_project_key(register.data, project.id), Lake(register.data / "lake")
+    vocabulary = find_vocabulary(lake)
     return QueryJob(
         views=tuple(view.to_source() for view in views),
-        deid=Lake(register.data / "lake").table_url("deid"),
+        deid=lake.table_url("deid"),
         withheld=withheld,
         key=key,
         dates=open_project_dates(register.data, project.dates, key),
@@ -39,6 +41,7 @@ def build_job(
         media=media,
         limits=limits,
         rare_code_persons=max(load_rules().rare_code_persons, project.rare_code_persons),
+        vocabulary="" if vocabulary is None else str(vocabulary),
     )
 
 

@@ -74,6 +74,8 @@ class QueryJob:
     own_view: OwnView | None = None
     # A code that fewer persons have is shown as a broader one or not at all; 0 counts nobody.
     rare_code_persons: int = 0
+    # The database of the vocabulary that the user loaded, whose hierarchy rare codes go up.
+    vocabulary: str = ""
 
     def to_json(self) -> bytes:
         """Return the job as JSON."""

@@ -6,6 +6,7 @@ Keys are under the project's pseudonyms before a query can read them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -113,7 +114,13 @@ def count_codes(
     except TableNotFoundError as error:
         raise Unavailable("The lake is empty: run `ehr lake run` first.") from error
     connection.register(_SOURCE, _read_table(deid, ("id", "patient", "resource")))
-    rare_codes = find_rare_codes(connection, _SOURCE, withheld, job.rare_code_persons)
+    rare_codes = find_rare_codes(
+        connection,
+        _SOURCE,
+        withheld,
+        job.rare_code_persons,
+        Path(job.vocabulary) if job.vocabulary else None,
+    )
     connection.unregister(_SOURCE)
     return rare_codes
 

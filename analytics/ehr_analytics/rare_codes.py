@@ -11,16 +11,19 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehr_etl.omop.hierarchy import read_broader_codes
 from ehr_privacy.deid import Coding, generalize_rare_codes, load_rules
 
 __all__ = ["RareCodes", "find_rare_codes"]
 
+_SNOMED = "http://snomed.info/sct"
 # A coding as the de-identifier writes it (`ehr_privacy.deid.values`); read alike by RE2. No system
 # or code that it knows has a quotation mark or a backslash in it.
 _CODING = r'"system":"([^"]+)","code":"([^"]+)"'
@@ -92,12 +95,18 @@ class RareCodes:
 
 
 def find_rare_codes(
-    connection: duckdb.DuckDBPyConnection, records: str, withheld: Collection[str], threshold: int
+    connection: duckdb.DuckDBPyConnection,
+    records: str,
+    withheld: Collection[str],
+    threshold: int,
+    vocabulary: Path | None = None,
 ) -> RareCodes:
     """Count who has each code in a table of deid, and return what is shown of the rare ones.
 
-    `withheld` are keys of records that do not count. A record of nobody's, or of several patients,
-    counts for no person: a code that is in these alone is rare.
+    `withheld` are keys of records that do not count. `vocabulary` is the lake's database of a
+    vocabulary that the user loaded, by which rare codes of SNOMED CT go up its hierarchy. A record
+    of nobody's, or of several patients, counts for no person: a code that is in these alone is
+    rare.
     """
     found = connection.execute(
         "WITH coded AS (SELECT DISTINCT patient,"  # noqa: S608 - a name of ours
@@ -112,7 +121,12 @@ def find_rare_codes(
         match = re.fullmatch(_CODING, text)
         if match is not None and rules.is_counted(match[1]):
             rare[match[1], match[2]] = persons or ()
-    return RareCodes(generalize_rare_codes(rare, threshold))
+    hierarchy: dict[Coding, str] = {}
+    if vocabulary is not None:
+        codes = [code for system, code in rare if system == _SNOMED]
+        found_above = read_broader_codes(vocabulary, codes)
+        hierarchy = {(_SNOMED, code): broader for code, broader in found_above.items()}
+    return RareCodes(generalize_rare_codes(rare, threshold, hierarchy))
 
 
 def _text_type(kind: pa.DataType) -> pa.DataType | None:

@@ -111,7 +111,8 @@ def test_a_project_goes_from_an_application_to_open_by_two_people(office: House)
 
 
 def test_who_decides_reads_of_dates_that_give_true_days_away_together(office: House) -> None:
-    must(apply(office, dates="month", **{"rare-code-persons": 40}))
+    threshold: dict[str, Any] = {"rare-code-persons": 40}
+    must(apply(office, dates="month", **threshold))
     must(decide(office, "st.ng", "approve"))
     must(decide(office, "au.tse", "approve"))
 

@@ -27,14 +27,15 @@ from ehr_etl.omop.state import (
 )
 from ehr_fhir.errors import Invalid, NotFound
 
-__all__ = ["VocabularyReport", "load_vocabulary"]
+__all__ = ["DATABASE_SCHEMA", "VocabularyReport", "load_vocabulary"]
 
 _NEEDED = ("concept", "concept_relationship", "vocabulary")
 _BLOCK = 1 << 20
 _DUCKDB_TYPES = {
     pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.date32(): "DATE", pa.string(): "VARCHAR",
 }  # fmt: skip
-_SCHEMA = """
+# Of the SQLite file that is made of a vocabulary.
+DATABASE_SCHEMA = """
 CREATE TABLE concept (concept_id INTEGER PRIMARY KEY, vocabulary TEXT, code TEXT, domain TEXT,
     class TEXT, standard TEXT, valid INTEGER) WITHOUT ROWID;
 CREATE TABLE maps (source INTEGER, kind TEXT, target INTEGER,
@@ -173,7 +174,7 @@ def _write_database(
     partial.unlink(missing_ok=True)
     database = sqlite3.connect(partial)
     try:
-        database.executescript(_SCHEMA)
+        database.executescript(DATABASE_SCHEMA)
         # A blank and a null in invalid_reason both mean valid: releases differ in it.
         _copy(connection, database, "concept", 7,
               "SELECT concept_id, vocabulary_id, concept_code, domain_id, concept_class_id,"  # noqa: S608

@@ -19,6 +19,7 @@ from ehr_etl.omop.vocabulary import BUILT_IN, Vocabulary
 
 __all__ = [
     "OmopState",
+    "find_vocabulary",
     "load_state",
     "omop_digest",
     "open_vocabulary",
@@ -96,6 +97,15 @@ def omop_digest(state: OmopState, deid: str) -> str:
 def vocabulary_file(lake: Lake, digest: str) -> Path:
     """Return the database of a loaded vocabulary."""
     return lake.root / "omop_etl" / f"vocabulary-{digest}.sqlite"
+
+
+def find_vocabulary(lake: Lake) -> Path | None:
+    """Return the database of the vocabulary that the user loaded; None where there is none here."""
+    state = load_state(lake)
+    if state is None or not state.vocabulary:
+        return None
+    file = vocabulary_file(lake, state.vocabulary)
+    return file if file.exists() else None
 
 
 def open_vocabulary(lake: Lake, state: OmopState) -> Vocabulary:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from ehr_analytics.query_job import OWN_VIEW_QUERY, OwnView, QueryJob, SourceVie
 from ehr_analytics.query_worker import run_job
 from ehr_etl.duckdb_session import QueryLimits
 from ehr_etl.lake import TABLES
+from ehr_etl.omop.athena import DATABASE_SCHEMA
+from ehr_etl.omop.hierarchy import read_broader_codes
 from ehr_privacy.deid import load_rules
 from tests.lib.research import DATES
 
@@ -37,14 +41,16 @@ OWN_VIEW = {
 Spread = Mapping[tuple[str, str], int]
 
 
-def write_lake(folder: Path, spread: Spread) -> None:
+def write_lake(folder: Path, spread: Spread, *, are_apart: bool = False) -> None:
     """Write conditions into deid, and their codes into a gold table, a person each from the first.
 
-    People have several records of one code, which makes none of them more people.
+    People have several records of one code, which makes none of them more people. `are_apart`: each
+    code has people of its own.
     """
     records, codes = [], []
-    for (system, code), people in spread.items():
-        for number in range(people):
+    for place, ((system, code), people) in enumerate(spread.items()):
+        first = 1000 * place if are_apart else 0
+        for number in range(first, first + people):
             person = f"{number:032x}"
             for copy in range(3):
                 content = {
@@ -109,6 +115,45 @@ def test_rare_codes_are_broader_ones_or_nothing(tmp_path: Path, reading: Any) ->
 
     # The nine with E11.2 are those with E11.3, so E11 and its chapter have no more.
     assert shown == {"I10", "8867-4", None}
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> str:
+    """Return a database as a loaded vocabulary has it; the codes are made up, in SNOMED's form."""
+    file = tmp_path / "vocabulary.sqlite"
+    names = {1: "900001007", 2: "900002000", 3: "900003005", 4: "900004004", 5: "900006002"}
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(DATABASE_SCHEMA)
+        database.executemany(
+            "INSERT INTO concept VALUES (?, 'SNOMED', ?, 'Condition', 'Disorder', 'S', 1)",
+            names.items(),
+        )
+        above = ((2, 1), (5, 1), (3, 1), (3, 2), (3, 5), (4, 1), (4, 2))
+        database.executemany("INSERT INTO ancestor VALUES (?, ?)", above)
+        database.commit()
+    return str(file)
+
+
+@pytest.mark.parametrize("reading", [read, read_own_view])
+def test_rare_codes_of_snomed_go_up_the_hierarchy_that_the_user_loaded(
+    tmp_path: Path, vocabulary: str, reading: Any
+) -> None:
+    some = LEAST // 2 + 1
+    spread = {(SNOMED, "900003005"): some, (SNOMED, "900004004"): some,
+              (SNOMED, "900006002"): LEAST - 1}  # fmt: skip
+    write_lake(tmp_path, spread, are_apart=True)
+
+    assert {row["code"] for row in reading(tmp_path)} == {None}
+    # Two kinds of one thing become it. The third is rare at the top too: they do not count there.
+    assert {row["code"] for row in reading(tmp_path, vocabulary=vocabulary)} == {"900002000", None}
+
+
+def test_a_code_below_several_has_one_way_up(vocabulary: str) -> None:
+    broader = read_broader_codes(Path(vocabulary), ["900003005", "900009009"])
+
+    assert broader == {
+        "900003005": "900002000", "900002000": "900001007", "900006002": "900001007"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(12))
