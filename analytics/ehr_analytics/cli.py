@@ -10,7 +10,12 @@ from typing import Annotated
 import typer
 
 from ehr_analytics import airlock, cohort_study, run_log, study, study_run
-from ehr_analytics.gateway_client import find_gateway, open_gateway
+from ehr_analytics.gateway_client import (
+    GatewayAddress,
+    TokenFile,
+    find_gateway,
+    open_gateway,
+)
 from ehr_analytics.people import (
     APPLICANT_ROLES,
     APPROVER_ROLES,
@@ -41,15 +46,7 @@ app.add_typer(airlock_app, name="airlock", no_args_is_help=True)
 
 @app.callback()
 def choose_gateway(
-    context: typer.Context,
-    gateway: Annotated[
-        str,
-        typer.Option(envvar="EHR_GATEWAY", help="Address of the platform: steps go through it."),
-    ] = "",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="EHR_TOKEN_FILE", help="File of your access token for the gateway."),
-    ] = None,
+    context: typer.Context, gateway: GatewayAddress = "", token_file: TokenFile = None
 ) -> None:
     """Research projects, studies and the airlock.
 

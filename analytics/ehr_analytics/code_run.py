@@ -47,14 +47,18 @@ def run_code_file(
     other_names: Collection[str] = (),
 ) -> tuple[Run, bool]:
     """Run the code of a file, as `run_code` does; NotFound where it cannot be read."""
-    try:
-        code = code_file.read_text("utf-8")
-    except OSError as error:
-        raise NotFound(f"The code file {code_file.name} cannot be read.") from error
     return run_code(
-        register, project_id, code, outputs, login, limits,
+        register, project_id, read_code(code_file), outputs, login, limits,
         withheld=withheld, other_names=other_names,
     )  # fmt: skip
+
+
+def read_code(path: Path) -> str:
+    """Return the text of a code file; NotFound where it cannot be read."""
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise NotFound(f"The code file {path.name} cannot be read.") from error
 
 
 def run_code(

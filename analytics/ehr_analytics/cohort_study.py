@@ -43,6 +43,7 @@ __all__ = [
     "load_study_cohort",
     "parse_cohort_study",
     "parse_study_cohort",
+    "read_definition",
     "run_cohort_study",
     "store_cohort_run",
 ]
@@ -93,13 +94,17 @@ def parse_study_cohort(text: str) -> Cohort:
 
 def load_study_cohort(path: Path) -> Cohort:
     """Read the cohort of a file that may hold analyses as well, as a study's does."""
+    return parse_study_cohort(read_definition(path))
+
+
+def read_definition(path: Path) -> str:
+    """Return the text of a cohort's or a study's file."""
     try:
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8")
     except OSError as error:
         raise NotFound(f"The cohort file {path.name} cannot be read.") from error
     except UnicodeDecodeError as error:
         raise Unprocessable(f"The cohort file {path.name} is not UTF-8.") from error
-    return parse_study_cohort(text)
 
 
 def _parse_toml(text: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import httpx
 import typer
@@ -22,7 +22,25 @@ from ehr_fhir.errors import (
     Unprocessable,
 )
 
-__all__ = ["Parts", "ResearchGateway", "find_gateway", "open_gateway"]
+__all__ = [
+    "GatewayAddress",
+    "Parts",
+    "ResearchGateway",
+    "TokenFile",
+    "find_gateway",
+    "open_gateway",
+]
+
+GatewayAddress = Annotated[
+    str,
+    typer.Option(
+        "--gateway", envvar="EHR_GATEWAY", help="Address of the platform: steps go through it."
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(envvar="EHR_TOKEN_FILE", help="File of your access token for the gateway."),
+]
 
 # The values of each part of a parameter, by name; a part that has parts is such a mapping itself.
 Parts: TypeAlias = dict[str, list[Any]]
@@ -34,6 +52,7 @@ _ERRORS: dict[int, type[EhrError]] = {
     )
 }  # fmt: skip
 _SECONDS = 60
+_VALUES = {bool: "valueBoolean", int: "valueInteger", float: "valueDecimal"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +67,8 @@ class ResearchGateway:
 
     def invoke(self, operation: str, **values: Any) -> list[Parts]:
         """Invoke an operation; of a list each value is a parameter. Return what it answers."""
-        kinds = {bool: "valueBoolean", int: "valueInteger"}
         parameters = [
-            {"name": name, kinds.get(type(one), "valueString"): one}
+            {"name": name, _VALUES.get(type(one), "valueString"): one}
             for name, value in values.items()
             for one in (value if isinstance(value, list | tuple) else [value])
             if one not in ("", None)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -33,7 +34,17 @@ from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import TooMany, Unavailable, Unprocessable
 from ehr_privacy.disclosure import POLICIES
 
-__all__ = ["LIMITS", "CountLimits", "LiveCount", "ShownStep", "control_attrition", "count_people"]
+__all__ = [
+    "LIMITS",
+    "QUERY_LIMITS",
+    "CountLimits",
+    "LiveCount",
+    "ShownStep",
+    "control_attrition",
+    "count_people",
+    "require_private_steps",
+    "reserve_query",
+]
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class CountLimits:
 
 LIMITS = CountLimits()
 # Chosen: a count is asked for while somebody waits.
-_QUERY_LIMITS = QueryLimits(memory_mb=2048, threads=2, seconds=20.0)
+QUERY_LIMITS = QueryLimits(memory_mb=2048, threads=2, seconds=20.0)
 _SECONDS_TO_WAIT = 2.0
 # One at a time in each process: each may take the memory of a query.
 _count_lock = threading.Lock()
@@ -107,21 +118,28 @@ def count_people(
     names = [FIRST_STEP, *list_steps(cohort)]
     people = _find_answer(register, project, question, limits)
     if people is None:
-        if not _count_lock.acquire(timeout=_SECONDS_TO_WAIT):
-            raise Unavailable("Somebody else's people are being counted: try again.")
-        try:
+        with reserve_query():
             # Somebody may have asked the same while this request waited.
             people = _find_answer(register, project, question, limits)
             if people is None:
                 number = _charge(register, project, person.name, question, limits)
                 if number is None:
                     raise TooMany(_describe_limit(_read_ledger(register, project, limits)))
-                attrition = prepared.run(_QUERY_LIMITS, withheld=withheld).attrition
+                attrition = prepared.run(QUERY_LIMITS, withheld=withheld).attrition
                 people = _answer(register, number, attrition, limits)
-        finally:
-            _count_lock.release()
     ledger = _read_ledger(register, project, limits)
     return replace(ledger, steps=_control(project, names, people))
+
+
+@contextmanager
+def reserve_query() -> Iterator[None]:
+    """Let one question at a time read the lake; Unavailable where another one takes long."""
+    if not _count_lock.acquire(timeout=_SECONDS_TO_WAIT):
+        raise Unavailable("Somebody else's people are being counted: try again.")
+    try:
+        yield
+    finally:
+        _count_lock.release()
 
 
 def control_attrition(

@@ -15,10 +15,13 @@ from ehr_analytics import project as projects
 from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.cohorts import Cohort
 from ehr_analytics.cohorts.definition import AsTopCodes
-from ehr_analytics.cohorts.project_run import run_project_cohort
+from ehr_analytics.cohorts.duckdb_engine import COHORT_LIMITS
+from ehr_analytics.cohorts.project_run import prepare_project_cohort
 from ehr_analytics.disclosure.budget import BudgetLedger
 from ehr_analytics.disclosure.private_statistics import PrivateTable
+from ehr_analytics.live_counts import require_private_steps, reserve_query
 from ehr_analytics.register import Register
+from ehr_etl.duckdb_session import QueryLimits
 from ehr_fhir.errors import Invalid
 
 __all__ = ["LAKE", "PrivateCohort", "open_private_cohort"]
@@ -75,13 +78,16 @@ def open_private_cohort(
     *,
     withheld: Collection[str],
     other_names: Collection[str] = (),
+    limits: QueryLimits = COHORT_LIMITS,
 ) -> PrivateCohort:
     """Run a cohort for one of a project's people, to be asked in noisy numbers alone.
 
-    `withheld` are the lake's pseudonyms of the people whom it leaves out.
+    `withheld` are the lake's pseudonyms of the people whom it leaves out. Unprocessable where one
+    person would decide whether others are in the cohort: the noise hides one person's part alone.
     """
     project = projects.get_project(register, project_id)
-    result, _ = run_project_cohort(
-        register, project, cohort, who, withheld=withheld, other_names=other_names
-    )
+    prepared = prepare_project_cohort(register, project, cohort, who, other_names=other_names)
+    require_private_steps(cohort)
+    with reserve_query():
+        result = prepared.run(limits, withheld=withheld)
     return PrivateCohort(cohort, CohortFrame(result), PrivateTable(ledger, LAKE, project_id, who))

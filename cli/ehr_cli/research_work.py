@@ -15,6 +15,8 @@ from ehr_gateway.research_work import (
     EvidenceCell,
     LiveCount,
     LogLine,
+    PrivateAnswer,
+    PrivateQuestion,
     ReleaseCheck,
     ReleaseEvent,
     ReleaseFile,
@@ -27,6 +29,7 @@ from ehr_gateway.research_work import (
 if TYPE_CHECKING:
     from ehr_analytics import release_records
     from ehr_analytics.people import Person
+    from ehr_analytics.private_study import PrivateCohort
     from ehr_analytics.project import Project
     from ehr_analytics.register import Register
     from ehr_analytics.run_queue import RequestedRun
@@ -37,6 +40,8 @@ class RegisteredWork:
     """Work in the projects of a data folder."""
 
     data: Path
+    # The gateway's, which holds the privacy budgets where it is on a server.
+    database: Path | str = Path()
 
     def count(
         self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
@@ -55,6 +60,38 @@ class RegisteredWork:
             counted.limit,
             _to_instant(counted.until.timestamp() if counted.until else None),
         )
+
+    def answer_private(
+        self,
+        person: ResearchPerson,
+        project: str,
+        definition: str,
+        question: PrivateQuestion,
+        changed: ChangedSubjects,
+    ) -> PrivateAnswer:
+        """Answer with noise, paid from the project's privacy budget."""
+        from ehr_analytics.cohort_study import parse_study_cohort
+        from ehr_analytics.live_counts import QUERY_LIMITS
+        from ehr_analytics.private_study import LAKE, open_private_cohort
+        from ehr_analytics.withheld import find_withheld_people
+        from ehr_cli.privacy_ledger import open_ledger
+
+        register, who = self._open_register(), _to_person(person)
+        _require_visible(register, person, project)
+        withheld = find_withheld_people(self.data, changed)
+        with open_ledger(self.data, self.database) as ledger:
+            cohort = open_private_cohort(
+                register,
+                ledger,
+                project,
+                parse_study_cohort(definition),
+                who.name,
+                withheld=withheld,
+                other_names=who.names,
+                limits=QUERY_LIMITS,
+            )
+            numbers = _answer_question(cohort, question)
+            return PrivateAnswer(numbers, ledger.read_remaining_epsilon(LAKE, project))
 
     def start_study(
         self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
@@ -215,6 +252,20 @@ def _require_visible(register: Register, person: ResearchPerson, project: str) -
     if found.state == "draft" or is_own == person.is_checker:
         raise hidden
     return found
+
+
+def _answer_question(
+    cohort: PrivateCohort, question: PrivateQuestion
+) -> tuple[tuple[str, float], ...]:
+    """Return noisy numbers by label; what the question lacks, the operation has refused."""
+    column, epsilon = question.column, question.epsilon
+    if question.statistic == "histogram":
+        return tuple(cohort.histogram(column, epsilon).items())
+    if question.statistic == "mean" and question.low is not None and question.high is not None:
+        return (("", cohort.mean(column, (question.low, question.high), epsilon)),)
+    if question.statistic == "quantile" and question.alpha is not None:
+        return (("", cohort.quantile(column, question.alpha, question.candidates, epsilon)),)
+    return (("", cohort.count(epsilon)),)
 
 
 def _describe_run(register: Register, run: RequestedRun) -> ResearchRun:

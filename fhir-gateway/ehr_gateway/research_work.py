@@ -19,6 +19,8 @@ __all__ = [
     "EvidenceCell",
     "LiveCount",
     "LogLine",
+    "PrivateAnswer",
+    "PrivateQuestion",
     "ReleaseCheck",
     "ReleaseEvent",
     "ReleaseFile",
@@ -57,6 +59,30 @@ class LiveCount:
     limit: int
     # Empty where none was spent, or none ever comes back.
     until: str
+
+
+@dataclass(frozen=True)
+class PrivateQuestion:
+    """A differentially private question about a cohort; what its statistic needs is not None."""
+
+    # count, histogram, mean or quantile
+    statistic: str
+    epsilon: float
+    column: str = ""
+    # Of a mean: less or more counts as these.
+    low: float | None = None
+    high: float | None = None
+    # Of a quantile, with the answers that there may be, ascending.
+    alpha: float | None = None
+    candidates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrivateAnswer:
+    """Noisy numbers by label (empty where there is one alone), and the epsilon that is left."""
+
+    numbers: tuple[tuple[str, float], ...]
+    left: float
 
 
 @dataclass(frozen=True)
@@ -175,6 +201,19 @@ class ResearchWork(Protocol):
         self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects
     ) -> LiveCount:
         """Count a cohort's people; TooMany when the project has no count left."""
+
+    def answer_private(
+        self,
+        person: ResearchPerson,
+        project: str,
+        definition: str,
+        question: PrivateQuestion,
+        changed: ChangedSubjects,
+    ) -> PrivateAnswer:
+        """Answer with noise, paid from the project's privacy budget.
+
+        Conflict where too little of it is left, NotFound where none was granted.
+        """
 
     def start_study(
         self, person: ResearchPerson, project: str, definition: str, changed: ChangedSubjects

@@ -110,8 +110,10 @@ class PrivateTable:
         self, values: Sequence[float], alpha: float, candidates: Sequence[float], epsilon: float
     ) -> float:
         """Return the public candidate that is about the alpha quantile, by a noisy maximum."""
-        if not 0 <= alpha <= 1 or sorted(set(candidates)) != list(candidates):
-            raise Invalid("A quantile has an alpha from 0 to 1 and ascending candidates.")
+        if not 0 <= alpha <= 1 or len(candidates) < 2 or sorted({*candidates}) != [*candidates]:
+            raise Invalid(
+                "A quantile has an alpha from 0 to 1 and ascending candidates, two at least."
+            )
         self._spend(f"quantile {alpha:g}", epsilon)
         dp = _opendp()
         space = dp.vector_domain(dp.atom_domain(T=float, nan=False)), dp.symmetric_distance()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ehr_analytics.gateway_client import Parts, ResearchGateway, find_gateway
 from ehr_cli.options import Data
+from ehr_fhir.errors import Unprocessable
 
 if TYPE_CHECKING:
     from ehr_analytics.disclosure.budget import BudgetLedger
@@ -27,6 +29,7 @@ private_app = typer.Typer(
 )
 
 Login = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
+Asker = Annotated[str, typer.Option("--as", help="Log-in of the researcher.")]
 File = Annotated[Path, typer.Argument(help="The cohort's TOML file.")]
 ProjectId = Annotated[str, typer.Option("--project", help="Id of the project.")]
 Epsilon = Annotated[float, typer.Option(help="What the answer costs; less is noisier.")]
@@ -96,23 +99,33 @@ def show(data: Data = None) -> None:
 
 @private_app.command("count")
 def count(
-    file: File, project_id: ProjectId, epsilon: Epsilon, login: Login, data: Data = None
+    context: typer.Context,
+    file: File,
+    project_id: ProjectId,
+    epsilon: Epsilon,
+    login: Asker = "",
+    data: Data = None,
 ) -> None:
     """Show about how many people are in a cohort.
 
     Example: ehr study private count stroke.toml --project stroke --epsilon 0.5 --as re.lau
     """
+    if gateway := find_gateway(context, login):
+        (number,) = _ask(gateway, file, project_id, "count", epsilon)
+        typer.echo(str(round(number["value"][0])))
+        return
     with _open_cohort(file, project_id, login, data) as cohort:
         typer.echo(str(cohort.count(epsilon)))
 
 
 @private_app.command("histogram")
 def histogram(
+    context: typer.Context,
     file: File,
     column: Column,
     project_id: ProjectId,
     epsilon: Epsilon,
-    login: Login,
+    login: Asker = "",
     data: Data = None,
 ) -> None:
     """Show about how many people have each label of a column.
@@ -122,20 +135,25 @@ def histogram(
     """
     from ehr_etl.console_table import print_table
 
-    with _open_cohort(file, project_id, login, data) as cohort:
-        counts = cohort.histogram(column, epsilon)
+    if gateway := find_gateway(context, login):
+        numbers = _ask(gateway, file, project_id, "histogram", epsilon, column=column)
+        counts = {number["label"][0]: round(number["value"][0]) for number in numbers}
+    else:
+        with _open_cohort(file, project_id, login, data) as cohort:
+            counts = cohort.histogram(column, epsilon)
     print_table((column, "people, about"), [(label, str(n)) for label, n in counts.items()])
 
 
 @private_app.command("mean")
 def mean(
+    context: typer.Context,
     file: File,
     column: Column,
     low: Annotated[float, typer.Option(help="Lower public bound: less counts as this.")],
     high: Annotated[float, typer.Option(help="Upper public bound: more counts as this.")],
     project_id: ProjectId,
     epsilon: Epsilon,
-    login: Login,
+    login: Asker = "",
     data: Data = None,
 ) -> None:
     """Show about the mean of a number column.
@@ -143,19 +161,25 @@ def mean(
     Example: ehr study private mean stroke.toml --column age --low 0 --high 110 --project stroke
     --epsilon 0.5 --as re.lau
     """
+    if gateway := find_gateway(context, login):
+        bounds = {"column": column, "low": low, "high": high}
+        (number,) = _ask(gateway, file, project_id, "mean", epsilon, **bounds)
+        typer.echo(f"{number['value'][0]:.3g}")
+        return
     with _open_cohort(file, project_id, login, data) as cohort:
         typer.echo(f"{cohort.mean(column, (low, high), epsilon):.3g}")
 
 
 @private_app.command("quantile")
 def quantile(
+    context: typer.Context,
     file: File,
     column: Column,
     alpha: Annotated[float, typer.Option(help="0.5 for the median.")],
     candidate: Annotated[list[float], typer.Option(help="A possible answer; repeat, rising.")],
     project_id: ProjectId,
     epsilon: Epsilon,
-    login: Login,
+    login: Asker = "",
     data: Data = None,
 ) -> None:
     """Show which of some public candidates is about a quantile of a number column.
@@ -163,8 +187,35 @@ def quantile(
     Example: ehr study private quantile stroke.toml --column age --alpha 0.5 --candidate 60
     --candidate 70 --candidate 80 --project stroke --epsilon 0.5 --as re.lau
     """
+    if gateway := find_gateway(context, login):
+        about = {"column": column, "alpha": alpha, "candidate": candidate}
+        (number,) = _ask(gateway, file, project_id, "quantile", epsilon, **about)
+        typer.echo(f"{number['value'][0]:g}")
+        return
     with _open_cohort(file, project_id, login, data) as cohort:
         typer.echo(f"{cohort.quantile(column, alpha, candidate, epsilon):g}")
+
+
+def _ask(
+    gateway: ResearchGateway,
+    file: Path,
+    project_id: str,
+    statistic: str,
+    epsilon: float,
+    **about: Any,
+) -> list[Parts]:
+    """Return the numbers that the gateway answers, with the label of each where it has one."""
+    from ehr_analytics.cohort_study import read_definition
+
+    answer = gateway.invoke(
+        "$research-private",
+        project=project_id,
+        definition=read_definition(file),
+        statistic=statistic,
+        epsilon=epsilon,
+        **about,
+    )
+    return [part for part in answer if "value" in part]
 
 
 def _find_folder(data: Path | None) -> Path:
@@ -175,22 +226,13 @@ def _find_folder(data: Path | None) -> Path:
 
 @contextmanager
 def _open_ledger(data: Path | None) -> Iterator[BudgetLedger]:
-    """Yield the ledger: in the platform's database on PostgreSQL, beside the register otherwise."""
-    from ehr_analytics.disclosure.budget import BudgetLedger
-    from ehr_analytics.register import Register
     from ehr_cli.data_folder import gateway_settings
+    from ehr_cli.privacy_ledger import open_ledger
     from ehr_cli.settings import load_settings
-    from ehr_gateway.migrations.engine import create_migration_engine
 
     settings = gateway_settings(load_settings().override(data=data))
-    location: Path | str = settings.database
-    if isinstance(location, Path):
-        location = Register(settings.data).folder / "privacy-budget.db"
-    engine = create_migration_engine(location)
-    try:
-        yield BudgetLedger(engine)
-    finally:
-        engine.dispose()
+    with open_ledger(settings.data, settings.database) as ledger:
+        yield ledger
 
 
 @contextmanager
@@ -198,15 +240,17 @@ def _open_cohort(
     file: Path, project_id: str, login: str, data: Path | None
 ) -> Iterator[PrivateCohort]:
     from ehr_analytics import project as projects
-    from ehr_analytics.cohorts import load_cohort
+    from ehr_analytics.cohort_study import load_study_cohort
     from ehr_analytics.people import APPLICANT_ROLES
     from ehr_analytics.private_study import open_private_cohort
     from ehr_analytics.register import Register
     from ehr_analytics.withheld import find_withheld_people
     from ehr_cli.research_people import find_person, open_changes
 
+    if not login:
+        raise Unprocessable("Say who asks: --as LOGIN; or go through --gateway.")
     folder = _find_folder(data)
-    cohort = load_cohort(file)
+    cohort = load_study_cohort(file)
     who = find_person(folder, login, APPLICANT_ROLES)
     register = Register(folder)
     project = projects.get_project(register, project_id)

@@ -95,7 +95,7 @@ def create_platform(settings: Settings) -> Platform:
     """Return the application of one process."""
     research = ProjectQueries(settings.data)
     research.watch_exports()
-    work = RegisteredWork(settings.data)
+    work = RegisteredWork(settings.data, gateway_settings(settings).database)
     gateway = create_gateway(
         gateway_settings(settings),
         research=research,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from ehr_fhir.errors import Invalid, Unprocessable
@@ -98,6 +99,30 @@ class OperationParameters:
     def optional_integer(self, name: str, least: int, most: int) -> int | None:
         """Return an integer parameter of cardinality 0..1 within bounds, both included."""
         return self.integer(name, least, most) if self._values.get(name) else None
+
+    def decimal(self, name: str) -> float:
+        """Return a decimal parameter of cardinality 1..1."""
+        if len(self._values.get(name, [])) != 1:
+            raise Invalid(
+                f"The parameter {name} must be there once.", expression="Parameters.parameter"
+            )
+        return self.decimals(name, 1)[0]
+
+    def optional_decimal(self, name: str) -> float | None:
+        """Return a decimal parameter of cardinality 0..1."""
+        return self.decimal(name) if self._values.get(name) else None
+
+    def decimals(self, name: str, most: int) -> tuple[float, ...]:
+        """Return a decimal parameter of cardinality 0..`most`, in the order of the values."""
+        sent = self._values.get(name, [])
+        for parameter in sent:
+            # In Python a bool is an int. A number that no float holds would be infinite.
+            is_number = isinstance(parameter.value, int | Decimal)
+            if isinstance(parameter.value, bool) or not is_number or abs(parameter.value) > 1e15:
+                raise _refusal(name, parameter.index, "must be a decimal")
+        if len(sent) > most:
+            raise _refusal(name, sent[most].index, f"may be there {most} times")
+        return tuple(float(parameter.value) for parameter in sent)
 
     def optional_boolean(self, name: str) -> bool:
         """Return a boolean parameter of cardinality 0..1; False when it is not there."""

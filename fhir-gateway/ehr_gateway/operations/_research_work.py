@@ -22,6 +22,7 @@ __all__ = [
     "CHECKERS",
     "PEOPLE",
     "begin_work",
+    "build_decimal",
     "build_instant",
     "build_release_parameter",
     "build_run_parameter",
@@ -68,6 +69,11 @@ def read_query(call: OperationCall, *required: str) -> dict[str, str]:
 def build_instant(name: str, instant: str) -> list[dict[str, Any]]:
     """Return an instant as a parameter; nothing where it is empty."""
     return [{"name": name, "valueInstant": instant}] if instant else []
+
+
+def build_decimal(name: str, number: float) -> dict[str, Any]:
+    """Return a number as a parameter."""
+    return {"name": name, "valueDecimal": number}
 
 
 def build_step_parameter(step: CohortStep) -> dict[str, Any]:
