@@ -12,6 +12,8 @@ import typer
 from ehr_analytics import airlock, cohort_study, run_log, study, study_run
 from ehr_analytics.gateway_client import (
     GatewayAddress,
+    Parts,
+    ResearchGateway,
     TokenFile,
     find_gateway,
     open_gateway,
@@ -113,7 +115,7 @@ def airlock_list(
     """
     if gateway := find_gateway(context):
         if project:
-            listed, who = gateway.ask("$research-runs", project=project), "who"
+            listed, who = _list_runs(gateway, project), "who"
         else:
             listed, who = gateway.ask("$research-releases"), "by"
         names = ("id", "project", who, "asked", "state")
@@ -124,6 +126,19 @@ def airlock_list(
             for run in run_log.list_runs(Register(data))
         ]
     print_table(("run", "project", "by", "at", "state"), rows, whole=("run", "project"))
+
+
+def _list_runs(gateway: ResearchGateway, project: str) -> list[Parts]:
+    """Return all runs of a project, oldest first, page by page."""
+    runs: list[Parts] = []
+    following: dict[str, str] = {}
+    while True:
+        page = gateway.ask("$research-runs", project=project, **following)
+        runs += [part for part in page if "next" not in part]
+        cursor = next((part["next"][0] for part in page if "next" in part), None)
+        if cursor is None:
+            return runs[::-1]
+        following = {"_cursor": cursor}
 
 
 @airlock_app.command("check")

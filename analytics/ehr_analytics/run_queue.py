@@ -106,14 +106,23 @@ def request_code_run(
     )
 
 
-def list_requested_runs(register: Register, project_id: str) -> list[RequestedRun]:
-    """Return the runs of a project, oldest first; those that were cut off say so."""
+def list_requested_runs(
+    register: Register, project_id: str, count: int, older: int | None = None
+) -> tuple[list[RequestedRun], int | None]:
+    """Return a page of the runs of a project, newest first; those that were cut off say so.
+
+    A page begins after the position that the one before gave as its second value, which is None
+    where nothing is older.
+    """
     fail_cut_off(register)
     with register.transaction() as connection:
         rows = connection.execute(
-            "SELECT * FROM requested_run WHERE project = ? ORDER BY seq", (project_id,)
+            "SELECT * FROM requested_run WHERE project = ?1 AND (?2 IS NULL OR seq < ?2)"
+            " ORDER BY seq DESC LIMIT ?3",
+            (project_id, older, count + 1),
         ).fetchall()
-        return [_from_row(connection, row) for row in rows]
+        runs = [_from_row(connection, row) for row in rows[:count]]
+    return runs, rows[count - 1]["seq"] if len(rows) > count else None
 
 
 def get_requested_run(register: Register, run_id: str) -> RequestedRun:

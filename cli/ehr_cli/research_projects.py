@@ -42,6 +42,9 @@ class RegisteredProjects:
 
     def list_projects(self) -> Sequence[ResearchProject]:
         """Return all projects by id."""
+        if not (self.data / "research" / "research.db").exists():
+            # Every clinician's log-in asks: a platform without research loads nothing for it.
+            return ()
         from ehr_analytics import project as projects
 
         register = self._open_register()

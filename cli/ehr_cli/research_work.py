@@ -24,6 +24,7 @@ from ehr_gateway.research_work import (
     ReleaseRule,
     ResearchPerson,
     ResearchRun,
+    RunPage,
 )
 
 if TYPE_CHECKING:
@@ -120,14 +121,28 @@ class RegisteredWork:
         run = run_queue.request_code_run(register, project, code, outputs, _to_person(person))
         return self._start(register, run, changed)
 
-    def list_runs(self, person: ResearchPerson, project: str) -> Sequence[ResearchRun]:
-        """Return the runs of a project that were asked for here, oldest first."""
+    def list_runs(
+        self, person: ResearchPerson, project: str, count: int, older: int | None
+    ) -> RunPage:
+        """Return a page of the runs of a project that were asked for here, newest first."""
         from ehr_analytics import run_queue
 
         register = self._open_register()
         _require_visible(register, person, project)
-        runs = run_queue.list_requested_runs(register, project)
-        return [_describe_run(register, run) for run in runs]
+        runs, older = run_queue.list_requested_runs(register, project, count, older)
+        return RunPage(tuple(_describe_run(register, run) for run in runs), older)
+
+    def find_run(self, person: ResearchPerson, project: str, run: str) -> ResearchRun:
+        """Return one run of a project."""
+        from ehr_analytics import run_queue
+
+        register = self._open_register()
+        _require_visible(register, person, project)
+        run_queue.fail_cut_off(register)
+        found = run_queue.get_requested_run(register, run)
+        if found.project != project:
+            raise NotFound("There is no such run.")
+        return _describe_run(register, found)
 
     def request_release(self, person: ResearchPerson, run: str, note: str) -> ReleaseRequest:
         """Check a run's results and ask for their release."""

@@ -29,6 +29,7 @@ __all__ = [
     "ResearchPerson",
     "ResearchRun",
     "ResearchWork",
+    "RunPage",
 ]
 
 
@@ -117,6 +118,14 @@ class ResearchRun:
     outputs: tuple[str, ...]
     # Id of its release, once one was asked for.
     release: str
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Runs, newest first; `older` is the position after which the next page begins, if any."""
+
+    runs: tuple[ResearchRun, ...]
+    older: int | None
 
 
 @dataclass(frozen=True)
@@ -230,8 +239,13 @@ class ResearchWork(Protocol):
     ) -> ResearchRun:
         """Queue own code, which writes some files."""
 
-    def list_runs(self, person: ResearchPerson, project: str) -> Sequence[ResearchRun]:
-        """Return the runs of a project, oldest first."""
+    def list_runs(
+        self, person: ResearchPerson, project: str, count: int, older: int | None
+    ) -> RunPage:
+        """Return a page of the runs of a project; the newest where `older` is None."""
+
+    def find_run(self, person: ResearchPerson, project: str, run: str) -> ResearchRun:
+        """Return one run of a project."""
 
     def request_release(self, person: ResearchPerson, run: str, note: str) -> ReleaseRequest:
         """Check a run's results and ask for their release."""

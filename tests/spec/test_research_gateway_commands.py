@@ -13,6 +13,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from ehr_analytics import project as projects
+from ehr_analytics import run_worker
 from ehr_analytics.cli import app
 from ehr_analytics.disclosure.budget import BudgetLedger
 from ehr_analytics.gateway_client import ResearchGateway, open_gateway
@@ -29,7 +30,8 @@ from ehr_fhir.errors import (
     Unavailable,
     Unprocessable,
 )
-from tests.lib.gateway import House
+from ehr_gateway.operations import research_runs
+from tests.lib.gateway import House, must
 from tests.lib.research_lake import parameters
 from tests.spec.test_research_projects_http import office
 from tests.spec.test_research_work_http import COHORT, KEPT, STUDY
@@ -176,6 +178,17 @@ def test_a_cohort_is_counted_and_its_dummy_tables_are_fetched_by_command(
     file.write_text("name = ")
     with pytest.raises(Unprocessable, match="TOML"):
         study("re.lau", "cohort", str(file), "--project", "falls")
+
+
+def test_all_pages_of_runs_are_listed(working: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_worker, "start_waiting", lambda register, changed: None)
+    monkeypatch.setattr(research_runs, "_DEFAULT_COUNT", "2")
+    for _ in range(5):
+        sent = parameters(project="falls", definition=STUDY)
+        must(working.login("re.lau").post("$research-run", sent))
+
+    listed = run_as(working, "re.lau", "airlock", "list", "--project", "falls")
+    assert listed.count("queued") == 5
 
 
 def test_own_code_is_run_by_command_and_waits_as_unsafe_output(

@@ -656,7 +656,7 @@ def test_a_run_that_a_restart_cut_off_says_so_and_one_that_waited_runs(
     run_id, lock = claimed
     waiting = _post(office, "re.lau", "$research-run", project="falls", definition=STUDY)
     runs = _values(_get(office, "re.lau", "$research-runs", project="falls"))["run"]
-    assert [run["state"][0] for run in runs] == ["running", "queued"]
+    assert [run["state"][0] for run in runs] == ["queued", "running"]
     # What the operating system does when the process ends.
     lock.close()
 
@@ -665,10 +665,42 @@ def test_a_run_that_a_restart_cut_off_says_so_and_one_that_waited_runs(
     work.resume_runs(office.gateway.store.list_changed_subjects)
 
     runs = _values(_get(office, "re.lau", "$research-runs", project="falls"))["run"]
-    assert [run["state"][0] for run in runs] == ["failed", "ended"]
-    assert "restart" in runs[0]["fault"][0]
-    assert runs[1]["id"] == _values(waiting)["run"][0]["id"]
+    assert [run["state"][0] for run in runs] == ["ended", "failed"]
+    assert "restart" in runs[1]["fault"][0]
+    assert runs[0]["id"] == _values(waiting)["run"][0]["id"]
     assert _request(office, run_id).status_code in (404, 409)
+
+
+def test_runs_come_in_pages_and_one_by_its_id(office: House, queued: Register) -> None:
+    def page(login: str = "re.lau", **values: str) -> dict[str, Any]:
+        return _values(must(_get(office, login, "$research-runs", project="falls", **values)))
+
+    for _ in range(4):
+        must(_post(office, "re.lau", "$research-run", project="falls", definition=STUDY))
+    every = [run["id"] for run in page()["run"]]
+    assert len(every) == 5
+    assert "next" not in page()
+
+    first = page(_count="2")
+    second = page(_count="2", _cursor=first["next"][0])
+    # What begins meanwhile moves no page.
+    must(_post(office, "re.lau", "$research-run", project="falls", definition=STUDY))
+    third = page(_count="2", _cursor=second["next"][0])
+    assert [run["id"] for each in (first, second, third) for run in each["run"]] == every
+    assert "next" not in third
+    assert [run["id"] for run in page(run=every[3][0])["run"]] == [every[3]]
+
+    refused = {"_count": ("0", "-1", "x", "1e3"), "_cursor": ("", "x", first["next"][0][:-2])}
+    for name, values in refused.items():
+        for value in values:
+            answer = _get(office, "re.lau", "$research-runs", project="falls", **{name: value})
+            assert answer.status_code == 400, (name, value)
+    # The list of another project goes by cursors of its own, and its runs are not found here.
+    stolen = {"project": "other", "_cursor": first["next"][0]}
+    assert _get(office, "re.mok", "$research-runs", **stolen).status_code == 400
+    for run in (every[0][0], "none"):
+        answer = _get(office, "re.mok", "$research-runs", project="other", run=run)
+        assert answer.status_code == 404
 
 
 def test_dummy_tables_are_of_the_shape_of_the_project(office: House) -> None:

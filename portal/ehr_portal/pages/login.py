@@ -9,8 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response
 
-from ehr_fhir.errors import Forbidden, NotFound, Unauthorized
+from ehr_fhir.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from ehr_portal.gateway.client import GatewayClient
+from ehr_portal.oversight.research_projects import parse_projects
 from ehr_portal.record.display import person_name
 from ehr_portal.record.providers import parse_provider
 from ehr_portal.web.forms import VerifiedForm
@@ -71,7 +72,9 @@ async def finish_login(
     login = PendingLogin(expected_state, verifier)
     user = await exchange_code(portal.client, portal.settings, login, code)
     portal.sessions.end(request.session.id)
-    new_session = portal.sessions.start(await _with_names(request, user))
+    new_session = portal.sessions.start(
+        await _with_projects(request, await _with_names(request, user))
+    )
     response = RedirectResponse("/", 303)
     request.set_session_cookie(response, new_session)
     return response
@@ -85,6 +88,19 @@ def log_out(request: LoggedInRequest, form: VerifiedForm) -> Response:
     response = RedirectResponse("/oauth/logout", 303)
     request.delete_session_cookie(response)
     return response
+
+
+async def _with_projects(request: PortalRequest, user: User) -> User:
+    # Most clinicians do no research: only who does has a link to it.
+    if user.role != "clinician":
+        return user
+    gateway = GatewayClient(request.portal.client, user.token, request.client_address)
+    try:
+        projects = parse_projects(await gateway.invoke_by_get("$research-projects"))
+    except (Forbidden, NotFound, Unavailable):
+        # A gateway without the lake beside it has no research; the log-in goes on.
+        return user
+    return replace(user, has_projects=bool(projects))
 
 
 async def _with_names(request: PortalRequest, user: User) -> User:

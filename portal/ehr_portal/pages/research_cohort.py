@@ -29,6 +29,7 @@ from ehr_portal.research.data_offer import DataOffer, build_offer
 from ehr_portal.research.flow_chart import FlowBox, draw_flow
 from ehr_portal.research.runs import (
     Counts,
+    Run,
     Step,
     list_losses,
     parse_counts,
@@ -68,9 +69,8 @@ async def show_cohort(request: ResearcherRequest, project_id: str, run: str = ""
     """Show the cohort that was worked on last, that of an earlier run, or an empty form."""
     project, offer = await fetch_project(request, project_id)
     if run:
-        answer = await request.gateway.invoke_by_get("$research-runs", project=project_id)
-        found = next((each for each in parse_runs(answer) if each.id == run), None)
-        if found is None or not found.definition:
+        found = await fetch_run(request, project_id, run)
+        if not found.definition:
             raise NotFound("There is no such run.")
         definition = format_toml(read_document(found.definition))
         keep_draft(request, project_id, CohortDraft(definition, None))
@@ -97,6 +97,12 @@ async def count_cohort(request: ResearcherRequest, form: VerifiedForm, project_i
             return request.redirect(f"/projects/{project_id}/cohort#counts")
         errors = [error]
     return _render(request, project, offer, draft, errors, way=form.get("way", ""))
+
+
+async def fetch_run(request: PortalRequest, project_id: str, run_id: str) -> Run:
+    """Return one run of a project of the reader; or NotFound."""
+    answer = await request.gateway.invoke_by_get("$research-runs", project=project_id, run=run_id)
+    return parse_runs(answer)[0]
 
 
 async def fetch_project(request: PortalRequest, project_id: str) -> tuple[Project, DataOffer]:

@@ -41,10 +41,13 @@ NAVIGATION = (
     NavigationLink("researcher", "/projects", N_("Projects"), 10),
     NavigationLink("researcher", "/projects/catalogue", N_("Data"), 20),
     *(NavigationLink(role, "/projects", N_("Projects"), 46) for role in ("steward", "auditor")),
+    NavigationLink("clinician", "/projects", N_("Projects"), 40, lambda user: user.has_projects),
 )
-ResearcherRequest = Annotated[PortalRequest, Depends(require_role("researcher"))]
+# Who applies for projects and works in them: the gateway lets both.
+WORKING_ROLES = ("researcher", "clinician")
+ResearcherRequest = Annotated[PortalRequest, Depends(require_role(*WORKING_ROLES))]
 ProjectReaderRequest = Annotated[
-    PortalRequest, Depends(require_role("researcher", "steward", "auditor"))
+    PortalRequest, Depends(require_role(*WORKING_ROLES, "steward", "auditor"))
 ]
 DECISION_TITLES = {
     "approve": N_("Approve: the data it asks for fits its purpose"),
@@ -82,7 +85,7 @@ async def show_projects(request: ProjectReaderRequest) -> Response:
         "research_projects.html",
         projects=parse_projects(answer),
         people=people,
-        may_apply=request.user.role == "researcher",
+        may_apply=request.user.role in WORKING_ROLES,
         TRAINING_TITLES=STATE_TITLES,
         TRAINING_COLOURS=STATE_COLOURS,
         today=request.now.date(),
@@ -96,7 +99,7 @@ async def show_catalogue(request: ProjectReaderRequest) -> Response:
     return request.render(
         "research_catalogue.html",
         tables=tables,
-        may_apply=request.user.role == "researcher",
+        may_apply=request.user.role in WORKING_ROLES,
         TYPE_TITLES=TYPE_TITLES,
     )
 
@@ -297,7 +300,7 @@ async def _render_project(
         project=project,
         tables={table.view: table for table in tables},
         may_change=project.state == "draft" and project.applicant == request.user.login,
-        may_download=request.user.role == "researcher",
+        may_download=request.user.role in WORKING_ROLES,
         releases=releases,
         RECORD_FILE=RECORD_FILE,
         decisions={name: DECISION_TITLES[name] for name in offered},

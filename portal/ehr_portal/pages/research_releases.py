@@ -14,7 +14,11 @@ from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound
 from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import build_parameters, dash_if_empty
 from ehr_portal.i18n import N_
-from ehr_portal.pages.research_projects import ProjectReaderRequest, ResearcherRequest
+from ehr_portal.pages.research_projects import (
+    WORKING_ROLES,
+    ProjectReaderRequest,
+    ResearcherRequest,
+)
 from ehr_portal.pages.research_runs import send_file
 from ehr_portal.research.releases import (
     RECORD_FILE,
@@ -197,7 +201,7 @@ async def _render_for_people(
     error: FieldError | None = None,
 ) -> Response:
     release = await _fetch_release(request, release_id, project=project_id)
-    is_researcher = request.user.role == "researcher"
+    is_researcher = request.user.role in WORKING_ROLES
     return _render(
         request,
         release,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound
+from ehr_fhir.errors import Conflict, Forbidden, Invalid
 from ehr_portal.gateway.operations import build_parameters, dash_if_empty, parse_multi_parts
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.research_projects import Project
@@ -17,14 +17,19 @@ from ehr_portal.pages.research_cohort import (
     MAX_DEFINITION,
     describe_steps,
     fetch_project,
+    fetch_run,
     load_draft,
 )
-from ehr_portal.pages.research_projects import ProjectReaderRequest, ResearcherRequest
+from ehr_portal.pages.research_projects import (
+    WORKING_ROLES,
+    ProjectReaderRequest,
+    ResearcherRequest,
+)
 from ehr_portal.record.form_fields import FormFault
 from ehr_portal.research.cohort_form import read_document
 from ehr_portal.research.flow_chart import draw_flow
 from ehr_portal.research.releases import parse_releases
-from ehr_portal.research.runs import Run, parse_runs
+from ehr_portal.research.runs import RunPage, parse_run_page, parse_runs
 from ehr_portal.research.study_form import ANALYSES, build_study, list_choices, may_run
 from ehr_portal.web.forms import FieldError, VerifiedForm, translate_faults
 from ehr_portal.web.request import PortalRequest
@@ -36,17 +41,19 @@ _NOT_OPEN = N_("Only the people of an open project run studies.")
 
 
 @router.get("/projects/{project_id}/runs")
-async def show_runs(request: ProjectReaderRequest, project_id: str) -> Response:
+async def show_runs(request: ProjectReaderRequest, project_id: str, older: str = "") -> Response:
     """List the runs of a project, the newest first."""
-    (project, _), runs, answer = await asyncio.gather(
+    (project, _), page, answer = await asyncio.gather(
         fetch_project(request, project_id),
-        _fetch_runs(request, project_id),
+        _fetch_runs(request, project_id, older),
         request.gateway.invoke_by_get("$research-releases", project=project_id),
     )
     return request.render(
         "research_runs.html",
         project=project,
-        runs=runs,
+        runs=page.runs,
+        older=request.session.issue_handle(page.next_cursor) if page.next_cursor else "",
+        is_first_page=not older,
         releases={release.id: release for release in parse_releases(answer)},
         may_run=_may_run(request, project),
         KIND_TITLES=KIND_TITLES,
@@ -134,13 +141,16 @@ def send_file(content: bytes, media: str, name: str) -> Response:
     return Response(content, media_type=media, headers=headers)
 
 
-async def _fetch_runs(request: PortalRequest, project_id: str) -> list[Run]:
-    answer = await request.gateway.invoke_by_get("$research-runs", project=project_id)
-    return parse_runs(answer)
+async def _fetch_runs(request: PortalRequest, project_id: str, older: str) -> RunPage:
+    """Return a page of runs: the newest, or that of a handle."""
+    cursor = request.session.resolve_handle(older) if older else None
+    following = {"_cursor": cursor} if cursor else {}
+    answer = await request.gateway.invoke_by_get("$research-runs", project=project_id, **following)
+    return parse_run_page(answer)
 
 
 def _may_run(request: PortalRequest, project: Project) -> bool:
-    return request.user.role == "researcher" and project.state == "open"
+    return request.user.role in WORKING_ROLES and project.state == "open"
 
 
 async def _read_fields(request: PortalRequest) -> dict[str, list[str]]:
@@ -232,12 +242,9 @@ async def _render_run(
     note: str = "",
     error: FieldError | None = None,
 ) -> Response:
-    (project, _), runs = await asyncio.gather(
-        fetch_project(request, project_id), _fetch_runs(request, project_id)
+    (project, _), run = await asyncio.gather(
+        fetch_project(request, project_id), fetch_run(request, project_id, run_id)
     )
-    run = next((run for run in runs if run.id == run_id), None)
-    if run is None:
-        raise NotFound("There is no such run.")
     return request.render(
         "research_run.html",
         project=project,

@@ -10,7 +10,17 @@ from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts, parse_values
 from ehr_portal.i18n import N_
 
-__all__ = ["Counts", "LogLine", "Run", "Step", "parse_counts", "parse_runs", "word_step"]
+__all__ = [
+    "Counts",
+    "LogLine",
+    "Run",
+    "RunPage",
+    "Step",
+    "parse_counts",
+    "parse_run_page",
+    "parse_runs",
+    "word_step",
+]
 
 STATE_TITLES = {
     "queued": N_("Waits for its turn"),
@@ -108,6 +118,19 @@ def parse_counts(answer: Resource) -> Counts:
         limit=int(values["limit"][0]),
         until=values.get("until", [""])[0],
     )
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Runs, the newest first, and the cursor of the next page; empty where nothing is older."""
+
+    runs: tuple[Run, ...]
+    next_cursor: str
+
+
+def parse_run_page(answer: Resource) -> RunPage:
+    """Return a page of the answer of `$research-runs`."""
+    return RunPage(tuple(parse_runs(answer)), parse_values(answer).get("next", [""])[0])
 
 
 def parse_runs(answer: Resource) -> list[Run]:

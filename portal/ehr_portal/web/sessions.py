@@ -62,6 +62,8 @@ class User:
     views: bool = True
     # The id by which audit events and consent rules name the person.
     login: str = ""
+    # Of a clinician: whether they had a part in a research project when they logged in.
+    has_projects: bool = False
 
     @property
     def acts_for_patient(self) -> bool:

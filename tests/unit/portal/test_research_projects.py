@@ -184,7 +184,7 @@ def test_a_researcher_is_offered_no_decision_on_a_project_that_waits(listed: Por
     assert "<textarea" not in listed.log_in("researcher").get("/projects/falls").text
 
 
-@pytest.mark.parametrize("who", ["patient", "carer", "doctor"])
+@pytest.mark.parametrize("who", ["patient", "carer", "administrator"])
 def test_the_pages_are_for_researchers_and_who_decides(listed: PortalHouse, who: str) -> None:
     assert listed.log_in(who).get("/projects").status_code == 403
     assert listed.log_in(who).get("/projects/new").status_code == 403

@@ -114,6 +114,39 @@ def sent(house: PortalHouse) -> dict[str, list[Any]]:
 COHORT = "/projects/falls/cohort"
 
 
+def test_older_runs_are_a_page_further(house: PortalHouse) -> None:
+    house.fake.operations["$research-runs"] = parameters(RUN, ("next", "sealed"))
+    client = house.log_in("researcher")
+
+    shown = client.get("/projects/falls/runs").text
+    (older,) = re.findall(r'href="(/projects/falls/runs\?older=[^"]+)"', shown)
+    assert "sealed" not in shown
+    house.fake.operations["$research-runs"] = parameters(RUN)
+    shown = client.get(older).text
+    assert 'href="/projects/falls/runs"' in shown
+    assert "older=" not in shown
+    (asked,) = (each for each in house.fake.asked if "sealed" in str(each.url))
+    assert asked.url.params["_cursor"] == "sealed"
+
+
+def test_a_clinician_who_is_on_a_project_has_its_pages(house: PortalHouse) -> None:
+    client = house.log_in("doctor")
+
+    assert 'href="/projects"' in client.get("/my-patients").text
+    for page in ("/projects", "/projects/new", COHORT, "/projects/falls/runs",
+                 "/projects/falls/runs/new", "/projects/falls/runs/falls-1"):  # fmt: skip
+        assert client.get(page).status_code == 200, page
+    assert COHORT in client.get("/projects/falls").text
+
+
+def test_a_clinician_without_a_project_has_no_link_to_research(house: PortalHouse) -> None:
+    house.fake.operations["$research-projects"] = parameters()
+    assert 'href="/projects"' not in house.log_in("doctor").get("/my-patients").text
+    # Nor is a log-in stopped by a gateway that has no research.
+    del house.fake.operations["$research-projects"]
+    assert house.log_in("doctor").get("/my-patients").status_code == 200
+
+
 def test_a_cohort_in_plain_words_is_counted_and_shown_with_what_is_hidden(
     house: PortalHouse,
 ) -> None:
@@ -274,6 +307,7 @@ def test_a_new_cohort_begins_with_that_of_a_run(house: PortalHouse) -> None:
     house.browser.get(f"{COHORT}?run=falls-1")
 
     assert "events = &#34;stays&#34;" in house.browser.get(COHORT).text
+    house.fake.refused_operations["$research-runs"] = (404, "There is no such run.")
     assert house.browser.get(f"{COHORT}?run=other").status_code == 404
 
 
@@ -368,7 +402,7 @@ def test_released_files_come_with_their_record(house: PortalHouse) -> None:
     assert house.browser.get("/projects/other/releases/rel-1/files/counts.csv").status_code == 404
 
 
-@pytest.mark.parametrize("who", ["patient", "carer", "doctor"])
+@pytest.mark.parametrize("who", ["patient", "carer", "administrator"])
 def test_the_pages_of_research_work_are_for_researchers_and_checkers(
     house: PortalHouse, who: str
 ) -> None:
