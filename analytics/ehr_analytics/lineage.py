@@ -23,9 +23,9 @@ from ehr_analytics.run_log import get_run
 from ehr_etl.lake import Lake
 from ehr_etl.lineage import digest_table
 from ehr_fhir.errors import Conflict
-from ehr_privacy.audit import RESEARCH_STEP, digest_json
+from ehr_privacy.audit import RESEARCH_STEP, TraceLine, build_line, digest_json
 
-__all__ = ["PlatformCheck", "RegisterSteps", "ReleaseOrigin", "find_origin"]
+__all__ = ["RegisterSteps", "ReleaseOrigin", "find_origin"]
 
 # Events of a project itself; others are about a run, or about rows that left by another way.
 _PROJECT_ACTIONS = (
@@ -36,21 +36,13 @@ _COPIED_FACTS = ("code", "checks", "policy", "application", "persons")
 
 
 @dataclass(frozen=True)
-class PlatformCheck:
-    """What the platform itself holds against the log: which part, whether it is so, in words."""
-
-    part: str
-    is_good: bool
-    text: str
-
-
-@dataclass(frozen=True)
 class ReleaseOrigin:
     """A release, the records of the steps that led to it, and what is still there of it."""
 
     release: Mapping[str, Any]
     records: tuple[Mapping[str, Any], ...]
-    checks: tuple[PlatformCheck, ...]
+    # What the platform itself holds against the log.
+    checks: tuple[TraceLine, ...]
 
 
 class RegisterSteps:
@@ -125,23 +117,22 @@ def _build_record(event: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _check_files(register: Register, release: Mapping[str, Any]) -> Iterator[PlatformCheck]:
+def _check_files(register: Register, release: Mapping[str, Any]) -> Iterator[TraceLine]:
     folder = register.folder / "released" / release["project"] / release["run"]
     same = 0
     for name, digest in sorted(release["files"].items()):
         path = folder / name
         if not path.exists():
-            yield PlatformCheck("files", False, f"{name} is not there any more")
+            yield build_line("files", "fault", "file-gone", file=name)
         elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            yield PlatformCheck("files", False, f"{name} is not what was released")
+            yield build_line("files", "fault", "file-changed", file=name)
         else:
             same += 1
-    yield PlatformCheck("files", True, f"{same} of {len(release['files'])} files are as released")
+    every = len(release["files"])
+    yield build_line("files", "shown", "files-same", same=same, all=every)
 
 
-def _check_tables(
-    register: Register, records: Sequence[Mapping[str, Any]]
-) -> Iterator[PlatformCheck]:
+def _check_tables(register: Register, records: Sequence[Mapping[str, Any]]) -> Iterator[TraceLine]:
     """Hold versions of tables that are still there against what the run read."""
     lake = Lake(register.data / "lake")
     for record in records:
@@ -155,13 +146,18 @@ def _check_tables(
                 # Old versions go with upkeep; what was on record of them stays.
                 continue
             is_same = digest_table(opened) == table["digest"]
-            text = "as the run read it" if is_same else "not what the run read: it was changed"
-            yield PlatformCheck("tables", is_same, f"{name} version {version} is {text}")
+            yield build_line(
+                "tables",
+                "shown" if is_same else "fault",
+                "table-same" if is_same else "table-changed",
+                table=name,
+                version=version,
+            )
 
 
 def _check_persons(
     register: Register, run_id: str, records: Sequence[Mapping[str, Any]]
-) -> Iterator[PlatformCheck]:
+) -> Iterator[TraceLine]:
     recorded = next(
         (each["facts"]["persons"] for each in records if "persons" in each["facts"]), None
     )
@@ -169,10 +165,9 @@ def _check_persons(
         return
     digest, erased = ReleaseHistory(register).digest_persons(run_id)
     if erased:
-        yield PlatformCheck(
-            "persons", True, f"{erased} places in sets of persons were erased since the release"
-        )
+        yield build_line("persons", "shown", "persons-erased", places=erased)
         return
-    is_same = digest == recorded
-    text = "the sets of persons are those of the release" if is_same else "a set was changed"
-    yield PlatformCheck("persons", is_same, text)
+    if digest == recorded:
+        yield TraceLine("persons", "shown", "persons-same")
+    else:
+        yield TraceLine("persons", "fault", "persons-changed")

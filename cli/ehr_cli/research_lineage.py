@@ -49,11 +49,7 @@ class RegisterLineage:
         from ehr_analytics.lineage import find_origin
 
         origin = find_origin(self._steps().register, release)
-        lines = [
-            TraceLine(check.part, "shown" if check.is_good else "fault", check.text)
-            for check in origin.checks
-        ]
-        return origin.release, origin.records, lines
+        return origin.release, origin.records, origin.checks
 
     def _changed_at(self) -> int | None:
         """Return when the register changed last; None where there is none."""

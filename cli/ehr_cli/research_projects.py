@@ -176,7 +176,13 @@ class RegisteredProjects:
                     resource=columns[0].resource,
                     rows=_count_rows(lake, view),
                     columns=tuple(
-                        CatalogueColumn(entry.column, entry.type, entry.unit or "", entry.meaning)
+                        CatalogueColumn(
+                            entry.column,
+                            entry.type,
+                            entry.unit or "",
+                            entry.meaning,
+                            {"zh-Hant": entry.meaning_zh_hant, "zh-Hans": entry.meaning_zh_hans},
+                        )
                         for entry in columns
                     ),
                 )

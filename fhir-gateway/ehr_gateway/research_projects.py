@@ -116,6 +116,8 @@ class CatalogueColumn:
     type: str
     unit: str
     meaning: str
+    # Language tag -> the meaning in it, beside the English one.
+    translations: Mapping[str, str]
 
 
 @dataclass(frozen=True)

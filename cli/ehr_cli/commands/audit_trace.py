@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ehr_fhir.errors import NotFound
-from ehr_privacy.audit import TraceLine, parse_trace, public_key, verify_trace
+from ehr_privacy.audit import TraceLine, build_line, parse_trace, public_key, verify_trace
 
 if TYPE_CHECKING:
     from ehr_gateway.audit_log.trace import Trace
@@ -66,17 +65,17 @@ def _check_files(folder: Path, files: Mapping[str, str]) -> Iterator[TraceLine]:
     for name, digest in sorted(files.items()):
         path = folder / Path(name).name
         if not path.is_file():
-            yield TraceLine("files", "gap", f"{name} is not in the folder")
+            yield build_line("files", "gap", "file-gone", file=name)
         elif hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-            yield TraceLine("files", "shown", f"{name} is as released")
+            yield build_line("files", "shown", "file-same", file=name)
         else:
-            yield TraceLine("files", "fault", f"{name} is not what was released")
+            yield build_line("files", "fault", "file-changed", file=name)
 
 
 def _print_lines(lines: Sequence[TraceLine], *, as_json: bool) -> None:
     is_sound = all(line.state != "fault" for line in lines)
     if as_json:
-        report: dict[str, Any] = {"sound": is_sound, "lines": [asdict(line) for line in lines]}
+        report: dict[str, Any] = {"sound": is_sound, "lines": list(map(_describe, lines))}
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         for line in lines:
@@ -89,6 +88,10 @@ def _print_lines(lines: Sequence[TraceLine], *, as_json: bool) -> None:
     if not is_sound:
         typer.echo("The release is NOT what the log says.", err=True)
         raise typer.Exit(1)
+
+
+def _describe(line: TraceLine) -> dict[str, Any]:
+    return {"part": line.part, "state": line.state, "text": line.text, "leaf": line.leaf}
 
 
 def _read(path: Path) -> bytes:

@@ -1,12 +1,16 @@
 """The data dictionary: every column of every view, with type, unit, source path and meaning.
 
-It is made from the ViewDefinitions themselves: a column's `description`, and its tag `unit`.
+It is made from the ViewDefinitions themselves: a column's `description`, and its tag `unit`. What
+the bundled views' columns mean in Chinese is in `column_meanings.toml`.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +36,9 @@ class DictionaryEntry:
     unit: str | None
     path: str
     meaning: str
+    # Empty where nobody has translated it: a view of somebody's own.
+    meaning_zh_hant: str = ""
+    meaning_zh_hans: str = ""
 
 
 def list_entries(definitions: Sequence[Definition] | None = None) -> list[DictionaryEntry]:
@@ -61,6 +68,8 @@ def _entries(definition: Definition) -> Iterator[DictionaryEntry]:
     }
     for position, output in enumerate(compiled.columns):
         column = columns[output.name]
+        meaning = str(column.get("description", ""))
+        translated = _read_translations().get(meaning, {})
         yield DictionaryEntry(
             view=str(definition["name"]),
             resource=compiled.resource,
@@ -69,7 +78,9 @@ def _entries(definition: Definition) -> Iterator[DictionaryEntry]:
             type=output.fhir_type,
             unit=_unit(column),
             path=str(column["path"]),
-            meaning=str(column.get("description", "")),
+            meaning=meaning,
+            meaning_zh_hant=translated.get("zh-Hant", ""),
+            meaning_zh_hans=translated.get("zh-Hans", ""),
         )
 
 
@@ -82,6 +93,13 @@ def _entries_of_views(definition: Definition) -> Iterator[DictionaryEntry]:
             resource=", ".join(entry.resource for entry in same),
             path="; ".join(f"{entry.resource}: {entry.path}" for entry in same),
         )
+
+
+@cache
+def _read_translations() -> Mapping[str, Mapping[str, str]]:
+    """Return what the English meanings are in Chinese, by script."""
+    text = files("ehr_etl.gold").joinpath("column_meanings.toml").read_text("utf-8")
+    return {each["en"]: each for each in tomllib.loads(text)["meaning"]}
 
 
 def _columns(select: Definition) -> Iterator[Definition]:

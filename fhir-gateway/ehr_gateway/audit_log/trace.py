@@ -29,6 +29,7 @@ from ehr_privacy.audit import (
     TRACE_FORMAT,
     Checkpoint,
     TraceLine,
+    build_line,
     inclusion_proof,
     lineage_id,
     verifier_key,
@@ -82,7 +83,11 @@ def trace_release(log: AuditLog, source: ReleaseSource, release: str) -> Trace:
         refreshes = _find_refreshes(connection, run["facts"].get("tables", ()) if run else ())
         own = [*_compare_register(connection, source)]
     missing = [
-        {"part": str(record["action"]), "text": f"step {record['seq']} has no leaf in the log"}
+        {
+            "part": str(record["action"]),
+            "text": f"step {record['seq']} has no leaf in the log",
+            "seq": record["seq"],
+        }
         for record, leaf in found
         if leaf is None
     ]
@@ -161,17 +166,13 @@ def _compare_register(connection: Connection, source: ReleaseSource) -> Iterator
     for leaf in strange:
         seq = leaf.record["seq"]
         if restored is not None and leaf.index < restored:
-            text = f"event {seq} of the register is not there since a restore that is on record"
-            yield TraceLine("register", "gap", text, leaf.index)
+            yield build_line("register", "gap", "event-restored", leaf.index, event=seq)
         else:
-            text = f"event {seq} of the register was changed or removed"
-            yield TraceLine("register", "fault", text, leaf.index)
+            yield build_line("register", "fault", "event-changed", leaf.index, event=seq)
     for event in sorted(silent):
-        text = f"event {known[event]['seq']} of the register was changed or put in: it has no leaf"
-        yield TraceLine("register", "fault", text)
+        yield build_line("register", "fault", "event-put-in", event=known[event]["seq"])
     if not strange and not silent:
-        text = f"all {len(leaves):,} events of the register are as the log has them"
-        yield TraceLine("register", "shown", text)
+        yield build_line("register", "shown", "events-whole", events=f"{len(leaves):,}")
 
 
 def _describe(log: AuditLog, leaf: LineageLeaf, checkpoint: Checkpoint) -> dict[str, Any]:

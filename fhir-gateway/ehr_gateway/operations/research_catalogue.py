@@ -42,6 +42,11 @@ def _build_table_parameter(table: CatalogueTable) -> dict[str, Any]:
                 parameter("type", column.type),
                 *([parameter("unit", column.unit)] if column.unit else []),
                 *([parameter("meaning", column.meaning)] if column.meaning else []),
+                *(
+                    _build_designation(language, text)
+                    for language, text in column.translations.items()
+                    if text
+                ),
             ],
         }
         for column in table.columns
@@ -54,4 +59,12 @@ def _build_table_parameter(table: CatalogueTable) -> dict[str, Any]:
             *([] if table.rows is None else [parameter("rows", table.rows)]),
             *columns,
         ],
+    }
+
+
+def _build_designation(language: str, text: str) -> dict[str, Any]:
+    """Return a meaning in another language, in parts named as a concept's designation is."""
+    return {
+        "name": "designation",
+        "part": [{"name": "language", "valueCode": language}, parameter("value", text)],
     }

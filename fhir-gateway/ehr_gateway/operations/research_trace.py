@@ -52,6 +52,11 @@ def _build_line(line: TraceLine) -> dict[str, Any]:
         parameter("part", line.part),
         {"name": "state", "valueCode": line.state},
         parameter("text", line.text),
+        {"name": "message", "valueCode": line.message},
+    ]
+    parts += [
+        {"name": "value", "part": [parameter("name", name), parameter("text", value)]}
+        for name, value in line.values.items()
     ]
     if line.leaf is not None:
         # Not an integer: those of FHIR end at two thousand million.

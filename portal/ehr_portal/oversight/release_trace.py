@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import parse_multi_parts
 from ehr_portal.i18n import N_
+from ehr_portal.oversight.research_projects import STATE_TITLES
+from ehr_portal.oversight.trace_messages import MESSAGES
 
 __all__ = ["PART_TITLES", "ReleaseTrace", "TraceLine", "parse_trace"]
 
@@ -33,20 +36,38 @@ OTHER_PART_TITLE = N_("Other steps")
 
 @dataclass(frozen=True)
 class TraceLine:
-    """One line: its words, its state (`shown`, `gap`, `fault`), and its leaf in the log or ""."""
+    """One line: its state (`shown`, `gap`, `fault`), its English words, its leaf or ""."""
 
     state: str
     text: str
     leaf: str
+    # A code of MESSAGES, and what stands in it; of a code that is none, the English words do.
+    message: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    # The step, of a line whose step has no title.
+    step: str = ""
 
     @property
-    def pieces(self) -> list[tuple[bool, str]]:
-        """The words cut at instants, which are shown in the reader's time: (is_instant, text).
+    def is_translated(self) -> bool:
+        """Whether its words are in the reader's language."""
+        return self.message in MESSAGES
 
-        >>> TraceLine("shown", "ran at 2026-11-29T16:07:11+00:00, code a1", "3").pieces
+    def cut(self, translate: Callable[..., str]) -> list[tuple[bool, str]]:
+        """Return the words cut at instants, which are shown in the reader's time.
+
+        >>> line = TraceLine("shown", "ran at 2026-11-29T16:07:11+00:00, code a1", "3")
+        >>> line.cut(str)
         [(False, 'ran at '), (True, '2026-11-29T16:07:11+00:00'), (False, ', code a1')]
         """
-        pieces = enumerate(_INSTANT.split(self.text))
+        words = self.text
+        if self.is_translated:
+            values = dict(self.values)
+            if "state" in values:
+                values["state"] = translate(STATE_TITLES.get(values["state"], values["state"]))
+            words = translate(MESSAGES[self.message], **values)
+        if self.step:
+            words = f"{self.step}: {words}"
+        pieces = enumerate(_INSTANT.split(words))
         return [(place % 2 == 1, piece) for place, piece in pieces if piece]
 
 
@@ -68,14 +89,12 @@ def parse_trace(answer: Resource) -> ReleaseTrace:
     """Read the answer of `$research-trace`."""
     found: dict[str, list[TraceLine]] = {}
     for line in parse_multi_parts(answer, "line"):
-        found.setdefault(line.part, []).append(TraceLine(line.state, line.text, line.leaf))
+        about = {value.name: value.text for value in line.parse_parts("value")}
+        known = TraceLine(line.state, line.text, line.leaf, line.message, about)
+        found.setdefault(line.part, []).append(known)
     parts = {title: found.pop(part) for part, title in PART_TITLES.items() if part in found}
     # Without a title, a line says itself of which step it is.
-    others = [
-        replace(line, text=f"{part}: {line.text}")
-        for part, lines in found.items()
-        for line in lines
-    ]
+    others = [replace(line, step=part) for part, lines in found.items() for line in lines]
     values = {parameter["name"]: parameter for parameter in answer["parameter"]}
     return ReleaseTrace(
         is_sound=values["sound"]["valueBoolean"],

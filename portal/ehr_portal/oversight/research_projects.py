@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from ehr_portal.gateway.client import Resource
@@ -94,6 +94,28 @@ class Column:
     type: str
     unit: str
     meaning: str
+    # Language tag -> the meaning in it; English alone for a column that nobody has translated.
+    translations: Mapping[str, str] = field(default_factory=dict)
+
+    def find_meaning(self, language: str) -> Words:
+        """Return the meaning in the reader's language, or in English.
+
+        >>> Column("start", "date", "", "When it began", {"zh-Hant": "開始時間"}).find_meaning(
+        ...     "zh-Hant-HK")
+        Words(text='開始時間', language='zh-Hant')
+        """
+        for tag, text in self.translations.items():
+            if language.startswith(tag):
+                return Words(text, tag)
+        return Words(self.meaning, "en")
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text, and the tag of the language it is in."""
+
+    text: str
+    language: str
 
 
 @dataclass(frozen=True)
@@ -260,7 +282,13 @@ def parse_tables(answer: Resource) -> list[Table]:
             resource=part.resource,
             rows=int(part.rows or 0),
             columns=tuple(
-                Column(column.name, column.type, column.unit, column.meaning)
+                Column(
+                    column.name,
+                    column.type,
+                    column.unit,
+                    column.meaning,
+                    {each.language: each.value for each in column.parse_parts("designation")},
+                )
                 for column in part.parse_parts("column")
             ),
         )

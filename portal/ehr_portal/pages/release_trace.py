@@ -23,7 +23,12 @@ async def show_trace(request: AuditReaderRequest, run_id: RunId) -> Response:
         trace = await _fetch_trace(request, run_id)
     except (Conflict, NotFound):
         trace = None
-    return request.render("release_trace.html", run_id=run_id, trace=trace)
+    return request.render(
+        "release_trace.html",
+        run_id=run_id,
+        trace=trace,
+        cut_line=lambda line: line.cut(request.translate),
+    )
 
 
 @router.get("/releases/{run_id}/trace/proof")

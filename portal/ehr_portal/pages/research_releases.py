@@ -21,7 +21,9 @@ from ehr_portal.pages.research_projects import (
 )
 from ehr_portal.pages.research_runs import send_file
 from ehr_portal.research.releases import (
+    CHECK_TITLES,
     RECORD_FILE,
+    RULE_MEANINGS,
     RULE_TITLES,
     Release,
     build_tables,
@@ -241,6 +243,8 @@ def _render(
         may_download=may_download,
         typed=typed or TypedDecision(),
         RULE_TITLES=RULE_TITLES,
+        RULE_MEANINGS=RULE_MEANINGS,
+        CHECK_TITLES=CHECK_TITLES,
         RECORD_FILE=RECORD_FILE,
         errors=[error] if error else [],
     )

@@ -39,6 +39,32 @@ RULE_TITLES = {
     "secondary": N_("Others could be worked out from it"),
     "differencing": N_("An earlier release and this one differ by too few people"),
 }
+RULE_MEANINGS = {
+    "threshold": N_("Fewer people than the policy shows."),
+    "zero": N_("Nobody, which tells it of everybody in the group."),
+    "dominance": N_("One or two people give most of the sum."),
+    "p-percent": N_("One person can tell another's amount too closely."),
+    "one-sided": N_("Everybody of the group has it, which tells it of each of them."),
+    "degrees-of-freedom": N_("A model on too few people."),
+    "not-its-value": N_("The value is not what the people behind it give."),
+    "no-contributions": N_("Nothing tells how much each person gives."),
+    "needs-people": N_("No rule knows this kind of number: people judge it."),
+    "never": N_("This kind of number is not released."),
+    "secondary": N_("Hidden so that another hidden cell cannot be worked out."),
+    "differencing": N_("It differs from another number by fewer people than the policy shows."),
+}
+CHECK_TITLES = {
+    "not empty": N_("There is something to release"),
+    "file type": N_("The kind of file"),
+    "size": N_("The size of the file"),
+    "image": N_("The picture holds nothing else"),
+    "row limit": N_("How many rows there are"),
+    "column names": N_("The names of columns"),
+    "values": N_("The values: no id, date or reference"),
+    "small cells": N_("Small numbers"),
+    "digits": N_("How exact the numbers are"),
+    "linear programs": N_("Whether a hidden cell can be worked out"),
+}
 # The record of a release's controls, beside its files.
 RECORD_FILE = "controls.json"
 

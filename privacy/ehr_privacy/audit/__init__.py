@@ -42,13 +42,15 @@ from ehr_privacy.audit.proofs import (
     verify_inclusion,
 )
 from ehr_privacy.audit.tiles import TILE, TILE_HEIGHT, TileReader, new_tiles, tile_path
-from ehr_privacy.audit.trace import TRACE_FORMAT, TraceLine, parse_trace, verify_trace
+from ehr_privacy.audit.trace import TRACE_FORMAT, parse_trace, verify_trace
+from ehr_privacy.audit.trace_lines import MESSAGES, TraceLine, build_line
 from ehr_privacy.audit.tree import EMPTY, HASH_BYTES, leaf_hash, node_hash, root_of
 
 __all__ = [
     "EMPTY",
     "HASH_BYTES",
     "LAKE_REFRESH",
+    "MESSAGES",
     "RESEARCH_STEP",
     "SALT_BYTES",
     "STEP_FACTS",
@@ -60,6 +62,7 @@ __all__ = [
     "Signer",
     "TileReader",
     "TraceLine",
+    "build_line",
     "canonical_json",
     "canonical_row",
     "commitment",

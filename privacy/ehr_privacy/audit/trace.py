@@ -13,7 +13,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -22,24 +22,14 @@ from ehr_privacy.audit.checkpoint import Checkpoint, open_note
 from ehr_privacy.audit.leaf import row_leaf
 from ehr_privacy.audit.lineage import LAKE_REFRESH, RESEARCH_STEP, digest_json, lineage_id
 from ehr_privacy.audit.proofs import verify_inclusion
+from ehr_privacy.audit.trace_lines import State, TraceLine, build_line
 
-__all__ = ["TRACE_FORMAT", "TraceLine", "parse_trace", "verify_trace"]
+__all__ = ["TRACE_FORMAT", "parse_trace", "verify_trace"]
 
 TRACE_FORMAT = "ehr-commons-trace-1"
-State = Literal["shown", "gap", "fault"]
 _APPROVALS = 2
 # Places in a row of the log: the columns that a leaf commits to.
 _ID, _INTERACTION, _QUERY = 0, 10, 14
-
-
-@dataclass(frozen=True)
-class TraceLine:
-    """One line of a trace: which part of the chain, what is so, and the index of its leaf."""
-
-    part: str
-    state: State
-    text: str
-    leaf: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +61,8 @@ def verify_trace(trace: Mapping[str, Any], name: str, public: bytes) -> list[Tra
 
 def _verify(trace: Mapping[str, Any], name: str, public: bytes) -> Iterator[TraceLine]:
     checkpoint = open_note(trace["checkpoint"].encode(), name, public)
-    yield TraceLine(
-        "checkpoint", "shown", f"{checkpoint.size:,} events of {checkpoint.origin} are signed for"
-    )
+    size = f"{checkpoint.size:,}"
+    yield build_line("checkpoint", "shown", "signed", events=size, log=checkpoint.origin)
     leaves: list[_Leaf] = []
     for stored in trace["leaves"]:
         lines, leaf = _verify_leaf(stored, checkpoint)
@@ -87,7 +76,7 @@ def _verify(trace: Mapping[str, Any], name: str, public: bytes) -> Iterator[Trac
     yield from _verify_order(steps)
     others = [leaf for leaf in steps if leaf.record["project"] != trace["release"]["project"]]
     for leaf in others:
-        yield TraceLine("project", "fault", "a step of another project stands here", leaf.index)
+        yield TraceLine("project", "fault", "other-project", leaf.index)
     steps = [leaf for leaf in steps if leaf not in others]
     yield from _verify_release(trace["release"], steps)
     run = _find(steps, "run", trace["release"]["run"])
@@ -95,7 +84,12 @@ def _verify(trace: Mapping[str, Any], name: str, public: bytes) -> Iterator[Trac
         refreshes = [leaf for leaf in leaves if leaf.record["kind"] == LAKE_REFRESH]
         yield from _verify_tables(run, refreshes)
     for missing in trace["missing"]:
-        yield TraceLine(missing["part"], "gap", missing["text"])
+        # Of a trace from before steps were numbered here, the text alone is known.
+        seq = missing.get("seq")
+        message, values = (
+            ("told", {"text": missing["text"]}) if seq is None else ("no-leaf", {"step": seq})
+        )
+        yield build_line(missing["part"], "gap", message, **values)
 
 
 def _verify_leaf(
@@ -105,15 +99,14 @@ def _verify_leaf(
     record = orjson.loads(row[_QUERY])
     part = "refresh" if record["kind"] == LAKE_REFRESH else str(record["action"])
     if row[_INTERACTION] != record["kind"] or row[_ID] != lineage_id(record):
-        return [TraceLine(part, "fault", "the leaf has the name of another record", index)], None
+        return [TraceLine(part, "fault", "other-record", index)], None
     if stored["proof"] is None:
         # Anybody can write one: what it says is not shown.
-        return [TraceLine(part, "gap", "its leaf is not signed for yet", index)], None
+        return [TraceLine(part, "gap", "not-signed", index)], None
     computed = row_leaf(base64.b64decode(stored["salt"]), row)
     proof = [base64.b64decode(node) for node in stored["proof"]]
     if not verify_inclusion(computed, index, checkpoint.size, proof, checkpoint.root):
-        text = "what it says is not what was signed for: it was changed"
-        return [TraceLine(part, "fault", text, index)], None
+        return [TraceLine(part, "fault", "changed", index)], None
     return [], _Leaf(index, record)
 
 
@@ -121,11 +114,12 @@ def _verify_order(steps: Sequence[_Leaf]) -> Iterator[TraceLine]:
     """Find steps that were put in later: the log is told of steps in the register's order."""
     for before, leaf in pairwise(steps):
         if leaf.record["seq"] == before.record["seq"]:
-            text = f"two leaves are step {leaf.record['seq']} of the register"
-            yield TraceLine("register", "fault", text, leaf.index)
+            yield build_line("register", "fault", "same-step", leaf.index, step=leaf.record["seq"])
         elif leaf.index < before.index:
-            text = f"step {before.record['seq']} came into the log after step {leaf.record['seq']}"
-            yield TraceLine("register", "fault", text, before.index)
+            earlier, later = before.record["seq"], leaf.record["seq"]
+            yield build_line(
+                "register", "fault", "late-step", before.index, step=earlier, other=later
+            )
 
 
 def _verify_release(release: Mapping[str, Any], steps: Sequence[_Leaf]) -> Iterator[TraceLine]:
@@ -134,30 +128,28 @@ def _verify_release(release: Mapping[str, Any], steps: Sequence[_Leaf]) -> Itera
     run = _find(steps, "run", run_id)
     proposed = _find(steps, "propose", run_id, after="proposed")
     if released is None:
-        yield TraceLine("release", "gap", f"no leaf says that {run_id} was released")
+        yield build_line("release", "gap", "not-released", run=run_id)
     else:
-        yield _compare(
-            "release", released, "files", digest_json(release["files"]),
-            f"{run_id} was released by {released.record['who']} at {released.record['at']}",
-            "the files that were released are others",
+        yield _compare_files(
+            "release", released, digest_json(release["files"]), "released", "other-files-released",
+            run=run_id, who=released.record["who"], at=released.record["at"],
         )  # fmt: skip
     if proposed is None:
-        yield TraceLine("checks", "gap", "no leaf says that its checks passed")
+        yield TraceLine("checks", "gap", "not-checked")
     else:
         facts = proposed.record["facts"]
-        yield _compare(
-            "checks", proposed, "files", digest_json(release["files"]),
-            f"its checks passed at {proposed.record['at']} under {facts.get('policy', '?')}",
-            "other files were checked than were released",
+        yield _compare_files(
+            "checks", proposed, digest_json(release["files"]), "checked", "other-files-checked",
+            at=proposed.record["at"], policy=facts.get("policy", "?"),
         )  # fmt: skip
     yield from _verify_approvals(steps, run_id, run, proposed, released)
     if run is None:
-        yield TraceLine("run", "gap", f"no leaf says that {run_id} ran")
+        yield build_line("run", "gap", "not-run", run=run_id)
     else:
         code = run.record["facts"].get("code", "")
-        yield TraceLine(
-            "run", "shown",
-            f"{run.record['who']} ran it at {run.record['at']}, code {code[:16]}", run.index,
+        yield build_line(
+            "run", "shown", "ran", run.index,
+            who=run.record["who"], at=run.record["at"], code=code[:16],
         )  # fmt: skip
     yield from _verify_project(steps, run)
 
@@ -179,16 +171,15 @@ def _verify_approvals(
         and first < leaf.record["seq"] < last
     ]
     for leaf in approvals:
-        text = f"{leaf.record['who']} approved its files at {leaf.record['at']}"
-        yield TraceLine("approval", "shown", text, leaf.index)
+        who, at = leaf.record["who"], leaf.record["at"]
+        yield build_line("approval", "shown", "approved", leaf.index, who=who, at=at)
     people = {leaf.record["who"] for leaf in approvals}
     if run is not None and run.record["who"] in people:
-        yield TraceLine("approval", "fault", "who ran it approved it")
+        yield TraceLine("approval", "fault", "own-approval")
     if len(people) < _APPROVALS:
-        yield TraceLine(
-            "approval", "fault" if released else "gap",
-            f"{len(people)} people approved it between the checks and the release, of {_APPROVALS}",
-        )  # fmt: skip
+        state: State = "fault" if released else "gap"
+        found = len(people)
+        yield build_line("approval", state, "few-approvals", people=found, needed=_APPROVALS)
 
 
 def _verify_project(steps: Sequence[_Leaf], run: _Leaf | None) -> Iterator[TraceLine]:
@@ -204,30 +195,26 @@ def _verify_project(steps: Sequence[_Leaf], run: _Leaf | None) -> Iterator[Trace
         if leaf.record["action"] == "approve" and leaf.record["seq"] > since
     ]
     for leaf in approvals:
-        application = str(leaf.record["facts"].get("application", ""))[:16] or "not on record"
-        yield TraceLine(
-            "project", "shown",
-            f"{leaf.record['who']} approved project {leaf.record['project']} at"
-            f" {leaf.record['at']}, application {application}", leaf.index,
+        application = str(leaf.record["facts"].get("application", ""))[:16] or "–"
+        yield build_line(
+            "project", "shown", "project-approved", leaf.index, who=leaf.record["who"],
+            project=leaf.record["project"], at=leaf.record["at"], application=application,
         )  # fmt: skip
     if len({leaf.record["who"] for leaf in approvals}) < _APPROVALS:
-        text = f"no {_APPROVALS} leaves of different people approve the project before the run"
-        yield TraceLine("project", "gap", text)
+        yield build_line("project", "gap", "few-project-approvals", needed=_APPROVALS)
     if len({leaf.record["facts"].get("application") for leaf in approvals}) > 1:
-        yield TraceLine("project", "fault", "its approvers approved different applications")
+        yield TraceLine("project", "fault", "different-applications")
     states = [leaf for leaf in decided if leaf.record["after"]]
     if states and run is not None:
         state, leaf = states[-1].record["after"], states[-1]
-        yield TraceLine(
-            "project", "shown" if state == "open" else "fault",
-            f"the project was {state} when it ran", leaf.index,
-        )  # fmt: skip
+        is_open: State = "shown" if state == "open" else "fault"
+        yield build_line("project", is_open, "project-state", leaf.index, state=state)
 
 
 def _verify_tables(run: _Leaf, refreshes: Sequence[_Leaf]) -> Iterator[TraceLine]:
     rules: dict[str, int] = {}
     if "tables" not in run.record["facts"]:
-        yield TraceLine("table", "gap", "the run does not say which tables it read", run.index)
+        yield TraceLine("table", "gap", "no-tables", run.index)
         return
     for table in run.record["facts"]["tables"]:
         name, version = table["name"], int(table["version"])
@@ -237,29 +224,26 @@ def _verify_tables(run: _Leaf, refreshes: Sequence[_Leaf]) -> Iterator[TraceLine
                 continue
             record = refresh.record
             rules[record["rules"]] = refresh.index
-            text = (
-                f"{name} version {version} was made of the feed of {record['store'] or 'a store'}"
-                f" up to position {record['position']} and decision {record['decision']}"
-            )
+            made = {
+                "table": name, "version": version, "store": record["store"] or "–",
+                "position": record["position"], "decision": record["decision"],
+            }  # fmt: skip
             if entry["version"] != version:
-                text += f"; it was passed through on the way to version {entry['version']}"
+                message, made["next"] = "table-passed", entry["version"]
             elif table["digest"] is None:
-                text += "; the run did not keep its digest"
+                message = "table-without-digest"
             elif table["digest"] != entry["digest"]:
-                yield TraceLine(
-                    "table", "fault",
-                    f"{name} version {version} was another when it was read than when it was made",
-                    refresh.index,
-                )  # fmt: skip
+                named = {"table": name, "version": version}
+                yield build_line("table", "fault", "other-table", refresh.index, **named)
                 continue
             else:
-                text += f"; digest {entry['digest'][:16]}"
-            yield TraceLine("table", "shown", text, refresh.index)
+                message, made["digest"] = "table-made", entry["digest"][:16]
+            yield build_line("table", "shown", message, refresh.index, **made)
             break
         else:
-            yield TraceLine("table", "gap", f"no leaf here says what made {name} {version}")
+            yield build_line("table", "gap", "table-unknown", table=name, version=version)
     for digest, index in rules.items():
-        yield TraceLine("rules", "shown", f"the rules, keys and views: {digest[:16]}", index)
+        yield build_line("rules", "shown", "rules", index, digest=digest[:16])
 
 
 def _entry_with(record: Mapping[str, Any], name: str, version: int) -> Mapping[str, Any] | None:
@@ -273,13 +257,15 @@ def _entry_with(record: Mapping[str, Any], name: str, version: int) -> Mapping[s
     return None
 
 
-def _compare(part: str, leaf: _Leaf, fact: str, wanted: str, text: str, fault: str) -> TraceLine:
-    found = leaf.record["facts"].get(fact)
+def _compare_files(
+    part: str, leaf: _Leaf, wanted: str, message: str, fault: str, **values: object
+) -> TraceLine:
+    found = leaf.record["facts"].get("files")
     if found is None:
-        return TraceLine(part, "gap", f"{text}; its leaf names no {fact}", leaf.index)
+        return build_line(part, "gap", f"{message}-without-files", leaf.index, **values)
     if found != wanted:
         return TraceLine(part, "fault", fault, leaf.index)
-    return TraceLine(part, "shown", text, leaf.index)
+    return build_line(part, "shown", message, leaf.index, **values)
 
 
 def _find(

@@ -77,6 +77,16 @@ def test_the_dictionary_is_a_table_too(tmp_path: Path) -> None:
     rows = DeltaTable(str(lake.table_path(TABLE))).to_pyarrow_table().to_pylist()
     [systolic] = [row for row in rows if row["column"] == "systolic"]
     assert (systolic["view"], systolic["unit"]) == ("vital_signs", "mm[Hg]")
+    assert (systolic["meaning_zh_hant"], systolic["meaning_zh_hans"]) == ("收縮壓", "收缩压")
+
+
+def test_every_meaning_is_there_in_both_scripts() -> None:
+    untold = [
+        (entry.view, entry.column)
+        for entry in ENTRIES
+        if not (entry.meaning and entry.meaning_zh_hant and entry.meaning_zh_hans)
+    ]
+    assert untold == []
 
 
 def test_the_timeline_has_a_row_of_every_type_of_record(shared_data: Path) -> None:

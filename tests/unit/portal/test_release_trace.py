@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from ehr_portal.oversight.trace_messages import MESSAGES
+from ehr_privacy.audit import MESSAGES as TOLD
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
 PAGE = "/releases/returns-1/trace"
 
 
-def line(part: str, state: str, text: str, leaf: int | None = None) -> dict[str, Any]:
+def line(
+    part: str, state: str, text: str, leaf: int | None = None, message: str = "", /, **values: str
+) -> dict[str, Any]:
     parts: list[dict[str, Any]] = [
         {"name": "part", "valueString": part},
         {"name": "state", "valueCode": state},
@@ -20,6 +24,12 @@ def line(part: str, state: str, text: str, leaf: int | None = None) -> dict[str,
     ]
     if leaf is not None:
         parts.append({"name": "leaf", "valueDecimal": leaf})
+    parts.append({"name": "message", "valueCode": message})
+    parts += [
+        {"name": "value", "part": [{"name": "name", "valueString": name},
+                                   {"name": "text", "valueString": value}]}
+        for name, value in values.items()
+    ]  # fmt: skip
     return {"name": "line", "part": parts}
 
 
@@ -99,3 +109,30 @@ def test_times_of_the_trace_are_those_of_the_reader(traced: PortalHouse) -> None
 
     assert "30 Nov 2026 00:07" in shown
     assert "+00:00" not in shown
+
+
+def test_every_message_of_a_trace_is_translated() -> None:
+    # What an older trace told as text has no words of ours.
+    assert {"told": "%(text)s", **MESSAGES} == TOLD
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("zh-Hant-HK", "放行了 returns-1"), ("zh-Hans", "执行时项目的状态：进行中")],
+)
+def test_a_trace_speaks_the_readers_language(
+    traced: PortalHouse, language: str, words: str
+) -> None:
+    about = {"run": "returns-1", "who": "steward.ng", "at": "2026-11-29T16:07:11+00:00"}
+    answer(
+        traced,
+        True,
+        line("release", "shown", "in English", 42, "released", **about),
+        line("project", "shown", "in English", 12, "project-state", state="open"),
+    )
+
+    shown = traced.log_in("auditor", language).get(PAGE).text
+    assert words in shown
+    assert "in English" not in shown
+    # In the reader's time, not as it stands on record.
+    assert about["at"] not in shown

@@ -22,8 +22,15 @@ TABLE = {
                 {"name": "name", "valueString": name},
                 {"name": "type", "valueString": "string"},
                 {"name": "meaning", "valueString": meaning},
+                {"name": "designation", "part": [
+                    {"name": "language", "valueCode": "zh-Hant"},
+                    {"name": "value", "valueString": chinese},
+                ]},
             ]}
-            for name, meaning in (("patient_id", "Whose visit it is"), ("start", "When it began"))
+            for name, meaning, chinese in (
+                ("patient_id", "Whose visit it is", "這次就診的病人"),
+                ("start", "When it began", "開始時間"),
+            )
         ),
     ],
 }  # fmt: skip
@@ -88,6 +95,14 @@ def test_the_catalogue_shows_meanings_and_rounded_counts(listed: PortalHouse) ->
 
     assert "When it began" in shown
     assert "1,300" in shown
+
+
+@pytest.mark.parametrize("page", ["/projects/catalogue", "/projects/new", "/projects/falls"])
+def test_columns_mean_something_in_the_readers_language(listed: PortalHouse, page: str) -> None:
+    shown = listed.log_in("researcher", "zh-Hant-HK").get(page).text
+    assert 'lang="zh-Hant">開始時間<' in shown
+    # What nobody has translated is marked as English.
+    assert 'lang="en">When it began<' in listed.log_in("researcher", "zh-Hans").get(page).text
 
 
 def test_a_table_of_several_kinds_of_records_is_not_titled_by_a_list_of_types(

@@ -321,7 +321,7 @@ def test_a_checker_sees_the_hidden_cell_and_the_rule_beside_it(
 
     assert "For a &lt;i&gt;paper&lt;/i&gt;." in shown
     assert 'hidden</strong> <span class="ehr-meta">Too few people</span>' in shown
-    assert "Up to 7 are hidden." in shown
+    assert "Fewer people than the policy shows." in shown
     assert 'value="approve"' in shown
 
 
