@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from string import Template
 
-from ehr_models.evaluate import PREVALENCE, Evaluation, round_count
+from ehr_models.evaluate import MODEL, PREVALENCE, Evaluation, round_count
+from ehr_models.learners.tuning import LEARNERS
 from ehr_models.task import Feature
 
 
@@ -20,10 +21,12 @@ def write_card(
     code: str,
     run: str,
     features: Sequence[Feature],
+    learner: str,
 ) -> str:
     """Return the model card of a training run; `tables` maps each view to its Delta version."""
     task = evaluation.task
-    titles = {task.model_name: "This model", PREVALENCE: "Prevalence alone"}
+    titles = {MODEL: "This model", PREVALENCE: "Prevalence alone"}
+    titles |= {name: f"Of them {LEARNERS[name].title}" for name in task.learners}
     titles |= {c.name: f"{c.title} (recalibrated)" for c in task.comparators}
     rows = [
         f"| {titles[name]} | {performance.auroc} | {performance.auprc} | {performance.brier} |"
@@ -38,6 +41,7 @@ def write_card(
         people=round_count(evaluation.people),
         outcomes=round_count(evaluation.outcomes),
         folds=evaluation.folds,
+        learner=learner,
         features=", ".join(feature.title.lower() for feature in features),
         verdict=evaluation.verdict,
         performance="\n".join(rows),

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unprocessable
 from ehr_models.estimators import build_logistic_regression
-from ehr_models.intervals import SEED, FloatArray, Performance, measure_performance
+from ehr_models.intervals import FloatArray, Performance, measure_performance
+from ehr_models.learners.folds import assign_folds
+from ehr_models.learners.tuning import Rows, choose_model, fit_learners
 from ehr_models.task import ENCOUNTER, PATIENT, Frame, Task
 
 MAXIMUM_FOLDS = 5
-PREVALENCE = "prevalence"
+MODEL, PREVALENCE = "model", "prevalence"
 # The grades of an evaluation: codes of the extension model-evaluation of a RiskAssessment.
 TOO_FEW_OUTCOMES = "too-few-outcomes"
 NOT_BETTER = "not-better"
@@ -47,7 +48,7 @@ class Evaluation:
         """
         if self.outcomes < self.task.gates.minimum_outcomes:
             return TOO_FEW_OUTCOMES
-        model = self.performance[self.task.model_name].auroc
+        model = self.performance[MODEL].auroc
         rivals = [self.performance[rival.name].auroc.high for rival in self.task.comparators]
         is_better = all(model.low > rival for rival in (*rivals, _CHANCE))
         return BETTER_THAN_BASELINE if is_better else NOT_BETTER
@@ -83,19 +84,21 @@ def cross_validate(task: Task, frame: Frame, resamples: int = 1000) -> Evaluatio
     people = labelled[PATIENT].to_numpy()
     folds = _count_folds(task, outcome, people)
     predictions = labelled[[PATIENT, ENCOUNTER, task.target]].copy()
-    predictions[task.model_name] = _predict_out_of_fold(
-        build_logistic_regression(), labelled[frame.feature_names], outcome, people, folds
-    )
-    ranking = {task.model_name: predictions[task.model_name].to_numpy()}
+    fold_of_row = assign_folds(people, outcome, folds)
+    ranking: dict[str, FloatArray] = {}
+    learnt = _predict_by_learners(task, Rows.of_frame(frame), fold_of_row)
+    for name, predicted in learnt.items():
+        predictions[name] = ranking[name] = predicted
     for comparator in task.comparators:
         points = comparator.compute_points(labelled)
+        order: FloatArray = np.asarray(points, dtype=np.float64)
         # Points are no probability: they are recalibrated within the folds, as a clinic would do.
         # Their ranking is judged on the points themselves, since pooling the folds' calibrations
         # would reorder them.
         predictions[comparator.name] = _predict_out_of_fold(
-            build_logistic_regression(), points.to_frame(), outcome, people, folds
+            build_logistic_regression(), points.to_frame(), outcome, fold_of_row
         )
-        ranking[comparator.name] = points.to_numpy()
+        ranking[comparator.name] = order
     # One constant for all folds: the folds' own means would rank patients against their outcome.
     predictions[PREVALENCE] = outcome.mean()
     ranking[PREVALENCE] = predictions[PREVALENCE].to_numpy()
@@ -125,17 +128,38 @@ def _count_folds(task: Task, outcome: FloatArray, people: npt.NDArray[np.object_
     return min(MAXIMUM_FOLDS, positives, negatives)
 
 
+def _predict_by_learners(
+    task: Task, rows: Rows, fold_of_row: npt.NDArray[np.int64]
+) -> dict[str, FloatArray]:
+    """Predict each row by models that know nothing of its person, tuned without that person too.
+
+    The model is whichever learner did best on people held out of the training rows of a fold, so
+    that the choice between learners is judged as well.
+    """
+    names = (MODEL, *(task.learners if len(task.learners) > 1 else ()))
+    predicted = {name: np.full(len(rows.outcome), np.nan) for name in names}
+    for fold in np.unique(fold_of_row):
+        test, train = fold_of_row == fold, rows.select(fold_of_row != fold)
+        if len(set(train.outcome.tolist())) < 2:
+            for values in predicted.values():
+                values[test] = train.outcome.mean()
+            continue
+        models = fit_learners(task.learners, train)
+        for name, values in predicted.items():
+            model = choose_model(models) if name == MODEL else models[name]
+            values[test] = model.predict(rows.inputs[test])
+    return predicted
+
+
 def _predict_out_of_fold(
     estimator: Pipeline,
     inputs: pd.DataFrame,
     outcome: FloatArray,
-    people: npt.NDArray[np.object_],
-    folds: int,
+    fold_of_row: npt.NDArray[np.int64],
 ) -> FloatArray:
     predicted = np.full(len(outcome), np.nan)
-    # A patient's rows are never on both sides: the model would recognise the person.
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=SEED)
-    for train, test in splitter.split(inputs, outcome, groups=people):
+    for fold in np.unique(fold_of_row):
+        train, test = np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold)
         if len(set(outcome[train])) < 2:
             predicted[test] = outcome[train].mean()
             continue

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from ehr_models.evaluate import Evaluation, round_count
+from ehr_models.evaluate import MODEL, Evaluation, round_count
 
 # Okabe and Ito's colours, and a line style each: told apart without colour vision.
 _STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
@@ -48,7 +48,7 @@ def draw_calibration(evaluation: Evaluation) -> Figure:
 
 def _style_predictors(evaluation: Evaluation) -> dict[str, tuple[str, str]]:
     task = evaluation.task
-    names = (task.model_name, *(comparator.name for comparator in task.comparators))
+    names = (MODEL, *(comparator.name for comparator in task.comparators))
     return {name: _STYLES[number % len(_STYLES)] for number, name in enumerate(names)}
 
 

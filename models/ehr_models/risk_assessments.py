@@ -75,7 +75,7 @@ def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
         "status": "final",
         "method": {
             "coding": [{"system": METHOD_SYSTEM, "version": run.version, "code": task.name}],
-            "text": f"{task.name} version {run.version}: {task.model_title}",
+            "text": f"{task.title}, model version {run.version}",
         },
         "subject": {"reference": f"Patient/{prediction.patient}"},
         "encounter": _refer_to_encounter(prediction),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.learners.portable import PortableModel
 from ehr_models.task import (
     ENCOUNTER,
     PATIENT,
@@ -42,7 +42,7 @@ class Predictions:
     outside_window: int
 
 
-def predict_current(task: Task, model: Pipeline, views: Views, as_of: datetime) -> Predictions:
+def predict_current(task: Task, model: PortableModel, views: Views, as_of: datetime) -> Predictions:
     """Score the rows that are current at an instant, one per patient.
 
     Only of the living, and only while the outcome may still come: what was predicted for a stay of
@@ -53,7 +53,7 @@ def predict_current(task: Task, model: Pipeline, views: Views, as_of: datetime) 
     is_living = rows[PATIENT].isin(_list_living(views))
     is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
     return Predictions(
-        _predict(model, rows[is_living & is_current], frame.feature_names),
+        _predict(model, rows[is_living & is_current]),
         not_living=int((~is_living).sum()),
         outside_window=int((is_living & ~is_current).sum()),
     )
@@ -67,10 +67,10 @@ def find_reference_instant(day: date, now: datetime) -> datetime:
     return min(end, now)
 
 
-def _predict(model: Pipeline, rows: pd.DataFrame, features: list[str]) -> tuple[Prediction, ...]:
+def _predict(model: PortableModel, rows: pd.DataFrame) -> tuple[Prediction, ...]:
     if rows.empty:
         return ()
-    probabilities = model.predict_proba(rows[features])[:, 1]
+    probabilities = model.predict(rows[list(model.features)].to_numpy(dtype=float))
     columns = zip(
         rows[PATIENT].astype(str),
         rows[ENCOUNTER].astype(str),

@@ -103,8 +103,8 @@ class Task:
     views: tuple[str, ...]
     target: str
     outcome: Outcome
-    model_name: str
-    model_title: str
+    # By their names in `learners.tuning`; the one that does best on people held out is the model.
+    learners: tuple[str, ...]
     comparators: tuple[Comparator, ...]
     gates: Gates
     build_frame: Callable[[Views], Frame]

@@ -18,13 +18,14 @@ from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_models.comparators import COMPARATORS
 from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
 from ehr_models.frames.duckdb_frame import build_frame
+from ehr_models.learners.tuning import LEARNERS
 from ehr_models.task import GROUP_PREFIX, Comparator, Feature, Gates, Outcome, Task
 
 __all__ = ["load_task", "parse_declaration", "parse_task"]
 
 Table = Mapping[str, Any]  # Any: TOML's values, each checked where it is read
 _COHORT_KEYS = ("name", "title", "model", "population", "events", "index", "include", "exclude")
-_OWN_KEYS = frozenset({"outcome", "feature", "group", "comparators", "gates"})
+_OWN_KEYS = frozenset({"outcome", "feature", "group", "comparators", "gates", "learners"})
 _REQUIRED: Any = object()
 
 
@@ -62,8 +63,7 @@ def parse_task(document: Table, card: str) -> Task:
             plural=_read(outcome, "plural", str, "outcome"),
             phrase=_read(outcome, "phrase", str, "outcome"),
         ),
-        model_name="logistic",
-        model_title="logistic regression",
+        learners=_parse_learners(document),
         comparators=_parse_comparators(document, declaration),
         gates=Gates(_read(gates, "minimum_outcomes", int, "gates", 100)),
         build_frame=partial(build_frame, declaration),
@@ -158,6 +158,14 @@ def _parse_comparators(document: Table, declaration: FrameDeclaration) -> tuple[
             raise Unprocessable(f"comparators: {name} needs the feature {', '.join(missing)}.")
         comparators.append(comparator)
     return tuple(comparators)
+
+
+def _parse_learners(document: Table) -> tuple[str, ...]:
+    names = _read(document, "learners", list, "the task", list(LEARNERS))
+    unknown = sorted({*map(str, names)} - {*LEARNERS})
+    if unknown or not names:
+        raise Unprocessable(f"learners names {unknown}: there are {', '.join(LEARNERS)}.")
+    return tuple(names)
 
 
 def _read(

@@ -9,21 +9,20 @@ import hashlib
 import importlib
 import logging
 import os
-import warnings
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from sklearn.pipeline import Pipeline
-
 from ehr_fhir.errors import Fault, NotFound
+from ehr_models.learners.portable import PortableModel, read_model
 from ehr_models.task import Task
 
 CHAMPION = "champion"
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
+# What serves a model of plain files.
+REQUIREMENTS = ("lightgbm", "numpy")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ def open_store(task: Task, data: Path) -> Any:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     logging.getLogger("alembic").setLevel(logging.WARNING)
     mlflow = importlib.import_module("mlflow")
-    importlib.import_module("mlflow.sklearn")
     folder = (data / "mlflow").resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     address = f"sqlite:///{folder / 'mlflow.db'}"
@@ -71,30 +69,22 @@ def open_store(task: Task, data: Path) -> Any:
     return mlflow
 
 
-def register_model(
-    mlflow: Any, task: Task, model: Pipeline, inputs: pd.DataFrame
-) -> RegisteredModel:
-    """Log a trained model in the active run, register it, and make it the champion."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logged = mlflow.sklearn.log_model(
-            model,
-            name="model",
-            signature=mlflow.models.infer_signature(inputs, model.predict_proba(inputs)),
-            pip_requirements=[f"{name}=={package_version(name)}" for name in REQUIREMENTS],
-            pyfunc_predict_fn="predict_proba",
-            # The scaler and the imputer keep the type of their input beside their numbers.
-            skops_trusted_types=["numpy.dtype"],
-        )
+def register_model(mlflow: Any, task: Task, files: Mapping[str, bytes]) -> RegisteredModel:
+    """Log a trained model's files in the active run, register them, and make them the champion."""
+    requirements = [f"{name}=={package_version(name)}" for name in REQUIREMENTS]
+    with tempfile.TemporaryDirectory() as name:
+        for file, content in files.items():
+            (Path(name) / file).write_bytes(content)
+        (Path(name) / "requirements.txt").write_text("\n".join(requirements), "utf-8")
+        mlflow.log_artifacts(name, "model")
     client = mlflow.MlflowClient()
     # By the client: the short way, `mlflow.register_model`, prints.
     if not client.search_registered_models(f"name = '{task.name}'"):
         client.create_registered_model(task.name)
     created = client.create_model_version(
         task.name,
-        logged.model_uri,
-        run_id=logged.run_id,
-        model_id=logged.model_id,
+        mlflow.get_artifact_uri("model"),
+        run_id=mlflow.active_run().info.run_id,
         await_creation_for=0,
     )
     number = str(created.version)
@@ -115,16 +105,13 @@ def get_champion(mlflow: Any, task: Task) -> RegisteredModel:
     return RegisteredModel(task.name, str(version.version), str(version.run_id), dict(version.tags))
 
 
-def load_model(mlflow: Any, registered: RegisteredModel) -> Pipeline:
+def load_model(mlflow: Any, registered: RegisteredModel) -> PortableModel:
     """Load a registered model, if its files are those that were registered."""
     folder = _download_model(mlflow, registered.name, registered.version)
-    # A model file is code: one that somebody else wrote is not opened.
+    # What somebody else wrote would score patients.
     if _hash_folder(folder) != registered.tags.get("sha256"):
         raise Fault(f"The files of model version {registered.version} are not those registered.")
-    model = mlflow.sklearn.load_model(str(folder))
-    if not isinstance(model, Pipeline):
-        raise Fault(f"Model version {registered.version} is not of the expected kind.")
-    return model
+    return read_model({path.name: path.read_bytes() for path in folder.iterdir()})
 
 
 def read_artifact(mlflow: Any, registered: RegisteredModel, name: str) -> str:

@@ -16,8 +16,9 @@ from deltalake.exceptions import TableNotFoundError
 from ehr_fhir.errors import Unavailable
 from ehr_models import plots, tracking
 from ehr_models.card import write_card
-from ehr_models.estimators import build_logistic_regression
 from ehr_models.evaluate import Evaluation, cross_validate
+from ehr_models.learners.portable import write_model
+from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
 from ehr_models.task import Task, Views
 
 
@@ -60,9 +61,8 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
     started = time.monotonic()
     frame = task.build_frame(gold.views)
     evaluation = cross_validate(task, frame)
-    labelled = frame.select_labelled()
-    inputs = labelled.rows[frame.feature_names]
-    model = build_logistic_regression().fit(inputs, labelled.rows[task.target])
+    rows = Rows.of_frame(frame)
+    model = choose_model(fit_learners(task.learners, rows))
     code = hash_code()
 
     mlflow = tracking.open_store(task, data)
@@ -74,19 +74,25 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
             code=code,
             run=run.info.run_id,
             features=frame.features,
+            learner=LEARNERS[model.kind].title,
         )
         tables = {f"table.{name}": number for name, number in gold.versions.items()}
         mlflow.log_params(
             {"features": " ".join(frame.feature_names), "folds": evaluation.folds, **tables}
         )
         mlflow.set_tags(
-            {"code.sha256": code, "verdict": evaluation.verdict, "grade": evaluation.grade}
+            {
+                "code.sha256": code,
+                "learner": model.kind,
+                "verdict": evaluation.verdict,
+                "grade": evaluation.grade,
+            }
         )
         mlflow.log_metrics(_flatten_metrics(evaluation))
         mlflow.log_text(card, "model-card.md")
         mlflow.log_figure(plots.draw_roc(evaluation), "roc.png")
         mlflow.log_figure(plots.draw_calibration(evaluation), "calibration.png")
-        registered = tracking.register_model(mlflow, task, model, inputs)
+        registered = tracking.register_model(mlflow, task, write_model(model))
     return Training(
         version=registered.version,
         run=registered.run,

@@ -66,7 +66,7 @@ def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
     current = gold.end_last_stays(views, NOW, ("IMP", "EMER", "AMB"))
     report = score_with_champion(task, tmp_path, current, client, "token", NOW, people=people)
 
-    assert list(training.evaluation.performance) == ["age-only", "prevalence"]
+    assert list(training.evaluation.performance) == ["model", "prevalence"]
     assert training.card.startswith("# Model card: long stay")
     assert "long stays" in training.evaluation.verdict
     assert (report.accepted, report.refused) == (60, 0)

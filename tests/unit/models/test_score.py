@@ -12,11 +12,11 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.riskassessment import RiskAssessment
-from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unavailable, Unprocessable
-from ehr_models.estimators import build_logistic_regression
 from ehr_models.evaluate import BETTER_THAN_BASELINE, NOT_BETTER, TOO_FEW_OUTCOMES
+from ehr_models.learners.portable import PortableModel
+from ehr_models.learners.tuning import Rows, fit_learners
 from ehr_models.registry import get_task
 from ehr_models.risk_assessments import ScoringRun, build_transaction
 from ehr_models.score import Prediction, find_reference_instant, predict_current
@@ -110,10 +110,9 @@ def test_scoring_again_puts_the_same_resources() -> None:
     assert len({request["url"] for request in requests}) == 4
 
 
-def learn(views: gold.Views) -> Pipeline:
+def learn(views: gold.Views) -> PortableModel:
     frame = TASK.build_frame(views)
-    inputs = frame.rows[frame.feature_names]
-    return build_logistic_regression().fit(inputs, frame.rows["returned"].fillna(0))
+    return fit_learners(["logistic"], Rows.of_frame(frame))["logistic"]
 
 
 def test_each_patients_latest_stay_is_scored_once() -> None:
@@ -187,7 +186,7 @@ def test_no_acute_stay_gives_no_score() -> None:
     views = gold.made_up(5)
     none = {**views, "encounter_flat": views["encounter_flat"].head(0)}
 
-    assert predict_current(TASK, build_logistic_regression(), none, NOW).current == ()
+    assert predict_current(TASK, learn(views), none, NOW).current == ()
 
 
 def test_the_transaction_goes_to_the_gateway_with_the_token() -> None:
