@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-deid bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -132,6 +132,9 @@ bench-people: setup .venv/.bench ## many people at the portal at once, by k6 (PE
 
 bench-paint: setup browser ## bytes on the wire and largest contentful paint of each page's first visit
 	@$(BIN)/python -m tests.perf.bench_paint
+
+bench-forecasts: setup ## what training both forecasts takes (HOSPITALS=18 DAYS=1096)
+	@$(BIN)/python -m tests.perf.bench_forecasts $(or $(HOSPITALS),18) $(or $(DAYS),1096)
 
 bench-deid: setup ## de-identification on one and two processes, resources a second
 	@$(BIN)/python -m tests.perf.bench_deid $(FOLDER)

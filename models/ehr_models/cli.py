@@ -16,6 +16,7 @@ from ehr_fhir.errors import NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.demo import score_with_champion
 from ehr_models.evaluate import Evaluation, cross_validate
+from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.train import read_gold, train_model
@@ -32,6 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+app.add_typer(forecast_app, name="forecast")
 
 
 @app.command("list")

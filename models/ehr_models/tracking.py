@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ehr_fhir.errors import Fault, NotFound
 from ehr_models.learners.portable import PortableModel, read_model
@@ -23,6 +23,14 @@ from ehr_models.task import Task
 CHAMPION = "champion"
 # What serves a model of plain files.
 REQUIREMENTS = ("lightgbm", "numpy")
+
+
+class Tracked(Protocol):
+    """Whatever has runs: the experiment bears its name."""
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class EvaluationResult:
     grade: str
 
 
-def open_store(task: Task, data: Path) -> Any:
+def open_store(task: Tracked, data: Path) -> Any:
     """Return MLflow, pointed at the data folder and the task's experiment (MLflow has no types)."""
     if not data.is_dir():
         raise NotFound(f"There is no data folder {data}.")
