@@ -78,6 +78,11 @@ def answer(call: OperationCall) -> Response:
         )
     if call.context.gateway.research_work is not None and requester.role in APPROVER_ROLES:
         counts["releases"] = _count_releases(call)
+    models = call.context.gateway.models
+    if models is not None and requester.role in APPROVER_ROLES:
+        counts["models"] = sum(
+            model.proposal is not None or bool(model.alarms) for model in models.list_models("en")
+        )
     call.record()
     return call.respond(*(parameter(name, count) for name, count in counts.items()))
 

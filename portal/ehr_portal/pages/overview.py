@@ -126,6 +126,14 @@ PLACES = (
         "releases",
     ),
     Place(
+        "/models",
+        "trend",
+        N_("Models"),
+        N_("Which models score, how good they are, and what has changed."),
+        ("steward", "auditor"),
+        "models",
+    ),
+    Place(
         "/quality",
         "trend",
         N_("Data quality"),
