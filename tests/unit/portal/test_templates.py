@@ -38,6 +38,7 @@ GIVEN_TO_ALL = frozenset(
         "previews",
         "shortcuts",
         "fields",
+        "model_pieces",
         "research",
         "terms_in_words",
     }
@@ -87,6 +88,7 @@ def test_every_template_is_rendered_or_imported() -> None:
         "base.html",
         "fields.html",
         "forms.html",
+        "model_pieces.html",
         "pieces.html",
         "preview_table.html",
         "research_pieces.html",
