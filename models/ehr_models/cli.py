@@ -9,16 +9,16 @@ from typing import Annotated
 import typer
 
 from ehr_etl.console_table import print_table
-from ehr_etl.gold.tables import run_identified_views
 from ehr_etl.lake import Lake
-from ehr_etl.spark.session import spark_session
 from ehr_fhir.errors import NotFound, Unavailable
 from ehr_models import tracking
-from ehr_models.demo import score_with_champion
+from ehr_models.demo import IdentifiedViews, score_with_champion
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
+from ehr_models.frames.feature_list import read_features
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
+from ehr_models.task_file import load_task
 from ehr_models.train import read_gold, train_model
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
@@ -105,7 +105,7 @@ def score(
     lake, now = Lake(data / "lake"), datetime.now(UTC)
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     day = None if as_of is None else as_of.date()
-    views = run_identified_views(spark_session(data / "spark"), lake)
+    views = IdentifiedViews(lake)
     with httpx.Client(base_url=base_url, timeout=60) as client:
         try:
             report = score_with_champion(
@@ -129,6 +129,32 @@ def card(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
     mlflow = tracking.open_store(chosen, data)
     champion = tracking.get_champion(mlflow, chosen)
     typer.echo(tracking.read_artifact(mlflow, champion, "model-card.md"))
+
+
+@app.command()
+def features(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
+    """List the champion's features: unit, source, and how often each was unknown in training.
+
+    Example: ehr models features
+    """
+    chosen = get_task(task)
+    mlflow = tracking.open_store(chosen, data)
+    listed = read_features(tracking.read_files(mlflow, tracking.get_champion(mlflow, chosen)))
+    rows = [
+        (feature.name, feature.title, feature.unit, feature.source, f"{share:.1%}")
+        for feature in listed.features
+        for share in (listed.missing[feature.name],)
+    ]
+    print_table(("feature", "title", "unit", "source", "unknown"), rows, whole=("feature",))
+
+
+@app.command("check")
+def check_file(
+    folder: Annotated[Path, typer.Argument(help="Folder with task.toml and card.md.")],
+) -> None:
+    """Check the file of a task, and say what it reads. Example: ehr models check my-task"""
+    task = load_task(folder)
+    typer.echo(f"{task.name}: {task.title}. It reads {', '.join(task.views)}.")
 
 
 def _read_deid_key(data: Path) -> bytes:

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
-
+from ehr_etl.gold.delta_views import run_identified_view
+from ehr_etl.gold.library import list_library_names, list_view_names
+from ehr_etl.lake import Lake
 from ehr_models import tracking
+from ehr_models.frames.declaration import find_view
+from ehr_models.frames.feature_list import read_features
 from ehr_models.intervals import Performance
+from ehr_models.learners.portable import read_model
 from ehr_models.risk_assessments import ScoringRun
 from ehr_models.score import find_reference_instant, predict_current
 from ehr_models.scored_people import ScoredPeople
-from ehr_models.task import PEOPLE_VIEW, Task
+from ehr_models.task import PEOPLE_VIEW, Task, Views
 from ehr_models.train import read_gold, train_model
 from ehr_models.write_back import HttpClient, send_predictions
 
-IdentifiedViews = Mapping[str, DataFrame | pd.DataFrame]
+
+class IdentifiedViews(Mapping[str, Any]):  # Any: Arrow tables
+    """Views over the identified records by name, each run when it is asked for."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the table of a view."""
+        return run_identified_view(self._lake, find_view(name))
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the views there are."""
+        return iter((*list_view_names(), *list_library_names()))
+
+    def __len__(self) -> int:
+        """Return how many views there are."""
+        return len(list(iter(self)))
 
 
 @dataclass(frozen=True)
@@ -64,9 +85,8 @@ class ModelReport:
 
 def train_and_score(
     task: Task,
-    spark: SparkSession,
     data: Path,
-    identified_views: IdentifiedViews,
+    identified_views: Views,
     client: HttpClient,
     token: str,
     *,
@@ -75,10 +95,7 @@ def train_and_score(
     now: datetime | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> ModelReport:
-    """Train a task's model and write each patient's risk back to the gateway.
-
-    `spark` is the session in which the identified views live: it must be alive, no more.
-    """
+    """Train a task's model and write each patient's risk back to the gateway."""
     now = now or datetime.now(UTC)
     on_progress("model learns from the de-identified tables")
     training = train_model(task, read_gold(task, data), data, now)
@@ -104,7 +121,7 @@ def train_and_score(
 def score_with_champion(
     task: Task,
     data: Path,
-    identified_views: IdentifiedViews,
+    identified_views: Views,
     client: HttpClient,
     token: str,
     now: datetime,
@@ -120,10 +137,16 @@ def score_with_champion(
     instant = now if as_of is None else find_reference_instant(as_of, now)
     mlflow = tracking.open_store(task, data)
     registered = tracking.get_champion(mlflow, task)
-    model = tracking.load_model(mlflow, registered)
+    files = tracking.read_files(mlflow, registered)
     names = dict.fromkeys((*task.views, PEOPLE_VIEW))
-    views = {name: _to_pandas(identified_views[name]) for name in names}
-    predictions = predict_current(task, model, people.select_rows(views), instant)
+    views = {name: identified_views[name] for name in names}
+    predictions = predict_current(
+        task,
+        read_model(files),
+        people.select_rows(views),
+        instant,
+        read_features(files).codes,
+    )
     result = tracking.read_evaluation(mlflow, registered)
     run = ScoringRun(
         task, registered.version, now, note=result.verdict, grade=result.grade, as_of=as_of
@@ -138,7 +161,3 @@ def score_with_champion(
         not_living=predictions.not_living,
         outside_window=predictions.outside_window,
     )
-
-
-def _to_pandas(frame: DataFrame | pd.DataFrame) -> pd.DataFrame:
-    return frame if isinstance(frame, pd.DataFrame) else frame.toPandas()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
@@ -18,6 +21,7 @@ from ehr_models.task import (
     Task,
     Views,
     select_current,
+    to_arrow,
 )
 
 
@@ -42,13 +46,21 @@ class Predictions:
     outside_window: int
 
 
-def predict_current(task: Task, model: PortableModel, views: Views, as_of: datetime) -> Predictions:
+def predict_current(
+    task: Task,
+    model: PortableModel,
+    views: Views,
+    as_of: datetime,
+    codes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Predictions:
     """Score the rows that are current at an instant, one per patient.
+
+    `codes` are those of the frame that the model was trained on.
 
     Only of the living, and only while the outcome may still come: what was predicted for a stay of
     years ago would be a figure about nothing. Rows that end after the instant are not known yet.
     """
-    frame = task.build_frame(views)
+    frame = task.build_frame(views, **({"codes": codes} if codes else {}))
     rows = select_current(frame.rows[frame.rows[PREDICTED_AT] <= as_of])
     is_living = rows[PATIENT].isin(_list_living(views))
     is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
@@ -83,5 +95,6 @@ def _predict(model: PortableModel, rows: pd.DataFrame) -> tuple[Prediction, ...]
 
 def _list_living(views: Views) -> set[str]:
     """Return the patients whose Patient is there and tells no death."""
-    people = views[PEOPLE_VIEW]
-    return set(people.loc[~people["deceased"].eq(other=True), "id"])
+    people = to_arrow(views[PEOPLE_VIEW])
+    is_dead = pc.fill_null(people.column("deceased"), fill_value=False)
+    return set(people.column("id").filter(pc.invert(is_dead)).to_pylist())

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehr_etl.change_feed.entries import EVERYBODY
 from ehr_etl.lake import Lake
@@ -21,7 +22,7 @@ from ehr_etl.tables.bucketed import Layout
 from ehr_etl.tables.decisions import PatientDecision
 from ehr_etl.tables.people import read_people
 from ehr_fhir.errors import Fault, Unavailable
-from ehr_models.task import PATIENT, PEOPLE_VIEW, Views
+from ehr_models.task import PATIENT, PEOPLE_VIEW, Views, to_arrow
 from ehr_privacy.consent import Rules, decide_scoring
 
 __all__ = ["ScoredPeople", "read_scored_people"]
@@ -35,24 +36,33 @@ class ScoredPeople:
 
     def select_rows(self, views: Views) -> Views:
         """Return the rows of views that scores may be made of, each under its person's account."""
-        return {name: self._select(name, frame) for name, frame in views.items()}
+        return {name: self._select(name, to_arrow(table)) for name, table in views.items()}
 
     def count_left_out(self, views: Views) -> int:
         """Return how many Patients of the views may not be scored."""
-        return int((~views[PEOPLE_VIEW]["id"].isin(list(self.survivors))).sum())
+        ids = to_arrow(views[PEOPLE_VIEW]).column("id")
+        return int(pc.sum(pc.invert(pc.is_in(ids, self._accounts))).as_py() or 0)
 
-    def _select(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    @cached_property
+    def _accounts(self) -> pa.Array:
+        return pa.array(list(self.survivors), pa.string())
+
+    def _select(self, name: str, table: pa.Table) -> pa.Table:
         column = "id" if name == PEOPLE_VIEW else PATIENT
-        if column not in frame:
+        if column not in table.column_names:
             raise Fault(f"The view {name} does not say whose its rows are, so it scores nobody.")
-        account = frame[column].map(self.survivors)
-        rows = frame.assign(**{column: account})[account.notna()]
+        place, own = table.schema.get_field_index(column), table.column(column)
+        survivors = pa.array(list(self.survivors.values()), pa.string())
+        account = pc.take(survivors, pc.index_in(own.cast(pa.string()), self._accounts))
+        may_score = pc.is_valid(account)
+        rows = table.set_column(place, column, account).filter(may_score)
         if name != PEOPLE_VIEW:
             return rows
         # Of a merged account the other's Patient speaks, but for a death that only this one tells.
-        dead = set(rows.loc[rows["deceased"].eq(other=True), "id"])
-        own: pd.DataFrame = rows[frame.loc[rows.index, "id"] == rows["id"]]
-        return own.assign(deceased=own["id"].isin(dead))
+        dead = rows.filter(pc.fill_null(rows.column("deceased"), fill_value=False)).column("id")
+        rows = rows.filter(pc.equal(own.filter(may_score), rows.column("id")))
+        is_dead = pc.is_in(rows.column("id"), dead.combine_chunks())
+        return rows.set_column(rows.schema.get_field_index("deceased"), "deceased", is_dead)
 
 
 def read_scored_people(lake: Lake, deid_key: bytes, now_ms: int) -> ScoredPeople:

@@ -6,11 +6,12 @@ The general modules of this package take a `Task` and know none by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 # Tables by name, as pandas or Arrow has them (pyarrow ships no types).
 Views = Mapping[str, Any]
@@ -41,12 +42,14 @@ class Feature:
 class Frame:
     """One row per prediction: the columns above, the features in order, groups, and the target.
 
-    The target is 1, 0, or NaN where the outcome is not known yet.
+    The target is 1, 0, or NaN where the outcome is not known yet. `codes` are those of which there
+    are features, by their group: who scores with a model gives them back to `Task.build_frame`.
     """
 
     rows: pd.DataFrame
     features: tuple[Feature, ...]
     target: str
+    codes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def feature_names(self) -> list[str]:
@@ -60,7 +63,7 @@ class Frame:
 
     def select_labelled(self) -> Frame:
         """Keep the rows whose outcome is known."""
-        return Frame(self.rows[self.rows[self.target].notna()], self.features, self.target)
+        return replace(self, rows=self.rows[self.rows[self.target].notna()])
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class Outcome:
 class Task:
     """One model and all that is particular to it.
 
-    `build_frame` turns tables into a frame. A task of a file is read by `ehr_models.task_file`.
+    `build_frame` turns tables into a frame, with features of the codes that many people of the
+    tables have; given a frame's `codes` by that name, with features of those. A task of a file is
+    read by `ehr_models.task_file`.
     """
 
     name: str
@@ -107,9 +112,16 @@ class Task:
     learners: tuple[str, ...]
     comparators: tuple[Comparator, ...]
     gates: Gates
-    build_frame: Callable[[Views], Frame]
+    build_frame: Callable[..., Frame]
     # Markdown with the places of string.Template that `card.write_card` fills.
     card_template: str
+
+
+def to_arrow(table: Any) -> pa.Table:  # Any: as of Views
+    """Return a table as Arrow has it."""
+    if isinstance(table, pd.DataFrame):
+        return pa.Table.from_pandas(table, preserve_index=False)
+    return table
 
 
 def select_current(rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,9 +13,11 @@ from typing import Any
 
 from ehr_analytics.cohorts.checks import check_cohort
 from ehr_analytics.cohorts.definition import Cohort
+from ehr_analytics.cohorts.sources import ValueType
 from ehr_analytics.cohorts.toml_text import parse_cohort
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_models.comparators import COMPARATORS
+from ehr_models.frames.codes import CodeGroup
 from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
 from ehr_models.frames.duckdb_frame import build_frame
 from ehr_models.learners.tuning import LEARNERS
@@ -25,7 +27,7 @@ __all__ = ["load_task", "parse_declaration", "parse_task"]
 
 Table = Mapping[str, Any]  # Any: TOML's values, each checked where it is read
 _COHORT_KEYS = ("name", "title", "model", "population", "events", "index", "include", "exclude")
-_OWN_KEYS = frozenset({"outcome", "feature", "group", "comparators", "gates", "learners"})
+_OWN_KEYS = frozenset({"outcome", "feature", "group", "comparators", "gates", "learners", "codes"})
 _REQUIRED: Any = object()
 
 
@@ -105,21 +107,68 @@ def parse_declaration(document: Table) -> FrameDeclaration:
             "follow_up": follow_up,
         }
     )
-    declaration = FrameDeclaration(_read_ids(cohort), tuple(features), tuple(groups))
+    codes = _parse_codes(document, {events.name for events in cohort.events})
+    declaration = FrameDeclaration(
+        _add_columns(cohort, codes), tuple(features), tuple(groups), codes
+    )
     check_cohort(declaration.cohort, declaration.sources)
+    _check_codes(declaration)
     return declaration
 
 
-def _read_ids(cohort: Cohort) -> Cohort:
-    """Return the cohort, point in time, with the ids of its index events."""
+def _add_columns(cohort: Cohort, codes: tuple[CodeGroup, ...]) -> Cohort:
+    """Return the cohort, point in time, with the ids of its index events and all codes."""
     names = {events.name for events in cohort.events}
     if cohort.index.events not in names:
         raise Unprocessable(f"index reads the events {cohort.index.events}, which are not there.")
-    base = cohort.base_events(cohort.index.events)
+    further: dict[str, list[str]] = {cohort.base_events(cohort.index.events).name: ["id"]}
+    for group in codes:
+        columns = further.setdefault(cohort.base_events(group.events).name, [])
+        columns += [name for name in (group.column, group.system) if name is not None]
     events = tuple(
-        replace(one, further=(*one.further, "id")) if one == base else one for one in cohort.events
+        replace(one, further=tuple(dict.fromkeys(further.get(one.name, ()))))
+        for one in cohort.events
     )
     return replace(cohort, events=events, point_in_time=True)
+
+
+def _parse_codes(document: Table, events: Set[str]) -> tuple[CodeGroup, ...]:
+    groups: list[CodeGroup] = []
+    for table in _read(document, "codes", list, "the task", []):
+        name = _read(table, "name", str, "codes")
+        place = f"codes {name}"
+        known = {"name", "title", "events", "column", "system", "days", "at_least", "most"}
+        _require_keys(table, known, place)
+        if not name.isidentifier() or name in {group.name for group in groups}:
+            raise Unprocessable(f"{place} needs a name of its own, of letters and digits.")
+        group = CodeGroup(
+            name=name,
+            title=_read(table, "title", str, place),
+            events=_read(table, "events", str, place),
+            column=_read(table, "column", str, place),
+            system=_read(table, "system", str, place, None),
+            days=_read(table, "days", int, place, 365),
+            at_least=_read(table, "at_least", int, place, 20),
+            most=_read(table, "most", int, place, 100),
+        )
+        if group.events not in events:
+            raise Unprocessable(f"{place} reads the events {group.events}, which are not there.")
+        if min(group.days, group.at_least, group.most) < 1:
+            raise Unprocessable(f"{place} has `days`, `at_least` or `most` below 1.")
+        groups.append(group)
+    return tuple(groups)
+
+
+def _check_codes(declaration: FrameDeclaration) -> None:
+    for group in declaration.codes:
+        table = declaration.cohort.base_events(group.events).table or ""
+        types = declaration.sources[table].columns
+        for key, column in (("column", group.column), ("system", group.system)):
+            kind = types.get(column, ValueType.KEY) if column is not None else ValueType.TEXT
+            if kind not in (ValueType.CODE, ValueType.TEXT, ValueType.CONCEPT):
+                raise Unprocessable(
+                    f"codes {group.name}: its {key} {column} is no code of {table}."
+                )
 
 
 def _parse_feature(table: Table) -> tuple[DeclaredFeature, list[dict[str, Any]]]:

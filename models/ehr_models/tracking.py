@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ehr_fhir.errors import Fault, NotFound
-from ehr_models.learners.portable import PortableModel, read_model
 from ehr_models.task import Task
 
 CHAMPION = "champion"
@@ -113,13 +112,13 @@ def get_champion(mlflow: Any, task: Task) -> RegisteredModel:
     return RegisteredModel(task.name, str(version.version), str(version.run_id), dict(version.tags))
 
 
-def load_model(mlflow: Any, registered: RegisteredModel) -> PortableModel:
-    """Load a registered model, if its files are those that were registered."""
+def read_files(mlflow: Any, registered: RegisteredModel) -> Mapping[str, bytes]:
+    """Return the files of a registered model by name, if they are those that were registered."""
     folder = _download_model(mlflow, registered.name, registered.version)
     # What somebody else wrote would score patients.
     if _hash_folder(folder) != registered.tags.get("sha256"):
         raise Fault(f"The files of model version {registered.version} are not those registered.")
-    return read_model({path.name: path.read_bytes() for path in folder.iterdir()})
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def read_artifact(mlflow: Any, registered: RegisteredModel, name: str) -> str:

@@ -10,13 +10,15 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
-
+from ehr_etl.gold.delta_views import run_research_view
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.lake import Lake, gold_table_name
 from ehr_fhir.errors import Unavailable
 from ehr_models import plots, tracking
 from ehr_models.card import write_card
 from ehr_models.evaluate import Evaluation, cross_validate
+from ehr_models.frames.declaration import find_view
+from ehr_models.frames.feature_list import write_features
 from ehr_models.learners.portable import write_model
 from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
 from ehr_models.task import Task, Views
@@ -46,13 +48,18 @@ def read_gold(task: Task, data: Path) -> GoldTables:
     """Read a task's de-identified views from the lake, without Spark."""
     views = {}
     versions = {}
+    lake = Lake(data / "lake")
     for name in task.views:
-        try:
-            table = DeltaTable(data / "lake" / "gold" / name)
-        except TableNotFoundError as error:
-            raise Unavailable(f"The lake has no view {name} yet: run `ehr lake run`.") from error
-        views[name] = table.to_pyarrow_table()
-        versions[name] = table.version()
+        is_own = name in list_view_names()
+        table_name = gold_table_name(name) if is_own else "deid"
+        if not lake.has_table(table_name):
+            raise Unavailable(f"The lake has no view {name} yet: run `ehr lake run`.")
+        table = lake.open_table(table_name)
+        # A view of the library need not have a table: it is run over the records of research.
+        views[name] = (
+            table.to_pyarrow_table() if is_own else run_research_view(lake, find_view(name))
+        )
+        versions[name if is_own else f"deid for {name}"] = int(table.version())
     return GoldTables(views, versions)
 
 
@@ -76,10 +83,10 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
             features=frame.features,
             learner=LEARNERS[model.kind].title,
         )
-        tables = {f"table.{name}": number for name, number in gold.versions.items()}
-        mlflow.log_params(
-            {"features": " ".join(frame.feature_names), "folds": evaluation.folds, **tables}
-        )
+        tables = {
+            f"table.{name.replace(' ', '.')}": number for name, number in gold.versions.items()
+        }
+        mlflow.log_params({"features": len(frame.features), "folds": evaluation.folds, **tables})
         mlflow.set_tags(
             {
                 "code.sha256": code,
@@ -92,7 +99,9 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
         mlflow.log_text(card, "model-card.md")
         mlflow.log_figure(plots.draw_roc(evaluation), "roc.png")
         mlflow.log_figure(plots.draw_calibration(evaluation), "calibration.png")
-        registered = tracking.register_model(mlflow, task, write_model(model))
+        registered = tracking.register_model(
+            mlflow, task, {**write_model(model), **write_features(frame)}
+        )
     return Training(
         version=registered.version,
         run=registered.run,

@@ -13,9 +13,9 @@ from ehr_cli.commands.lake import describe_closed
 from ehr_etl import pipeline
 from ehr_etl.batch import BatchWriter
 from ehr_etl.data_quality.measure_reports import build_measure_reports
-from ehr_etl.gold.delta_views import save_definition, write_view_table
-from ehr_etl.gold.library import read_view_file
-from ehr_etl.gold.tables import run_identified_views, run_view
+from ehr_etl.gold.delta_views import run_identified_view, save_definition, write_view_table
+from ehr_etl.gold.library import load_view, read_view_file
+from ehr_etl.gold.tables import run_view
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.lake_run import STEPS, LakeReport, run_once
 from ehr_etl.pipeline import LakeWriter
@@ -441,17 +441,16 @@ def test_facts_that_others_tell_close_and_open_records(run: Run, tmp_path: Path)
     assert resources(lake, "deid", "Condition") == [conditions[0]]
 
 
-@pytest.mark.spark
-def test_views_over_silver_keep_identities(
-    spark: SparkSession, undisturbed: tuple[Lake, LakeReport]
-) -> None:
+def test_views_over_silver_keep_identities(undisturbed: tuple[Lake, LakeReport]) -> None:
     lake, _ = undisturbed
 
-    frames = run_identified_views(spark, lake)
+    people, encounters = (
+        run_identified_view(lake, load_view(name)).to_pylist()
+        for name in ("patient_demographics", "encounter_flat")
+    )
 
-    people = frames["patient_demographics"].collect()
     assert sorted(row["id"] for row in people) == ["p-one", "p-three", "p-two"]
-    assert "p-one" in {row["patient_id"] for row in frames["encounter_flat"].collect()}
+    assert "p-one" in {row["patient_id"] for row in encounters}
 
 
 @pytest.mark.spark

@@ -15,6 +15,8 @@ from ehr_fhir.errors import Fault, NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
+from ehr_models.frames.feature_list import read_features
+from ehr_models.learners.portable import read_model
 from ehr_models.registry import get_task
 from ehr_models.scored_people import ScoredPeople
 from ehr_models.train import Training, read_gold, train_model
@@ -57,9 +59,10 @@ def test_a_training_is_logged_registered_and_becomes_the_champion(
 
 def test_the_model_names_its_features_and_requirements(data: Path, trained: Training) -> None:
     mlflow = tracking.open_store(TASK, data)
-    model = tracking.load_model(mlflow, tracking.get_champion(mlflow, TASK))
+    files = tracking.read_files(mlflow, tracking.get_champion(mlflow, TASK))
 
-    assert list(model.features) == trained.features
+    assert list(read_model(files).features) == trained.features
+    assert [feature.name for feature in read_features(files).features] == trained.features
     requirements = next((data / "mlflow").rglob("requirements.txt")).read_text().split()
     assert sorted(line.split("==")[0] for line in requirements) == sorted(tracking.REQUIREMENTS)
 
@@ -105,7 +108,7 @@ def test_a_model_file_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes() + b"x")
 
     with pytest.raises(Fault, match="not those registered"):
-        tracking.load_model(mlflow, tracking.get_champion(mlflow, TASK))
+        tracking.read_files(mlflow, tracking.get_champion(mlflow, TASK))
 
 
 def test_without_a_model_or_a_lake_the_error_says_what_to_do(tmp_path: Path) -> None:

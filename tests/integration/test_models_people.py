@@ -108,11 +108,11 @@ def test_rows_of_merged_accounts_are_those_of_one_person() -> None:
 
     chosen = people.select_rows(seen)
 
-    assert chosen["patient_demographics"].to_dict("records") == [
+    assert chosen["patient_demographics"].to_pylist() == [
         {"id": "new", "deceased": True},
         {"id": "other", "deceased": False},
     ]
-    assert chosen["encounter_flat"].to_dict("records") == [
+    assert chosen["encounter_flat"].to_pylist() == [
         {"id": "enc-old", "patient_id": "new"},
         {"id": "enc-new", "patient_id": "new"},
         {"id": "enc-other", "patient_id": "other"},

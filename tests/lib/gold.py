@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 from deltalake import write_deltalake
 
+from ehr_analytics.cohorts.sources import source_of_view
+from ehr_etl.gold.library import list_view_names, load_library_view
 from ehr_etl.lake import TABLES, Lake
 from ehr_etl.tables.bucketed import create_table
 
@@ -65,6 +67,7 @@ def made_up(people: int, seed: int = 1) -> Views:
             soon = chance.random() < frailty / 2
             when = end + timedelta(days=chance.randint(2, 27) if soon else chance.randint(40, 400))
     return {
+        **{name: make_empty(name) for name in ("laboratory", "medication_request", "procedure")},
         "patient_demographics": pd.DataFrame(
             patients, columns=["id", "gender", "birth_year", "region", "deceased"]
         ),
@@ -83,6 +86,12 @@ def made_up(people: int, seed: int = 1) -> Views:
             ],
         ),
     }  # fmt: skip
+
+
+def make_empty(name: str) -> pd.DataFrame:
+    """Return a view of the library without a row."""
+    columns = source_of_view(load_library_view(name)).columns
+    return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
 
 
 def end_last_stays(
@@ -125,6 +134,8 @@ def write(data: Path, views: Views) -> None:
     if not lake.has_table("deid"):
         create_table(lake, "deid", deid.schema, deid.partitioned_by)
     for name, frame in views.items():
+        if name not in list_view_names():
+            continue
         # delta-rs has no type for a column of nothing but nulls.
         write_deltalake(
             data / "lake" / "gold" / name,

@@ -118,19 +118,17 @@ def run_study(tour: Tour) -> StepResult:
 
 def train_model(tour: Tour) -> StepResult:
     """Train, register and score; the scores go back as RiskAssessments."""
-    from ehr_etl.gold.tables import run_identified_views
-    from ehr_models.demo import train_and_score
+    from ehr_models.demo import IdentifiedViews, train_and_score
     from ehr_models.registry import list_tasks
     from ehr_models.scored_people import read_scored_people
 
     client = DemoClient(tour.settings, client="models")
     lake = open_lake(tour.settings)
     people = read_scored_people(lake, read_deid_key(tour.settings.data), now_ms())
-    views = run_identified_views(tour.spark, lake)
+    views = IdentifiedViews(lake)
     reports = [
         train_and_score(
             task,
-            tour.spark,
             tour.settings.data,
             views,
             client.http,

@@ -25,7 +25,7 @@ def write_view_table(lake: Lake, view: ViewDefinition) -> int:
     writer's lock: whoever leaves deid in between would come back with the rows.
     """
     require_own_name(view)
-    rows = run_view(view, lambda: _open_records(lake, view.resources), carried=GOLD_CARRIED)
+    rows = run_view(view, lambda: open_records(lake, view.resources), carried=GOLD_CARRIED)
     name = gold_table_name(view.name)
     if not lake.has_table(name):
         create_table(lake, name, rows.schema, GOLD_BUCKET)
@@ -61,13 +61,28 @@ def save_definition(lake: Lake, content: Mapping[str, object]) -> ViewDefinition
     return view
 
 
-def _open_records(lake: Lake, types: Sequence[str]) -> Any:  # Any: an Arrow stream
-    """Return the de-identified records of some types as a stream."""
-    if not lake.has_table("deid"):
+def run_identified_view(lake: Lake, view: ViewDefinition) -> pa.Table:
+    """Return the table of a view over silver, for operations inside the trusted zone (scoring)."""
+    return run_view(view, lambda: open_records(lake, view.resources, "silver"))
+
+
+def run_research_view(lake: Lake, view: ViewDefinition) -> pa.Table:
+    """Return the table of a view over deid, without writing it."""
+    return run_view(view, lambda: open_records(lake, view.resources))
+
+
+def open_records(
+    lake: Lake, types: Sequence[str], source: str = "deid"
+) -> Any:  # Any: an Arrow stream
+    """Return the records of some types as a stream: de-identified, or of silver as they are."""
+    if not lake.has_table(source):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
     # By delta-rs's own reader: pyarrow's data sets import pandas, half a second of every command.
-    reader = QueryBuilder().register("records", lake.open_table("deid"))
-    columns = ", ".join(("type", "resource", *GOLD_CARRIED))
+    reader = QueryBuilder().register("records", lake.open_table(source))
+    columns = "type, resource"
+    where = " AND NOT deleted"
+    if source == "deid":
+        columns, where = ", ".join(("type", "resource", *GOLD_CARRIED)), ""
     # The types are R4's names, which the view's definition was checked for.
     listed = ", ".join(f"'{name}'" for name in types)
-    return reader.execute(f"SELECT {columns} FROM records WHERE type IN ({listed})")  # noqa: S608
+    return reader.execute(f"SELECT {columns} FROM records WHERE type IN ({listed}){where}")  # noqa: S608

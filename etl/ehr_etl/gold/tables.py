@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -49,7 +49,6 @@ __all__ = [
     "gold_rows",
     "gold_schema",
     "list_gold_views",
-    "run_identified_views",
     "run_view",
     "update_gold_table",
     "view_digest",
@@ -81,11 +80,6 @@ def run_view(
         name = f"view_source_{source}"
         records.createOrReplaceTempView(name)
         return spark.sql(" UNION ALL ".join(part.sql(name) for part in parts))
-
-
-def run_identified_views(spark: SparkSession, lake: Lake) -> Mapping[str, DataFrame]:
-    """Return the lake's own views over silver, for operations inside the trusted zone (scoring)."""
-    return {name: run_view(spark, lake, load_view(name), "silver") for name in list_view_names()}
 
 
 def list_gold_views(lake: Lake) -> dict[str, ViewDefinition]:

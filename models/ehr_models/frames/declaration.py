@@ -13,6 +13,7 @@ from ehr_analytics.cohorts.usage import required_columns
 from ehr_etl.gold.library import list_library_names, list_view_names, load_library_view, load_view
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_fhir.errors import Unprocessable
+from ehr_models.frames.codes import CodeGroup
 from ehr_models.task import Feature
 
 __all__ = ["DeclaredFeature", "FrameDeclaration", "find_view"]
@@ -30,7 +31,9 @@ class DeclaredFeature:
 
 @dataclass(frozen=True)
 class FrameDeclaration:
-    """The cohort has a column for each of the features' columns and of the groups.
+    """What a task's file says of its frame.
+
+    The cohort has a column for each of the features' columns and of the groups.
 
     Its follow-up has one outcome, and is whole: of an index date whose days are not within the
     data the outcome is not known.
@@ -39,6 +42,7 @@ class FrameDeclaration:
     cohort: Cohort
     features: tuple[DeclaredFeature, ...]
     groups: tuple[str, ...]
+    codes: tuple[CodeGroup, ...] = ()
 
     @property
     def target(self) -> str:

@@ -18,8 +18,15 @@ from ehr_analytics.cohorts.sources import Source, ValueType
 from ehr_etl.duckdb_session import QueryLimits, fetch, open_duckdb
 from ehr_fhir.errors import Unavailable
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.frames.codes import (
+    CodeGroup,
+    Codes,
+    list_code_features,
+    measure_recency,
+    roll_up_sql,
+)
 from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
-from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Frame, Views
+from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Frame, Views, to_arrow
 
 __all__ = ["LIMITS", "build_frame"]
 
@@ -36,8 +43,10 @@ _ARROW: Mapping[ValueType, pa.DataType] = {
 _HAS_ZONE = "(Z|[+-][0-9]{2}:[0-9]{2})$"
 
 
-def build_frame(declaration: FrameDeclaration, views: Views) -> Frame:
+def build_frame(declaration: FrameDeclaration, views: Views, codes: Codes | None = None) -> Frame:
     """Return the frame of tables: a row for each index date of those who are in the cohort.
+
+    Without `codes` the features of codes are of those that many people of the tables have.
 
     Dates are read to the day in the jurisdiction's calendar, as de-identification leaves them, so
     that a row is the same from the research copy and from the records.
@@ -54,37 +63,46 @@ def build_frame(declaration: FrameDeclaration, views: Views) -> Frame:
         )
         chosen = f"left_at IN (0, {declaration.unlabelled_step})"
         connection.execute(
-            f"CREATE TABLE frame AS FROM ({compiled.sql}) WHERE {chosen}"
-            " ORDER BY person, index_date"
+            "CREATE TABLE frame AS SELECT *,"  # noqa: S608
+            " row_number() OVER (ORDER BY person, index_date) - 1 AS place"
+            f" FROM ({compiled.sql}) WHERE {chosen}"
         )
         _add_encounters(connection, declaration, views)
         rows = fetch(
             connection,
             "SELECT frame.*, encounter, instant FROM frame"
-            " LEFT JOIN index_encounters USING (person, index_date) ORDER BY person, index_date",
+            " LEFT JOIN index_encounters USING (person, index_date) ORDER BY place",
             LIMITS,
         ).to_pandas()
-    return Frame(
-        _shape_rows(declaration, rows),
-        tuple(declared.feature for declared in declaration.features),
-        declaration.target,
-    )
+        for group in declaration.codes:
+            _count_codes(connection, group)
+        if codes is None:
+            codes = {group.name: _choose_codes(connection, group) for group in declaration.codes}
+        coded = [
+            _fill_codes(connection, group, codes.get(group.name, ()), len(rows))
+            for group in declaration.codes
+        ]
+    features = tuple(declared.feature for declared in declaration.features)
+    made = list_code_features(declaration.codes, codes)
+    shaped = _shape_rows(declaration, rows)
+    if made:
+        columns = pd.DataFrame(np.hstack(coded), columns=[feature.name for feature in made])
+        shaped = pd.concat([shaped, columns], axis=1)
+    return Frame(shaped, (*features, *made), declaration.target, codes)
 
 
 def _open_table(declaration: FrameDeclaration, views: Views, name: str) -> pa.Table:
-    return _to_arrow(views[name], declaration.sources[name], declaration.columns[name])
+    return _select_columns(views[name], declaration.sources[name], declaration.columns[name])
 
 
-def _to_arrow(table: Any, source: Source, columns: tuple[str, ...]) -> pa.Table:
+def _select_columns(table: Any, source: Source, columns: tuple[str, ...]) -> pa.Table:
     """Return columns of a table with the types that the language knows them by."""
-    names = table.column_names if isinstance(table, pa.Table) else table.columns
-    missing = sorted({*columns} - {*names})
+    table = to_arrow(table)
+    missing = sorted({*columns} - {*table.column_names})
     if missing:
         raise Unavailable(
             f"The table {source.name} has no column {', '.join(missing)} yet: run `ehr lake run`."
         )
-    if isinstance(table, pd.DataFrame):
-        table = pa.Table.from_pandas(table[list(columns)], preserve_index=False)
     kinds = [(name, _ARROW.get(source.columns[name], pa.string())) for name in columns]
     return table.select(list(columns)).cast(pa.schema(kinds))
 
@@ -159,6 +177,50 @@ def _add_encounters(
         " ON s.id = r.c_id GROUP BY r.person, index_date"
     )
     connection.unregister("index_source")
+
+
+def _count_codes(connection: duckdb.DuckDBPyConnection, group: CodeGroup) -> None:
+    """Create the table of what was known of each code on each index date."""
+    system = None if group.system is None else f"e.c_{group.system}"
+    code = roll_up_sql(f"e.c_{group.column}", system)
+    days = "i.index_date - e.start"
+    connection.execute(
+        f"CREATE TABLE coded_{group.name} AS SELECT i.place, {code} AS code,"  # noqa: S608
+        f" count(DISTINCT e.start) FILTER ({days} <= {group.days}) AS days, min({days}) AS since"
+        f" FROM frame i JOIN events_{group.events} e ON e.person = i.person"
+        " AND e.known <= i.index_date AND coalesce(e.until > i.index_date, true)"
+        f" WHERE e.c_{group.column} IS NOT NULL GROUP BY ALL"
+    )
+
+
+def _choose_codes(connection: duckdb.DuckDBPyConnection, group: CodeGroup) -> tuple[str, ...]:
+    """Return the codes that most people have, the most frequent first."""
+    found = connection.execute(
+        "SELECT CAST(code AS VARCHAR), count(DISTINCT person) AS people"  # noqa: S608
+        f" FROM coded_{group.name} JOIN frame USING (place) GROUP BY code"
+        f" HAVING people >= {group.at_least} ORDER BY people DESC, code LIMIT {group.most}"
+    ).fetchall()
+    return tuple(code for code, _ in found)
+
+
+def _fill_codes(
+    connection: duckdb.DuckDBPyConnection, group: CodeGroup, codes: tuple[str, ...], rows: int
+) -> np.ndarray[Any, Any]:
+    """Return the features of a group's codes: rows by twice the codes."""
+    connection.register("wanted_codes", pa.table({"code": pa.array(codes, pa.string())}))
+    found = fetch(
+        connection,
+        "SELECT place, w.number, days, since FROM"  # noqa: S608
+        " (SELECT code, row_number() OVER () - 1 AS number FROM wanted_codes) w"
+        f" JOIN coded_{group.name} c ON CAST(c.code AS VARCHAR) = w.code",
+        LIMITS,
+    )
+    connection.unregister("wanted_codes")
+    filled = np.zeros((rows, 2 * len(codes)))
+    place, number, days, since = (found.column(name).to_numpy() for name in found.column_names)
+    filled[place, 2 * number] = days
+    filled[place, 2 * number + 1] = measure_recency(since.astype(float))
+    return filled
 
 
 def _shape_rows(declaration: FrameDeclaration, rows: pd.DataFrame) -> pd.DataFrame:

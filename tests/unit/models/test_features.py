@@ -24,10 +24,12 @@ def views(found: pd.DataFrame, conditions: pd.DataFrame | None = None) -> gold.V
     people = sorted({*found["patient_id"]})
     born = pd.DataFrame({"id": people, "gender": "female", "birth_year": 1950, "region": None})
     none = gold.made_up(0)["condition_flat"]
+    empty = ("laboratory", "medication_request", "procedure")
     return {
         "patient_demographics": born,
         "encounter_flat": found,
-        "condition_flat": none if conditions is None else conditions,
+        "condition_flat": none if conditions is None else conditions.assign(code_system=None),
+        **{name: gold.make_empty(name) for name in empty},
     }
 
 
@@ -197,3 +199,43 @@ def test_the_current_rows_are_one_per_patient() -> None:
 
 def test_no_acute_stay_gives_an_empty_table() -> None:
     assert TASK.build_frame(views(encounters())).rows.empty
+
+
+def test_codes_that_many_people_have_are_features_rolled_up() -> None:
+    count = 30
+    found = encounters(
+        *((f"e{n}", f"p{n}", "IMP", "2024-01-10", "2024-01-12") for n in range(count)), LAST
+    )
+    rows = [
+        (f"p{n}", code, "http://hl7.org/fhir/sid/icd-10", "confirmed", onset, None)
+        for n in range(count)
+        for code, onset in (
+            ("I50.0", "2024-01-11"),
+            ("I50.9", "2023-06-01"),
+            ("I50.1", "2020-06-01"),
+            # Known to the year: from its end, which is after the stay.
+            ("J18.9", "2024"),
+            ("J18.9", "2024-02-01"),
+        )
+    ]
+    # Of one person too few to be a feature.
+    rows.append(("p0", "E11.9", "http://hl7.org/fhir/sid/icd-10", "confirmed", "2024-01-01", None))
+    columns = ["patient_id", "code", "code_system", "verification_status", "onset", "abatement"]
+
+    made = views(found)
+    made = {**made, "condition_flat": pd.DataFrame(rows, columns=columns)}
+    frame = TASK.build_frame(made)
+
+    assert frame.codes["diagnosis"] == ("I50",)
+    first = frame.rows[frame.rows["patient_id"] == "p0"].iloc[0]
+    assert first["diagnosis_I50_days"] == 2
+    assert first["diagnosis_I50_recency"] == 30 / 31
+    assert frame.feature_names[-2:] == ["diagnosis_I50_days", "diagnosis_I50_recency"]
+    # Whoever scores names the codes, of which there may be none.
+    others = TASK.build_frame(made, codes={"diagnosis": ("E11", "Z99")})
+    assert others.feature_names[-4:] == [
+        "diagnosis_E11_days", "diagnosis_E11_recency", "diagnosis_Z99_days",
+        "diagnosis_Z99_recency",
+    ]  # fmt: skip
+    assert others.rows["diagnosis_E11_days"].sum() == 1
+    assert not others.rows["diagnosis_Z99_recency"].any()
