@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
     "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
     "study": ("ehr_cli.study", "Studies: check and run a cohort of the typed language."),
-    "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
+    "models": ("ehr_models.cli", "Models: list, import, train, evaluate, score, card."),
 }
 # Of whatever a command writes, others may read nothing.
 _PRIVATE_UMASK = 0o077

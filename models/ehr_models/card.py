@@ -17,13 +17,13 @@ def write_card(
     evaluation: Evaluation,
     *,
     trained_at: str,
-    tables: Mapping[str, int],
+    tables: Mapping[str, int | str],
     code: str,
     run: str,
     features: Sequence[Feature],
     learner: str,
 ) -> str:
-    """Return the model card of a training run; `tables` maps each view to its Delta version."""
+    """Return the model card of a training run; `tables` maps each table to its version."""
     task = evaluation.task
     titles = {MODEL: "This model", PREVALENCE: "Prevalence alone"}
     titles |= {name: f"Of them {LEARNERS[name].title}" for name in task.learners}

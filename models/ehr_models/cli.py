@@ -16,20 +16,27 @@ from ehr_models.demo import IdentifiedViews, score_with_champion
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.frames.feature_list import read_features
+from ehr_models.import_commands import import_data, show_imports
+from ehr_models.imports.import_store import read_import
+from ehr_models.imports.imported_task import apply_import
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task_file import load_task
-from ehr_models.train import read_gold, train_model
+from ehr_models.train import read_task_data, train_model
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
 TaskName = Annotated[
     str | None,
     typer.Option("--task", help="Name of the model, if there is more than one.", metavar="NAME"),
 ]
+Source = Annotated[
+    str | None,
+    typer.Option("--from", help="Learn from this import instead of the lake.", metavar="IMPORT"),
+]
 DEFAULT_DATA = Path("var")
 
 app = typer.Typer(
-    help="Prediction models: list, train, evaluate, score, card.\n\nExample: ehr models list",
+    help="Prediction models: list, import, train, score, card.\n\nExample: ehr models list",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -51,26 +58,30 @@ def list_models() -> None:
     print_table(("model", "predicts", "beside", "reads"), rows, whole=("model",))
 
 
+app.command("import")(import_data)
+app.command("imports")(show_imports)
+
+
 @app.command()
-def train(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
-    """Train on the de-identified tables; the new version becomes the champion.
+def train(task: TaskName = None, source: Source = None, data: Data = DEFAULT_DATA) -> None:
+    """Train on the de-identified tables, or an import; the new version becomes the champion.
 
     Example: ehr models train
     """
-    chosen = get_task(task)
-    training = train_model(chosen, read_gold(chosen, data), data, datetime.now(UTC))
+    chosen, tables = read_task_data(get_task(task), data, source)
+    training = train_model(chosen, tables, data, datetime.now(UTC))
     _show_evaluation(training.evaluation)
     typer.echo(f"Version {training.version} is the champion ({training.seconds:.0f} s).")
 
 
 @app.command()
-def evaluate(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
+def evaluate(task: TaskName = None, source: Source = None, data: Data = DEFAULT_DATA) -> None:
     """Cross-validate by patient beside the comparators and the prevalence; register nothing.
 
     Example: ehr models evaluate
     """
-    chosen = get_task(task)
-    _show_evaluation(cross_validate(chosen, chosen.build_frame(read_gold(chosen, data).views)))
+    chosen, tables = read_task_data(get_task(task), data, source)
+    _show_evaluation(cross_validate(chosen, chosen.build_frame(tables.views)))
 
 
 @app.command()
@@ -123,9 +134,11 @@ def score(
 
 
 @app.command()
-def card(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
+def card(task: TaskName = None, source: Source = None, data: Data = DEFAULT_DATA) -> None:
     """Print the champion's model card, in Markdown. Example: ehr models card > card.md"""
     chosen = get_task(task)
+    if source is not None:
+        chosen = apply_import(chosen, read_import(data, source)).task
     mlflow = tracking.open_store(chosen, data)
     champion = tracking.get_champion(mlflow, chosen)
     typer.echo(tracking.read_artifact(mlflow, champion, "model-card.md"))

@@ -115,6 +115,8 @@ class Task:
     build_frame: Callable[..., Frame]
     # Markdown with the places of string.Template that `card.write_card` fills.
     card_template: str
+    # Those that the task's file declares by name; a frame may have more.
+    feature_names: tuple[str, ...] = ()
 
 
 def to_arrow(table: Any) -> pa.Table:  # Any: as of Views

@@ -19,6 +19,8 @@ from ehr_models.card import write_card
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import write_features
+from ehr_models.imports.import_store import read_import
+from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import write_model
 from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
 from ehr_models.task import Task, Views
@@ -26,10 +28,10 @@ from ehr_models.task import Task, Views
 
 @dataclass(frozen=True)
 class GoldTables:
-    """The gold tables a model learns from, and the Delta version of each."""
+    """The tables a model learns from, and the version of each: Delta's number, or a digest."""
 
     views: Views
-    versions: Mapping[str, int]
+    versions: Mapping[str, int | str]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,14 @@ def read_gold(task: Task, data: Path) -> GoldTables:
         )
         versions[name if is_own else f"deid for {name}"] = int(table.version())
     return GoldTables(views, versions)
+
+
+def read_task_data(task: Task, data: Path, source: str | None = None) -> tuple[Task, GoldTables]:
+    """Return a task and its tables: those of the lake, or the task over an import of that name."""
+    if source is None:
+        return task, read_gold(task, data)
+    imported = apply_import(task, read_import(data, source))
+    return imported.task, GoldTables(imported.views, imported.versions)
 
 
 def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Training:
