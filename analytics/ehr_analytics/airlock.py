@@ -43,7 +43,7 @@ from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 from ehr_analytics.release_crate import CRATE_FILE, build_crate
 from ehr_analytics.researchers import require_trained
-from ehr_analytics.run_log import Run, get_run, run_folder
+from ehr_analytics.run_log import Run, get_run, read_study_file, run_folder
 from ehr_analytics.study import Measure, Study, people_column, read_stored_study
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 from ehr_privacy.audit import digest_json
@@ -275,10 +275,13 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
         half = _copy_approved_files(folder / "outputs", target, approved)
         files = sorted(approved)
         controls = json.loads((folder / "controls.json").read_text("utf-8"))
+        title, study_file = read_study_file(folder)
         record: dict[str, object] = {
             "project": run.project,
             "run": run.id,
             "study": run.study,
+            "study_title": title,
+            "study_sha256": study_file,
             "run_by": run.who,
             "run_at": run.at,
             "code": {"version": run.version, "sha256": run.code},

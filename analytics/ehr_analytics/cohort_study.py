@@ -181,7 +181,7 @@ def store_cohort_run(
     )
     folder = run_folder(register, run.id)
     folder.mkdir(mode=0o700, parents=True)
-    write_run_record(folder, run, study.digest)
+    write_run_record(folder, run, study.digest, study.title)
     write_cells(folder, cells)
     append_run(register, run)
     return run

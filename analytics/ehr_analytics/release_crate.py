@@ -2,7 +2,7 @@
 
 Written beside `controls.json`, from it and the project. Researcher and checkers are there by their
 part, without names: whoever is to know these reads the record of the controls. One flat graph, as
-the specification demands; the study is named by its digest, and not quoted.
+the specification demands; the study is named by title and digest, and not quoted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def build_crate(
     run: dict[str, object] = {
         "@id": "#run",
         "@type": "CreateAction",
-        "name": f"Run {record['run']} of the study {record['study']}",
+        "name": f"Run {record['run']} of the study {record['study_title'] or record['study']}",
         "endTime": record["run_at"],
         "agent": {"@id": _RESEARCHER},
         "instrument": {"@id": _SOFTWARE},
@@ -160,10 +160,13 @@ def _describe_context(project: Project, record: Mapping[str, Any]) -> list[dict[
         {
             "@id": _STUDY,
             "@type": "SoftwareSourceCode",
-            "name": record["study"],
-            "sha256": record["code"]["sha256"],
-            "description": "The study with its cohort's definition, and the code that ran it, "
-            f"by one digest.{unsafe}",
+            "name": record["study_title"] or record["study"],
+            "alternateName": record["study"],
+            # Of the file with the cohort's definition; of own code there is one digest in all.
+            "sha256": record["study_sha256"] or record["code"]["sha256"],
+            "description": f"The study with its cohort's definition.{unsafe}",
+            "identifier": f"sha256:{record['code']['sha256']}",
+            "programmingLanguage": "TOML" if record["study_sha256"] else "Python",
         },
         {
             "@id": _POLICY,

@@ -93,10 +93,17 @@ def append_run(register: Register, run: Run, *, is_sandboxed: bool = False) -> N
         register.append_event(connection, run.project, run.who, "run", run=run.id, detail=detail)
 
 
-def write_run_record(folder: Path, run: Run, study_digest: str) -> None:
-    """Write `run.json` into the folder of a study's run, with the digest of the study's file."""
-    record = {**asdict(run), "study_file": study_digest}
+def write_run_record(folder: Path, run: Run, study_digest: str, title: str) -> None:
+    """Write `run.json` into the folder of a run: with the study's title and its file's digest."""
+    record = {**asdict(run), "study_file": study_digest, "title": title}
     (folder / "run.json").write_text(json.dumps(record, indent=2), "utf-8")
+
+
+def read_study_file(folder: Path) -> tuple[str, str]:
+    """Return the title of a run's study and its file's digest; empty where it was own code."""
+    path = folder / "run.json"
+    record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return record.get("title", ""), record.get("study_file", "")
 
 
 def digest_study_code(study_digest: str) -> str:

@@ -245,6 +245,6 @@ def _store_run(
             writer = csv.DictWriter(out, fields)
             writer.writeheader()
             writer.writerows(results[measure.name])
-    write_run_record(folder, run, study.digest)
+    write_run_record(folder, run, study.digest, study.title)
     (folder / "study.json").write_text(json.dumps(asdict(study), indent=2), "utf-8")
     append_run(register, run)

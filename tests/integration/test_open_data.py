@@ -12,12 +12,18 @@ from typing import Any
 
 import pytest
 
-from ehr_analytics.open_data.declaration import list_shipped, load_declaration
-from ehr_analytics.open_data.figures import FIGURES, Month
+from ehr_analytics.open_data.declaration import (
+    Declaration,
+    list_shipped,
+    load_declaration,
+    parse_declaration,
+)
+from ehr_analytics.open_data.figures import FIGURES
+from ehr_analytics.open_data.periods import Period
 from ehr_analytics.open_data.publication import (
     approve,
     get_dataset,
-    list_months,
+    list_periods,
     propose,
     withdraw,
 )
@@ -124,7 +130,7 @@ def publish(register: Register, dataset: str) -> None:
 
 
 def rows(register: Register, dataset: str) -> list[dict[str, Any]]:
-    return [dict(row) for month in list_months(register, dataset) for row in month.rows]
+    return [dict(row) for month in list_periods(register, dataset) for row in month.rows]
 
 
 def test_a_set_leaves_only_once_two_others_approved_just_its_declaration(
@@ -144,7 +150,7 @@ def test_a_set_leaves_only_once_two_others_approved_just_its_declaration(
     approve(register, declaration.id, "auditor.tse", "Counts alone.")
     with pytest.raises(Conflict):
         propose(register, declaration, "researcher.lau")
-    assert [month.month for month in refresh(register, lake, KEY, frozenset)] == ["2026-06"]
+    assert [each.period for each in refresh(register, lake, KEY, frozenset)] == ["2026-06"]
 
     actions = [event.action for event in register.events(f"open-data/{declaration.id}")]
     assert actions == ["propose-dataset", *["approve-dataset"] * 2, "refresh-dataset"]
@@ -231,7 +237,7 @@ def test_a_month_is_made_once_though_records_come_late(tmp_path: Path, lake: Lak
     refreshed = refresh(later, lake, KEY, frozenset)
 
     assert again == []
-    assert [month.month for month in refreshed] == ["2026-07"]
+    assert [each.period for each in refreshed] == ["2026-07"]
     after = rows(register, "emergency-attendances")
     assert after[: len(before)] == before
     assert {row["month"] for row in after[len(before) :]} == {"2026-07"}
@@ -270,11 +276,11 @@ def test_a_month_without_visits_is_not_looked_at_again(tmp_path: Path, lake: Lak
     first = refresh(register, lake, KEY, frozenset)
     again = refresh(register, lake, KEY, frozenset)
 
-    assert [month.month for month in first] == ["2026-06", "2026-07", "2026-08"]
+    assert [each.period for each in first] == ["2026-06", "2026-07", "2026-08"]
     assert again == []
     write_files(register, BASE, {})
     index = json.loads((open_data_folder(tmp_path) / "index.json").read_text("utf-8"))
-    assert index["datasets"][0]["last_month"] == "2026-06"
+    assert index["datasets"][0]["last"] == "2026-06"
 
 
 def test_a_month_that_differs_by_few_people_from_one_before_is_hidden(
@@ -354,7 +360,7 @@ def test_a_hospital_cannot_take_the_place_of_the_total() -> None:
         for number, provider in enumerate(["ha-harbour"] * 40 + ["all"] * 12)
     ]
 
-    cells = FIGURES["attendances-by-hospital"].make("set", Month(2026, 6), visits)
+    cells = FIGURES["attendances-by-hospital"].make("set", Period.parse("2026-06", "month"), visits)
 
     assert {dict(cell.labels)["hospital"]: cell.value for cell in cells} == {
         "all": 52,
@@ -416,3 +422,114 @@ def test_a_declaration_without_a_language_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Unprocessable, match="zh-Hans"):
         load_declaration(str(file))
+
+
+def attendances_by_day(lake: Lake, days: Mapping[int, int]) -> None:
+    """Load people who came to a hospital in June, so many on each day, each of them once."""
+    records: list[dict[str, Any]] = []
+    for day, people in days.items():
+        for number in range(people):
+            name = f"{day}-{number}"
+            person = patient(f"q-{name}")
+            del person["identifier"]
+            came = attendance(0, "ha-harbour", 6)
+            arrived = datetime(2026, 6, day, 4, tzinfo=UTC)
+            came |= {
+                "id": f"d-{name}",
+                "subject": {"reference": f"Patient/q-{name}"},
+                "period": {
+                    "start": arrived.isoformat(),
+                    "end": (arrived + timedelta(hours=2)).isoformat(),
+                },
+            }
+            records += [person, consent(f"q-{name}", "joining"), came]
+    lines = [feed_line(number, one) for number, one in enumerate(records, 1)]
+    load(lake, [*lines, *decision_lines(records)])
+
+
+def declare_daily() -> Declaration:
+    """Return attendances by day, as a platform might declare them beside those by month."""
+    text = (
+        load_declaration("emergency-attendances")
+        .text.replace('id = "emergency-attendances"', 'id = "attendances-daily"')
+        .replace('name = "month"\ntype = "month"', 'name = "day"\ntype = "day"')
+        .replace("settle_days = 14", 'settle_days = 0\nperiod = "day"')
+        .replace('"MONTHLY"', '"DAILY"')
+    )
+    return parse_declaration(text)
+
+
+def publish_declared(register: Register, declaration: Declaration) -> None:
+    propose(register, declaration, "researcher.lau")
+    approve(register, declaration.id, "steward.ng", "Asked for by the public.")
+    approve(register, declaration.id, "auditor.tse", "Counts alone.")
+
+
+@pytest.mark.parametrize("with_days", [True, False])
+def test_a_month_does_not_tell_the_day_that_is_hidden(tmp_path: Path, with_days: bool) -> None:
+    lake = Lake(tmp_path / "lake")
+    attendances_by_day(lake, {2: 20, 3: 20, 4: 3})
+    early = open_register(tmp_path, datetime(2026, 6, 6, tzinfo=UTC))
+    if with_days:
+        publish_declared(early, declare_daily())
+        refresh(early, lake, KEY, frozenset)
+        shown = {row["day"]: row["attendances"] for row in rows(early, "attendances-daily")}
+        assert shown == {"2026-06-02": 20, "2026-06-03": 20}
+
+    register = open_register(tmp_path)
+    publish(register, "emergency-attendances")
+    refresh(register, lake, KEY, frozenset)
+
+    # 43 people: less those of the two days, it would tell of three.
+    totals = [row["attendances"] for row in rows(register, "emergency-attendances")]
+    assert totals == ([] if with_days else [45, 45])
+
+
+def test_no_day_leaves_after_its_month(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    attendances_by_day(lake, {28: 20, 29: 20, 30: 3})
+    settled = load_declaration("emergency-attendances").text.replace(
+        "settle_days = 14", "settle_days = 0"
+    )
+    register = open_register(tmp_path, datetime(2026, 7, 2, tzinfo=UTC))
+    publish_declared(register, parse_declaration(settled))
+    refresh(register, lake, KEY, frozenset)
+    assert [row["attendances"] for row in rows(register, "emergency-attendances")] == [45, 45]
+
+    publish_declared(register, declare_daily())
+    refresh(register, lake, KEY, frozenset)
+
+    # 1 July alone: nobody came, and the days of June are closed.
+    assert [each.period for each in list_periods(register, "attendances-daily")] == ["2026-07-01"]
+    assert rows(register, "attendances-daily") == []
+
+
+def test_hours_are_published_once_and_the_files_keep_the_newest(tmp_path: Path, lake: Lake) -> None:
+    live = "emergency-waiting-times-live"
+    text = load_declaration(live).text.replace("kept = 168", "kept = 1")
+    register = open_register(tmp_path, datetime(2026, 6, 22, tzinfo=UTC))
+    hospitals = ("ha-harbour", "ha-lion-rock")
+    records = [attendance(number, hospitals[number // 2 % 2], 6, 7) for number in range(PEOPLE)]
+    for number, came in enumerate(records):
+        arrived = datetime(2026, 6, 21, 2 + number % 2, 5, tzinfo=UTC)
+        seen = (arrived + timedelta(minutes=30 + number)).isoformat()
+        came["period"] = {"start": arrived.isoformat(), "end": seen}
+        came["statusHistory"] = [
+            {"status": "arrived", "period": {"start": arrived.isoformat(), "end": seen}}
+        ]
+    lines = [feed_line(number, one) for number, one in enumerate(records, 1000)]
+    load(lake, [*lines])
+    publish_declared(register, parse_declaration(text))
+
+    refresh(register, lake, KEY, frozenset)
+    found = {row["hour"]: row for row in rows(register, live) if row["hospital"] == "all"}
+    # 02:05 UTC is 10:05 in Hong Kong.
+    assert found["2026-06-21T10"]["people"] == 30
+    assert found["2026-06-21T10"]["median_minutes"] == pytest.approx(59, abs=5)
+    assert refresh(register, lake, KEY, frozenset) == []
+
+    write_files(register, BASE, {})
+    index = json.loads((open_data_folder(tmp_path) / "index.json").read_text())["datasets"]
+    assert [(one["period"], one["first"], one["last"]) for one in index] == [
+        ("hour", "2026-06-21T11", "2026-06-21T11")
+    ]

@@ -137,16 +137,14 @@ def _number_sets(
         )
         order = np.argsort(platform)
         for cell in earlier:
-            places = np.searchsorted(platform[order], cell.persons)
-            places = np.minimum(places, len(platform) - 1)
-            is_here = platform[order][places] == cell.persons if len(platform) else places < 0
-            own = np.where(
-                is_here,
-                order[places] if len(platform) else places,
-                persons + np.searchsorted(others, cell.persons),
-            ).astype(np.uint32)
+            own = persons + np.searchsorted(others, cell.persons)
+            # A release of nobody has no person in common with another.
+            if len(platform):
+                places = np.searchsorted(platform[order], cell.persons)
+                places = np.minimum(places, len(platform) - 1)
+                own = np.where(platform[order][places] == cell.persons, order[places], own)
             by_number = np.argsort(own)
-            numbers.append(own[by_number])
+            numbers.append(own[by_number].astype(np.uint32))
             amounts.append(None if cell.amounts is None else cell.amounts[by_number])
         persons += len(others)
     return PersonSets(numbers, amounts, persons)

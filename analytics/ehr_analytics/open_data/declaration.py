@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ehr_analytics.open_data.periods import PERIOD_FORMS
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.disclosure import POLICIES
@@ -25,14 +27,16 @@ Texts = Mapping[str, str]
 
 _ID = re.compile("[a-z][a-z0-9-]{2,63}")
 _COLUMN = re.compile("[a-z][a-z0-9_]{0,63}")
-_TYPES = ("string", "month", "number")
+_TYPES = ("string", *PERIOD_FORMS, "number")
 # The authority tables of the European Union that DCAT-AP names, as far as they fit here.
-_FREQUENCIES = ("MONTHLY", "QUARTERLY", "ANNUAL")
+_FREQUENCIES = ("HOURLY", "DAILY", "MONTHLY", "QUARTERLY", "ANNUAL")
 _KEYS = {
     "id", "figures", "policy", "settle_days", "licence", "theme", "frequency",
     "title", "description", "publisher", "contact", "column",
 }  # fmt: skip
+_OPTIONAL_KEYS = {"period", "settle_hours", "kept"}
 _LONGEST_SETTLING = 366
+_MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,11 @@ class Declaration:
     # A key of `figures.FIGURES`: how its numbers are made.
     figures: str
     policy: str
-    # Days after the end of a month until its numbers are made: records come late.
-    settle_days: int
+    period: str
+    # How long after the end of a period its numbers are made: records come late.
+    settling: timedelta
+    # The newest periods that the files have; 0 for all of them.
+    kept: int
     licence: str
     theme: str
     frequency: str
@@ -100,14 +107,19 @@ def parse_declaration(text: str) -> Declaration:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Unprocessable(f"The declaration is not TOML: {error}.") from error
-    _require_keys(table, _KEYS, "The declaration")
+    _require_keys(table, _KEYS, "The declaration", _OPTIONAL_KEYS)
     publisher = _read(table, "publisher", dict)
     _require_keys(publisher, {"name", "page"}, "The publisher")
     declaration = Declaration(
         id=_read_matching(table, "id", _ID),
         figures=_read(table, "figures", str),
         policy=_read_choice(table, "policy", POLICIES),
-        settle_days=_read(table, "settle_days", int),
+        period=_read_choice(table, "period", PERIOD_FORMS) if "period" in table else "month",
+        settling=timedelta(
+            days=_read_number(table, "settle_days", _LONGEST_SETTLING),
+            hours=_read_number(table, "settle_hours", 23),
+        ),
+        kept=_read_number(table, "kept", _MOST_KEPT),
         licence=_read_address(table, "licence", ("https://",)),
         theme=_read(table, "theme", str),
         frequency=_read_choice(table, "frequency", _FREQUENCIES),
@@ -119,8 +131,6 @@ def parse_declaration(text: str) -> Declaration:
         columns=tuple(_parse_column(column) for column in _read(table, "column", list)),
         text=text,
     )
-    if not 0 <= declaration.settle_days <= _LONGEST_SETTLING:
-        raise Unprocessable(f"settle_days is 0 to {_LONGEST_SETTLING}.")
     names = [column.name for column in declaration.columns]
     if len(set(names)) < len(names) or not names:
         raise Unprocessable("The declaration has columns, no two of one name.")
@@ -144,11 +154,11 @@ def _require_keys(
     table: Mapping[str, Any],
     required: set[str],
     what: str,
-    optional: set[str] = frozenset(),  # type: ignore[assignment]
+    optional: Collection[str] = (),
 ) -> None:
     if missing := required - table.keys():
         raise Unprocessable(f"{what} lacks {', '.join(sorted(missing))}.")
-    if unknown := table.keys() - required - optional:
+    if unknown := table.keys() - required - {*optional}:
         raise Unprocessable(f"{what} has no {', '.join(sorted(unknown))}.")
 
 
@@ -157,6 +167,13 @@ def _read(table: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     if type(value) is not kind or value in ("", [], {}):
         raise Unprocessable(f"{name} is empty, or not of its type.")
     return value
+
+
+def _read_number(table: Mapping[str, Any], name: str, most: int) -> int:
+    number: int = _read(table, name, int) if name in table else 0
+    if not 0 <= number <= most:
+        raise Unprocessable(f"{name} is 0 to {most}.")
+    return number
 
 
 def _read_choice(table: Mapping[str, Any], name: str, choices: Any) -> str:

@@ -1,4 +1,4 @@
-"""Figures of open datasets: cells of one month, each with the persons behind it.
+"""Figures of open datasets: cells of one period, each with the persons behind it.
 
 Every table has a row for all hospitals together. It is a margin of the others and of those of other
 sets, so that the control sees what a reader could subtract.
@@ -6,7 +6,6 @@ sets, so that the control sees what a reader could subtract.
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ehr_analytics.disclosure.cells import Cell
+from ehr_analytics.open_data.periods import Period
 from ehr_etl.trusted_zone.visits import EMERGENCY, INPATIENT
 
-__all__ = ["ALL", "FIGURES", "MEASURE", "Figures", "Month"]
+__all__ = ["ALL", "FIGURES", "MEASURE", "Figures"]
 
 Visit = Mapping[str, Any]
 Labels = tuple[tuple[str, str], ...]
@@ -30,72 +30,52 @@ ALL = "all"
 MEASURE = "measure"
 
 
-@dataclass(frozen=True, order=True)
-class Month:
-    """A month of the place's calendar."""
-
-    year: int
-    month: int
-
-    @property
-    def begin(self) -> datetime:
-        """Return its first instant, on the wall clock."""
-        return datetime(self.year, self.month, 1)
-
-    @property
-    def end(self) -> datetime:
-        """Return the first instant after it."""
-        return self.begin + timedelta(days=self.days)
-
-    @property
-    def days(self) -> int:
-        """Return how many days it has."""
-        return monthrange(self.year, self.month)[1]
-
-    def __str__(self) -> str:
-        return f"{self.year:04d}-{self.month:02d}"
-
-
 @dataclass(frozen=True)
 class Figures:
-    """How the numbers of a dataset are made: columns of labels and of numbers, and the cells."""
+    """How the numbers of a dataset are made: columns of labels and of numbers, and the cells.
+
+    A column for the period comes before those of the labels.
+    """
 
     kind: str
     labels: tuple[str, ...]
     numbers: tuple[str, ...]
-    # Table name, month, visits of the kind that touch the month.
-    make: Callable[[str, Month, list[Visit]], list[Cell]]
-    # Columns that are worked out from shown numbers alone: name -> (numbers, month) -> value.
-    derived: Mapping[str, Callable[[Mapping[str, float | None], Month], float | None]] = field(
+    # Of the numbers: those that shorter periods add up to, with the unit of their cells.
+    additive: Mapping[str, str]
+    # Table name, period, visits of the kind that touch it.
+    make: Callable[[str, Period, list[Visit]], list[Cell]]
+    # Columns that are worked out from shown numbers alone: name -> (numbers, period) -> value.
+    derived: Mapping[str, Callable[[Mapping[str, float | None], Period], float | None]] = field(
         default_factory=lambda: MappingProxyType({})
     )
 
 
-def _count_by_hospital(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
-    begun = _list_begun(month, visits)
+def _count_by_hospital(table: str, period: Period, visits: list[Visit]) -> list[Cell]:
+    begun = _list_begun(period, visits)
     groups = _group_by_hospital(begun)
     return [
-        _count(table, (("month", str(month)), ("hospital", hospital)), own)
+        _count(table, ((period.kind, str(period)), ("hospital", hospital)), own)
         for hospital, own in groups.items()
     ]
 
 
-def _count_by_hour(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
-    begun = _list_begun(month, visits)
+def _count_by_hour(table: str, period: Period, visits: list[Visit]) -> list[Cell]:
+    begun = _list_begun(period, visits)
     by_hour = _group(begun, lambda visit: f"{visit['start'].hour:02d}")
     groups = {ALL: begun, **{f"{hour:02d}": by_hour.get(f"{hour:02d}", []) for hour in range(24)}}
     return [
-        _count(table, (("month", str(month)), ("hour", hour)), own) for hour, own in groups.items()
+        _count(table, ((period.kind, str(period)), ("hour", hour)), own)
+        for hour, own in groups.items()
     ]
 
 
-def _describe_waits(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
-    """Return median and 95th centile of each person's first wait of the month.
+def _describe_waits(table: str, period: Period, visits: list[Visit]) -> list[Cell]:
+    """Return median and 95th centile of each person's first wait of the period.
 
     One wait a person: so that hospitals have nobody in common, and add up to all of them.
     """
     first: dict[str, Visit] = {}
-    for visit in sorted(_list_begun(month, visits), key=lambda visit: visit["start"]):
+    for visit in sorted(_list_begun(period, visits), key=lambda visit: visit["start"]):
         if visit["waited_minutes"] is not None:
             first.setdefault(visit["person"], visit)
     groups = _group_by_hospital([*first.values()])
@@ -103,7 +83,7 @@ def _describe_waits(table: str, month: Month, visits: list[Visit]) -> list[Cell]
     for hospital, own in groups.items():
         waits = {visit["person"]: float(visit["waited_minutes"]) for visit in own}
         values, persons = list(waits.values()), frozenset(waits)
-        place = (("month", str(month)), ("hospital", hospital))
+        place = ((period.kind, str(period)), ("hospital", hospital))
         cells.append(
             Cell(table, (*place, (MEASURE, "people")), "frequency", len(waits), "persons", persons)
         )
@@ -118,46 +98,52 @@ def _describe_waits(table: str, month: Month, visits: list[Visit]) -> list[Cell]
     return cells
 
 
-def _add_up_bed_days(table: str, month: Month, visits: list[Visit]) -> list[Cell]:
+def _add_up_bed_days(table: str, period: Period, visits: list[Visit]) -> list[Cell]:
     cells = []
     for hospital, own in _group_by_hospital(visits).items():
         spans: defaultdict[tuple[str, str], list[tuple[datetime, datetime]]] = defaultdict(list)
         for visit in own:
-            span = max(visit["start"], month.begin), min(visit["end"] or month.end, month.end)
+            span = max(visit["start"], period.begin), min(visit["end"] or period.end, period.end)
             spans[visit["person"], visit["provider"]].append(span)
         days: defaultdict[str, float] = defaultdict(float)
         for (person, _), stays in spans.items():
             days[person] += _measure_union(stays) / timedelta(days=1)
-        labels = (("month", str(month)), ("hospital", hospital), (MEASURE, "bed_days"))
+        labels = ((period.kind, str(period)), ("hospital", hospital), (MEASURE, "bed_days"))
         given = dict(days)
         total = float(np.sum(list(given.values())))
         cells.append(Cell(table, labels, "sum", total, "bed days", frozenset(given), given))
     return cells
 
 
-def _mean_beds(numbers: Mapping[str, float | None], month: Month) -> float | None:
+def _mean_beds(numbers: Mapping[str, float | None], period: Period) -> float | None:
     bed_days = numbers["bed_days"]
-    return None if bed_days is None else round(bed_days / month.days, 1)
+    return None if bed_days is None else round(bed_days / period.days, 1)
 
 
 FIGURES: Mapping[str, Figures] = MappingProxyType(
     {
         "attendances-by-hospital": Figures(
-            EMERGENCY, ("month", "hospital"), ("attendances",), _count_by_hospital
+            EMERGENCY,
+            ("hospital",),
+            ("attendances",),
+            {"attendances": "attendances"},
+            _count_by_hospital,
         ),
         "attendances-by-hour": Figures(
-            EMERGENCY, ("month", "hour"), ("attendances",), _count_by_hour
+            EMERGENCY, ("hour",), ("attendances",), {"attendances": "attendances"}, _count_by_hour
         ),
         "waiting-times": Figures(
             EMERGENCY,
-            ("month", "hospital"),
+            ("hospital",),
             ("people", "median_minutes", "p95_minutes"),
+            {"people": "persons"},
             _describe_waits,
         ),
         "bed-occupancy": Figures(
             INPATIENT,
-            ("month", "hospital"),
+            ("hospital",),
             ("bed_days",),
+            {"bed_days": "bed days"},
             _add_up_bed_days,
             MappingProxyType({"mean_occupied_beds": _mean_beds}),
         ),
@@ -165,8 +151,8 @@ FIGURES: Mapping[str, Figures] = MappingProxyType(
 )
 
 
-def _list_begun(month: Month, visits: Iterable[Visit]) -> list[Visit]:
-    return [visit for visit in visits if month.begin <= visit["start"] < month.end]
+def _list_begun(period: Period, visits: Iterable[Visit]) -> list[Visit]:
+    return [visit for visit in visits if period.begin <= visit["start"] < period.end]
 
 
 def _group_by_hospital(visits: list[Visit]) -> dict[str, list[Visit]]:

@@ -19,12 +19,12 @@ from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
 __all__ = [
     "APPROVALS_NEEDED",
     "OpenDataset",
-    "PublishedMonth",
+    "PublishedPeriod",
     "approve",
     "find_figures",
     "get_dataset",
     "list_datasets",
-    "list_months",
+    "list_periods",
     "propose",
     "withdraw",
 ]
@@ -43,10 +43,10 @@ class OpenDataset:
 
 
 @dataclass(frozen=True)
-class PublishedMonth:
-    """What was published of a month: rows with labels and shown numbers, and when."""
+class PublishedPeriod:
+    """What was published of a period: rows with labels and shown numbers, and when."""
 
-    month: str
+    period: str
     rows: tuple[Mapping[str, object], ...]
     control: Mapping[str, object]
     at: str
@@ -57,7 +57,9 @@ def find_figures(declaration: Declaration) -> Figures:
     figures = FIGURES.get(declaration.figures)
     if figures is None:
         raise Unprocessable(f"figures is one of {', '.join(FIGURES)}.")
-    made = {*figures.labels, *figures.numbers, *figures.derived}
+    if declaration.period in figures.labels:
+        raise Unprocessable(f"{declaration.figures} are not made by {declaration.period}.")
+    made = {declaration.period, *figures.labels, *figures.numbers, *figures.derived}
     declared = {column.name for column in declaration.columns}
     names = {"hospital_name_en", "hospital_name_zh"} if "hospital" in figures.labels else set()
     if declared != made | names:
@@ -170,15 +172,15 @@ def list_datasets(register: Register) -> list[OpenDataset]:
         return [_to_dataset(connection, row) for row in rows]
 
 
-def list_months(register: Register, dataset: str) -> list[PublishedMonth]:
-    """Return what was published of a dataset, month by month."""
+def list_periods(register: Register, dataset: str) -> list[PublishedPeriod]:
+    """Return what was published of a dataset, period by period."""
     with register.transaction() as connection:
         rows = connection.execute(
             "SELECT month, rows, control, at FROM open_month WHERE dataset = ? ORDER BY month",
             (dataset,),
         ).fetchall()
     return [
-        PublishedMonth(
+        PublishedPeriod(
             row["month"], tuple(json.loads(row["rows"])), json.loads(row["control"]), row["at"]
         )
         for row in rows

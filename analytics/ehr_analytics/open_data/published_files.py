@@ -11,8 +11,8 @@ import hashlib
 import io
 import json
 import shutil
-from calendar import monthrange
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from ehr_analytics.open_data.catalogue import (
@@ -24,7 +24,8 @@ from ehr_analytics.open_data.catalogue import (
 )
 from ehr_analytics.open_data.declaration import Declaration
 from ehr_analytics.open_data.figures import ALL
-from ehr_analytics.open_data.publication import PublishedMonth, list_datasets, list_months
+from ehr_analytics.open_data.periods import Period
+from ehr_analytics.open_data.publication import PublishedPeriod, list_datasets, list_periods
 from ehr_analytics.register import Register
 from ehr_etl.atomic_files import replace_file
 from ehr_etl.trusted_zone.organizations import OrganizationName
@@ -39,7 +40,7 @@ __all__ = [
 
 # What the portal's pages are made of.
 INDEX_FILE = "index.json"
-# Of the record of the control: its rules. What it did to a month counts the hidden numbers, also
+# Of the record of the control: its rules. What it did to a period counts the hidden numbers, also
 # those whose rows are left out.
 _RULES_OF_CONTROL = ("policy", "policy_version", "min_persons", "dominance", "p_percent")
 # Of the name of an organisation; an empty one begins with nothing.
@@ -64,16 +65,16 @@ def write_files(
     shown = _list_shown(register)
     for dataset in list_datasets(register):
         declaration = dataset.declaration
-        months = shown.get(declaration.id)
-        if not months:
+        periods = shown.get(declaration.id)
+        if not periods:
             continue
-        rows = [_add_names(row, names) for month in months for row in month.rows]
-        contents = _build_files(declaration, months, rows)
+        rows = [_add_names(row, names) for period in periods for row in period.rows]
+        contents = _build_files(declaration, periods, rows)
         for name, content in contents.items():
             changed += _write(folder, f"{declaration.id}/{name}", content)
-        entry = _build_entry(declaration, months, contents)
+        entry = _build_entry(declaration, periods, contents)
         entries.append(entry)
-        index.append(_describe(entry, months))
+        index.append(_describe(entry, periods))
     changed += _write(folder, CATALOGUE_FILE, _to_json(build_catalogue(base_url, entries)))
     # Last: the pages name nothing that is not there.
     changed += _write(folder, INDEX_FILE, _to_json({"datasets": index}))
@@ -98,31 +99,34 @@ def remove_unpublished(register: Register) -> list[str]:
 def are_files_current(register: Register) -> bool:
     """Say whether the files are those of the register: a kill may have come before they were."""
     path = open_data_folder(register.data) / INDEX_FILE
-    shown = {name: _changed_at(months) for name, months in _list_shown(register).items()}
+    shown = {name: _changed_at(periods) for name, periods in _list_shown(register).items()}
     if not path.exists():
         return not shown
     written = {each["id"]: each["modified"] for each in json.loads(path.read_bytes())["datasets"]}
     return written == shown
 
 
-def _list_shown(register: Register) -> dict[str, list[PublishedMonth]]:
-    """Return the months that have numbers, by published dataset that has any."""
-    months = {
+def _list_shown(register: Register) -> dict[str, list[PublishedPeriod]]:
+    """Return the periods that have numbers, by published dataset that has any.
+
+    Of a live dataset the newest alone.
+    """
+    periods = {
         dataset.declaration.id: [
-            month for month in list_months(register, dataset.declaration.id) if month.rows
-        ]
+            period for period in list_periods(register, dataset.declaration.id) if period.rows
+        ][-dataset.declaration.kept :]
         for dataset in list_datasets(register)
         if dataset.state == "published"
     }
-    return {name: each for name, each in months.items() if each}
+    return {name: each for name, each in periods.items() if each}
 
 
-def _changed_at(months: Sequence[PublishedMonth]) -> str:
-    return max(month.at for month in months)
+def _changed_at(periods: Sequence[PublishedPeriod]) -> str:
+    return max(period.at for period in periods)
 
 
 def _build_files(
-    declaration: Declaration, months: Sequence[PublishedMonth], rows: list[dict[str, object]]
+    declaration: Declaration, periods: Sequence[PublishedPeriod], rows: list[dict[str, object]]
 ) -> dict[str, bytes]:
     columns = [column.name for column in declaration.columns]
     ordered = [{name: row.get(name) for name in columns} for row in rows]
@@ -137,7 +141,7 @@ def _build_files(
         "data.json": _to_json(
             {
                 "dataset": declaration.id,
-                "updateTime": _changed_at(months),
+                "updateTime": _changed_at(periods),
                 "licence": declaration.licence,
                 "rows": ordered,
             }
@@ -156,17 +160,17 @@ def _build_files(
                     }
                     for column in declaration.columns
                 ],
-                "months": [
+                f"{declaration.period}s": [
                     {
-                        "month": month.month,
-                        "published": month.at,
+                        declaration.period: period.period,
+                        "published": period.at,
                         "control": {
-                            name: month.control[name]
+                            name: period.control[name]
                             for name in _RULES_OF_CONTROL
-                            if name in month.control
+                            if name in period.control
                         },
                     }
-                    for month in months
+                    for period in periods
                 ],
             }
         ),
@@ -174,16 +178,15 @@ def _build_files(
 
 
 def _build_entry(
-    declaration: Declaration, months: Sequence[PublishedMonth], contents: Mapping[str, bytes]
+    declaration: Declaration, periods: Sequence[PublishedPeriod], contents: Mapping[str, bytes]
 ) -> CatalogueEntry:
-    last = months[-1].month
-    year, month = map(int, last.split("-"))
+    first, last = (Period.parse(periods[place].period, declaration.period) for place in (0, -1))
     return CatalogueEntry(
         declaration=declaration,
-        first_day=f"{months[0].month}-01",
-        last_day=f"{last}-{monthrange(year, month)[1]:02d}",
-        issued=min(month.at for month in months),
-        modified=_changed_at(months),
+        first_day=first.begin.date().isoformat(),
+        last_day=(last.end - timedelta(microseconds=1)).date().isoformat(),
+        issued=min(period.at for period in periods),
+        modified=_changed_at(periods),
         files={
             name: (len(contents[name]), hashlib.sha256(contents[name]).hexdigest())
             for name in DATA_FILES
@@ -191,7 +194,7 @@ def _build_entry(
     )
 
 
-def _describe(entry: CatalogueEntry, months: Sequence[PublishedMonth]) -> dict[str, object]:
+def _describe(entry: CatalogueEntry, periods: Sequence[PublishedPeriod]) -> dict[str, object]:
     """Return what the pages tell of a dataset beside its files."""
     declaration = entry.declaration
     return {
@@ -204,8 +207,9 @@ def _describe(entry: CatalogueEntry, months: Sequence[PublishedMonth]) -> dict[s
         "licence": declaration.licence,
         "policy": declaration.policy,
         "modified": entry.modified,
-        "first_month": months[0].month,
-        "last_month": months[-1].month,
+        "period": declaration.period,
+        "first": periods[0].period,
+        "last": periods[-1].period,
         "bytes": {name: size for name, (size, _) in entry.files.items()},
     }
 

@@ -12,7 +12,7 @@ from ehr_cli.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ehr_analytics.open_data.publication import OpenDataset
-    from ehr_analytics.open_data.refresh import RefreshedMonth
+    from ehr_analytics.open_data.refresh import RefreshedPeriod
     from ehr_analytics.register import Register
 
 __all__ = ["app", "refresh_if_due"]
@@ -37,7 +37,7 @@ def list_command(data: Data = None) -> None:
     Example: ehr open-data list
     """
     from ehr_analytics.open_data.declaration import list_shipped
-    from ehr_analytics.open_data.publication import list_datasets, list_months
+    from ehr_analytics.open_data.publication import list_datasets, list_periods
     from ehr_etl.console_table import print_table
 
     register = _open_register(_load(data))
@@ -47,7 +47,7 @@ def list_command(data: Data = None) -> None:
             name,
             dataset.state,
             ", ".join(dataset.approved_by),
-            len(list_months(register, name)),
+            len(list_periods(register, name)),
         )
         for name, dataset in datasets.items()
     ]
@@ -144,15 +144,14 @@ def withdraw(dataset: Dataset, login: Login, reason: Reason, data: Data = None) 
 
 @app.command()
 def refresh(data: Data = None) -> None:
-    """Publish the months that are due, and write the files.
+    """Publish the months, days and hours that are due, and write the files.
 
     Example: ehr open-data refresh
     """
     settings = _load(data)
-    for month in _refresh(settings):
-        typer.echo(
-            f"{month.dataset}, {month.month}: {month.numbers:,} numbers, {month.hidden:,} hidden."
-        )
+    for period in _refresh(settings):
+        figures = f"{period.numbers:,} numbers, {period.hidden:,} hidden"
+        typer.echo(f"{period.dataset}, {period.period}: {figures}.")
     for name in _write_files(settings):
         typer.echo(f"Written: {name}")
 
@@ -173,7 +172,7 @@ def refresh_if_due(settings: Settings) -> None:
         _write_files(settings)
 
 
-def _refresh(settings: Settings) -> list[RefreshedMonth]:
+def _refresh(settings: Settings) -> list[RefreshedPeriod]:
     from ehr_analytics.open_data.refresh import refresh
     from ehr_analytics.withheld import find_withheld_people
     from ehr_cli.commands.lake_access import open_lake, read_deid_key

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
+from ehr_portal.i18n import N_
 from ehr_portal.record.charts import draw_amount
 from ehr_portal.web.open_data_files import (
     CATALOGUE,
@@ -26,6 +27,18 @@ router = APIRouter()
 # The label of a row of everything together, as the files have it.
 ALL = "all"
 _MOST_ROWS = 1000
+# Of all together. Chosen: two days of hours; the files have all.
+_MOST_PERIODS = 48
+PERIOD_TITLES = {
+    "month": N_("All together, month by month"),
+    "day": N_("All together, day by day"),
+    "hour": N_("All together, hour by hour"),
+}
+NEWEST_TITLES = {
+    "month": N_("The newest month, %(period)s"),
+    "day": N_("The newest day, %(period)s"),
+    "hour": N_("The newest hour, from %(period)s"),
+}
 
 
 @router.get("/open-data")
@@ -40,17 +53,21 @@ def show_dataset(request: AnyRequest, dataset: str) -> Response:
     if dataset == CATALOGUE:
         return serve_public_file(request.http_request, _folder(request), CATALOGUE)
     found = load_dataset(_folder(request), dataset)
-    newest = found.about["last_month"]
+    period, newest = found.about["period"], found.about["last"]
     plotted = _choose_plotted(found)
     together = [row for row in found.rows if _is_together(found, row)]
-    parts = [r for r in found.rows if r["month"] == newest and not _is_together(found, r)]
+    parts = [r for r in found.rows if r[period] == newest and not _is_together(found, r)]
     return request.render(
         "open_data_set.html",
         dataset=found,
         plotted=plotted,
-        by_month=_draw(together[::-1], plotted),
+        period=period,
+        by_period=_draw(together[::-1][:_MOST_PERIODS], plotted),
+        word_period=_word_period,
+        PERIOD_TITLES=PERIOD_TITLES,
+        NEWEST_TITLES=NEWEST_TITLES,
         by_part=_draw(parts, plotted),
-        part=next((name for name in found.labels if name != "month"), "month"),
+        part=next((name for name in found.labels if name != period), period),
         name_column="hospital_name_zh" if request.language.startswith("zh") else "hospital_name_en",
     )
 
@@ -91,6 +108,16 @@ def download_file(request: AnyRequest, dataset: str, file: str) -> Response:
     return serve_public_file(request.http_request, _folder(request), dataset, file)
 
 
+def _word_period(period: str) -> str:
+    """Return a period as people read it.
+
+    >>> _word_period("2026-06"), _word_period("2026-06-30T09")
+    ('2026-06', '2026-06-30 09:00')
+    """
+    day, _, hour = period.partition("T")
+    return f"{day} {hour}:00" if hour else day
+
+
 def _read_number(text: str, least: int, most: int) -> int | None:
     """Return a whole number within its limits; None of anything else."""
     # Not more digits than the longest limit has: a long one takes long to read.
@@ -105,7 +132,9 @@ def _folder(request: PortalRequest) -> Any:
 
 def _is_together(dataset: OpenDataset, row: Mapping[str, Any]) -> bool:
     return all(
-        row[name] == ALL for name in dataset.labels if name != "month" and "_name_" not in name
+        row[name] == ALL
+        for name in dataset.labels
+        if name != dataset.about["period"] and "_name_" not in name
     )
 
 

@@ -41,9 +41,9 @@ MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 _ID = re.compile("[a-z][a-z0-9-]{2,63}")
-# Anybody's pages may read them. An hour: months are new once a month.
+# Anybody's pages may read them. Minutes: a live set is new every hour.
 _HEADERS = {
-    "Cache-Control": "public, max-age=3600",
+    "Cache-Control": "public, max-age=300",
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
@@ -90,7 +90,13 @@ def load_index(folder: Path | None) -> Sequence[Mapping[str, Any]]:
     if path is None or not path.exists():
         return ()
     datasets: list[Mapping[str, Any]] = json.loads(path.read_bytes())["datasets"]
-    return datasets
+    # Files of before there were shorter periods: they are written anew with their next month.
+    return [
+        each
+        if "period" in each
+        else {**each, "period": "month", "first": each["first_month"], "last": each["last_month"]}
+        for each in datasets
+    ]
 
 
 def load_dataset(folder: Path | None, dataset: str) -> OpenDataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from ehr_analytics.open_data.catalogue import CatalogueEntry, build_catalogue
 from ehr_analytics.open_data.declaration import list_shipped, load_declaration
 from ehr_fhir.jurisdiction import JURISDICTION
+from tests.conftest import ROOT
 
 BASE = "https://ehr.example"
 # DCAT-AP 3.0, the mandatory properties of the classes that we use (its SHACL: sh:minCount 1), and
@@ -54,6 +56,35 @@ def test_every_resource_has_what_dcat_ap_demands_of_its_class() -> None:
         assert demanded <= node.keys(), (node["@id"], demanded - node.keys())
         assert not [name for name in AT_MOST_ONE & node.keys() if isinstance(node[name], list)]
     assert {node["@type"] for node in nodes.values()} == set(DEMANDED)
+
+
+def test_every_resource_keeps_the_published_shapes() -> None:
+    shapes = json.loads((ROOT / "tests/data/dcat-ap-3.0.0-shapes.json").read_text())
+    nodes = graph(build_catalogue(BASE, entries())).values()
+    # Nodes within others have no name: they are resources all the same.
+    inner = [
+        value
+        for node in nodes
+        for values in node.values()
+        for value in as_list(values)
+        if isinstance(value, dict) and value.get("@type", "xsd:").partition(":")[0] != "xsd"
+    ]
+
+    kept = 0
+    for node in (*nodes, *inner):
+        for name, shape in shapes.get(node["@type"], {}).items():
+            values = as_list(node.get(name, []))
+            kept += len(values)
+            place = (node.get("@id"), name)
+            assert shape.get("minCount", 0) <= len(values) <= shape.get("maxCount", 99), place
+            is_literal = [is_literal_value(value) for value in values]
+            wanted = shape.get("nodeKind")
+            assert wanted is None or is_literal == [wanted == "sh:Literal"] * len(values), place
+    assert kept > 30 * len(list_shipped())
+
+
+def is_literal_value(value: Any) -> bool:
+    return not isinstance(value, dict) or "@value" in value
 
 
 def test_every_reference_of_ours_is_described_and_every_prefix_is_in_the_context() -> None:

@@ -47,11 +47,25 @@ def test_a_set_is_shown_to_anybody_in_their_language(
     assert page.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize(
+    ("language", "newest"),
+    [("en", "The newest hour, from 2026-07-14 21:00"), ("zh-HK", "由 2026-07-14 21:00 起")],
+)
+def test_a_live_set_is_shown_hour_by_hour(browser: TestClient, language: str, newest: str) -> None:
+    live = "/open-data/emergency-waiting-times-live"
+    shown = browser.get(live, headers={"Accept-Language": language}).text
+
+    assert newest in shown
+    assert "2026\u201107\u201114 20:00" in shown
+    found = browser.get(f"{live}/rows?hour=2026-07-14T21&hospital=all").json()
+    assert [row["median_minutes"] for row in found["rows"]] == [32.5]
+
+
 def test_a_file_may_be_kept_and_is_not_sent_again_to_who_has_it(browser: TestClient) -> None:
     first = browser.get(f"{SET}/data.csv")
     again = browser.get(f"{SET}/data.csv", headers={"If-None-Match": first.headers["etag"]})
 
-    assert first.headers["cache-control"] == "public, max-age=3600"
+    assert first.headers["cache-control"] == "public, max-age=300"
     assert first.headers["access-control-allow-origin"] == "*"
     assert first.headers["content-type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(first.text)))
@@ -106,7 +120,7 @@ def test_the_catalogue_names_files_that_are_there(browser: TestClient) -> None:
     graph = browser.get("/open-data/catalogue.jsonld").json()["@graph"]
 
     files = [node["dcat:downloadURL"]["@id"] for node in graph if "dcat:downloadURL" in node]
-    assert len(files) == 6
+    assert len(files) == 8
     for address in files:
         assert browser.get(address.removeprefix("https://ehr.example")).status_code == 200
 

@@ -220,6 +220,14 @@ def number_persons(names: Sequence[str]) -> np.ndarray:
     return np.array([int(name.removeprefix("person-")) for name in names], np.uint32)
 
 
+def test_a_release_of_nobody_has_nobody_in_common_with_an_earlier_one() -> None:
+    nobody = Cell("t", (("sex", "female"),), "frequency", 0.0, "persons", frozenset())
+
+    release = control_release([nobody], ROUNDED, [earlier(range(40), 40)], number_persons)
+
+    assert release.cells[0].shown is None
+
+
 @pytest.mark.parametrize("statistic", ["frequency", "sum", "mean"])
 @pytest.mark.parametrize(("late", "reason"), [(0, None), (3, Reason.DIFFERENCING), (40, None)])
 def test_the_same_people_with_records_of_few_that_came_late_are_held_back(
