@@ -10,7 +10,7 @@ import typer
 
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import NotFound, Unavailable
+from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 from ehr_models import tracking
 from ehr_models.demo import IdentifiedViews, score_with_champion
 from ehr_models.evaluate import Evaluation, cross_validate
@@ -23,6 +23,7 @@ from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task_file import load_task
 from ehr_models.train import read_task_data, train_model
+from ehr_models.ward_cli import ward
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
 TaskName = Annotated[
@@ -41,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(forecast_app, name="forecast")
+app.command()(ward)
 
 
 @app.command("list")
@@ -113,6 +115,11 @@ def score(
     import httpx
 
     chosen = get_task(task)
+    if chosen.read_identified is not None:
+        raise Unprocessable(
+            f"{chosen.name} is not scored in batches: what it says holds for the hours after a "
+            "round."
+        )
     lake, now = Lake(data / "lake"), datetime.now(UTC)
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     day = None if as_of is None else as_of.date()

@@ -23,10 +23,11 @@ def list_tasks() -> tuple[Task, ...]:
 
 
 def get_task(name: str | None = None) -> Task:
-    """Return the task of a name; without a name the only one there is."""
+    """Return the task of a name; without a name the only one that learns from gold views."""
     by_name = {task.name: task for task in list_tasks()}
-    if name is None and len(by_name) == 1:
-        return next(iter(by_name.values()))
+    usual = [task for task in by_name.values() if task.read_identified is None]
+    if name is None and len(usual) == 1:
+        return usual[0]
     choices = ", ".join(by_name)
     if name is None:
         raise Unprocessable(f"There is more than one model: say which by --task ({choices}).")

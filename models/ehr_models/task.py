@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -117,6 +118,9 @@ class Task:
     card_template: str
     # Those that the task's file declares by name; a frame may have more.
     feature_names: tuple[str, ...] = ()
+    # Of a task that needs what de-identification takes away: reads its tables in the trusted zone,
+    # from the platform's data folder. None: it learns from the de-identified views.
+    read_identified: Callable[[Path], Views] | None = None
 
 
 def to_arrow(table: Any) -> pa.Table:  # Any: as of Views

@@ -47,10 +47,16 @@ class Training:
 
 
 def read_gold(task: Task, data: Path) -> GoldTables:
-    """Read a task's de-identified views from the lake, without Spark."""
+    """Read a task's de-identified views from the lake, without Spark.
+
+    Of a task that needs identified records: its tables, and the version of the lake's records.
+    """
+    lake = Lake(data / "lake")
+    if task.read_identified is not None:
+        views = task.read_identified(data)
+        return GoldTables(views, {"silver": int(lake.open_table("silver").version())})
     views = {}
     versions = {}
-    lake = Lake(data / "lake")
     for name in task.views:
         is_own = name in list_view_names()
         table_name = gold_table_name(name) if is_own else "deid"
@@ -126,7 +132,7 @@ def hash_code() -> str:
     """Return the SHA-256 of this package's code and of its tasks' files."""
     package = Path(str(files(__package__)))
     digest = hashlib.sha256()
-    for path in sorted((*package.rglob("*.py"), *package.rglob("*.toml"))):
+    for path in sorted(p for kind in ("py", "toml", "sql") for p in package.rglob(f"*.{kind}")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

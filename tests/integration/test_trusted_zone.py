@@ -13,7 +13,10 @@ from ehr_etl.lake import Lake
 from ehr_etl.lake_run import run_once
 from ehr_etl.trusted_zone.visits import read_residents, read_visits
 from ehr_fhir.errors import NotFound
+from ehr_models.ward.lake import read_ward
+from ehr_models.ward.rounds import build_rounds
 from ehr_privacy.deid import pseudonym
+from tests.lib import ward_rounds
 from tests.lib.feed_lines import consent, decision_lines, feed_line
 from tests.lib.lake_input import KEY, NOW_MS, Pages, encounter, patient
 
@@ -127,3 +130,22 @@ def test_a_merged_account_is_one_person_with_the_district_that_is_known(tmp_path
 def test_an_empty_lake_says_so(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="ehr lake run"):
         read_visits(Lake(tmp_path / "lake"), KEY, NOW_MS)
+
+
+def test_rounds_on_the_ward_are_those_of_people_whose_records_research_may_use(
+    tmp_path: Path,
+) -> None:
+    out = consent("p-two", "research", permit=False)
+    stays, signs = [], []
+    for whose in ("p-one", "p-two", "p-three"):
+        stays.append(encounter(f"stay-{whose}", whose, **{"class": ward_rounds.stay()["class"]}))
+        for number, sign in enumerate(ward_rounds.a_round(2)):
+            subject = {"reference": f"Patient/{whose}"}
+            at = {"effectiveDateTime": "2026-03-02T08:15:30Z"}
+            signs.append({**sign, **at, "id": f"sign-{whose}-{number}", "subject": subject})
+    lake = make_lake(tmp_path, *stays, *signs, out)
+
+    rows = build_rounds(read_ward(lake, KEY, NOW_MS)).rows
+
+    assert rows["patient_id"].tolist() == [person("p-one")]
+    assert (rows["news2"].iloc[0], str(rows["ended"].iloc[0])) == (10, "2026-03-02 08:15:30+00:00")

@@ -137,7 +137,9 @@ def train_model(tour: Tour) -> StepResult:
             as_of=REFERENCE_DAY,
             on_progress=tour.print_progress,
         )
+        # The sample's ward is too small to learn from.
         for task in list_tasks()
+        if task.read_identified is None
     ]
     inputs = "; ".join(
         f"{report.stays} acute stays of {report.people} people" for report in reports

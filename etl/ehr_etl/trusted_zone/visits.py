@@ -29,6 +29,7 @@ __all__ = [
     "INPATIENT",
     "RESIDENT_SCHEMA",
     "VISIT_SCHEMA",
+    "read_allowed_records",
     "read_residents",
     "read_visits",
 ]
@@ -62,33 +63,13 @@ VISIT_SCHEMA = pa.schema(
 RESIDENT_SCHEMA = pa.schema([("person", pa.string()), ("district", pa.string())])
 
 
-def read_visits(lake: Lake, key: bytes, now_ms: int) -> pa.Table:
-    """Return emergency attendances and stays in hospital that research may use, as VISIT_SCHEMA.
-
-    `key` is that of the lake's pseudonyms. NotFound where the lake has no tables yet.
-    """
-    rows = [
-        {"person": person, **visit}
-        for person, resource, author in _read_allowed(lake, key, now_ms, "Encounter")
-        if (visit := _describe_visit(resource, author)) is not None
-    ]
-    return pa.Table.from_pylist(rows, schema=VISIT_SCHEMA)
-
-
-def read_residents(lake: Lake, key: bytes, now_ms: int) -> pa.Table:
-    """Return each person whose Patient research may use, with the district of the first address."""
-    districts: dict[str, str | None] = {}
-    for person, resource, _ in _read_allowed(lake, key, now_ms, "Patient"):
-        # Of merged accounts the first district that is known.
-        districts[person] = districts.get(person) or _find_district(resource)
-    rows = [{"person": person, "district": district} for person, district in districts.items()]
-    return pa.Table.from_pylist(rows, schema=RESIDENT_SCHEMA)
-
-
-def _read_allowed(
+def read_allowed_records(
     lake: Lake, key: bytes, now_ms: int, resource_type: str
 ) -> Iterator[tuple[str, Resource, str | None]]:
-    """Yield person, record and author of each record of a type that is about one person."""
+    """Yield person, record and author of each record of a type that research may use.
+
+    Of records about one person alone; the person is the lake's pseudonym.
+    """
     if not lake.has_table("silver"):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
     layout = Layout(load_progress(lake).buckets, key)
@@ -109,6 +90,29 @@ def _read_allowed(
             if person is not None:
                 name = pseudonym(key, f"Patient/{person}")
                 yield name, orjson.loads(row["resource"]), row["author"]
+
+
+def read_visits(lake: Lake, key: bytes, now_ms: int) -> pa.Table:
+    """Return emergency attendances and stays in hospital that research may use, as VISIT_SCHEMA.
+
+    `key` is that of the lake's pseudonyms. NotFound where the lake has no tables yet.
+    """
+    rows = [
+        {"person": person, **visit}
+        for person, resource, author in read_allowed_records(lake, key, now_ms, "Encounter")
+        if (visit := _describe_visit(resource, author)) is not None
+    ]
+    return pa.Table.from_pylist(rows, schema=VISIT_SCHEMA)
+
+
+def read_residents(lake: Lake, key: bytes, now_ms: int) -> pa.Table:
+    """Return each person whose Patient research may use, with the district of the first address."""
+    districts: dict[str, str | None] = {}
+    for person, resource, _ in read_allowed_records(lake, key, now_ms, "Patient"):
+        # Of merged accounts the first district that is known.
+        districts[person] = districts.get(person) or _find_district(resource)
+    rows = [{"person": person, "district": district} for person, district in districts.items()]
+    return pa.Table.from_pylist(rows, schema=RESIDENT_SCHEMA)
 
 
 def _find_person(patients: Collection[str], known: KnownPeople) -> str | None:

@@ -19,6 +19,7 @@ import pandas as pd
 from ehr_etl.duckdb_session import QueryLimits, open_duckdb
 from ehr_fhir import news2
 from ehr_models.scores.rows import score_news2_rows
+from ehr_models.task import Feature
 from ehr_models.ward.tables import WardTables, list_results
 
 HORIZON = timedelta(hours=24)
@@ -42,17 +43,13 @@ _UNITS = {
     news2.PULSE: "/min",
     news2.TEMPERATURE: "Cel",
 }
-_TRENDS = ("change", "slope", "lowest", "highest")
+_TRENDS = {
+    "change": "change since the signs before",
+    "slope": "slope over a day",
+    "lowest": "lowest of a day",
+    "highest": "highest of a day",
+}
 _LIMITS = QueryLimits(memory_mb=8192, threads=2)
-
-
-@dataclass(frozen=True)
-class RoundFeature:
-    """A column that a model learns from: its unit (UCUM) and where it comes from."""
-
-    name: str
-    unit: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -68,30 +65,29 @@ class RoundFrame:
     left_out: pd.DataFrame
 
 
-def list_features() -> tuple[RoundFeature, ...]:
-    """Return the features in the order in which a model takes them."""
+def list_features() -> tuple[Feature, ...]:
+    """Return the features in the order in which a model takes them, with unit and source."""
+    now, day, three_days = "the round", "24 hours before", "72 hours before"
     features = [
-        RoundFeature("age", "a", "Patient.birthDate"),
-        RoundFeature("female", "1", "Patient.gender"),
-        RoundFeature("hours_since_admission", "h", "Encounter.period"),
-        RoundFeature("scale_2", "1", "decision for scale 2"),
-        RoundFeature(news2.OXYGEN, "1", "the round"),
-        RoundFeature("not_alert", "1", "the round"),
+        Feature("age", "Age", "a", "Patient.birthDate"),
+        Feature("female", "Female", "1", "Patient.gender"),
+        Feature("hours_since_admission", "Hours since admission", "h", "Encounter.period"),
+        Feature("scale_2", "Scale 2 of the saturation", "1", "a clinician's decision"),
+        Feature(news2.OXYGEN, "Extra oxygen", "1", now),
+        Feature("not_alert", "Not alert", "1", now),
     ]
     for name in _NUMBERS:
-        unit = _UNITS[name]
-        features.append(RoundFeature(name, unit, "the round"))
-        features += [
-            RoundFeature(
-                f"{name}_{trend}", f"{unit}/h" if trend == "slope" else unit, "24 h before"
-            )
-            for trend in _TRENDS
-        ]
-    features.append(RoundFeature("hours_since_signs", "h", "the signs before the round"))
+        unit, title = _UNITS[name], name.capitalize()
+        features.append(Feature(name, title, unit, now))
+        for trend, words in _TRENDS.items():
+            per_hour = unit + "/h" if trend == "slope" else unit
+            features.append(Feature(f"{name}_{trend}", f"{title}, {words}", per_hour, day))
+    features.append(Feature("hours_since_signs", "Hours since the signs before", "h", day))
     for name, row in list_results().items():
-        features.append(RoundFeature(name, row["unit"], "72 h before"))
-        features.append(RoundFeature(f"{name}_change", row["unit"], "72 h before"))
-        features.append(RoundFeature(f"{name}_hours", "h", "time since the value"))
+        title = name.replace("_", " ").capitalize()
+        features.append(Feature(name, title, row["unit"], three_days))
+        features.append(Feature(f"{name}_change", f"{title}, change", row["unit"], three_days))
+        features.append(Feature(f"{name}_hours", f"{title}, hours since", "h", three_days))
     return tuple(features)
 
 

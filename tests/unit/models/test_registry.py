@@ -41,7 +41,11 @@ def test_an_unknown_task_is_refused_with_the_names_there_are() -> None:
 
 @pytest.mark.usefixtures("second_task")
 def test_a_second_folder_is_a_second_task() -> None:
-    assert [task.name for task in list_tasks()] == ["long-stay", "readmission-28d"]
+    assert [task.name for task in list_tasks()] == [
+        "deterioration-24h",
+        "long-stay",
+        "readmission-28d",
+    ]
     with pytest.raises(Unprocessable, match="--task"):
         get_task()
 

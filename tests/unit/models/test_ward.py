@@ -10,7 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pandas.testing import assert_frame_equal
+from typer.testing import CliRunner
 
+from ehr_fhir.errors import Unprocessable
+from ehr_models.cli import app
+from ehr_models.registry import get_task
+from ehr_models.tasks.deterioration import TASK, build_frame
+from ehr_models.tasks.deterioration.alerting import evaluate_ward
 from ehr_models.ward.alerts import count_bed_days, find_threshold, measure_alerts
 from ehr_models.ward.rounds import TARGET, build_rounds, list_features
 from ehr_models.ward.simulation import simulate_ward
@@ -245,3 +251,27 @@ def test_bed_days_are_those_of_the_stays() -> None:
     assert count_bed_days(build_rounds(tables).rows, tables.stays.to_pandas()) == 1.5
     goes_on = read_tables([person(), stay(0), *a_round(12)])
     assert count_bed_days(build_rounds(goes_on).rows, goes_on.stays.to_pandas()) == 0.5
+
+
+def test_the_model_and_news2_are_judged_side_by_side() -> None:
+    tables = simulate_ward(250, seed=5)
+    frame = build_frame({name: getattr(tables, name) for name in TASK.views})
+    task = replace(TASK, learners=("logistic",))
+    found = evaluate_ward(frame, tables.stays.to_pandas(), task, resamples=20)
+
+    assert {"model", "news2", "prevalence"} <= set(found.evaluation.performance)
+    by_news2, by_model = found.alerts[0][1], found.alerts[1][1]
+    # NEWS2 has points that tie; the model's alerts are as few as reach its sensitivity.
+    assert by_model.sensitivity >= by_news2.sensitivity > 0
+    assert by_news2.events == by_model.events > 5
+    assert 0 < found.incomplete < 0.5
+    # Rounds are many, events few: what is too little to judge says so.
+    assert found.evaluation.grade == "too-few-outcomes"
+
+
+def test_the_task_is_listed_and_is_not_scored_in_batches() -> None:
+    assert get_task("deterioration-24h") is TASK
+    # Without a name it is the task that learns from the de-identified views.
+    assert get_task().name == "readmission-28d"
+    asked = CliRunner().invoke(app, ["score", "--task", TASK.name, "--token", "t"])
+    assert isinstance(asked.exception, Unprocessable)
