@@ -39,9 +39,10 @@ def main() -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         load = os.getloadavg()[0]
         print(f"{key}: {wall:.1f} s, CPU {cpu:.1f} s, load {load:.1f}; {trained.verdict}")  # noqa: T201
-        for name, (*each, every) in trained.scores.items():
+        for name, table in trained.scores.items():
+            every = table.every
             shares = "  ".join(f"{every.coverage[nominal].value:.3f}" for nominal in INTERVALS)
-            worst = max(own.mase for own in each)
+            worst = max(own.mase for own in table.each)
             print(  # noqa: T201
                 f"  {name:24} MAE {every.mae:6.2f}  MASE {every.mase:.3f} (worst {worst:.3f})"
                 f"  relative MAE {every.relative_mae:.3f}  pinball {every.pinball:.2f}"

@@ -189,12 +189,13 @@ def _read_newest(task: ForecastTask, data: Path) -> ModelVersion:
 
 def _print_scores(trained: Trained) -> None:
     rows = []
-    for name, (*each, every) in trained.scores.items():
+    for name, table in trained.scores.items():
+        every = table.every
         difference = every.comparison.difference
         rows.append(
             (
                 name, f"{every.mae:.2f}", f"{every.mase:.2f}",
-                f"{max(own.mase for own in each):.2f}", f"{every.pinball:.2f}",
+                f"{max(own.mase for own in table.each):.2f}", f"{every.pinball:.2f}",
                 *(f"{share.value:.1%}" for share in every.coverage.values()),
                 f"{difference.value:.2f} ({difference.low:.2f} to {difference.high:.2f})",
             )

@@ -68,6 +68,8 @@ def count_beds_at_midnight(visits: pa.Table, until: pd.Timestamp) -> pd.DataFram
 
 def _read_visits(visits: pa.Table, kind: str) -> pd.DataFrame:
     wanted = pc.and_(pc.equal(visits.column("kind"), kind), pc.is_valid(visits.column("start")))
+    # Of a visit that names no organisation nobody knows the hospital.
+    wanted = pc.and_(wanted, pc.not_equal(visits.column("provider"), ""))
     columns = ["person", "provider", "start", "end"]
     frame: pd.DataFrame = visits.filter(wanted).select(columns).to_pandas()
     return frame.rename(columns={"provider": "hospital"})

@@ -28,8 +28,8 @@ from ehr_models.forecasting.metrics import (
 from ehr_models.forecasting.panel import Panel
 
 __all__ = [
-    "FEWEST_DAYS", "Backtest", "Scores", "average", "backtest", "choose_candidate", "list_origins",
-    "score",
+    "FEWEST_DAYS", "Backtest", "ScoreTable", "Scores", "average", "backtest", "choose_candidate",
+    "list_origins", "score",
 ]  # fmt: skip
 
 _BLOCK = 13 * WEEK
@@ -63,7 +63,7 @@ class Backtest:
 
 @dataclass(frozen=True)
 class Scores:
-    """How a forecaster did in one hospital, or in all (mean over them)."""
+    """How a forecaster did, over some hospitals and days ahead alike."""
 
     # Mean absolute error of the median.
     mae: float
@@ -76,6 +76,15 @@ class Scores:
     mean_width: dict[float, float]
     # Of the absolute errors, against seasonal-naive.
     comparison: Comparison
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of a forecaster: by hospital, by week ahead over all hospitals, and over all."""
+
+    each: tuple[Scores, ...]
+    weeks: tuple[Scores, ...]
+    every: Scores
 
 
 def list_origins(length: int) -> list[NDArray[np.int64]]:
@@ -119,30 +128,38 @@ def choose_candidate(tests: Sequence[Backtest]) -> Backtest:
     return min(tests, key=loss)
 
 
-def score(test: Backtest, reference: Backtest, panel: Panel, seed: int) -> list[Scores]:
-    """Return the scores of each hospital, then those of all together."""
+def score(test: Backtest, reference: Backtest, panel: Panel, seed: int) -> ScoreTable:
+    """Return the scores of a test, whose panel it was made on."""
     scale = seasonal_scale(panel.cut(int(test.origins[0]) + 1))
-    every = np.arange(len(panel.hospitals))
-    groups = [*every[:, None], every]
-    return [_score_group(test, reference, scale, group, seed) for group in groups]
+    every, ahead = np.arange(len(panel.hospitals)), np.arange(HORIZON)
+
+    def score_part(hospitals: NDArray[np.int64], days: NDArray[np.int64]) -> Scores:
+        return _score_part(test, reference, scale, hospitals, days, seed)
+
+    return ScoreTable(
+        each=tuple(score_part(own, ahead) for own in every[:, None]),
+        weeks=tuple(score_part(every, week) for week in ahead.reshape(-1, WEEK)),
+        every=score_part(every, ahead),
+    )
 
 
-def _score_group(
+def _score_part(
     test: Backtest,
     reference: Backtest,
     scale: NDArray[np.float64],
-    group: NDArray[np.int64],
+    hospitals: NDArray[np.int64],
+    days: NDArray[np.int64],
     seed: int,
 ) -> Scores:
-    """Return the scores of some hospitals; `scale` is that of MASE (hospital, day ahead)."""
-    judged = slice(test.judged_from, None)
-    observed = test.observed[judged][:, group]
-    quantiles = test.calibrated[judged][:, group]
+    """Return the scores of some hospitals and days ahead; `scale` is that of MASE."""
+    judged = np.ix_(np.arange(test.judged_from, len(test.origins)), hospitals, days)
+    observed = test.observed[judged]
+    quantiles = test.calibrated[judged]
     errors = np.abs(quantiles[..., MEDIAN] - observed)
-    others = np.abs(reference.calibrated[judged][:, group][..., MEDIAN] - observed)
+    others = np.abs(reference.calibrated[judged][..., MEDIAN] - observed)
     return Scores(
         mae=float(errors.mean()),
-        mase=float((errors / np.maximum(scale[group], _SMALLEST)).mean()),
+        mase=float((errors / np.maximum(scale[np.ix_(hospitals, days)], _SMALLEST)).mean()),
         relative_mae=float(errors.mean() / max(others.mean(), _SMALLEST)),
         pinball=float(pinball_loss(quantiles, observed).mean()),
         coverage={

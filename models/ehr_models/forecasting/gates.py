@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ehr_models.forecasting.evaluation import Scores
+from ehr_models.forecasting.evaluation import Scores, ScoreTable
 from ehr_models.promotion import GateResult
 
 __all__ = ["judge"]
@@ -13,14 +13,14 @@ __all__ = ["judge"]
 _TOLERANCE = 0.03
 
 
-def judge(scores: Sequence[Scores], hospitals: Sequence[str]) -> tuple[GateResult, ...]:
-    """Judge the scores of a candidate: those of each hospital, and last of all together.
+def judge(scores: ScoreTable, hospitals: Sequence[str]) -> tuple[GateResult, ...]:
+    """Judge the scores of a candidate.
 
     Better than seasonal-naive at each hospital; 80 % and 95 % intervals that hold what they promise
     within 3 points over all, and at each hospital as far as chance leaves room (its bootstrap
     interval reaches that range).
     """
-    *each, every = scores
+    each, every = scores.each, scores.every
     return (
         _judge_errors("mase", "MASE", [own.mase for own in each], hospitals),
         _judge_errors(

@@ -52,6 +52,12 @@ class Panel:
         """Return the panel as it was known when position `end` was still to come."""
         return Panel(self.first_day, self.hospitals, self.values[:end])
 
+    def keep_last(self, days: int) -> Panel:
+        """Return the panel of so many last days, or of all where there are fewer."""
+        begin = max(0, len(self) - days)
+        first_day = self.first_day + pd.Timedelta(days=begin)
+        return Panel(first_day, self.hospitals, self.values[begin:])
+
     def select(self, hospitals: tuple[str, ...]) -> Panel:
         """Return the panel of some hospitals, without the days on which none has a count."""
         chosen = [self.hospitals.index(hospital) for hospital in hospitals]

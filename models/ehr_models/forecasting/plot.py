@@ -43,7 +43,8 @@ def draw_forecast(trained: Trained, title: str, unit: str) -> bytes:
                 alpha=_DEPTHS[nominal], label=f"{nominal:.0%} interval",
             )  # fmt: skip
         axes[own].plot(ahead, quantiles[:, MEDIAN], color=_COLOUR, linewidth=1.5, label="median")
-        axes[own].set_title(hospital, loc="left", fontsize=9)
+        # An id is no formula, whatever its characters.
+        axes[own].set_title(hospital, loc="left", fontsize=9, parse_math=False)
         axes[own].spines[["top", "right"]].set_visible(False)
     for empty in axes[len(hospitals) :]:
         empty.set_axis_off()

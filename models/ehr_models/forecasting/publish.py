@@ -23,15 +23,13 @@ from ehr_models.promotion import GATES_FILE, write_gates
 from ehr_models.train import hash_code
 
 __all__ = [
-    "ALL", "CONTROLLED_FILE", "FORECAST_FILE", "PLOT_FILE", "REPORT_FILE", "TABLE_FILE",
+    "CONTROLLED_FILE", "FORECAST_FILE", "PLOT_FILE", "REPORT_FILE", "TABLE_FILE",
     "Origin", "build_files", "publish", "tabulate",
 ]  # fmt: skip
 
 # Of the trusted zone, except the controlled file.
 FORECAST_FILE, TABLE_FILE, PLOT_FILE = "forecast.json", "forecast.csv", "forecast.svg"
 REPORT_FILE, CONTROLLED_FILE = "report.json", "controlled.json"
-# The name of the scores over all hospitals.
-ALL = "all"
 QUANTILE_COLUMNS = tuple(f"q{level * 100:g}" for level in LEVELS)
 
 
@@ -115,7 +113,6 @@ def build_files(
 
 
 def _describe(trained: Trained, origin: Origin) -> dict[str, Any]:
-    names = (*trained.panel.hospitals, ALL)
     return {
         "candidate": trained.candidate,
         "gates": [asdict(gate) for gate in trained.gates],
@@ -131,20 +128,28 @@ def _describe(trained: Trained, origin: Origin) -> dict[str, Any]:
         "code_sha256": hash_code(),
         "judged_origins": trained.judged_origins,
         "scores": {
-            forecaster: {name: asdict(own) for name, own in zip(names, scores, strict=True)}
-            for forecaster, scores in trained.scores.items()
+            forecaster: {
+                "hospitals": {
+                    hospital: asdict(own)
+                    for hospital, own in zip(trained.panel.hospitals, table.each, strict=True)
+                },
+                "weeks_ahead": [asdict(week) for week in table.weeks],
+                "all": asdict(table.every),
+            }
+            for forecaster, table in trained.scores.items()
         },
     }
 
 
 def _flatten_scores(trained: Trained) -> dict[str, float]:
     flat: dict[str, float] = {}
-    for forecaster, (*each, every) in trained.scores.items():
+    for forecaster, table in trained.scores.items():
+        every = table.every
         name = forecaster.replace(" ", "-")
         flat |= {
             f"{name}.mae": every.mae,
             f"{name}.mase": every.mase,
-            f"{name}.mase.worst": max(own.mase for own in each),
+            f"{name}.mase.worst": max(own.mase for own in table.each),
             f"{name}.relative_mae": every.relative_mae,
             f"{name}.pinball": every.pinball,
             f"{name}.dm_p": every.comparison.p_value,

@@ -14,7 +14,7 @@ from ehr_models.forecasting.conformal import calibrate
 from ehr_models.forecasting.evaluation import (
     FEWEST_DAYS,
     Backtest,
-    Scores,
+    ScoreTable,
     average,
     backtest,
     choose_candidate,
@@ -32,14 +32,16 @@ AVERAGE = "average of both"
 # Chosen: below it a day's count is mostly chance, and a forecast of it tells of single people.
 _FEWEST_A_DAY = 5
 _RECENT_DAYS = 56
+# Five years: what lies before tells little of today, and one wrong date must not make a century.
+_MOST_DAYS = 5 * 52 * 7
 
 
 @dataclass(frozen=True)
 class Trained:
     """Forecasts of the 28 days after the panel, and how they were come by.
 
-    `quantiles` is (hospital, day ahead, level). `scores` has for each forecaster those of each
-    hospital, then those of all. `left_out` tells why a hospital has no forecast.
+    `quantiles` is (hospital, day ahead, level), `scores` is by forecaster, and `left_out` tells why
+    a hospital has no forecast.
     """
 
     panel: Panel
@@ -47,7 +49,7 @@ class Trained:
     served: str
     candidate: str
     gates: tuple[GateResult, ...]
-    scores: Mapping[str, Sequence[Scores]]
+    scores: Mapping[str, ScoreTable]
     judged_origins: int
     left_out: Mapping[str, str]
 
@@ -63,8 +65,9 @@ class Trained:
 def select_hospitals(panel: Panel) -> tuple[Panel, dict[str, str]]:
     """Return the panel of the hospitals with enough data, and why each other one is left out.
 
-    Unavailable where none has enough.
+    Of the last five years alone. Unavailable where none has enough.
     """
+    panel = panel.keep_last(_MOST_DAYS)
     days = (~np.isnan(panel.values)).sum(axis=0)
     left_out = {}
     for own, hospital in enumerate(panel.hospitals):

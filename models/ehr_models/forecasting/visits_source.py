@@ -44,10 +44,10 @@ def find_end(visits: pa.Table, now: datetime) -> pd.Timestamp | None:
     """Return the first day that is not whole: today, or the day of the last visit if it is earlier.
 
     A lake that has not followed for a week has no visits of that week, which is not a week of no
-    visits. None where there are no visits.
+    visits. A visit with a date to come is an error of the record. None where there are no visits.
     """
-    last = pc.max(visits.column("start")).as_py()
-    if last is None:
-        return None
-    today = pd.Timestamp(now.astimezone(JURISDICTION.zone).date())
-    return min(today, pd.Timestamp(last).normalize())
+    clock = now.astimezone(JURISDICTION.zone).replace(tzinfo=None)
+    starts = visits.column("start")
+    past = starts.filter(pc.less_equal(starts, pa.scalar(clock, pa.timestamp("us"))))
+    last = pc.max(past).as_py()
+    return None if last is None else pd.Timestamp(last).normalize()

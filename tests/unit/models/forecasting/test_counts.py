@@ -120,6 +120,8 @@ def test_a_lake_that_has_not_followed_has_no_days_of_zero() -> None:
     )
 
     assert find_end(visits, datetime(2026, 4, 1, tzinfo=UTC)) == pd.Timestamp("2026-03-05")
-    # The 4th begins at 16:00 UTC of the 3rd.
-    assert find_end(visits, datetime(2026, 3, 3, 17, tzinfo=UTC)) == pd.Timestamp("2026-03-04")
+    # Today is not whole, and a visit that is still to come is none. In UTC it is the 4th still.
+    evening = datetime(2026, 3, 4, 23, tzinfo=UTC)
+    assert find_end(visits, evening) == pd.Timestamp("2026-03-02")
+    assert find_end(visits, evening + timedelta(hours=2)) == pd.Timestamp("2026-03-05")
     assert count_visits(get_task("attendances"), table(), datetime.now(UTC)).hospitals == ()

@@ -11,6 +11,7 @@ from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
 from ehr_models.forecasting.boosting import Boosting
 from ehr_models.forecasting.calendar_days import Weather, read_holidays
+from ehr_models.forecasting.evaluation import FEWEST_DAYS, backtest, list_origins
 from ehr_models.forecasting.forecaster import HORIZON, MEDIAN, Forecaster, SeasonalNaive
 from ehr_models.forecasting.panel import Panel, build_panel
 from ehr_models.forecasting.simulation import simulate
@@ -44,6 +45,23 @@ def test_a_spike_of_the_future_changes_no_forecast(make: Callable[[], Forecaster
     # And one of the past does: the forecasts are made of it.
     spiked[560] = 1e6
     assert not np.array_equal(calm, other.predict(planted, origins))
+
+
+def test_no_step_of_the_evaluation_knows_what_is_to_come() -> None:
+    """Learning, forecasting and calibrating of every origin before the spike are as without it."""
+    panel = PANEL.cut(FEWEST_DAYS).select(("hospital-01",))
+    spike = int(list_origins(FEWEST_DAYS)[1][5]) + 1
+    spiked = panel.values.copy()
+    spiked[spike:] = 1e6
+    planted = Panel(panel.first_day, panel.hospitals, spiked)
+
+    for make in MAKERS:
+        calm, wild = backtest(make(), panel), backtest(make(), planted)
+
+        before = calm.origins < spike
+        assert np.array_equal(calm.raw[before], wild.raw[before])
+        assert np.array_equal(calm.calibrated[before], wild.calibrated[before])
+        assert not np.array_equal(calm.calibrated[~before], wild.calibrated[~before])
 
 
 def test_weather_after_the_origin_changes_no_forecast() -> None:

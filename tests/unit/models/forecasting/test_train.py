@@ -12,7 +12,7 @@ import pytest
 
 from ehr_fhir.errors import Invalid, Unavailable
 from ehr_models.forecasting.calendar_days import NO_WEATHER, Holidays, read_holidays, read_weather
-from ehr_models.forecasting.evaluation import FEWEST_DAYS, Scores
+from ehr_models.forecasting.evaluation import FEWEST_DAYS, Scores, ScoreTable
 from ehr_models.forecasting.gates import judge
 from ehr_models.forecasting.metrics import Comparison, Interval
 from ehr_models.forecasting.panel import Panel, build_panel, read_counts_file
@@ -47,7 +47,7 @@ def test_the_same_data_and_seed_give_the_same_files() -> None:
     assert files[0] == files[1]
     report = json.loads(files[0]["report.json"])
     assert report["data"]["sha256"] and report["code_sha256"] and report["seed"] == 0
-    assert set(report["scores"]["seasonal-naive"]) == {"hospital-01", "all"}
+    assert set(report["scores"]["seasonal-naive"]["hospitals"]) == {"hospital-01"}
     assert b"<title>A&amp;E attendances</title>" in files[0][PLOT_FILE]
     shown = json.loads(files[0][CONTROLLED_FILE])["rows"]
     assert all(value % 5 == 0 for row in shown for name, value in row.items() if name[0] == "q")
@@ -93,7 +93,7 @@ def test_a_gate_says_what_was_missed(
 ) -> None:
     names = [f"h{number}" for number in range(len(each))]
 
-    gates = judge([*(scores(*own) for own in each), scores(0.9, every)], names)
+    gates = judge(ScoreTable(tuple(scores(*own) for own in each), (), scores(0.9, every)), names)
 
     assert {gate.gate for gate in gates if not gate.is_met} == unmet
 
@@ -116,6 +116,14 @@ def test_a_hospital_with_few_days_or_few_people_is_left_out_by_name() -> None:
 
     assert chosen.hospitals == ("large",)
     assert left_out == {"new": "174 days of 574", "small": "2.0 a day, of 5"}
+
+
+def test_one_wrong_date_makes_no_century() -> None:
+    values = np.concatenate([np.zeros(40_000), make_panel(700).values[:, 0]])[:, None]
+
+    chosen, _ = select_hospitals(Panel(pd.Timestamp("1900-01-01"), ("one",), values))
+
+    assert (len(chosen), chosen.last_day.year) == (1820, 2011)
 
 
 def test_small_forecasts_are_hidden_and_others_rounded_where_they_are_shown() -> None:
@@ -181,7 +189,7 @@ def test_simulated_hospitals_are_forecast_near_the_truth_with_intervals_that_hol
 
     trained = train(panel, HOLIDAYS, NO_WEATHER, 0)
 
-    every = trained.scores[trained.candidate][-1]
+    every = trained.scores[trained.candidate].every
     assert every.coverage[0.80].value == pytest.approx(0.80, abs=0.03)
     assert every.coverage[0.95].value == pytest.approx(0.95, abs=0.03)
     assert every.mase < 1
