@@ -56,14 +56,15 @@ class ScoringReport:
     not_joined: int
     not_living: int
     outside_window: int
+    in_care: int
 
     def explain_left_out(self, task: Task) -> str:
         """Say in one sentence who was not scored, and why."""
         days = task.outcome.horizon.days
         return (
             f"Not scored: {self.not_joined} people who have not joined or have left, "
-            f"{self.not_living} who have died, {self.outside_window} with nothing to predict in "
-            f"the {days} days before."
+            f"{self.not_living} who have died, {self.in_care} who are in care again, "
+            f"{self.outside_window} with nothing to predict in the {days} days before."
         )
 
 
@@ -160,4 +161,5 @@ def score_with_champion(
         not_joined=people.count_left_out(views),
         not_living=predictions.not_living,
         outside_window=predictions.outside_window,
+        in_care=predictions.in_care,
     )

@@ -14,6 +14,7 @@ from ehr_fhir.errors import Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_models.learners.portable import PortableModel
 from ehr_models.task import (
+    BEGUN_AGAIN,
     ENCOUNTER,
     PATIENT,
     PEOPLE_VIEW,
@@ -44,6 +45,8 @@ class Predictions:
     not_living: int
     # Whose outcome could no longer happen: the horizon of their last row is over.
     outside_window: int
+    # Who was admitted again since, and is in care.
+    in_care: int = 0
 
 
 def predict_current(
@@ -57,18 +60,31 @@ def predict_current(
 
     `codes` are those of the frame that the model was trained on.
 
-    Only of the living, and only while the outcome may still come: what was predicted for a stay of
-    years ago would be a figure about nothing. Rows that end after the instant are not known yet.
+    Only of the living, of those who are not in care again, and only while the outcome may still
+    come: what was predicted for a stay of years ago would be a figure about nothing. Rows that end
+    after the instant are not known yet.
     """
     frame = task.build_frame(views, **({"codes": codes} if codes else {}))
     rows = select_current(frame.rows[frame.rows[PREDICTED_AT] <= as_of])
     is_living = rows[PATIENT].isin(_list_living(views))
     is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
+    is_in_care = _is_in_care(rows, as_of)
     return Predictions(
-        _predict(model, rows[is_living & is_current]),
+        _predict(model, rows[is_living & is_current & ~is_in_care]),
         not_living=int((~is_living).sum()),
         outside_window=int((is_living & ~is_current).sum()),
+        in_care=int((is_living & is_current & is_in_care).sum()),
     )
+
+
+def _is_in_care(rows: pd.DataFrame, as_of: datetime) -> pd.Series[bool]:
+    """Say of each row whether an event like its own had begun again by an instant."""
+    if BEGUN_AGAIN not in rows:
+        return pd.Series(data=False, index=rows.index)
+    # The end of a day is the first instant of the next.
+    last = (as_of - timedelta(microseconds=1)).astimezone(JURISDICTION.zone)
+    today = pd.Timestamp(last.date())
+    return rows[BEGUN_AGAIN] <= today
 
 
 def find_reference_instant(day: date, now: datetime) -> datetime:

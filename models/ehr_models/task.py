@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -20,6 +22,9 @@ Views = Mapping[str, Any]
 # The columns of every task's frame beside its features and its target: whose row it is, which
 # encounter it is about, and the instant at which the prediction is made.
 PATIENT, ENCOUNTER, PREDICTED_AT = "patient_id", "encounter_id", "ended"
+# The day on which the next event like the row's own began, if one has (NaT): who is in care again
+# is not scored for what was before.
+BEGUN_AGAIN = "begun_again"
 # Columns by which an evaluation tells groups of people apart begin so.
 GROUP_PREFIX = "group_"
 # The view of Patients, which scoring reads of every task: it tells who lives.
@@ -65,6 +70,15 @@ class Frame:
     def select_labelled(self) -> Frame:
         """Keep the rows whose outcome is known."""
         return replace(self, rows=self.rows[self.rows[self.target].notna()])
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """The features of one person's latest index event: its encounter, and when it ended."""
+
+    encounter: str
+    ended: datetime
+    features: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,9 @@ class Task:
     card_template: str
     # Those that the task's file declares by name; a frame may have more.
     feature_names: tuple[str, ...] = ()
+    # The row of one person's resources at an instant, with a model's codes; None where no file
+    # declares the frame.
+    find_current: Callable[..., PersonRow | None] | None = None
     # Of a task that needs what de-identification takes away: reads its tables in the trusted zone,
     # from the platform's data folder. None: it learns from the de-identified views.
     read_identified: Callable[[Path], Views] | None = None

@@ -12,18 +12,20 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from ehr_analytics.cohorts.checks import check_cohort
-from ehr_analytics.cohorts.definition import Cohort
+from ehr_analytics.cohorts.conditions import IsRecorded, Not
+from ehr_analytics.cohorts.definition import Cohort, Events
 from ehr_analytics.cohorts.sources import ValueType
 from ehr_analytics.cohorts.toml_text import parse_cohort
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_models.comparators import COMPARATORS
 from ehr_models.frames.codes import CodeGroup
-from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
+from ehr_models.frames.declaration import IN_PROGRESS, DeclaredFeature, FrameDeclaration
 from ehr_models.frames.duckdb_frame import build_frame
+from ehr_models.frames.person import find_current
 from ehr_models.learners.tuning import LEARNERS
 from ehr_models.task import GROUP_PREFIX, Comparator, Feature, Gates, Outcome, Task
 
-__all__ = ["load_task", "parse_declaration", "parse_task"]
+__all__ = ["load_task", "parse_declaration", "parse_task", "read_document"]
 
 Table = Mapping[str, Any]  # Any: TOML's values, each checked where it is read
 _COHORT_KEYS = ("name", "title", "model", "population", "events", "index", "include", "exclude")
@@ -36,15 +38,21 @@ def load_task(folder: Traversable) -> Task:
 
     Unprocessable names the key that is wrong.
     """
-    path = folder / "task.toml"
     try:
-        document = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
         card = (folder / "card.md").read_text("utf-8")
     except OSError as error:
-        raise NotFound(f"The task {folder.name} has no task.toml, or no card.md.") from error
+        raise NotFound(f"The task {folder.name} has no card.md.") from error
+    return parse_task(read_document(folder), card)
+
+
+def read_document(folder: Traversable) -> Table:
+    """Return `task.toml` of a folder as a document."""
+    try:
+        return tomllib.loads((folder / "task.toml").read_text("utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise NotFound(f"The task {folder.name} has no task.toml.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Unprocessable(f"task.toml of {folder.name} is not TOML: {error}.") from error
-    return parse_task(document, card)
 
 
 def parse_task(document: Table, card: str) -> Task:
@@ -69,6 +77,7 @@ def parse_task(document: Table, card: str) -> Task:
         comparators=_parse_comparators(document, declaration),
         gates=Gates(_read(gates, "minimum_outcomes", int, "gates", 100)),
         build_frame=partial(build_frame, declaration),
+        find_current=partial(find_current, declaration),
         card_template=card,
         feature_names=tuple(declared.feature.name for declared in declaration.features),
     )
@@ -130,6 +139,11 @@ def _add_columns(cohort: Cohort, codes: tuple[CodeGroup, ...]) -> Cohort:
         replace(one, further=tuple(dict.fromkeys(further.get(one.name, ()))))
         for one in cohort.events
     )
+    base = cohort.base_events(cohort.index.events)
+    if base.end is not None and IN_PROGRESS not in names:
+        is_open = Not(IsRecorded(base.end))
+        where = (*base.where, is_open)
+        events += (Events(IN_PROGRESS, table=base.table, date=base.date, where=where),)
     return replace(cohort, events=events, point_in_time=True)
 
 

@@ -39,7 +39,16 @@ from ehr_analytics.cohorts.labels import NOT_RECORDED, OTHER, band_labels, perio
 from ehr_analytics.cohorts.sources import PERSON_SOURCES, Source, ValueType
 from ehr_analytics.cohorts.usage import event_columns
 
-__all__ = ["Tables", "evaluate_cohort"]
+__all__ = [
+    "Event",
+    "EventSets",
+    "Tables",
+    "evaluate_cohort",
+    "evaluate_sets",
+    "is_known",
+    "read_event_sets",
+    "satisfies",
+]
 
 Row = Mapping[str, Any]  # Any: a value of any of the language's types
 Tables = Mapping[str, Sequence[Row]]
@@ -48,7 +57,7 @@ _FULL_DAY = re.compile(r"([1-9][0-9]{3}-[0-9]{2}-[0-9]{2})(T.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class _Event:
+class Event:
     """An event: its days, its own columns, and what the platform derives."""
 
     start: date
@@ -63,16 +72,28 @@ class _Event:
         return (self.start, self.finish, *((m, 0 if m else value) for m, value in parts))
 
 
-_Sets = Mapping[str, Mapping[Any, Sequence[_Event]]]  # events by set and person
+EventSets = Mapping[str, Mapping[Any, Sequence[Event]]]  # events by set and person
 
 
 def evaluate_cohort(
     cohort: Cohort, sources: Mapping[str, Source], tables: Tables
 ) -> list[dict[str, Any]]:
     """Return the rows that the compiled cohort gives: of everybody in the data one or more."""
-    sets: dict[str, dict[Any, list[_Event]]] = {}
+    return evaluate_sets(cohort, sources, tables, read_event_sets(cohort, sources, tables))
+
+
+def read_event_sets(cohort: Cohort, sources: Mapping[str, Source], tables: Tables) -> EventSets:
+    """Return the events of each set by its name and by person, in order."""
+    sets: dict[str, dict[Any, list[Event]]] = {}
     for events in cohort.events:
         sets[events.name] = _read_events(cohort, events, sources, tables, sets)
+    return sets
+
+
+def evaluate_sets(
+    cohort: Cohort, sources: Mapping[str, Source], tables: Tables, sets: EventSets
+) -> list[dict[str, Any]]:
+    """Return the rows of a cohort whose events were read."""
     source = sources[PERSON_SOURCES[cohort.model].table]
     rows = []
     for raw in tables[source.name]:
@@ -89,8 +110,8 @@ def _read_events(
     events: Events,
     sources: Mapping[str, Source],
     tables: Tables,
-    sets: Mapping[str, Mapping[Any, list[_Event]]],
-) -> dict[Any, list[_Event]]:
+    sets: Mapping[str, Mapping[Any, list[Event]]],
+) -> dict[Any, list[Event]]:
     if events.of is not None:
         found = {person: list(own) for person, own in sets[events.of].items()}
     else:
@@ -103,36 +124,36 @@ def _read_events(
                 found[person] = own = _merge_events(own, events.merge_gap)
             _add_derived_values(own, last)
     return {
-        person: [event for event in own if _holds(AllOf(events.keep), event.values)]
+        person: [event for event in own if satisfies(AllOf(events.keep), event.values)]
         for person, own in found.items()
     }
 
 
-def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list[_Event]]:
-    found: dict[Any, list[_Event]] = {}
+def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list[Event]]:
+    found: dict[Any, list[Event]] = {}
     for raw in tables[source.name]:
         row = {name: _convert_value(raw.get(name), kind) for name, kind in source.columns.items()}
         person, start = raw[source.person], row[events.date or ""]
         end = start if events.end is None else row[events.end]
         if person is None or start is None or end is None:
             continue
-        if _holds(AllOf(events.where), row):
+        if satisfies(AllOf(events.where), row):
             until = row[events.until] if events.until else None
-            found.setdefault(person, []).append(_Event(start, max(start, end), row, until))
+            found.setdefault(person, []).append(Event(start, max(start, end), row, until))
     return found
 
 
-def _merge_events(events: Sequence[_Event], gap: int) -> list[_Event]:
-    stays: list[_Event] = []
+def _merge_events(events: Sequence[Event], gap: int) -> list[Event]:
+    stays: list[Event] = []
     for event in events:
         if stays and (event.start - stays[-1].finish).days <= gap:
             first = stays.pop()
-            event = _Event(first.start, max(first.finish, event.finish), first.values)
+            event = Event(first.start, max(first.finish, event.finish), first.values)
         stays.append(event)
     return stays
 
 
-def _add_derived_values(events: Sequence[_Event], last: date | None) -> None:
+def _add_derived_values(events: Sequence[Event], last: date | None) -> None:
     for place, event in enumerate(events):
         following = events[place + 1] if place + 1 < len(events) else None
         previous = events[place - 1] if place else None
@@ -148,12 +169,12 @@ def _evaluate_person(
     cohort: Cohort,
     name: Any,  # Any: a key of text or a whole number
     person: Row,
-    sets: _Sets,
+    sets: EventSets,
 ) -> list[dict[str, Any]]:
     events = {known: own.get(name, ()) for known, own in sets.items()}
     days = _find_index_days(cohort, events)
     if not days:
-        left_at = 2 if _holds(AllOf(cohort.population), person) else 1
+        left_at = 2 if satisfies(AllOf(cohort.population), person) else 1
         return [{"person": name, "index_date": None, "left_at": left_at}]
     return [_evaluate_day(cohort, name, person, sets, events, day) for day in days]
 
@@ -162,8 +183,8 @@ def _evaluate_day(
     cohort: Cohort,
     name: Any,  # Any: a key of text or a whole number
     person: Row,
-    sets: _Sets,
-    events: Mapping[str, Sequence[_Event]],
+    sets: EventSets,
+    events: Mapping[str, Sequence[Event]],
     day: date,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"person": name, "index_date": day}
@@ -177,18 +198,18 @@ def _evaluate_day(
     if cohort.follow_up is not None:
         data_days = _data_days(cohort, cohort.follow_up, day, sets)
         row.update(_evaluate_follow_up(cohort.follow_up, day, data_days, events))
-    kept = [_holds(AllOf(cohort.population), person), True]
+    kept = [satisfies(AllOf(cohort.population), person), True]
     for criterion in cohort.include:
-        kept.append(_holds(criterion.condition, {"value": values[criterion.measure]}))
+        kept.append(satisfies(criterion.condition, {"value": values[criterion.measure]}))
     for criterion in cohort.exclude:
-        kept.append(not _holds(criterion.condition, {"value": values[criterion.measure]}))
+        kept.append(not satisfies(criterion.condition, {"value": values[criterion.measure]}))
     if cohort.follow_up is not None and cohort.follow_up.whole and data_days is not None:
         kept.append(data_days >= cohort.follow_up.days)
     row["left_at"] = kept.index(False) + 1 if False in kept else 0
     return row
 
 
-def _find_index_days(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> list[date]:
+def _find_index_days(cohort: Cohort, events: Mapping[str, Sequence[Event]]) -> list[date]:
     index = cohort.index
     days = sorted({_index_day(cohort, event) for event in events[index.events]})
 
@@ -211,7 +232,7 @@ def _find_index_days(cohort: Cohort, events: Mapping[str, Sequence[_Event]]) -> 
     return found[:1] if index.pick == "first" else found[-1:]
 
 
-def _index_day(cohort: Cohort, event: _Event) -> date:
+def _index_day(cohort: Cohort, event: Event) -> date:
     return event.start if cohort.index.at == "start" else event.finish
 
 
@@ -220,7 +241,7 @@ def _evaluate_measure(
     measure: Measure,
     day: date,
     person: Row,
-    events: Mapping[str, Sequence[_Event]],
+    events: Mapping[str, Sequence[Event]],
 ) -> Any:  # Any: a value of the measure's type
     column = measure.column or ""
     match measure.kind:
@@ -243,7 +264,7 @@ def _evaluate_measure(
         for event in events[measure.events or ""]
         if (window.from_days is None or (event.start - zero).days >= window.from_days)
         and (window.to_days is None or (event.start - zero).days <= window.to_days)
-        and (not cohort.point_in_time or _is_known(event, day))
+        and (not cohort.point_in_time or is_known(event, day))
     ]
     days = [since_index for since_index, _ in seen]
     dated = [
@@ -273,11 +294,12 @@ def _evaluate_measure(
             return max(dated)[1] if dated else None
 
 
-def _is_known(event: _Event, day: date) -> bool:
+def is_known(event: Event, day: date) -> bool:
+    """Say whether an event is known on a day, and counts: of cohorts that are point in time."""
     return event.finish <= day and (event.until is None or event.until > day)
 
 
-def _data_days(cohort: Cohort, follow_up: FollowUp, day: date, sets: _Sets) -> int | None:
+def _data_days(cohort: Cohort, follow_up: FollowUp, day: date, sets: EventSets) -> int | None:
     if follow_up.data_until is None:
         return None
     until = follow_up.data_until
@@ -290,7 +312,7 @@ def _evaluate_follow_up(
     follow_up: FollowUp,
     day: date,
     data_days: int | None,
-    events: Mapping[str, Sequence[_Event]],
+    events: Mapping[str, Sequence[Event]],
 ) -> dict[str, Any]:
     def first_day(name: str, least: int) -> int | None:
         days = [(event.start - day).days for event in events[name]]
@@ -310,7 +332,7 @@ def _evaluate_follow_up(
 def _format_value(form: Form, value: Any) -> Any:  # Any: a value of any of the language's types
     match form:
         case AsBoolean(condition=condition):
-            return "yes" if _holds(condition, {"value": value}) else "no"
+            return "yes" if satisfies(condition, {"value": value}) else "no"
         case AsBands(edges=edges):
             if value is None:
                 return NOT_RECORDED
@@ -324,7 +346,8 @@ def _format_value(form: Form, value: Any) -> Any:  # Any: a value of any of the 
     return value
 
 
-def _holds(condition: Condition, row: Row) -> bool:
+def satisfies(condition: Condition, row: Row) -> bool:
+    """Say whether a condition holds of a row's values."""
     match condition:
         case OneOf(column=column, values=values):
             return row[column] is not None and row[column] in values
@@ -340,11 +363,11 @@ def _holds(condition: Condition, row: Row) -> bool:
         case IsRecorded(column=column):
             return row[column] is not None
         case Not(condition=inner):
-            return not _holds(inner, row)
+            return not satisfies(inner, row)
         case AnyOf(conditions=parts):
-            return any(_holds(part, row) for part in parts)
+            return any(satisfies(part, row) for part in parts)
         case AllOf(conditions=parts):
-            return all(_holds(part, row) for part in parts)
+            return all(satisfies(part, row) for part in parts)
 
 
 def _match_type(bound: Any, value: Any) -> Any:  # Any: numbers, or days

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ehr_analytics.cohorts.definition import Cohort
@@ -16,7 +16,10 @@ from ehr_fhir.errors import Unprocessable
 from ehr_models.frames.codes import CodeGroup
 from ehr_models.task import Feature
 
-__all__ = ["DeclaredFeature", "FrameDeclaration", "find_view"]
+__all__ = ["IN_PROGRESS", "DeclaredFeature", "FrameDeclaration", "find_view"]
+
+# The set of events like the index event that have not ended.
+IN_PROGRESS = "in_progress"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,15 @@ class FrameDeclaration:
     def columns(self) -> Mapping[str, tuple[str, ...]]:
         """Return the columns it reads of each table, the person's first."""
         return required_columns(self.cohort, self.sources)
+
+    @cached_property
+    def narrow_sources(self) -> Mapping[str, Source]:
+        """Return the tables with the columns that are read, and no others."""
+        return {
+            name: replace(source, columns={c: source.columns[c] for c in columns})
+            for name, columns in self.columns.items()
+            for source in (self.sources[name],)
+        }
 
     @cached_property
     def single_dates(self) -> frozenset[tuple[str, str]]:

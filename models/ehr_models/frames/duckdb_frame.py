@@ -25,8 +25,16 @@ from ehr_models.frames.codes import (
     measure_recency,
     roll_up_sql,
 )
-from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
-from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Frame, Views, to_arrow
+from ehr_models.frames.declaration import IN_PROGRESS, DeclaredFeature, FrameDeclaration
+from ehr_models.task import (
+    BEGUN_AGAIN,
+    ENCOUNTER,
+    PATIENT,
+    PREDICTED_AT,
+    Frame,
+    Views,
+    to_arrow,
+)
 
 __all__ = ["LIMITS", "build_frame"]
 
@@ -68,10 +76,12 @@ def build_frame(declaration: FrameDeclaration, views: Views, codes: Codes | None
             f" FROM ({compiled.sql}) WHERE {chosen}"
         )
         _add_encounters(connection, declaration, views)
+        _add_next_events(connection, declaration)
         rows = fetch(
             connection,
-            "SELECT frame.*, encounter, instant FROM frame"
-            " LEFT JOIN index_encounters USING (person, index_date) ORDER BY place",
+            "SELECT frame.*, encounter, instant, begun_again FROM frame"
+            " LEFT JOIN index_encounters USING (person, index_date)"
+            " LEFT JOIN next_events USING (person, index_date) ORDER BY place",
             LIMITS,
         ).to_pandas()
         for group in declaration.codes:
@@ -179,6 +189,19 @@ def _add_encounters(
     connection.unregister("index_source")
 
 
+def _add_next_events(connection: duckdb.DuckDBPyConnection, declaration: FrameDeclaration) -> None:
+    """Find the day on which the next event like the index event began, ended or not."""
+    base = declaration.cohort.base_events(declaration.cohort.index.events)
+    begun = f"SELECT person, start, false AS is_open FROM rows_{base.name}"  # noqa: S608
+    if base.end is not None:
+        begun += f" UNION ALL SELECT person, start, true FROM events_{IN_PROGRESS}"  # noqa: S608
+    connection.execute(
+        "CREATE TABLE next_events AS SELECT i.person, index_date, min(start) AS begun_again"  # noqa: S608
+        f" FROM index_day i JOIN ({begun}) b ON b.person = i.person"
+        " AND (start > index_date OR (is_open AND start >= began)) GROUP BY ALL"
+    )
+
+
 def _count_codes(connection: duckdb.DuckDBPyConnection, group: CodeGroup) -> None:
     """Create the table of what was known of each code on each index date."""
     system = None if group.system is None else f"e.c_{group.system}"
@@ -229,6 +252,7 @@ def _shape_rows(declaration: FrameDeclaration, rows: pd.DataFrame) -> pd.DataFra
         PATIENT: rows["person"].astype(object),
         ENCOUNTER: rows["encounter"].astype(object),
         PREDICTED_AT: pd.to_datetime(rows["instant"], utc=True).astype("datetime64[ns, UTC]"),
+        BEGUN_AGAIN: pd.to_datetime(rows["begun_again"]).astype("datetime64[s]"),
     }
     for declared in declaration.features:
         columns[declared.feature.name] = _first_known(declared, rows)

@@ -152,13 +152,33 @@ def test_as_of_a_day_nothing_that_ended_later_is_known() -> None:
     """What is scored is what was scored on that day, with the data of that day."""
     views = gold.made_up(200)
     model = learn(views)
-    as_of = datetime(2021, 3, 1, tzinfo=UTC)
+    # The end of a day in Hong Kong: by the day it is known who is in care.
+    as_of = datetime(2021, 3, 1, 16, tzinfo=UTC)
     encounters = views["encounter_flat"]
-    known = encounters[pd.to_datetime(encounters["end"], utc=True) <= as_of]
+    known = encounters[pd.to_datetime(encounters["start"], utc=True) <= as_of]
+    known = known.assign(end=known["end"].where(pd.to_datetime(known["end"], utc=True) <= as_of))
 
     then = predict_current(TASK, model, {**views, "encounter_flat": known}, as_of).current
 
     assert predict_current(TASK, model, views, as_of).current == then != ()
+
+
+def test_who_is_in_care_again_is_not_scored_for_the_stay_before() -> None:
+    views = gold.end_last_stays(gold.made_up(30), ENDED)
+    model = learn(views)
+    person = predict_current(TASK, model, views, NOW).current[0].patient
+    encounters = views["encounter_flat"]
+    again = encounters[encounters["patient_id"] == person].iloc[[0]]
+    again = again.assign(id="again", start="2026-11-20", end=None, status="in-progress")
+    again["class"] = "EMER"
+    back = {**views, "encounter_flat": pd.concat([encounters, again])}
+
+    found = predict_current(TASK, model, back, NOW)
+
+    assert person not in {scored.patient for scored in found.current} and found.in_care == 1
+    # The day before nobody knew.
+    before = predict_current(TASK, model, back, datetime(2026, 11, 19, tzinfo=UTC))
+    assert person in {scored.patient for scored in before.current} and before.in_care == 0
 
 
 def test_a_day_to_come_is_no_day_to_score_as_of() -> None:

@@ -1,0 +1,209 @@
+"""A row of a frame from one person's resources, at an instant: for a request that waits.
+
+It is worked out in plain Python by the cohort language's reference, and is the row that the frame
+of tables has of this person on this day (a test holds one against the other over many people).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from typing import Any
+
+import numpy as np
+
+from ehr_analytics.cohorts.conditions import AllOf
+from ehr_analytics.cohorts.definition import Cohort
+from ehr_analytics.cohorts.reference import (
+    EventSets,
+    evaluate_sets,
+    is_known,
+    read_event_sets,
+    satisfies,
+)
+from ehr_analytics.cohorts.sources import Source, ValueType
+from ehr_fhir.dates import local_day
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.frames.codes import CodeGroup, Codes, measure_recency, roll_up
+from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
+from ehr_models.frames.view_rows import Resource, open_reader
+from ehr_models.task import PersonRow
+
+__all__ = ["PersonFrame", "find_current"]
+
+_Rows = Mapping[str, list[dict[str, Any]]]  # Any: a value of a view
+
+
+@dataclass(frozen=True)
+class PersonFrame:
+    """Reads persons one by one, with features of the codes of a model."""
+
+    declaration: FrameDeclaration
+    codes: Codes
+
+    def find_current(self, resources: Sequence[Resource], at: datetime) -> PersonRow | None:
+        """Return what is known of one person's latest index event at an instant.
+
+        None where there is none, where they are not of the cohort, or where another such event has
+        begun since. `resources` are this person's, their Patient among them.
+        """
+        tables = self._read_tables(resources, at)
+        cohort = self._as_of(local_date(at))
+        sets = read_event_sets(cohort, self._sources, tables)
+        evaluated = evaluate_sets(cohort, self._sources, tables, sets)
+        rows = [row for row in evaluated if row["left_at"] == 0]
+        if len(rows) != 1:
+            return None
+        person, day = rows[0]["person"], rows[0]["index_date"]
+        found = self._find_encounter(tables, day)
+        if found is None or self._has_begun_again(tables, sets, person, day, local_date(at)):
+            return None
+        features = [_to_number(declared, rows[0]) for declared in self.declaration.features]
+        for group in self.declaration.codes:
+            features += _list_code_values(group, self.codes.get(group.name, ()), sets, person, day)
+        encounter, ended = found
+        return PersonRow(encounter, ended, np.array(features, dtype=float))
+
+    def _as_of(self, day: date) -> Cohort:
+        """Return the cohort of the latest index date up to a day, without its groups."""
+        cohort = self.declaration.cohort
+        until = min(cohort.index.until or day, day)
+        wanted = {name for declared in self.declaration.features for name in declared.columns}
+        return replace(
+            cohort,
+            index=replace(cohort.index, pick="last", until=until),
+            columns=tuple(column for column in cohort.columns if column.name in wanted),
+            follow_up=None,
+        )
+
+    @property
+    def _sources(self) -> Mapping[str, Source]:
+        return self.declaration.narrow_sources
+
+    def _read_tables(self, resources: Iterable[Resource], at: datetime) -> _Rows:
+        """Return the rows of the views, with whole days for dates; nothing ends after the instant.
+
+        What has an end keeps the instant of it, under the column's name and `.instant`.
+        """
+        by_type: dict[str, list[Resource]] = {}
+        for resource in resources:
+            by_type.setdefault(str(resource.get("resourceType")), []).append(resource)
+        tables = {}
+        for name, columns in self.declaration.columns.items():
+            reader = open_reader(name, columns)
+            rows = reader.read(by_type.get(reader.resource, ()))
+            kinds = self.declaration.sources[name].columns
+            dates = [column for column in columns if kinds[column] is ValueType.DATE_TEXT]
+            ends = {e.end for e in self.declaration.cohort.events if e.table == name and e.end}
+            for row in rows:
+                for column in dates:
+                    text = row[column]
+                    if column in ends and text is not None:
+                        instant = _find_instant(text)
+                        row[f"{column}.instant"] = instant
+                        if instant is not None and instant > at:
+                            row[column] = None
+                            continue
+                    row[column] = self._find_day(name, column, text)
+            tables[name] = rows
+        return tables
+
+    def _find_day(self, table: str, column: str, text: str | None) -> str | None:
+        if text is None or len(text) == len("2020-01-01"):
+            return text
+        if len(text) < len("2020-01-01"):
+            is_single = (table, column) in self.declaration.single_dates
+            return f"{text[:4]}-12-31" if is_single else text
+        day = local_day(text)
+        return None if day is None else day.isoformat()
+
+    def _find_encounter(self, tables: _Rows, day: date) -> tuple[str, datetime] | None:
+        """Return the encounter that ended last on the index date, and the instant of its end."""
+        index = self.declaration.cohort.index
+        events = self.declaration.cohort.base_events(index.events)
+        column = (events.end if index.at == "end" else events.date) or ""
+        found = [
+            (row.get(f"{column}.instant") or _find_instant(row[column]), row["id"])
+            for row in tables[events.table or ""]
+            if row[column] == day.isoformat() and satisfies(AllOf(events.where), row)
+        ]
+        known = [(instant, key) for instant, key in found if instant is not None]
+        if not known:
+            return None
+        instant, key = max(known)
+        return key, instant
+
+    def _has_begun_again(
+        self, tables: _Rows, sets: EventSets, person: str, day: date, today: date
+    ) -> bool:
+        """Say whether an event like the index event's is going on."""
+        cohort = self.declaration.cohort
+        if cohort.index.at != "end":
+            return False
+        events = cohort.base_events(cohort.index.events)
+        own = sets[cohort.index.events][person]
+        began = min(event.start for event in own if event.finish == day).isoformat()
+        return any(
+            row[events.end or ""] is None
+            and began <= (row[events.date or ""] or "") <= today.isoformat()
+            and satisfies(AllOf(events.where), row)
+            for row in tables[events.table or ""]
+        )
+
+
+def find_current(
+    declaration: FrameDeclaration, resources: Sequence[Resource], at: datetime, codes: Codes
+) -> PersonRow | None:
+    """Return the row of one person at an instant (`PersonFrame.find_current`)."""
+    return PersonFrame(declaration, codes).find_current(resources, at)
+
+
+def local_date(at: datetime) -> date:
+    """Return the day of an instant in the jurisdiction's calendar."""
+    return at.astimezone(JURISDICTION.zone).date()
+
+
+def _find_instant(text: str | None) -> datetime | None:
+    """Return the instant at which a FHIR date begins; a day begins in the jurisdiction's zone."""
+    if text is None:
+        return None
+    try:
+        if len(text) == len("2020-01-01"):
+            return datetime.combine(date.fromisoformat(text), time.min, JURISDICTION.zone)
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=JURISDICTION.zone)
+
+
+def _to_number(declared: DeclaredFeature, row: Mapping[str, Any]) -> float:
+    values = (row[name] for name in declared.columns)
+    value = next((value for value in values if value is not None), None)
+    if value is None:
+        return float("nan")
+    number = float(value == "yes") if isinstance(value, str) else float(value)
+    least = -np.inf if declared.least is None else declared.least
+    most = np.inf if declared.most is None else declared.most
+    return float(min(max(number, least), most))
+
+
+def _list_code_values(
+    group: CodeGroup, codes: tuple[str, ...], sets: EventSets, person: str, day: date
+) -> list[float]:
+    """Return days and recency of each code of a group."""
+    days_by_code: dict[str, set[int]] = {}
+    for event in sets[group.events].get(person, ()):
+        code = event.values[group.column]
+        if code is not None and is_known(event, day):
+            system = None if group.system is None else event.values[group.system]
+            days_by_code.setdefault(roll_up(str(code), system), set()).add((day - event.start).days)
+    values = []
+    for code in codes:
+        days = days_by_code.get(code)
+        values += (
+            [0.0, 0.0]
+            if days is None
+            else [float(sum(since <= group.days for since in days)), measure_recency(min(days))]
+        )
+    return values
