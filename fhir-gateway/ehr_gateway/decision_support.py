@@ -48,7 +48,7 @@ class HookCall:
     records: Sequence[Resource]
     drafts: Sequence[Resource]
     is_partial: bool
-    # en, zh-Hant-HK or zh-Hans.
+    # A tag of one of the languages of the pages.
     language: str
     now: datetime
 

@@ -16,7 +16,11 @@ OPERATION = Operation(
     affects_state=False,
     callers="a steward, an auditor, a researcher, a clinician",
     parameters=(
-        Parameter("language", "code", "Of titles and verdicts, such as `zh-Hant-HK`; else English"),
+        Parameter(
+            "language",
+            "code",
+            "Of titles and verdicts, one of the languages of the pages; else English",
+        ),
     ),
     required_scope=None,
 )

@@ -96,7 +96,7 @@ class ModelVersion:
     def files_in(self, language: str) -> list[ModelFile]:
         """Return its files, of pages in several languages the reader's alone.
 
-        A page is called `report.zh-Hant-HK.html`.
+        The language stands before the ending: `report.en.html`.
         """
         own = f".{language}.html"
         return [
