@@ -50,8 +50,8 @@ class Boosting:
         data = lightgbm.Dataset(
             maker.make(places),
             panel.values[places.targets, places.hospitals] / scale,
-            feature_name=list(maker.names),
-            categorical_feature=[HOSPITAL],
+            # By position: LightGBM takes not every name that a column of weather may have.
+            categorical_feature=[maker.names.index(HOSPITAL)],
             params={"verbosity": -1, "num_threads": 1},
             free_raw_data=False,
         )

@@ -58,18 +58,18 @@ def train(
     from ehr_models.forecasting.calendar_days import read_holidays, read_weather
     from ehr_models.forecasting.forecaster import HORIZON
     from ehr_models.forecasting.panel import build_panel, read_counts_file
-    from ehr_models.forecasting.publish import Origin, publish
+    from ehr_models.forecasting.publish import Provenance, publish
     from ehr_models.forecasting.train import train as train_forecasters
 
     chosen, now = get_task(task), datetime.now(UTC)
     known, measured = read_holidays(holidays), read_weather(weather)
     if source is not None:
-        panel, origin = build_panel(read_counts_file(source)), Origin("a file", {}, seed)
+        panel, provenance = build_panel(read_counts_file(source)), Provenance("a file", {}, seed)
     else:
         panel, version = _read_lake(context, chosen, data, now)
-        origin = Origin("visits of the lake", {"silver": version}, seed)
+        provenance = Provenance("visits of the lake", {"silver": version}, seed)
     trained = train_forecasters(panel, known, measured, seed)
-    version_saved = publish(chosen, trained, origin, data, now)
+    version_saved = publish(chosen, trained, provenance, data, now)
     _print_scores(trained)
     for hospital, reason in trained.left_out.items():
         typer.echo(f"Left out, too little data: {hospital} ({reason}).")

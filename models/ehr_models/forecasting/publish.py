@@ -24,7 +24,7 @@ from ehr_models.train import hash_code
 
 __all__ = [
     "CONTROLLED_FILE", "FORECAST_FILE", "PLOT_FILE", "REPORT_FILE", "TABLE_FILE",
-    "Origin", "build_files", "publish", "tabulate",
+    "Provenance", "build_files", "publish", "tabulate",
 ]  # fmt: skip
 
 # Of the trusted zone, except the controlled file.
@@ -34,7 +34,7 @@ QUANTILE_COLUMNS = tuple(f"q{level * 100:g}" for level in LEVELS)
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where counts came from, in words, and the versions of the tables they were made of."""
 
     source: str
@@ -43,10 +43,10 @@ class Origin:
 
 
 def publish(
-    task: ForecastTask, trained: Trained, origin: Origin, data: Path, now: datetime
+    task: ForecastTask, trained: Trained, provenance: Provenance, data: Path, now: datetime
 ) -> ModelVersion:
     """Log a run, then save a signed version with the forecasts and how they were judged."""
-    files = build_files(task, trained, origin, now)
+    files = build_files(task, trained, provenance, now)
     mlflow = tracking.open_store(task, data)
     with mlflow.start_run(run_name=f"forecast {now:%Y-%m-%d %H:%M}") as run:
         mlflow.log_params(
@@ -55,8 +55,8 @@ def publish(
                 "days": len(trained.panel),
                 "last_day": f"{trained.panel.last_day:%Y-%m-%d}",
                 "data.sha256": trained.panel.digest,
-                "seed": origin.seed,
-                **{f"table.{name}": number for name, number in origin.tables.items()},
+                "seed": provenance.seed,
+                **{f"table.{name}": number for name, number in provenance.tables.items()},
             }
         )
         mlflow.set_tags(
@@ -87,7 +87,7 @@ def tabulate(trained: Trained) -> list[dict[str, Any]]:
 
 
 def build_files(
-    task: ForecastTask, trained: Trained, origin: Origin, now: datetime
+    task: ForecastTask, trained: Trained, provenance: Provenance, now: datetime
 ) -> dict[str, bytes]:
     """Return the files of a version by name."""
     rows = tabulate(trained)
@@ -107,24 +107,24 @@ def build_files(
         TABLE_FILE: pd.DataFrame(rows).to_csv(index=False).encode(),
         PLOT_FILE: draw_forecast(trained, task.title, task.unit),
         CONTROLLED_FILE: _to_json({**head, "policy": POLICY, "rows": controlled}),
-        REPORT_FILE: _to_json({**head, **_describe(trained, origin)}),
+        REPORT_FILE: _to_json({**head, **_describe(trained, provenance)}),
         GATES_FILE: write_gates(trained.gates),
     }
 
 
-def _describe(trained: Trained, origin: Origin) -> dict[str, Any]:
+def _describe(trained: Trained, provenance: Provenance) -> dict[str, Any]:
     return {
         "candidate": trained.candidate,
         "gates": [asdict(gate) for gate in trained.gates],
         "data": {
-            "source": origin.source,
-            "tables": dict(origin.tables),
+            "source": provenance.source,
+            "tables": dict(provenance.tables),
             "sha256": trained.panel.digest,
             "first_day": f"{trained.panel.first_day:%Y-%m-%d}",
             "hospitals": list(trained.panel.hospitals),
             "left_out": dict(trained.left_out),
         },
-        "seed": origin.seed,
+        "seed": provenance.seed,
         "code_sha256": hash_code(),
         "judged_origins": trained.judged_origins,
         "scores": {

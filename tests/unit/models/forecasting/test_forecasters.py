@@ -21,7 +21,7 @@ HOLIDAYS = read_holidays()
 FIRST = pd.Timestamp("2024-01-01")
 PANEL = build_panel(simulate(2, FIRST, 700, HOLIDAYS, seed=4).attendances)
 DAYS = PANEL.list_days(700)
-WEATHER = Weather(("warmth",), DAYS, np.random.default_rng(1).normal(size=(700, 1)))
+WEATHER = Weather(("warmth: [°C]",), DAYS, np.random.default_rng(1).normal(size=(700, 1)))
 MAKERS: list[Callable[[], Forecaster]] = [
     SeasonalNaive,
     ExponentialSmoothing,

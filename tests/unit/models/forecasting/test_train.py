@@ -16,7 +16,7 @@ from ehr_models.forecasting.evaluation import FEWEST_DAYS, Scores, ScoreTable
 from ehr_models.forecasting.gates import judge
 from ehr_models.forecasting.metrics import Comparison, Interval
 from ehr_models.forecasting.panel import Panel, build_panel, read_counts_file
-from ehr_models.forecasting.publish import CONTROLLED_FILE, PLOT_FILE, Origin, build_files
+from ehr_models.forecasting.publish import CONTROLLED_FILE, PLOT_FILE, Provenance, build_files
 from ehr_models.forecasting.release import control_rows
 from ehr_models.forecasting.simulation import simulate
 from ehr_models.forecasting.tasks import get_task
@@ -32,13 +32,13 @@ def make_panel(days: int, seed: int = 2) -> Panel:
 
 
 def test_the_same_data_and_seed_give_the_same_files() -> None:
-    origin = Origin("a file", {}, 0)
+    provenance = Provenance("a file", {}, 0)
 
     files = [
         build_files(
             get_task("attendances"),
             train(make_panel(FEWEST_DAYS), HOLIDAYS, NO_WEATHER, 0),
-            origin,
+            provenance,
             NOW,
         )
         for _ in range(2)
