@@ -13,7 +13,7 @@ DATABASES ?= sqlite
 BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])
 
 .DEFAULT_GOAL := help
-.PHONY: clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
+.PHONY: acro clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
 	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-lake bench-latency bench-memory bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
@@ -150,6 +150,12 @@ profile: setup .venv/.bench ## where the gateway's time goes: steps in microseco
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c '$(BENCH_GROUP)')
 	@touch $@
 
+acro: .venv-acro/bin/python ## acro in an environment of its own, for the slow test of disclosure control
+
+.venv-acro/bin/python:
+	@$(PYTHON) -m venv .venv-acro
+	@.venv-acro/bin/python -m pip install --quiet --disable-pip-version-check acro==1.0.2
+
 assets: ## build the portal's style sheets anew (needs Node)
 	@cd portal && npm ci && npm run build
 
@@ -179,4 +185,4 @@ lock: ## write requirements.lock anew (needs uv)
 		--no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
 
 clean: ## remove what was built, keep the data in var/
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf .venv .venv-acro .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

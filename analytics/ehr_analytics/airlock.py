@@ -134,6 +134,8 @@ def _propose_outputs(register: Register, run_id: str, login: str, note: str) -> 
     state = "proposed" if all(check.passed for check in checks) else "failed"
     digests = _hash_files(outputs)
     with register.transaction() as connection:
+        # Anew: it may have been suspended or closed while the outputs were made and checked.
+        projects.require_may_release(projects.read_project(connection, run.project))
         connection.execute(
             "UPDATE run SET state = ?, outputs = ? WHERE id = ?",
             (state, json.dumps(digests), run_id),
@@ -193,15 +195,16 @@ def record_decision(
     if not reason.strip():
         raise Unprocessable("Say why: the researcher reads the reason.")
     require_checker_of_others(run, project, names)
-    projects.require_not_suspended(project)
-    if verdict == "approve":
-        projects.require_may_release(project)
     if verdict == "approve" and not is_unsafe and get_proposal(register, run_id).is_unsafe:
         raise Unprocessable(
             "This is unsafe output: SQL or code of the study's own says whom each number is about. "
             "Read the evidence, and approve it as unsafe output."
         )
     with register.transaction() as connection:
+        project = projects.read_project(connection, run.project)
+        projects.require_not_suspended(project)
+        if verdict == "approve":
+            projects.require_may_release(project)
         state = _read_state(connection, run_id)
         if state != "proposed":
             raise Conflict(f"The run is {state}; only a run whose checks all passed is decided on.")
@@ -262,6 +265,8 @@ def _release_outputs(register: Register, project: Project, run_id: str, login: s
         _keep_for_comparison(register, run, folder)
     persons, _ = ReleaseHistory(register).digest_persons(run_id)
     with register.transaction() as connection:
+        # Anew: it may have been suspended or closed while the cells were compared.
+        projects.require_may_release(projects.read_project(connection, run.project))
         state = _read_state(connection, run_id)
         decisions = _read_decisions(connection, run_id)
         approvers = {decision.person for decision in decisions if decision.verdict == "approve"}

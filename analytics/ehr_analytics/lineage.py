@@ -32,7 +32,7 @@ _PROJECT_ACTIONS = (
     "new", "change", "submit", "return", "approve", "open", "close", "suspend", "resume",
 )  # fmt: skip
 _BEFORE_ALL = -(2**63)
-_COPIED_FACTS = ("code", "checks", "policy", "application", "persons")
+_COPIED_FACTS = ("code", "checks", "policy", "application", "persons", "budget")
 
 
 @dataclass(frozen=True)

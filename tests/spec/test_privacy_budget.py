@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,8 +15,15 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from ehr_analytics.disclosure.budget import BudgetLedger, Charge
-from ehr_analytics.disclosure.budget_grants import Grant, grant_budget, list_grants
+from ehr_analytics.disclosure.budget_grants import (
+    Grant,
+    grant_budget,
+    list_grants,
+    record_grants,
+)
 from ehr_analytics.disclosure.private_statistics import PrivateTable
+from ehr_analytics.lineage import RegisterSteps
+from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound
 
 
@@ -98,6 +107,47 @@ def test_requests_at_the_same_time_cannot_overspend(engine: Engine) -> None:
     assert ledger.read_remaining_epsilon("patients", "falls") == 0
 
 
+# Each tries to spend a budget of 10 charges alone.
+_SPEND = """
+import sys
+from sqlalchemy import create_engine
+from ehr_analytics.disclosure.budget import BudgetLedger, Charge
+from ehr_fhir.errors import Conflict
+options = {"timeout": 60} if sys.argv[1].startswith("sqlite") else {}
+ledger = BudgetLedger(create_engine(sys.argv[1], connect_args=options))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(10):
+    try:
+        ledger.spend(Charge("patients", "falls", "researcher.lau", "count", 0.1))
+    except Conflict:
+        pass
+"""
+
+
+def test_processes_at_the_same_time_cannot_overspend(engine: Engine) -> None:
+    ledger = BudgetLedger(engine)
+    ledger.grant("patients", "", 100)
+    ledger.grant("patients", "falls", 1)
+    url = engine.url.render_as_string(hide_password=False)
+
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _SPEND, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        process.communicate(b"go\n")
+
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(ledger.list_charges("patients")) == 10
+    assert ledger.list_budgets("patients")[1] == ("falls", 1.0, 1.0)
+
+
 def test_the_database_itself_refuses_an_overspent_budget(engine: Engine) -> None:
     ledger = BudgetLedger(engine)
     ledger.grant("patients", "falls", 1)
@@ -127,6 +177,25 @@ def test_a_budget_is_granted_by_two_people(engine: Engine) -> None:
     assert (confirmed.proposed_by, confirmed.confirmed_by) == ("tse", "ng")
     assert ledger.list_budgets("patients") == [("falls", 3.0, 0.0)]
     assert list_grants(ledger, "patients") == [confirmed]
+
+
+def test_grants_are_in_the_log_of_research_also_after_a_kill(
+    engine: Engine, tmp_path: Path
+) -> None:
+    ledger, register = BudgetLedger(engine), Register(tmp_path)
+    grant(ledger, "ng")
+    record_grants(register, ledger, "patients")
+    # Killed before it was recorded; the next call does so, and nothing twice.
+    grant(ledger, "tse")
+    for _ in range(2):
+        record_grants(register, ledger, "patients")
+
+    steps = RegisterSteps(register).read_new()
+    assert [(step["who"], step["action"]) for step in steps] == [
+        ("ng", "propose-budget"),
+        ("tse", "grant-budget"),
+    ]
+    assert steps[1]["facts"]["budget"] == vars(list_grants(ledger, "patients")[0])
 
 
 def test_no_budget_is_granted_by_the_project_or_for_nothing(engine: Engine) -> None:

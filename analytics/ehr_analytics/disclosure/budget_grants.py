@@ -6,6 +6,7 @@ of a person are one, and nobody of the project decides about its budget.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -13,9 +14,10 @@ from sqlalchemy import Column, Float, MetaData, String, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from ehr_analytics.disclosure.budget import BudgetLedger
+from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden
 
-__all__ = ["Grant", "grant_budget", "list_grants"]
+__all__ = ["Grant", "grant_budget", "list_grants", "record_grants"]
 
 _METADATA = MetaData()
 _GRANT = Table(
@@ -100,3 +102,27 @@ def list_grants(ledger: BudgetLedger, dataset: str) -> list[Grant]:
     query = query.order_by(_GRANT.c.confirmed_at, _GRANT.c.project)
     with ledger.engine.connect() as connection:
         return [Grant(**row._mapping) for row in connection.execute(query)]
+
+
+def record_grants(register: Register, ledger: BudgetLedger, dataset: str) -> None:
+    """Append each grant and proposal of a data set that is not yet in the log of research.
+
+    The ledger may be in another database than the register: a grant that a kill kept from the log
+    is appended by the next call.
+    """
+    with register.transaction() as connection:
+        rows = connection.execute(
+            "SELECT detail FROM event WHERE action IN ('propose-budget', 'grant-budget')"
+        ).fetchall()
+        recorded = [json.loads(row["detail"])["budget"] for row in rows]
+        for grant in list_grants(ledger, dataset):
+            budget = vars(grant)
+            if budget in recorded:
+                continue
+            register.append_event(
+                connection,
+                grant.project,
+                grant.confirmed_by or grant.proposed_by,
+                "grant-budget" if grant.confirmed_by else "propose-budget",
+                detail={"budget": budget},
+            )

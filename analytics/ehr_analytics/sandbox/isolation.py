@@ -11,17 +11,24 @@ import ctypes
 import os
 import platform
 import resource
+import signal
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["enter_namespaces", "forbid_calls", "limit_resources", "restrict_files"]
+__all__ = [
+    "end_with_parent",
+    "enter_namespaces",
+    "forbid_calls",
+    "limit_resources",
+    "restrict_files",
+]
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 # <linux/sched.h>: user, mount, UTS, IPC and network namespaces.
 _NAMESPACES = 0x10000000 | 0x00020000 | 0x04000000 | 0x08000000 | 0x40000000
-_PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 38, 4, 22
+_PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_PDEATHSIG = 38, 4, 22, 1
 _SECCOMP_MODE_FILTER = 2
 
 # <linux/landlock.h>, which has the same numbers on every processor.
@@ -74,6 +81,17 @@ def enter_namespaces() -> bool:
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1", "ascii")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1", "ascii")
     return True
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the operating system kill this process when the thread that started it ends.
+
+    Ends it at once where its parent is not `parent` any more.
+    """
+    # After the namespaces: new credentials would take it back.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def restrict_files(readable: Iterable[Path], writable: Iterable[Path]) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
+import fcntl
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,11 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehr_analytics.held_lock import is_held
 from ehr_fhir.errors import Unavailable, Unprocessable
 
 __all__ = ["SandboxLimits", "SandboxResult", "run_sandboxed"]
 
 _NAME_LENGTH = 64
+# A folder of a run, and the file that its process locks: of one that was killed nobody holds it.
+_PREFIX, _LOCK = "ehr-sandbox-", "lock"
+# Chosen: far longer than between the making of a folder and its lock.
+_SECONDS_TO_LOCK = 60.0
 # Chosen: to import the libraries and read the tables.
 _SECONDS_BESIDE = 60
 
@@ -59,12 +67,18 @@ def run_sandboxed(
     for name in outputs:
         if Path(name).name != name or not 0 < len(name) <= _NAME_LENGTH or name.startswith("."):
             raise Unprocessable("An output is a file's name, without a folder.")
-    with tempfile.TemporaryDirectory(prefix="ehr-sandbox-") as scratch:
+    _remove_what_a_kill_left()
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as scratch,
+        (Path(scratch) / _LOCK).open("wb") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
         work, log = Path(scratch) / "work", Path(scratch) / "log"
         work.mkdir()
         head = {
             "code": code,
             "work": str(work),
+            "parent": os.getpid(),
             "tables": [[name, len(content)] for name, content in tables.items()],
             "memory_mb": limits.memory_mb,
             "seconds": limits.seconds,
@@ -83,6 +97,16 @@ def run_sandboxed(
             log=log.read_bytes()[: limits.output_mb * 2**20],
             layers=outcome.layers,
         )
+
+
+def _remove_what_a_kill_left() -> None:
+    """Remove the folders of runs whose process was killed: what code wrote may hold rows."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        # Gone meanwhile, or another account's.
+        with contextlib.suppress(OSError):
+            is_new = time.time() - folder.stat().st_mtime < _SECONDS_TO_LOCK
+            if not is_new and not is_held(folder / _LOCK):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ehr_analytics.process_memory import read_data_size
 from ehr_analytics.sandbox.isolation import (
+    end_with_parent,
     enter_namespaces,
     forbid_calls,
     limit_resources,
@@ -41,8 +42,10 @@ def main() -> None:
     # Before any library is imported: Landlock and the filter hold for the thread that asks and for
     # those it starts. A pool of threads that was there before would read any file for the code.
     is_alone = len(os.listdir("/proc/self/task")) == 1
+    has_namespaces = is_alone and enter_namespaces()
+    end_with_parent(head["parent"])
     layers = {
-        "namespaces": is_alone and enter_namespaces(),
+        "namespaces": has_namespaces,
         "files": is_alone and restrict_files(_list_readable(), [work]),
         "calls": is_alone and forbid_calls(),
     }

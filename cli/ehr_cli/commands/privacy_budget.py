@@ -50,22 +50,26 @@ def grant(
     Example: ehr privacy budget grant 2 --project stroke --as steward.ng
     """
     from ehr_analytics import project as projects
-    from ehr_analytics.disclosure.budget_grants import grant_budget
+    from ehr_analytics.disclosure.budget_grants import grant_budget, record_grants
     from ehr_analytics.people import APPROVER_ROLES
     from ehr_analytics.private_study import LAKE
     from ehr_analytics.register import Register
+    from ehr_cli.research_lineage import record_steps
     from ehr_cli.research_people import find_person
 
     folder = _find_folder(data)
     who = find_person(folder, login, APPROVER_ROLES)
+    register = Register(folder)
     members: tuple[str, ...] = ()
     if project_id:
-        project = projects.get_project(Register(folder), project_id)
+        project = projects.get_project(register, project_id)
         members = (*project.people, project.applicant)
     with _open_ledger(data) as ledger:
         granted = grant_budget(
             ledger, LAKE, project_id, epsilon, who.name, names=who.names, members=members
         )
+        record_grants(register, ledger, LAKE)
+    record_steps(folder)
     if granted.confirmed_by:
         typer.echo(f"The budget is {epsilon:g}, by {granted.proposed_by} and {who.name}.")
     else:

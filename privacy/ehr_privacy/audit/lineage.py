@@ -45,8 +45,8 @@ LAKE_REFRESH, RESEARCH_STEP = "lake-refresh", "research-step"
 # Facts of a step. `code`: of study and package. `tables`: name, version, digest, and the record of
 # the refresh known then. `files`: of the files' names and SHA-256 together. `checks`: of what the
 # checks said. `policy`: of disclosure control. `application`: of what was approved. `persons`:
-# keyed, of the sets of persons behind the cells.
-STEP_FACTS = ("code", "tables", "files", "checks", "policy", "application", "persons")
+# keyed, of the sets of persons behind the cells. `budget`: of differential privacy, and by whom.
+STEP_FACTS = ("code", "tables", "files", "checks", "policy", "application", "persons", "budget")
 
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
 _TABLE = re.compile(r"[A-Za-z0-9_/-]{1,200}")
