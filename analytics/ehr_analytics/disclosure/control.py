@@ -78,6 +78,8 @@ def control_release(
         unprotected += outcome.unprotected
         known_before += outcome.known_before
         overlaps_left += outcome.overlaps_left
+    for place in _find_ratios_of_hidden(cells, reasons):
+        reasons[place] = Reason.SECONDARY
     for place in _find_limits_of_hidden(cells, reasons):
         reasons[place] = Reason.SECONDARY
     controlled = tuple(
@@ -101,6 +103,25 @@ def control_release(
         "overlaps_not_examined": overlaps_left,
     }
     return ControlledRelease(controlled, unprotected, overlaps_left, record)
+
+
+def _find_ratios_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:
+    """Return the shown ratios of which a count is hidden for itself: with the others they give it.
+
+    A risk ratio and an odds ratio are two equations of the four counts of their table.
+    """
+    hidden = {
+        _find_row(cell)
+        for cell, reason in zip(cells, reasons, strict=True)
+        if reason not in (None, Reason.SECONDARY) and cell.statistic == "frequency"
+    }
+    return [
+        place
+        for place, cell in enumerate(cells)
+        if find_class(cell.statistic).name == "calculated-ratios"
+        and not reasons[place]
+        and _find_row(cell) in hidden
+    ]
 
 
 def _find_limits_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:

@@ -255,6 +255,37 @@ def test_sliding_windows_of_days_do_not_tell_of_a_day(policy: Policy) -> None:
         assert len(persons) >= policy.min_persons or width >= policy.protection - 1e-6
 
 
+@pytest.mark.parametrize(("with_outcome", "is_shown"), [(3, False), (40, True)])
+def test_a_ratio_does_not_give_the_few_exposed_with_the_outcome(
+    with_outcome: int, is_shown: bool
+) -> None:
+    # Of 100 exposed few have it, of 200 others 60: the ratio times 0.3 times 100 are the few.
+    pair = (("exposure", "drug"), ("outcome", "falls"))
+    parts = {
+        "exposed, with": (0, with_outcome),
+        "exposed, without": (with_outcome, 100),
+        "not exposed, with": (100, 160),
+        "not exposed, without": (160, 300),
+    }
+    cells = [
+        count("pairs", first, last, **dict(pair), measure=name)
+        for name, (first, last) in parts.items()
+    ]
+    everybody = frozenset(f"person-{number}" for number in range(300))
+    ill = {*cells[0].persons, *cells[2].persons}
+    flags = {person: float(person in ill) for person in everybody}
+    for statistic, name, amounts in (
+        ("risk-ratio", "risk ratio", flags),
+        ("confidence-limit", "risk ratio, lower limit", dict.fromkeys(everybody, 1.0)),
+    ):
+        labels = (*pair, ("measure", name))
+        cells.append(Cell("pairs", labels, statistic, 0.5, "ratio", everybody, amounts))
+
+    release = control_release(cells, EXACT)
+
+    assert [cell.shown is not None for cell in release.cells[4:]] == [is_shown, is_shown]
+
+
 def test_the_page_has_every_class_with_its_way_and_test() -> None:
     page = (ROOT / "docs" / "reference" / "disclosure.md").read_text("utf-8")
 
