@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from ehr_analytics import airlock, run_queue
 from ehr_analytics import project as projects
 from ehr_analytics.disclosure.release_history import ReleaseHistory
+from ehr_analytics.output_checks import check_outputs
 from ehr_analytics.people import Person
 from ehr_analytics.register import Register
 from ehr_analytics.sandbox import process as sandbox
@@ -111,7 +113,7 @@ def test_a_project_closed_while_its_outputs_are_checked_proposes_nothing(
     book: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     airlock.lapse_proposal(book, "run-1", "steward.ng")
-    check = airlock.check_outputs
+    check = check_outputs
 
     def check_and_close(*args: object) -> object:
         if projects.get_project(book, PROJECT).state == "open":
@@ -153,7 +155,7 @@ def test_code_ends_with_the_process_that_runs_it_and_leaves_nothing_it_wrote(
     wait_until(lambda: not is_alive(code))
     # What the code wrote may hold rows: the next run takes it away.
     monkeypatch.setattr(sandbox, "_SECONDS_TO_LOCK", 0.0)
-    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert sandbox.run_sandboxed("pass", {}, []).error == ""
     assert not list(tmp_path.glob("ehr-sandbox-*"))
 
@@ -172,6 +174,14 @@ def is_alive(process: int) -> bool:
         return False
     # A zombie of which nobody took notice yet.
     return state != "Z"
+
+
+def list_runs(book: Register) -> list[run_queue.RequestedRun]:
+    """Return the runs of the project, oldest first."""
+    run_queue.fail_cut_off(book)
+    with book.transaction() as connection:
+        rows = connection.execute("SELECT id FROM requested_run ORDER BY seq").fetchall()
+    return [run_queue.get_requested_run(book, row["id"]) for row in rows]
 
 
 _CLAIM = """
@@ -195,7 +205,7 @@ def test_a_run_whose_process_is_killed_says_so_and_the_next_one_goes_on(book: Re
     )
     assert worker.stdout is not None
     assert worker.stdout.readline() == b"claimed\n"
-    assert [run.state for run in run_queue.list_requested_runs(book, PROJECT)] == [
+    assert [run.state for run in list_runs(book)] == [
         "running",
         "queued",
     ]
@@ -203,11 +213,11 @@ def test_a_run_whose_process_is_killed_says_so_and_the_next_one_goes_on(book: Re
     worker.kill()
     worker.communicate()
 
-    ended, waiting = run_queue.list_requested_runs(book, PROJECT)
-    assert (ended.id, ended.state) == (first.id, "failed")
-    assert "cut off" in ended.fault
+    cut_off, waits = list_runs(book)
+    assert (cut_off.id, cut_off.state) == (first.id, "failed")
+    assert "cut off" in cut_off.fault
     assert book.events(PROJECT, first.id)[-1].after == "failed"
-    assert waiting.state == "queued"
+    assert waits.state == "queued"
     claimed = run_queue.claim_next(book)
     assert claimed is not None and claimed[0] == second.id
     claimed[1].close()
