@@ -1,26 +1,21 @@
-"""Comparators that task files name: published scores from a frame's features.
+"""Comparators that task files name: published scores (`scores`) from a frame's features.
 
-The LACE index (length of stay, acuity, comorbidity, emergency visits), 0 to 19, as comparator. The
-comorbidity item counts active conditions in place of Charlson's score, because no licensed code
-list comes with the platform.
-
-van Walraven et al., CMAJ 2010;182:551-557.
+A part whose feature is not there, or not known of a row, adds nothing: points are a lower bound.
+LACE's comorbidity counts active conditions in place of Charlson's score, where records have no
+ICD-10. HOSPITAL is without the oncology service and, as in its simplified form, the procedure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
+from ehr_models.scores.hospital import SIMPLIFIED, HospitalSettings
+from ehr_models.scores.rows import score_hospital_rows, score_lace_rows
 from ehr_models.task import Comparator
 
-__all__ = ["COMPARATORS", "compute_lace"]
-
-# Lower bounds of the classes of length of stay in days, and the points of each class.
-_DAYS = (1, 2, 3, 4, 7, 14)
-_DAY_POINTS = (0, 1, 2, 3, 4, 5, 7)
+__all__ = ["COMPARATORS", "compute_hospital", "compute_lace"]
 
 
 def compute_lace(frame: pd.DataFrame) -> pd.Series[float]:
@@ -31,11 +26,34 @@ def compute_lace(frame: pd.DataFrame) -> pd.Series[float]:
     >>> float(compute_lace(pd.DataFrame(stay)).iloc[0])  # 4 + 3 + 2 + 4
     13.0
     """
-    days = np.asarray(_DAY_POINTS)[np.digitize(frame["length_of_stay"], _DAYS)]
-    # Four conditions and more are five points.
-    conditions = frame["conditions_active"].where(frame["conditions_active"] < 4, 5)
-    visits = frame["prior_emergency_6m"].clip(upper=4)
-    return pd.Series(days + 3 * frame["emergency"] + conditions + visits, dtype=float)
+    inputs = {
+        "days": frame["length_of_stay"],
+        "acute": frame["emergency"],
+        "comorbidity": frame["conditions_active"],
+        "visits": frame["prior_emergency_6m"],
+    }
+    return score_lace_rows(pd.DataFrame(inputs))["lower_bound"]
+
+
+def compute_hospital(frame: pd.DataFrame) -> pd.Series[float]:
+    """Return the points of HOSPITAL, version 2, without oncology and procedure.
+
+    >>> stay = {"length_of_stay": [6.0], "emergency": [1.0], "prior_acute_12m": [2.0],
+    ...         "haemoglobin": [11.0], "sodium": [float("nan")]}
+    >>> float(compute_hospital(pd.DataFrame(stay)).iloc[0])  # 2 + 1 + 2 + 1
+    6.0
+    """
+    inputs = {
+        "days": frame["length_of_stay"],
+        "urgent": frame["emergency"],
+        "admissions": frame["prior_acute_12m"],
+        "haemoglobin": frame["haemoglobin"],
+        "sodium": frame["sodium"],
+        "oncology": float("nan"),
+        "procedure": float("nan"),
+    }
+    settings = HospitalSettings(form=SIMPLIFIED)
+    return score_hospital_rows(pd.DataFrame(inputs), settings)["lower_bound"]
 
 
 # By name: the comparator, and the features that it needs.
@@ -43,5 +61,9 @@ COMPARATORS: Mapping[str, tuple[Comparator, tuple[str, ...]]] = {
     "lace": (
         Comparator("lace", "LACE", compute_lace),
         ("length_of_stay", "emergency", "conditions_active", "prior_emergency_6m"),
-    )
+    ),
+    "hospital": (
+        Comparator("hospital", "HOSPITAL without oncology and procedure", compute_hospital),
+        ("length_of_stay", "emergency", "prior_acute_12m", "haemoglobin", "sodium"),
+    ),
 }

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from ehr_models.comparators import COMPARATORS
 from ehr_models.registry import get_task
 from ehr_models.task import select_current
 from ehr_privacy.deid.dates import Shift, move_date
@@ -199,6 +200,29 @@ def test_the_current_rows_are_one_per_patient() -> None:
 
 def test_no_acute_stay_gives_an_empty_table() -> None:
     assert TASK.build_frame(views(encounters())).rows.empty
+
+
+def test_hospital_takes_the_last_values_of_the_month_before_discharge() -> None:
+    stay = ("a", "p", "EMER", "2024-03-01T00:00:00Z", "2024-03-07T00:00:00Z")
+    tables = views(encounters(stay, LAST))
+    results = [
+        ("718-7", 10.4, "g/dL", "2024-03-06T09:00:00Z"),
+        ("718-7", 13.9, "g/dL", "2024-03-02T09:00:00Z"),
+        # After the discharge, in another unit, and of too long ago.
+        ("718-7", 14.8, "g/dL", "2024-03-08T09:00:00Z"),
+        ("718-7", 99.0, "g/L", "2024-03-06T12:00:00Z"),
+        ("2951-2", 131.0, "mmol/L", "2024-01-06T09:00:00Z"),
+    ]
+    columns = ["code_code", "value_number", "value_unit", "effective"]
+    laboratory = gold.make_empty("laboratory").reindex(range(len(results)))
+    laboratory[columns] = pd.DataFrame(results, columns=columns)
+    laboratory["patient_id"] = "p"
+    tables["laboratory"] = laboratory.astype({"value_number": float})
+    row = TASK.build_frame(tables).rows.query("patient_id == 'p'")
+
+    assert row["haemoglobin"].tolist() == [10.4] and row["sodium"].isna().all()
+    # Six days, an emergency, a low haemoglobin: at least 2 + 1 + 1.
+    assert COMPARATORS["hospital"][0].compute_points(row).tolist() == [4]
 
 
 def test_codes_that_many_people_have_are_features_rolled_up() -> None:
