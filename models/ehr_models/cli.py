@@ -13,17 +13,19 @@ from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 from ehr_models import tracking
 from ehr_models.demo import IdentifiedViews, score_with_champion
-from ehr_models.evaluate import Evaluation, cross_validate
+from ehr_models.evaluate import BETTER_THAN_BASELINE, Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.frames.feature_list import read_features
 from ehr_models.import_commands import import_data, show_imports
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
+from ehr_models.learners.portable import read_model
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task_file import load_task
 from ehr_models.train import read_task_data, train_model
 from ehr_models.ward_cli import ward
+from ehr_models.worklist import build_worklist, explain_row
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
 TaskName = Annotated[
@@ -115,11 +117,8 @@ def score(
     import httpx
 
     chosen = get_task(task)
-    if chosen.read_identified is not None:
-        raise Unprocessable(
-            f"{chosen.name} is not scored in batches: what it says holds for the hours after a "
-            "round."
-        )
+    if not chosen.is_scored_in_batches:
+        raise Unprocessable(f"{chosen.name} writes nothing back: it is not scored in batches.")
     lake, now = Lake(data / "lake"), datetime.now(UTC)
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     day = None if as_of is None else as_of.date()
@@ -138,6 +137,39 @@ def score(
     typer.echo(report.explain_left_out(chosen))
     if report.reason:
         typer.echo(report.reason)
+
+
+@app.command()
+def worklist(
+    task: Annotated[str, typer.Argument(help="Name of the model.", metavar="TASK")] = "",
+    most: Annotated[int, typer.Option(help="How many people.", min=1)] = 20,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """List people who have joined in the order of their risk, each with the model's reasons.
+
+    Of a champion that is better than its comparators alone. It reads identified records and writes
+    nothing.
+
+    Example: ehr models worklist outreach-90d
+    """
+    chosen = get_task(task or None)
+    mlflow = tracking.open_store(chosen, data)
+    champion = tracking.get_champion(mlflow, chosen)
+    result = tracking.read_evaluation(mlflow, champion)
+    if result.grade != BETTER_THAN_BASELINE:
+        raise Unprocessable(f"There is no worklist of this model. {result.verdict}")
+    lake, now = Lake(data / "lake"), datetime.now(UTC)
+    people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
+    identified = IdentifiedViews(lake)
+    views = people.select_rows({name: identified[name] for name in chosen.views})
+    saved = tracking.read_files(mlflow, champion)
+    listed = build_worklist(chosen, read_model(saved), views, now, read_features(saved).codes)
+    rows = [
+        (number, row.patient, f"{row.probability:.0%}", explain_row(row))
+        for number, row in enumerate(listed[:most], 1)
+    ]
+    print_table(("", "patient", "risk", "reasons"), rows, whole=("patient",))
+    typer.echo(f"{len(listed)} people in all. {result.verdict}")
 
 
 @app.command()

@@ -23,9 +23,9 @@ def list_tasks() -> tuple[Task, ...]:
 
 
 def get_task(name: str | None = None) -> Task:
-    """Return the task of a name; without a name the only one that learns from gold views."""
+    """Return the task of a name; without a name the only one scored in batches."""
     by_name = {task.name: task for task in list_tasks()}
-    usual = [task for task in by_name.values() if task.read_identified is None]
+    usual = [task for task in by_name.values() if task.is_scored_in_batches]
     if name is None and len(usual) == 1:
         return usual[0]
     choices = ", ".join(by_name)

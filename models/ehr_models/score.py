@@ -66,7 +66,7 @@ def predict_current(
     """
     frame = task.build_frame(views, **({"codes": codes} if codes else {}))
     rows = select_current(frame.rows[frame.rows[PREDICTED_AT] <= as_of])
-    is_living = rows[PATIENT].isin(_list_living(views))
+    is_living = rows[PATIENT].isin(list_living(views))
     is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
     is_in_care = _is_in_care(rows, as_of)
     return Predictions(
@@ -109,7 +109,7 @@ def _predict(model: PortableModel, rows: pd.DataFrame) -> tuple[Prediction, ...]
     return tuple(Prediction(*values) for values in columns)
 
 
-def _list_living(views: Views) -> set[str]:
+def list_living(views: Views) -> set[str]:
     """Return the patients whose Patient is there and tells no death."""
     people = to_arrow(views[PEOPLE_VIEW])
     is_dead = pc.fill_null(people.column("deceased"), fill_value=False)

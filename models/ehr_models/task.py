@@ -138,6 +138,8 @@ class Task:
     # Of a task that needs what de-identification takes away: reads its tables in the trusted zone,
     # from the platform's data folder. None: it learns from the de-identified views.
     read_identified: Callable[[Path], Views] | None = None
+    # Whether each patient's current row is scored and written back as a RiskAssessment.
+    is_scored_in_batches: bool = True
 
 
 def to_arrow(table: Any) -> pa.Table:  # Any: as of Views

@@ -137,9 +137,8 @@ def train_model(tour: Tour) -> StepResult:
             as_of=REFERENCE_DAY,
             on_progress=tour.print_progress,
         )
-        # The sample's ward is too small to learn from.
         for task in list_tasks()
-        if task.read_identified is None
+        if task.is_scored_in_batches
     ]
     inputs = "; ".join(
         f"{report.stays} acute stays of {report.people} people" for report in reports

@@ -217,8 +217,8 @@ def test_hospital_takes_the_last_values_of_the_month_before_discharge() -> None:
     laboratory = gold.make_empty("laboratory").reindex(range(len(results)))
     laboratory[columns] = pd.DataFrame(results, columns=columns)
     laboratory["patient_id"] = "p"
-    tables["laboratory"] = laboratory.astype({"value_number": float})
-    row = TASK.build_frame(tables).rows.query("patient_id == 'p'")
+    laboratory = laboratory.astype({"value_number": float})
+    row = TASK.build_frame({**tables, "laboratory": laboratory}).rows.query("patient_id == 'p'")
 
     assert row["haemoglobin"].tolist() == [10.4] and row["sodium"].isna().all()
     # Six days, an emergency, a low haemoglobin: at least 2 + 1 + 1.

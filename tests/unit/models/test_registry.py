@@ -44,6 +44,7 @@ def test_a_second_folder_is_a_second_task() -> None:
     assert [task.name for task in list_tasks()] == [
         "deterioration-24h",
         "long-stay",
+        "outreach-90d",
         "readmission-28d",
     ]
     with pytest.raises(Unprocessable, match="--task"):

@@ -57,4 +57,6 @@ TASK = Task(
     build_frame=build_frame,
     card_template=files(__package__).joinpath("card.md").read_text("utf-8"),
     read_identified=read_identified,
+    # What it says holds for the hours after a round.
+    is_scored_in_batches=False,
 )
