@@ -533,3 +533,54 @@ def test_hours_are_published_once_and_the_files_keep_the_newest(tmp_path: Path, 
     assert [(one["period"], one["first"], one["last"]) for one in index] == [
         ("hour", "2026-06-21T11", "2026-06-21T11")
     ]
+
+
+def coded(kind: str, number: int, code: dict[str, str], **more: Any) -> dict[str, Any]:
+    """Return a record of a person with one code, on a day of June."""
+    concept = "vaccineCode" if kind == "Immunization" else "code"
+    day = "occurrenceDateTime" if kind == "Immunization" else "onsetDateTime"
+    who = "patient" if kind == "Immunization" else "subject"
+    return {
+        "resourceType": kind,
+        "id": f"{kind.lower()}-{number}-{len(more)}-{code['code'][-3:].lower()}",
+        who: {"reference": f"Patient/p-{number}"},
+        day: "2026-06-11",
+        concept: {"coding": [code]},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "code", "named", "untrue"),
+    [
+        ("vaccinations", "Immunization", ("http://hl7.org/fhir/sid/cvx", "140", "207", "3"), "CVX",
+         {"status": "not-done"}),
+        ("conditions", "Condition", ("http://hl7.org/fhir/sid/icd-10", "I63.9", "E11.9", "C50"),
+         "ICD-10", {"verificationStatus": {"coding": [{"code": "refuted"}]}}),
+    ],
+)  # fmt: skip
+def test_people_of_a_code_are_counted_and_no_words_leave_as_codes(
+    tmp_path: Path, lake: Lake, dataset: str, kind: str, code: tuple[str, ...], named: str,
+    untrue: dict[str, Any],
+) -> None:  # fmt: skip
+    system, value, other, rare = code
+    true = {"status": "completed"} if kind == "Immunization" else {}
+    records = [
+        *(coded(kind, n, {"system": system, "code": value}, **true) for n in range(22)),
+        *(coded(kind, n, {"system": system, "code": "CHAN"}, **true) for n in range(22, 50)),
+        # It was not so; and of three people it would tell too much.
+        *(coded(kind, n, {"system": system, "code": value}, **untrue) for n in range(50, 60)),
+        *(coded(kind, n, {"system": system, "code": other}, **true) for n in range(25, 50)),
+        *(coded(kind, n, {"system": system, "code": rare}, **true) for n in range(3)),
+    ]  # fmt: skip
+    load(lake, [feed_line(number, one) for number, one in enumerate(records, 2000)])
+    register = open_register(tmp_path)
+    publish(register, dataset)
+
+    refresh(register, lake, KEY, frozenset)
+
+    found = {row["code"]: row["people"] for row in rows(register, dataset)}
+    # A diagnosis by its category; a code of three people has no row.
+    assert {found.get(f"{named} {each[:3]}") for each in (value, other)} == {20, 25}
+    assert f"{named} {rare}" not in found
+    assert "CHAN" not in str(rows(register, dataset))

@@ -17,6 +17,7 @@ import numpy as np
 
 from ehr_analytics.disclosure.cells import Cell
 from ehr_analytics.open_data.periods import Period
+from ehr_etl.trusted_zone.health_events import CONDITION, VACCINATION
 from ehr_etl.trusted_zone.visits import EMERGENCY, INPATIENT
 
 __all__ = ["ALL", "FIGURES", "MEASURE", "Figures"]
@@ -67,6 +68,18 @@ def _count_by_hour(table: str, period: Period, visits: list[Visit]) -> list[Cell
         _count(table, ((period.kind, str(period)), ("hour", hour)), own)
         for hour, own in groups.items()
     ]
+
+
+def _count_people_by_code(table: str, period: Period, events: list[Visit]) -> list[Cell]:
+    """Return how many people have each code, and any; one person may have several."""
+    begun = _list_begun(period, events)
+    groups = {ALL: begun} | _group(begun, lambda event: event["code"])
+    cells = []
+    for code, own in groups.items():
+        persons = frozenset(event["person"] for event in own)
+        labels = ((period.kind, str(period)), ("code", code), (MEASURE, "people"))
+        cells.append(Cell(table, labels, "frequency", len(persons), "persons", persons))
+    return cells
 
 
 def _describe_waits(table: str, period: Period, visits: list[Visit]) -> list[Cell]:
@@ -132,6 +145,10 @@ FIGURES: Mapping[str, Figures] = MappingProxyType(
         "attendances-by-hour": Figures(
             EMERGENCY, ("hour",), ("attendances",), {"attendances": "attendances"}, _count_by_hour
         ),
+        "vaccinations-by-code": Figures(
+            VACCINATION, ("code",), ("people",), {}, _count_people_by_code
+        ),
+        "conditions-by-code": Figures(CONDITION, ("code",), ("people",), {}, _count_people_by_code),
         "waiting-times": Figures(
             EMERGENCY,
             ("hospital",),

@@ -8,12 +8,13 @@ is held against a longer one: its number less theirs must not be about few perso
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ehr_analytics.disclosure.control import ControlledCell, ControlledRelease, control_release
 from ehr_analytics.disclosure.release_history import ReleaseHistory, lock_releases
@@ -32,7 +33,8 @@ from ehr_analytics.open_data.publication import (
 )
 from ehr_analytics.register import Register
 from ehr_etl.lake import Lake
-from ehr_etl.trusted_zone.visits import read_visits
+from ehr_etl.trusted_zone.health_events import CONDITION, VACCINATION, read_health_events
+from ehr_etl.trusted_zone.visits import EMERGENCY, INPATIENT, read_visits
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.disclosure import POLICIES
 
@@ -77,9 +79,11 @@ def refresh(
     now_ms = int(register.clock().timestamp() * 1000)
     # First: the lake may follow in between.
     withheld = find_withheld()
+    kinds = {find_figures(dataset.declaration).kind for dataset, _ in due}
     visits = [
         visit
-        for visit in read_visits(lake, key, now_ms).to_pylist()
+        for table in _read_tables(lake, key, now_ms, kinds)
+        for visit in table.to_pylist()
         if visit["start"] and visit["person"] not in withheld
     ]
     refreshed = []
@@ -102,6 +106,14 @@ def refresh(
                 if not _is_published(register, dataset, period):
                     refreshed.append(_publish(register, dataset, figures, period, touching))
     return refreshed
+
+
+def _read_tables(lake: Lake, key: bytes, now_ms: int, kinds: Collection[str]) -> Iterator[pa.Table]:
+    """Yield the tables of the rows that figures of some kinds are made of."""
+    if {EMERGENCY, INPATIENT} & {*kinds}:
+        yield read_visits(lake, key, now_ms)
+    for kind in sorted({VACCINATION, CONDITION} & {*kinds}):
+        yield read_health_events(lake, key, now_ms, kind)
 
 
 def _is_published(register: Register, dataset: OpenDataset, period: Period) -> bool:
