@@ -1,5 +1,7 @@
 """Take the pictures of the screens in docs/images/screens: `make pictures` after a change.
 
+Names of screens take these alone: `python -m tests.docs.take_pictures overview`.
+
 The screens are of the sample, in the languages and sizes in which people use them. Pictures have
 few colours, so that they stay small in the repository.
 """
@@ -10,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ehr_cli.sample.sample_accounts import PIN
+from tests.lib.released_research import make_released_research
 from tests.lib.server import Platform, platform
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images" / "screens"
@@ -34,7 +37,7 @@ class Screen:
     name: str
     # The log-in name, "patient" for the first of the sample, empty for nobody.
     who: str
-    # `{id}` is the patient's.
+    # `{id}` is the patient's, `{waiting}` that of a run whose release waits for its checkers.
     path: str
     size: str
     language: str
@@ -58,15 +61,25 @@ SCREENS = (
     Screen("who-looked", "patient", "/who-looked", "desk", "zh-Hant-HK"),
     Screen("overview", "steward.ng", "/overview", "desk", "en"),
     Screen("audit-log", "steward.ng", "/audit", "desk", "en"),
+    Screen("study-data", "researcher.lau", "/projects/catalogue", "phone", "zh-Hant-HK"),
+    Screen("study-project", "researcher.lau", "/projects/stays", "desk", "en"),
+    Screen("study-run", "researcher.lau", "/projects/stays/runs/{waiting}", "desk", "en"),
+    Screen("study-release", "steward.ng", "/releases/{waiting}", "desk", "en"),
 )
 
 
-def take_pictures(browser: Browser, served: Platform, folder: Path) -> None:
-    """Take every picture anew."""
+def take_pictures(
+    browser: Browser, served: Platform, folder: Path, names: Collection[str] = ()
+) -> None:
+    """Take every picture anew, or those of some names."""
     folder.mkdir(parents=True, exist_ok=True)
+    _, waiting = make_released_research(served.data)
+    ids = {"id": served.patient.id, "waiting": waiting}
     for screen in SCREENS:
+        if names and screen.name not in names:
+            continue
         with _logged_in(browser, served, screen) as page:
-            page.goto(f"{served.address}{screen.path.format(id=served.patient.id)}")
+            page.goto(f"{served.address}{screen.path.format(**ids)}")
             file = folder / f"{screen.name}.png"
             page.screenshot(path=file)
         with Image.open(file) as picture:
@@ -97,21 +110,21 @@ def _logged_in(browser: Browser, served: Platform, screen: Screen) -> Iterator[P
             page.fill("[name=login]", screen.who)
             page.fill("[name=password]", f"demo-{screen.who}")
             page.press("[name=password]", "Enter")
-        page.wait_for_url(re.compile(r"/(home|my-patients|patients|overview|people)$"))
+        page.wait_for_url(re.compile(r"/(home|my-patients|patients|overview|people|projects)$"))
     yield page
     context.close()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, names: Collection[str]) -> None:
     """Serve the sample and take the pictures."""
     with tempfile.TemporaryDirectory() as data, platform(Path(data), patients=1) as served:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            take_pictures(browser, served, folder)
+            take_pictures(browser, served, folder, names)
             browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main(FOLDER, sys.argv[1:])

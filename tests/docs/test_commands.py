@@ -70,12 +70,20 @@ def _blocks(page: Path, *, operator: bool) -> list[str]:
     return [code for marks, code in found if ("operator" in marks) == operator]
 
 
-RUN = [page for page in PAGES if _blocks(page, operator=False)]
+# Some dozens of commands, each a process of its own.
+SLOW = {"docs/tutorials/first-study.md"}
 SHOWN = [page for page in PAGES if _blocks(page, operator=True)]
 
 
 def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
+
+
+RUN = [
+    pytest.param(page, id=_name(page), marks=[pytest.mark.slow] if _name(page) in SLOW else [])
+    for page in PAGES
+    if _blocks(page, operator=False)
+]
 
 
 @pytest.fixture
@@ -93,7 +101,7 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", RUN, ids=_name)
+@pytest.mark.parametrize("page", RUN)
 def test_the_commands_of_a_page_run(
     page: Path, scratch: Path, request: pytest.FixtureRequest
 ) -> None:
