@@ -132,7 +132,8 @@ def score(
             raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
     when = "now" if day is None else f"as of {day}"
     typer.echo(
-        f"{report.accepted} patients scored {when}; {report.refused} refused by the gateway."
+        f"{report.accepted} patients scored {when}; {report.refused} refused by the gateway; "
+        f"{report.ended} earlier assessments ended."
     )
     typer.echo(report.explain_left_out(chosen))
     if report.reason:

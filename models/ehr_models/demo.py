@@ -13,11 +13,12 @@ from ehr_etl.gold.delta_views import run_identified_view
 from ehr_etl.gold.library import list_library_names, list_view_names
 from ehr_etl.lake import Lake
 from ehr_models import tracking
+from ehr_models.ended_assessments import end_assessments
 from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import read_features
 from ehr_models.intervals import Performance
 from ehr_models.learners.portable import read_model
-from ehr_models.risk_assessments import ScoringRun
+from ehr_models.risk_assessments import ScoringRun, derive_assessment_id
 from ehr_models.score import find_reference_instant, predict_current
 from ehr_models.scored_people import ScoredPeople
 from ehr_models.task import PEOPLE_VIEW, Task, Views
@@ -57,6 +58,8 @@ class ScoringReport:
     not_living: int
     outside_window: int
     in_care: int
+    # Assessments of before that no longer hold.
+    ended: int
 
     def explain_left_out(self, task: Task) -> str:
         """Say in one sentence who was not scored, and why."""
@@ -153,6 +156,10 @@ def score_with_champion(
         task, registered.version, now, note=result.verdict, grade=result.grade, as_of=as_of
     )
     report = send_predictions(client, token, run, predictions.current)
+    ended = 0
+    if as_of is None:
+        kept = {derive_assessment_id(task, prediction) for prediction in predictions.current}
+        ended = end_assessments(client, token, run, kept)
     return ScoringReport(
         as_of=instant,
         accepted=report.accepted,
@@ -162,4 +169,5 @@ def score_with_champion(
         not_living=predictions.not_living,
         outside_window=predictions.outside_window,
         in_care=predictions.in_care,
+        ended=ended,
     )

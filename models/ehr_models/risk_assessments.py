@@ -64,12 +64,41 @@ def build_transaction(run: ScoringRun, predictions: Sequence[Prediction]) -> Res
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
+def build_amendment(run: ScoringRun, assessment: Resource, note: str) -> Resource:
+    """Return a transaction that ends an assessment at the time of a run, with a note why."""
+    (prediction,) = assessment["prediction"]
+    period = {**prediction["whenPeriod"], "end": _format_instant(run.scored_at)}
+    amended = {
+        **{key: value for key, value in assessment.items() if key != "meta"},
+        "status": "amended",
+        "prediction": [{**prediction, "whenPeriod": period}],
+        "note": [*assessment.get("note", ()), {"text": note}],
+    }
+    entry = _build_entry(amended)
+    entry["request"]["ifMatch"] = f'W/"{assessment["meta"]["versionId"]}"'
+    key = f"{assessment['id']}/{run.scored_at.isoformat()}"
+    provenance = {
+        "resourceType": "Provenance",
+        "id": str(uuid.uuid5(_NAMESPACE, key)),
+        "target": [{"reference": _urn(amended)}, assessment["subject"]],
+        "recorded": _format_instant(run.scored_at),
+        "agent": [_build_agent(run)],
+    }
+    entries = [entry, _build_entry(provenance)]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def derive_assessment_id(task: Task, prediction: Prediction) -> str:
+    """Return the id of a prediction's assessment: that of the patient and the stay."""
+    return _derive_id("RiskAssessment", task, prediction)
+
+
 def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
     task = run.task
     until = prediction.predicted_at + task.outcome.horizon
     return {
         "resourceType": "RiskAssessment",
-        "id": _derive_id("RiskAssessment", task, prediction),
+        "id": derive_assessment_id(task, prediction),
         # Without its grade a program that shows the figure could not tell whether to show it.
         **_build_evaluation(run),
         "status": "final",
@@ -123,17 +152,19 @@ def _build_provenance(run: ScoringRun, prediction: Prediction, assessment: Resou
         # a resource in no compartment is visible to nobody by consent.
         "target": [{"reference": _urn(assessment)}, patient],
         "recorded": _format_instant(run.scored_at),
-        "agent": [
-            {
-                "type": {"coding": [{"system": PARTICIPANT_SYSTEM, "code": "assembler"}]},
-                "who": _refer_to_model(run),
-                "onBehalfOf": PLATFORM,
-            }
-        ],
+        "agent": [_build_agent(run)],
         "entity": [
             {"role": "source", "what": _refer_to_encounter(prediction)},
             {"role": "source", "what": dict(patient)},
         ],
+    }
+
+
+def _build_agent(run: ScoringRun) -> Resource:
+    return {
+        "type": {"coding": [{"system": PARTICIPANT_SYSTEM, "code": "assembler"}]},
+        "who": _refer_to_model(run),
+        "onBehalfOf": PLATFORM,
     }
 
 

@@ -33,6 +33,9 @@ class HttpClient(Protocol):
     def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Response:
         """Send a body."""
 
+    def get(self, url: str, *, headers: Mapping[str, str]) -> Response:
+        """Ask for a page."""
+
 
 @dataclass(frozen=True)
 class WriteBackReport:

@@ -24,8 +24,11 @@ _TESTS = ("2951-2", "718-7", "2160-0")
 _PROCEDURES = ("ECHO", "CT")
 
 
-def draw_person(number: int, seed: int = 1) -> list[Resource]:
-    """Return the resources of one person, always the same for a number and a seed."""
+def draw_person(number: int, seed: int = 1, records: int = 0) -> list[Resource]:
+    """Return the resources of one person, always the same for a number and a seed.
+
+    At least so many `records` beside encounters.
+    """
     chance = random.Random(f"{seed}/{number}")
     person = f"person-{number}"
     resources: list[Resource] = [
@@ -40,7 +43,7 @@ def draw_person(number: int, seed: int = 1) -> list[Resource]:
     for place in range(chance.randint(1, 9)):
         start = _FIRST + timedelta(minutes=chance.randrange(_DAYS * 24 * 60))
         resources.append(draw_encounter(chance, f"{person}-e{place}", person, start))
-    for place in range(chance.randint(0, 30)):
+    for place in range(chance.randint(0, 30) + records):
         when = _FIRST + timedelta(minutes=chance.randrange(_DAYS * 24 * 60))
         resources.append(draw_record(chance, f"{person}-r{place}", person, when))
     return resources

@@ -12,7 +12,7 @@ from ehr_gateway.transaction.integrity import (
 from ehr_gateway.transaction.prepared_resource import PreparedResource
 from ehr_gateway.transaction.stored_state import PreviousState
 from ehr_gateway.transaction.write_permission import WriteInteraction, WritePermission
-from ehr_privacy.consent import Record
+from ehr_privacy.consent import Record, load_roles
 
 __all__ = ["DeferredCheck", "defer_check"]
 
@@ -45,8 +45,10 @@ def defer_check(
     """Return what is left to be checked of a write, given what the version before says."""
     if previous is None:
         return DeferredCheck(interaction, prepared.record, ReferenceCheck(prepared))
-    # What an organisation wrote it can correct for ever, also once the account is closed.
-    is_own = permission.is_author(prepared.record.author)
+    # What an organisation wrote it can correct for ever, also once the account is closed; not what
+    # the platform works out.
+    is_derived = permission.is_platform_service and prepared.record.type in load_roles().derived
+    is_own = permission.is_author(prepared.record.author) and not is_derived
     deposits = not is_own or not prepared.record.patients <= previous.facts.record.patients
     kept = canonical_references(previous.resource)
     return DeferredCheck(interaction, prepared.record, ReferenceCheck(prepared, kept), deposits)

@@ -45,6 +45,8 @@ class RoleMatrix:
     directory_readers: Mapping[str, frozenset[str]]
     writers: Mapping[str, frozenset[str]]
     platform: str
+    # Types that the platform writes about those alone who have joined.
+    derived: frozenset[str]
 
     def cell(self, role: str, profession: str | None, domain: str) -> str:
         """Return the cell of a role, profession and domain: open, restricted, or none by default.
@@ -89,6 +91,7 @@ def parse_roles(text: str) -> RoleMatrix:
         ),
         writers=_role_sets("writers", data["writers"], {*ROLES, "platform"}),
         platform=data["platform"],
+        derived=frozenset(data["derived"]),
     )
 
 

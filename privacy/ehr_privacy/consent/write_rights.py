@@ -69,8 +69,10 @@ def may_write(
     if not record.directory:
         if matrix.cell_of_all(requester.role, requester.profession, record.domains) == "none":
             return Decision(False, "role")
-        # A Patient must exist before the person can join; the platform keeps the registry.
-        if record.patients and not joined and not platform and record.type != "Patient":
+        # A Patient must exist before the person can join; the platform keeps the registry. What it
+        # works out itself it writes about nobody who has left.
+        needs_joining = record.type != "Patient" and (not platform or record.type in matrix.derived)
+        if record.patients and not joined and needs_joining:
             return Decision(False, "not-joined")
     if interaction != "create" and not current_visible and not platform:
         return Decision(False, "not-visible")

@@ -206,6 +206,7 @@ def make_roles(choose: Choose) -> RoleMatrix:
         known.directory_readers,
         known.writers,
         known.platform,
+        known.derived,
     )
 
 

@@ -102,6 +102,7 @@ def who(role: str, organization: str | None = "clinic", scopes: str = "user/*.cr
 
 CONSENT = Record("Consent", "c", frozenset({"ann"}))
 HERBS = Record("MedicationRequest", "m", frozenset({"ann"}), "chinese-medicine")
+SCORE = Record("RiskAssessment", "r", frozenset({"ann"}))
 PATIENT = Record("Patient", "ann", frozenset({"ann"}), "person")
 HOSPITAL = Record("Organization", "h", directory=True)
 PLACE = Record("Location", "l", directory=True)
@@ -126,6 +127,10 @@ PLACE = Record("Location", "l", directory=True)
         (who("system"), "create", HOSPITAL, True, True, "no role"),
         (who("system", "ehr-commons"), "create", OF_ANN, False, True, "platform"),
         (who("system", "ehr-commons"), "update", OF_ANN, False, False, "platform"),
+        # What it works out itself takes joining, as a hospital's deposit does.
+        (who("system", "ehr-commons"), "create", SCORE, False, True, "no not-joined"),
+        (who("system", "ehr-commons"), "update", SCORE, False, True, "no not-joined"),
+        (who("system", "ehr-commons"), "update", SCORE, True, False, "platform"),
         (who("system", "ehr-commons"), "create", CONSENT, False, True, "platform"),
         (who("system", "ehr-commons"), "create", HOSPITAL, False, True, "platform"),
         (who("clinician", "ehr-commons"), "create", CONSENT, False, True, "no role"),
