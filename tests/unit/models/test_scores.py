@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.news2 import PARAMETERS, Signs, work_out
+from ehr_models.scores.cha2ds2_vasc import WITHOUT_SEX, score_cha2ds2_vasc
 from ehr_models.scores.charlson import (
     CLASSIC,
     LACE_BMJ_OPEN,
@@ -23,6 +24,7 @@ from ehr_models.scores.charlson import (
     list_versions,
     score_charlson,
 )
+from ehr_models.scores.egfr import UMOL_PER_MG, estimate_gfr, round_gfr
 from ehr_models.scores.hospital import SIMPLIFIED, HospitalSettings, score_hospital
 from ehr_models.scores.lace import (
     BOTH_DAYS,
@@ -32,6 +34,7 @@ from ehr_models.scores.lace import (
     count_days,
     score_lace,
 )
+from ehr_models.scores.qsofa import score_qsofa
 from ehr_models.scores.rows import (
     score_charlson_rows,
     score_hospital_rows,
@@ -161,6 +164,54 @@ def test_codes_that_are_not_icd_10_leave_a_lower_bound() -> None:
     assert score_charlson(None).total is None
     # An empty list was read, and says that there is nothing.
     assert score_charlson(find_conditions([])).total == 0
+
+
+@pytest.mark.parametrize(
+    ("sex", "age", "creatinine", "unrounded", "shown"),
+    [
+        ("female", 55, 0.9, 75.499, 75),
+        ("female", 55, 80 / UMOL_PER_MG, 75.001, 75),
+        ("male", 50, 1.0, 91.691, 92),
+        ("male", 80, 2.5, 25.338, 25),
+        ("female", 40, 0.5, 121.519, 122),
+    ],
+)
+def test_the_worked_examples_of_the_filtration_rate(
+    sex: str, age: int, creatinine: float, unrounded: float, shown: int
+) -> None:
+    rate = estimate_gfr(creatinine, age, sex)
+    assert rate == pytest.approx(unrounded, abs=0.0006)
+    assert round_gfr(rate or 0) == shown
+    assert estimate_gfr(creatinine, age, "other") is None
+    assert estimate_gfr(creatinine, 17, sex) is None and estimate_gfr(0, age, sex) is None
+
+
+def test_the_worked_examples_of_qsofa() -> None:
+    assert score_qsofa(22, 100, 15).total == 2
+    assert score_qsofa(21, 101, 14).total == 1
+    assert score_qsofa(30, 90, 13).total == 3
+    unknown = score_qsofa(30, 90, None)
+    assert (unknown.total, unknown.lower_bound, unknown.missing) == (None, 2, ("mentation",))
+
+
+@pytest.mark.parametrize(
+    ("age", "female", "present", "total"),
+    [
+        (64, False, ("heart_failure", "hypertension", "diabetes", "stroke"), 5),
+        (76, True, ("hypertension",), 4),
+        (65, False, (), 1),
+    ],
+)
+def test_the_worked_examples_of_cha2ds2_vasc(
+    age: int, female: bool, present: tuple[str, ...], total: int
+) -> None:
+    names = ("heart_failure", "hypertension", "diabetes", "stroke", "vascular_disease")
+    answers: dict[str, Any] = {name: name in present for name in names}
+    assert score_cha2ds2_vasc(age=age, female=female, **answers).total == total
+    without = score_cha2ds2_vasc(age=age, female=female, **answers, form=WITHOUT_SEX)
+    assert without.total == total - female
+    answers["stroke"] = None
+    assert score_cha2ds2_vasc(age=age, female=female, **answers).missing == ("stroke",)
 
 
 def nan(value: Any) -> float | None:
