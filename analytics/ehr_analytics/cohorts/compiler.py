@@ -32,7 +32,10 @@ from ehr_analytics.cohorts.sql_expressions import (
 )
 from ehr_analytics.cohorts.usage import event_columns, person_columns
 
-__all__ = ["CompiledCohort", "Step", "compile_cohort"]
+__all__ = ["INDEX_STEP", "CompiledCohort", "Step", "compile_cohort"]
+
+# The step with a row for each person who has an index date.
+INDEX_STEP = "index_day"
 
 # A count of no events is none, not unknown.
 _ZERO = (MeasureKind.COUNT, MeasureKind.DISTINCT, MeasureKind.TOTAL_DAYS)
@@ -265,7 +268,7 @@ class _Compiler:
                 f"SELECT person, {pick}(day) AS index_date, {pick}_by(began, day) AS began {found}"
                 " GROUP BY person"
             )
-        yield Step("index_day", index_day)
+        yield Step(INDEX_STEP, index_day)
         columns = self._index_columns()
         if columns:
             own = event_columns(self.cohort, self.cohort.base_events(index.events).name)

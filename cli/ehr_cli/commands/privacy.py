@@ -13,6 +13,8 @@ from ehr_cli.options import Data
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ehr_privacy.risk import AnonymityTerms
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Risk of re-identification, measured on a table as it leaves; budgets of noisy answers."
@@ -54,7 +56,7 @@ def risk(
 
     rows, names = _read_table(table, data), _split(quasi)
     known = None if population is None else _read_table(population, data)
-    _require_columns(rows, [*names, *([sensitive] if sensitive else [])])
+    _require_columns(rows.column_names, [*names, *([sensitive] if sensitive else [])])
     report = measure_risk(rows, names, population=known, threshold=threshold)
     figures: dict[str, object] = {
         **dataclasses.asdict(report),
@@ -87,6 +89,9 @@ def extract(
     t_distance: Annotated[
         float, typer.Option("--t", min=0, max=1, help="Most distance of a class to the table.")
     ] = 1.0,
+    on_spark: Annotated[
+        bool, typer.Option("--spark", help="On Spark: for tables of many millions of rows.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Write a k-anonymous extract: the generalised columns and the sensitive one, no key.
@@ -98,13 +103,11 @@ def extract(
     import pyarrow.parquet as pq
 
     from ehr_fhir.errors import Conflict
-    from ehr_privacy.risk import AnonymityTerms, anonymize, measure_diversity, measure_risk
+    from ehr_privacy.risk import AnonymityTerms, measure_diversity, measure_risk
 
-    rows, names = _read_table(table, data), _split(quasi)
-    kept = [*names, *([sensitive] if sensitive else [])]
-    _require_columns(rows, kept)
-    terms = AnonymityTerms(k, sensitive, l_values, t_distance)
-    pq.write_table(anonymize(rows.select(kept), names, terms), out)
+    names, terms = _split(quasi), AnonymityTerms(k, sensitive, l_values, t_distance)
+    anonymize = _anonymize_on_spark if on_spark else _anonymize
+    pq.write_table(anonymize(table, names, terms, data), out)
     written = pq.read_table(out)
     report = measure_risk(written, names)
     is_met = report.k >= k or not written.num_rows
@@ -115,6 +118,37 @@ def extract(
         out.unlink()
         raise Conflict("The extract does not meet its terms, and is deleted.")
     typer.echo(f"{report.rows} rows in {report.classes} classes of {report.k} and more.")
+
+
+def _anonymize(table: str, names: list[str], terms: AnonymityTerms, data: Path | None) -> pa.Table:
+    from ehr_privacy.risk import anonymize
+
+    rows = _read_table(table, data)
+    kept = [*names, *([terms.sensitive] if terms.sensitive else [])]
+    _require_columns(rows.column_names, kept)
+    return anonymize(rows.select(kept), names, terms)
+
+
+def _anonymize_on_spark(
+    table: str, names: list[str], terms: AnonymityTerms, data: Path | None
+) -> pa.Table:
+    from ehr_analytics.spark_extract import anonymize_on_spark
+    from ehr_cli.commands.lake_access import open_lake, start_spark
+    from ehr_cli.settings import load_settings
+    from ehr_etl.lake import gold_table_name
+    from ehr_fhir.errors import NotFound
+
+    settings = load_settings().override(data=data)
+    lake, file = open_lake(settings), Path(table)
+    if file.suffix == ".parquet" and file.is_file():
+        frame = start_spark(settings).read.parquet(str(file))
+    elif not lake.tables_url and lake.has_table(gold_table_name(table)):
+        url = lake.table_url(gold_table_name(table))
+        frame = start_spark(settings).read.format("delta").load(url)
+    else:
+        raise NotFound(f"The data folder has no gold view and there is no Parquet file {table!r}.")
+    _require_columns(frame.columns, [*names, *([terms.sensitive] if terms.sensitive else [])])
+    return anonymize_on_spark(frame, names, terms).toArrow()
 
 
 def _split(names: str) -> list[str]:
@@ -141,10 +175,9 @@ def _read_table(name: str, data: Path | None) -> pa.Table:
     return read_small_table(lake, gold_table_name(name))
 
 
-def _require_columns(rows: pa.Table, names: list[str]) -> None:
+def _require_columns(there: list[str], names: list[str]) -> None:
     from ehr_fhir.errors import Unprocessable
 
-    missing = sorted(set(names) - set(rows.column_names))
+    missing = sorted(set(names) - set(there))
     if missing or not names:
-        there = ", ".join(rows.column_names)
-        raise Unprocessable(f"No column {', '.join(missing)}; there are: {there}.")
+        raise Unprocessable(f"No column {', '.join(missing)}; there are: {', '.join(there)}.")

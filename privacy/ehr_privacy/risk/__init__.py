@@ -5,12 +5,25 @@ Out: risks; tables with generalised values. What measures shares no code with wh
 """
 
 from ehr_privacy.risk.measure import RiskReport, measure_diversity, measure_risk
-from ehr_privacy.risk.mondrian import AnonymityTerms, anonymize
+from ehr_privacy.risk.mondrian import (
+    AnonymityTerms,
+    Cut,
+    Domain,
+    Mondrian,
+    Part,
+    anonymize,
+    encode,
+)
 
 __all__ = [
     "AnonymityTerms",
+    "Cut",
+    "Domain",
+    "Mondrian",
+    "Part",
     "RiskReport",
     "anonymize",
+    "encode",
     "measure_diversity",
     "measure_risk",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,14 @@ import pyarrow.compute as pc
 
 from ehr_fhir.errors import Unprocessable
 
-__all__ = ["AnonymityTerms", "anonymize"]
+__all__ = ["AnonymityTerms", "Cut", "Domain", "Mondrian", "Part", "anonymize", "encode"]
 
 # A set of more values than these is written as `*`: it tells little and would be long. Chosen.
 _MOST_LISTED = 5
+# Below what 64 bits hold: a key of more is made shorter first.
+_MOST_KEYS = 1 << 62
+
+Numbers = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,27 @@ class AnonymityTerms:
             raise Unprocessable("l-diversity and t-closeness are of a sensitive column: name it.")
 
 
+@dataclass(frozen=True)
+class Domain:
+    """The values of a column in order, a missing one last; `is_ordered` if they make ranges."""
+
+    values: list[Any]
+    is_ordered: bool
+
+    @property
+    def span(self) -> int:
+        """Return how far the first and the last value are apart, by their ranks."""
+        return max(len(self.values) - 1, 1)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut of some cells: those whose rank in a column is at most `last` are the lower part."""
+
+    column: int
+    last: int
+
+
 def anonymize(table: pa.Table, quasi: Sequence[str], terms: AnonymityTerms) -> pa.Table:
     """Return a table whose quasi-identifiers are generalised; the other columns stay.
 
@@ -50,110 +75,182 @@ def anonymize(table: pa.Table, quasi: Sequence[str], terms: AnonymityTerms) -> p
     """
     if not table.num_rows:
         return table
-    columns = [_encode(table.column(name)) for name in quasi]
-    sensitive = None if terms.sensitive is None else _encode(table.column(terms.sensitive)).codes
-    check = _Check(terms, sensitive)
-    everybody = np.arange(table.num_rows)
-    if not check.is_met(everybody):
-        raise Unprocessable("All rows together do not meet the terms: nothing can be released.")
-    parts = _cut(everybody, columns, check)
-    for name, column in zip(quasi, columns, strict=True):
+    domains = [encode(table.column(name)) for name in quasi]
+    codes = [code for _, code in domains]
+    sensitive = np.zeros(table.num_rows, dtype=np.int32)
+    if terms.sensitive is not None:
+        _, sensitive = encode(table.column(terms.sensitive))
+    method = Mondrian(terms, [domain for domain, _ in domains], np.bincount(sensitive))
+    method.require_met()
+    # Equal rows stay together, so that one of them stands for all.
+    first, cell_of, counts = _find_cells([*codes, sensitive])
+    texts = method.generalize([code[first] for code in codes], sensitive[first], counts)
+    for name, text in zip(quasi, texts, strict=True):
         number = table.column_names.index(name)
-        table = table.set_column(number, name, _generalize(column, parts, table.num_rows))
+        table = table.set_column(number, name, text.take(pa.array(cell_of)))
     return table
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column as the ranks of its values; a missing value has the last rank."""
-
-    codes: np.ndarray[Any, Any]
-    values: list[Any]
-    is_ordered: bool
-
-
-def _encode(column: pa.ChunkedArray) -> _Column:
+def encode(column: pa.ChunkedArray) -> tuple[Domain, Numbers]:
+    """Return the values of a column in order, and the rank of each of its rows."""
     values = pc.unique(column)
-    order = pc.sort_indices(values)
-    ordered = values.take(order)
+    ordered = values.take(pc.sort_indices(values))
     codes = pc.index_in(column, value_set=ordered, skip_nulls=False)
-    listed = ordered.to_pylist()
     is_ordered = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     is_ordered = is_ordered or pa.types.is_temporal(column.type)
-    return _Column(np.asarray(codes.to_numpy(), dtype=np.int32), listed, is_ordered)
+    domain = Domain(ordered.to_pylist(), is_ordered)
+    return domain, np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
-class _Check:
-    """Says whether some rows may be a class."""
-
-    def __init__(self, terms: AnonymityTerms, sensitive: np.ndarray[Any, Any] | None) -> None:
-        self._terms, self._sensitive = terms, sensitive
-        self._shares = (
-            None if sensitive is None else np.bincount(sensitive) / max(len(sensitive), 1)
-        )
-
-    def is_met(self, rows: np.ndarray[Any, Any]) -> bool:
-        if len(rows) < self._terms.k:
-            return False
-        if self._sensitive is None or self._shares is None:
-            return True
-        counts = np.bincount(self._sensitive[rows], minlength=len(self._shares))
-        if np.count_nonzero(counts) < self._terms.l:
-            return False
-        distance = np.abs(counts / len(rows) - self._shares).sum() / 2
-        return bool(distance <= self._terms.t + 1e-12)
-
-
-def _cut(
-    rows: np.ndarray[Any, Any], columns: Sequence[_Column], check: _Check
-) -> list[np.ndarray[Any, Any]]:
-    """Return the rows of each class."""
-    spans = [max(len(column.values) - 1, 1) for column in columns]
-    done: list[np.ndarray[Any, Any]] = []
-    waiting = [rows]
-    while waiting:
-        part = waiting.pop()
-        halves = _cut_once(part, columns, spans, check)
-        if halves is None:
-            done.append(part)
-        else:
-            waiting += halves
-    return done
-
-
-def _cut_once(
-    part: np.ndarray[Any, Any], columns: Sequence[_Column], spans: Sequence[int], check: _Check
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Return two halves of a part by the column that spreads widest and can be cut."""
-    codes = [column.codes[part] for column in columns]
-    widths = [
-        (int(code.max()) - int(code.min())) / span for code, span in zip(codes, spans, strict=True)
-    ]
-    for number in sorted(range(len(columns)), key=lambda at: -widths[at]):
-        if not widths[number]:
-            break
-        code = codes[number]
-        middle = np.partition(code, len(code) // 2)[len(code) // 2]
-        # The median itself is in the upper half, or in the lower one where that would be all.
-        for below in (code < middle, code <= middle):
-            low, high = part[below], part[~below]
-            if len(low) and len(high) and check.is_met(low) and check.is_met(high):
-                return low, high
-    return None
-
-
-def _generalize(column: _Column, parts: Sequence[np.ndarray[Any, Any]], rows: int) -> pa.Array:
-    texts: dict[str, int] = {}
-    numbers = np.empty(rows, dtype=np.int32)
-    for part in parts:
-        text = _describe(column, column.codes[part])
-        numbers[part] = texts.setdefault(text, len(texts))
-    return pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(list(texts))).cast(
-        pa.string()
+def _find_cells(codes: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+    """Return a row of each combination of ranks, the combination of each row, and their rows."""
+    keys = codes[0].astype(np.int64)
+    for code in codes[1:]:
+        size = int(code.max()) + 1
+        if int(keys.max()) + 1 > _MOST_KEYS // size:
+            keys = np.unique(keys, return_inverse=True)[1]
+        keys = keys * size + code
+    _, first, cell_of, counts = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
     )
+    return first, cell_of, counts
 
 
-def _describe(column: _Column, codes: np.ndarray[Any, Any]) -> str:
+@dataclass(frozen=True)
+class Mondrian:
+    """Cuts cells: combinations of ranks of the quasi-identifiers and of the sensitive column.
+
+    `sensitive` has how many rows of the whole table have each sensitive value, by its rank.
+    """
+
+    terms: AnonymityTerms
+    domains: Sequence[Domain]
+    sensitive: Numbers
+
+    def require_met(self) -> None:
+        """Raise Unprocessable where all rows together do not meet the terms."""
+        if not self.is_met(self.sensitive):
+            raise Unprocessable("All rows together do not meet the terms: nothing can be released.")
+
+    def is_met(self, counts: Numbers) -> bool:
+        """Say whether rows may be a class, by how many have each sensitive value."""
+        rows = counts.sum()
+        if rows < self.terms.k:
+            return False
+        if self.terms.sensitive is None:
+            return True
+        if np.count_nonzero(counts) < self.terms.l:
+            return False
+        distance = np.abs(counts / rows - self.sensitive / self.sensitive.sum()).sum() / 2
+        return bool(distance <= self.terms.t + 1e-12)
+
+    def find_cut(self, part: Part) -> Cut | None:
+        """Return the cut at the median of the column that spreads widest and can be cut.
+
+        None where no cut leaves two parts that meet the terms.
+        """
+        bounds = [part.find_bounds(column) for column in range(len(self.domains))]
+        widths = [
+            (most - least) / domain.span
+            for (least, most), domain in zip(bounds, self.domains, strict=True)
+        ]
+        for column in sorted(range(len(widths)), key=lambda at: -widths[at]):
+            if not widths[column]:
+                break
+            ranks, rows = part.count_ranks(column)
+            reached = np.cumsum(rows)
+            middle = int(np.searchsorted(reached, reached[-1] // 2, side="right"))
+            # The median itself is in the upper part, or in the lower one where that would be all.
+            for place in (middle - 1, middle):
+                if 0 <= place < len(ranks) - 1:
+                    cut = Cut(column, int(ranks[place]))
+                    low, high = part.count_sides(cut)
+                    if self.is_met(low) and self.is_met(high):
+                        return cut
+        return None
+
+    def cut(self, codes: Sequence[Numbers], sensitive: Numbers, counts: Numbers) -> list[Numbers]:
+        """Return the cells of each class; `counts` has the rows of each cell."""
+        done: list[Numbers] = []
+        waiting = [np.arange(len(counts))]
+        while waiting:
+            cells = waiting.pop()
+            of_part = [code[cells] for code in codes]
+            found = self.find_cut(
+                _Cells(of_part, sensitive[cells], counts[cells], len(self.sensitive))
+            )
+            if found is None:
+                done.append(cells)
+                continue
+            is_low = of_part[found.column] <= found.last
+            waiting += [cells[is_low], cells[~is_low]]
+        return done
+
+    def generalize(
+        self, codes: Sequence[Numbers], sensitive: Numbers, counts: Numbers
+    ) -> list[pa.Array]:
+        """Return the texts of the cells, column by column, their class's."""
+        parts = self.cut(codes, sensitive, counts)
+        return [
+            _write_texts(domain, code, parts)
+            for domain, code in zip(self.domains, codes, strict=True)
+        ]
+
+
+class Part(Protocol):
+    """What a cut asks of a part: of columns by their number, of rows by their sensitive value."""
+
+    def find_bounds(self, column: int) -> tuple[int, int]:
+        """Return the least and the greatest rank that is there."""
+
+    def count_ranks(self, column: int) -> tuple[Numbers, Numbers]:
+        """Return the ranks that are there, in order, and the rows of each."""
+
+    def count_sides(self, cut: Cut) -> tuple[Numbers, Numbers]:
+        """Return how many rows of the lower and of the upper side have each sensitive value."""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A part whose cells are at hand."""
+
+    codes: Sequence[Numbers]
+    sensitive: Numbers
+    counts: Numbers
+    width: int
+
+    def find_bounds(self, column: int) -> tuple[int, int]:
+        code = self.codes[column]
+        return int(code.min()), int(code.max())
+
+    def count_ranks(self, column: int) -> tuple[Numbers, Numbers]:
+        code = self.codes[column]
+        least = int(code.min())
+        rows = np.bincount(code - least, weights=self.counts)
+        ranks = np.flatnonzero(rows)
+        return ranks + least, rows[ranks]
+
+    def count_sides(self, cut: Cut) -> tuple[Numbers, Numbers]:
+        is_low = self.codes[cut.column] <= cut.last
+        return self._count(is_low), self._count(~is_low)
+
+    def _count(self, chosen: Numbers) -> Numbers:
+        counts = self.counts[chosen]
+        if self.width == 1:
+            return np.array([counts.sum()])
+        return np.bincount(self.sensitive[chosen], weights=counts, minlength=self.width)
+
+
+def _write_texts(domain: Domain, code: Numbers, parts: Sequence[Numbers]) -> pa.Array:
+    texts: dict[str, int] = {}
+    numbers = np.empty(len(code), dtype=np.int32)
+    for part in parts:
+        text = _describe(domain, code[part])
+        numbers[part] = texts.setdefault(text, len(texts))
+    return pa.array(list(texts), pa.string()).take(pa.array(numbers))
+
+
+def _describe(column: Domain, codes: Numbers) -> str:
     """Return the range of ordered values, or the set of others.
 
     A range with a missing value says so.
