@@ -3,6 +3,7 @@
 A shift keeps intervals, and a month or quarter is a true one: whoever has both joins the patients
 by their intervals and undoes the shift. So nobody works under both; of projects that share nobody
 the approvers read how far the pair would carry if their people worked together against the rules.
+It is about projects whose people read rows: of others only controlled tables leave.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class DatedProject(Protocol):
     def state(self) -> str: ...
     @property
     def dates(self) -> DateForm: ...
+    @property
+    def may_read_rows(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def find_combined_forms(
     project: DatedProject, others: Iterable[DatedProject]
 ) -> list[CombinedForms]:
     """Return the approved projects whose form of dates undoes a shift together with this one's."""
+    if not project.may_read_rows:
+        return []
     people = {project.applicant, *project.people}
     return [
         CombinedForms(
@@ -68,6 +73,7 @@ def find_combined_forms(
         for other in others
         if other.id != project.id
         and other.state in _DECIDED
+        and other.may_read_rows
         and (pair := frozenset({project.dates, other.dates})) in SHARE_UNDONE
     ]
 

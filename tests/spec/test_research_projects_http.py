@@ -112,12 +112,13 @@ def test_a_project_goes_from_an_application_to_open_by_two_people(office: House)
 
 def test_who_decides_reads_of_dates_that_give_true_days_away_together(office: House) -> None:
     threshold: dict[str, Any] = {"rare-code-persons": 40}
-    must(apply(office, dates="month", **threshold))
+    rows = [*APPLICATION["item"], "rows.read"]
+    must(apply(office, dates="month", item=rows, **threshold))
     must(decide(office, "st.ng", "approve"))
     must(decide(office, "au.tse", "approve"))
 
-    assert apply(office, project="again", dates="shift").status_code == 422
-    must(apply(office, "re.mok", project="other", person=["re.mok"], dates="shift"))
+    assert apply(office, project="again", item=rows, dates="shift").status_code == 422
+    must(apply(office, "re.mok", project="other", person=["re.mok"], item=rows, dates="shift"))
 
     falls, other = (
         next(p for p in read_projects(office, "st.ng") if p["id"] == [name])

@@ -18,10 +18,11 @@ from ehr_privacy.deid import DATE_FORMS, DateForm, load_rules
 from tests.lib.research import DRAFT, open_project, register
 
 OTHERS = ("researcher.ho", "researcher.yip")
+ROWS = (*DRAFT.items, projects.READ_ROWS)
 
 
 def draft(book: Register, dates: DateForm, people: tuple[str, ...], name: str = "second") -> None:
-    project = replace(DRAFT, id=name, applicant=people[0], people=people, dates=dates)
+    project = replace(DRAFT, id=name, applicant=people[0], people=people, dates=dates, items=ROWS)
     projects.create_project(book, project)
 
 
@@ -31,7 +32,7 @@ def test_nobody_works_under_a_shift_and_a_true_form(
     tmp_path: Path, first: DateForm, second: DateForm
 ) -> None:
     book = register(tmp_path)
-    open_project(book, dates=first)
+    open_project(book, dates=first, items=ROWS)
     draft(book, second, ("researcher.ho", DRAFT.people[1]))
     gives_away = {first, second} in ({"shift", "month"}, {"shift", "quarter"})
 
@@ -44,12 +45,20 @@ def test_nobody_works_under_a_shift_and_a_true_form(
 
 def test_extracts_of_a_closed_project_may_have_been_kept(tmp_path: Path) -> None:
     book = register(tmp_path)
-    open_project(book, dates="month")
+    open_project(book, dates="month", items=ROWS)
     projects.close_project(book, DRAFT.id, DRAFT.applicant)
     draft(book, "shift", (DRAFT.applicant,))
 
     with pytest.raises(Unprocessable):
         projects.submit_project(book, "second", DRAFT.applicant)
+
+
+def test_who_reads_no_rows_has_no_dates_to_put_together(tmp_path: Path) -> None:
+    book = register(tmp_path)
+    open_project(book, dates="month")
+    draft(book, "shift", (DRAFT.applicant,))
+
+    assert projects.submit_project(book, "second", DRAFT.applicant).state == "submitted"
 
 
 def test_of_two_that_are_handed_in_at_once_one_is_approved(tmp_path: Path) -> None:
@@ -69,7 +78,7 @@ def test_of_two_that_are_handed_in_at_once_one_is_approved(tmp_path: Path) -> No
 
 def test_approvers_read_what_a_pair_of_other_people_gives_away(tmp_path: Path) -> None:
     book = register(tmp_path)
-    open_project(book, dates="month")
+    open_project(book, dates="month", items=ROWS)
     draft(book, "shift", OTHERS)
     projects.submit_project(book, "second", OTHERS[0])
 
