@@ -24,6 +24,7 @@ from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task_file import load_task
 from ehr_models.train import read_task_data, train_model
+from ehr_models.version_report import list_report_files
 from ehr_models.ward_cli import ward
 from ehr_models.worklist import build_worklist, explain_row
 
@@ -39,7 +40,7 @@ Source = Annotated[
 DEFAULT_DATA = Path("var")
 
 app = typer.Typer(
-    help="Prediction models: list, import, train, score, card.\n\nExample: ehr models list",
+    help="Prediction models: list, import, train, score, report.\n\nExample: ehr models list",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -67,13 +68,20 @@ app.command("imports")(show_imports)
 
 
 @app.command()
-def train(task: TaskName = None, source: Source = None, data: Data = DEFAULT_DATA) -> None:
+def train(
+    task: TaskName = None,
+    source: Source = None,
+    data: Data = DEFAULT_DATA,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="A generator made the data: the report says so.")
+    ] = False,
+) -> None:
     """Train on the de-identified tables, or an import; the new version becomes the champion.
 
     Example: ehr models train
     """
     chosen, tables = read_task_data(get_task(task), data, source)
-    training = train_model(chosen, tables, data, datetime.now(UTC))
+    training = train_model(chosen, tables, data, datetime.now(UTC), is_synthetic=synthetic)
     _show_evaluation(training.evaluation)
     typer.echo(f"Version {training.version} is the champion ({training.seconds:.0f} s).")
 
@@ -174,6 +182,25 @@ def worklist(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder to write to.")],
+    task: TaskName = None,
+    source: Source = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Write the champion's report, pages and card to a folder. Example: ehr models report out"""
+    chosen = get_task(task)
+    if source is not None:
+        chosen = apply_import(chosen, read_import(data, source)).task
+    mlflow = tracking.open_store(chosen, data)
+    champion = tracking.get_champion(mlflow, chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in list_report_files():
+        (folder / name).write_text(tracking.read_artifact(mlflow, champion, name), "utf-8")
+    typer.echo(f"{len(list_report_files())} files of version {champion.version} in {folder}.")
+
+
+@app.command()
 def card(task: TaskName = None, source: Source = None, data: Data = DEFAULT_DATA) -> None:
     """Print the champion's model card, in Markdown. Example: ehr models card > card.md"""
     chosen = get_task(task)
@@ -220,10 +247,10 @@ def _read_deid_key(data: Path) -> bytes:
 
 def _show_evaluation(evaluation: Evaluation) -> None:
     rows = [
-        (name, str(performance.auroc), str(performance.auprc), str(performance.brier))
+        (name, *map(str, (performance.auroc, performance.average_precision, performance.brier)))
         for name, performance in evaluation.performance.items()
     ]
-    print_table(("predictor", "AUROC", "AUPRC", "Brier"), rows)
+    print_table(("predictor", "AUROC", "average precision", "Brier"), rows)
     typer.echo(
         f"{evaluation.stays} stays of {evaluation.people} people; 95 % intervals by patient."
     )

@@ -14,9 +14,9 @@ from ehr_etl.gold.library import list_library_names, list_view_names
 from ehr_etl.lake import Lake
 from ehr_models import tracking
 from ehr_models.ended_assessments import end_assessments
+from ehr_models.evaluation.performance import Performance
 from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import read_features
-from ehr_models.intervals import Performance
 from ehr_models.learners.portable import read_model
 from ehr_models.risk_assessments import ScoringRun, derive_assessment_id
 from ehr_models.score import find_reference_instant, predict_current
@@ -102,7 +102,7 @@ def train_and_score(
     """Train a task's model and write each patient's risk back to the gateway."""
     now = now or datetime.now(UTC)
     on_progress("model learns from the de-identified tables")
-    training = train_model(task, read_gold(task, data), data, now)
+    training = train_model(task, read_gold(task, data), data, now, is_synthetic=True)
     on_progress("people who just left acute care are scored, and the risks written back")
     started = time.monotonic()
     scoring = score_with_champion(

@@ -12,10 +12,13 @@ from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unprocessable
 from ehr_models.estimators import build_logistic_regression
-from ehr_models.intervals import FloatArray, Performance, measure_performance
+from ehr_models.evaluation import evaluate as figures
+from ehr_models.evaluation.bootstrap import RESAMPLES
+from ehr_models.evaluation.performance import Performance
+from ehr_models.evaluation.sample import FloatArray, Sample, build_sample
 from ehr_models.learners.folds import assign_folds
 from ehr_models.learners.tuning import Rows, choose_model, fit_learners
-from ehr_models.task import ENCOUNTER, PATIENT, Frame, Task
+from ehr_models.task import ENCOUNTER, GROUP_PREFIX, PATIENT, PREDICTED_AT, Frame, Task
 
 MAXIMUM_FOLDS = 5
 MODEL, PREVALENCE = "model", "prevalence"
@@ -23,34 +26,49 @@ MODEL, PREVALENCE = "model", "prevalence"
 TOO_FEW_OUTCOMES = "too-few-outcomes"
 NOT_BETTER = "not-better"
 BETTER_THAN_BASELINE = "better-than-baseline"
-# The AUROC of a coin.
-_CHANCE = 0.5
+# The group of an organisation, left out in turn for external validation.
+SITE = "provider"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How each predictor did on which data; `predictions` are out of fold, one row per stay."""
+    """How each predictor did; `predictions` are out of fold, one row per stay."""
 
     task: Task
-    stays: int
-    people: int
-    outcomes: int
     folds: int
-    performance: Mapping[str, Performance]
     predictions: pd.DataFrame
+    figures: figures.Evaluation
+
+    @property
+    def stays(self) -> int:
+        """Number of predictions judged."""
+        return self.figures.rows
+
+    @property
+    def people(self) -> int:
+        """Number of people they are about."""
+        return self.figures.people
+
+    @property
+    def outcomes(self) -> int:
+        """Number of predictions whose outcome came."""
+        return self.figures.outcomes
+
+    @property
+    def performance(self) -> Mapping[str, Performance]:
+        """Figures by predictor."""
+        return self.figures.performance
 
     @property
     def grade(self) -> str:
         """Return what the figures are worth as one code: what a reader's program may act on.
 
-        The model is better where the lower end of its AUROC's interval lies above the upper end of
-        each comparator's, and above chance.
+        The model is better where its AUROC's interval lies above chance, and that of its difference
+        from each comparator above 0.
         """
         if self.outcomes < self.task.gates.minimum_outcomes:
             return TOO_FEW_OUTCOMES
-        model = self.performance[MODEL].auroc
-        rivals = [self.performance[rival.name].auroc.high for rival in self.task.comparators]
-        is_better = all(model.low > rival for rival in (*rivals, _CHANCE))
+        is_better = self.figures.is_better_than_comparators()
         return BETTER_THAN_BASELINE if is_better else NOT_BETTER
 
     @property
@@ -77,7 +95,7 @@ def round_count(count: int) -> str:
     return "fewer than 8" if 0 < count < 8 else f"about {round(count / 5) * 5}"
 
 
-def cross_validate(task: Task, frame: Frame, resamples: int = 1000) -> Evaluation:
+def cross_validate(task: Task, frame: Frame, resamples: int = RESAMPLES) -> Evaluation:
     """Evaluate a task's model, its comparators and the prevalence on the labelled rows."""
     labelled = frame.select_labelled().rows
     outcome = labelled[task.target].to_numpy(dtype=float)
@@ -104,17 +122,30 @@ def cross_validate(task: Task, frame: Frame, resamples: int = 1000) -> Evaluatio
     ranking[PREVALENCE] = predictions[PREVALENCE].to_numpy()
     return Evaluation(
         task=task,
-        stays=len(labelled),
-        people=len(set(people)),
-        outcomes=int(outcome.sum()),
         folds=folds,
-        performance={
-            name: measure_performance(
-                outcome, predictions[name].to_numpy(), order, people, resamples
-            )
-            for name, order in ranking.items()
-        },
         predictions=predictions,
+        figures=figures.evaluate(
+            build_frame_sample(frame),
+            {name: predictions[name] for name in ranking},
+            model=MODEL,
+            rankings=ranking,
+            comparators=tuple(comparator.name for comparator in task.comparators),
+            resamples=resamples,
+        ),
+    )
+
+
+def build_frame_sample(frame: Frame) -> Sample:
+    """Return the labelled rows of a frame as a sample, with groups, instants, organisations."""
+    rows = frame.select_labelled().rows
+    # Data of others may have no dates.
+    when = rows.get(PREDICTED_AT)
+    return build_sample(
+        rows[frame.target],
+        rows[PATIENT],
+        groups={name.removeprefix(GROUP_PREFIX): rows[name] for name in frame.groups},
+        when=None if when is None or when.isna().any() else when,
+        sites=rows.get(GROUP_PREFIX + SITE),
     )
 
 

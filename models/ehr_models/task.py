@@ -128,8 +128,8 @@ class Task:
     comparators: tuple[Comparator, ...]
     gates: Gates
     build_frame: Callable[..., Frame]
-    # Markdown with the places of string.Template that `card.write_card` fills.
-    card_template: str
+    # Markdown whose headings name the paragraphs of the model card (`report.card_text`).
+    card_text: str
     # Those that the task's file declares by name; a frame may have more.
     feature_names: tuple[str, ...] = ()
     # The row of one person's resources at an instant, with a model's codes; None where no file

@@ -78,7 +78,7 @@ def parse_task(document: Table, card: str) -> Task:
         gates=Gates(_read(gates, "minimum_outcomes", int, "gates", 100)),
         build_frame=partial(build_frame, declaration),
         find_current=partial(find_current, declaration),
-        card_template=card,
+        card_text=card,
         feature_names=tuple(declared.feature.name for declared in declaration.features),
     )
 

@@ -14,16 +14,24 @@ from ehr_etl.gold.delta_views import run_research_view
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_fhir.errors import Unavailable
-from ehr_models import plots, tracking
-from ehr_models.card import write_card
+from ehr_models import tracking
 from ehr_models.evaluate import Evaluation, cross_validate
+from ehr_models.evaluation.bootstrap import RESAMPLES
 from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import write_features
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import write_model
-from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
+from ehr_models.learners.tuning import Rows, choose_model, fit_learners
 from ehr_models.task import Task, Views
+from ehr_models.version_report import (
+    REFIT_RESAMPLES,
+    TrainingFacts,
+    VersionReport,
+    write_version_report,
+)
+
+_LOGGED = ("auroc", "auprc", "average_precision", "brier", "scaled_brier")
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,12 @@ class GoldTables:
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training run: the registered version, its evaluation and its card."""
+    """A finished training run: the registered version, its evaluation and its report."""
 
     version: str
     run: str
     evaluation: Evaluation
-    card: str
+    report: VersionReport
     features: list[str]
     seconds: float
 
@@ -79,25 +87,41 @@ def read_task_data(task: Task, data: Path, source: str | None = None) -> tuple[T
     return imported.task, GoldTables(imported.views, imported.versions)
 
 
-def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Training:
-    """Train, evaluate, log and register a model; the new version becomes the champion."""
+def train_model(
+    task: Task,
+    gold: GoldTables,
+    data: Path,
+    now: datetime,
+    *,
+    is_synthetic: bool = False,
+    resamples: int = RESAMPLES,
+) -> Training:
+    """Train, evaluate, log and register a model; the new version becomes the champion.
+
+    `is_synthetic` says that a generator made the data: a high figure is then suspected of leakage.
+    """
     started = time.monotonic()
     frame = task.build_frame(gold.views)
-    evaluation = cross_validate(task, frame)
+    evaluation = cross_validate(task, frame, resamples)
     rows = Rows.of_frame(frame)
     model = choose_model(fit_learners(task.learners, rows))
     code = hash_code()
 
     mlflow = tracking.open_store(task, data)
     with mlflow.start_run(run_name=f"train {now:%Y-%m-%d %H:%M}") as run:
-        card = write_card(
+        report = write_version_report(
+            task,
+            frame,
             evaluation,
-            trained_at=now.date().isoformat(),
-            tables=gold.versions,
-            code=code,
-            run=run.info.run_id,
-            features=frame.features,
-            learner=LEARNERS[model.kind].title,
+            TrainingFacts(
+                trained_at=now,
+                run=run.info.run_id,
+                code=code,
+                tables=gold.versions,
+                learner=model.kind,
+                is_synthetic=is_synthetic,
+            ),
+            resamples=min(resamples, REFIT_RESAMPLES),
         )
         tables = {
             f"table.{name.replace(' ', '.')}": number for name, number in gold.versions.items()
@@ -112,9 +136,8 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
             }
         )
         mlflow.log_metrics(_flatten_metrics(evaluation))
-        mlflow.log_text(card, "model-card.md")
-        mlflow.log_figure(plots.draw_roc(evaluation), "roc.png")
-        mlflow.log_figure(plots.draw_calibration(evaluation), "calibration.png")
+        for name, text in report.files.items():
+            mlflow.log_text(text, name)
         registered = tracking.register_model(
             mlflow, task, {**write_model(model), **write_features(frame)}
         )
@@ -122,7 +145,7 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
         version=registered.version,
         run=registered.run,
         evaluation=evaluation,
-        card=card,
+        report=report,
         features=frame.feature_names,
         seconds=time.monotonic() - started,
     )
@@ -144,8 +167,12 @@ def _flatten_metrics(evaluation: Evaluation) -> dict[str, float]:
         "outcomes": evaluation.outcomes,
     }
     for name, performance in evaluation.performance.items():
-        for metric in ("auroc", "auprc", "brier"):
-            interval = getattr(performance, metric)
+        intervals = {
+            **{metric: getattr(performance, metric) for metric in _LOGGED},
+            "calibration_slope": performance.calibration.slope,
+            "calibration_in_the_large": performance.calibration.in_the_large,
+        }
+        for metric, interval in intervals.items():
             metrics[f"{name}.{metric}"] = interval.value
             metrics[f"{name}.{metric}.low"] = interval.low
             metrics[f"{name}.{metric}.high"] = interval.high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from ehr_models.learners.portable import read_model
 from ehr_models.registry import get_task
 from ehr_models.scored_people import ScoredPeople
 from ehr_models.train import Training, read_gold, train_model
+from ehr_models.version_report import list_report_files
 from tests.lib import gold
 
 TASK = get_task("readmission-28d")
@@ -35,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path) -> Training:
-    return train_model(TASK, read_gold(TASK, data), data, NOW)
+    return train_model(TASK, read_gold(TASK, data), data, NOW, resamples=20)
 
 
 def test_a_training_is_logged_registered_and_becomes_the_champion(
@@ -52,8 +54,10 @@ def test_a_training_is_logged_registered_and_becomes_the_champion(
     for name in ("model.auroc", "lace.auroc.low", "prevalence.brier.high"):
         assert name in run.data.metrics
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(champion.run)}
-    assert {"model-card.md", "roc.png", "calibration.png"} <= names
-    assert tracking.read_artifact(mlflow, champion, "model-card.md") == trained.card
+    assert set(list_report_files()) <= names
+    report = json.loads(tracking.read_artifact(mlflow, champion, "report.json"))
+    assert report == trained.report.report
+    assert report["facts"]["tables"]["encounter_flat"] == 0
     assert (data / "mlflow" / "mlflow.db").is_file()
 
 
@@ -94,7 +98,7 @@ def test_training_asks_nothing_of_the_network(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
-    again = train_model(TASK, read_gold(TASK, data), data, NOW)
+    again = train_model(TASK, read_gold(TASK, data), data, NOW, resamples=20)
 
     assert int(again.version) > int(trained.version)
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -102,7 +106,7 @@ def test_training_asks_nothing_of_the_network(
 
 def test_a_model_file_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
     gold.write(tmp_path, gold.made_up(40))
-    train_model(TASK, read_gold(TASK, tmp_path), tmp_path, NOW)
+    train_model(TASK, read_gold(TASK, tmp_path), tmp_path, NOW, resamples=20)
     mlflow = tracking.open_store(TASK, tmp_path)
     file = next((tmp_path / "mlflow").rglob("model.json"))
     file.write_bytes(file.read_bytes() + b"x")
@@ -118,18 +122,23 @@ def test_without_a_model_or_a_lake_the_error_says_what_to_do(tmp_path: Path) -> 
         read_gold(TASK, tmp_path)
 
 
-def test_the_commands_evaluate_and_print_the_card(data: Path, trained: Training) -> None:
+def test_the_commands_evaluate_print_the_card_and_write_the_report(
+    data: Path, trained: Training, tmp_path: Path
+) -> None:
     runner = CliRunner()
 
     evaluated = runner.invoke(app, ["evaluate", "--data", str(data)])
     printed = runner.invoke(app, ["card", "--data", str(data)])
+    written = runner.invoke(app, ["report", str(tmp_path), "--data", str(data)])
 
     assert evaluated.exit_code == 0 and "lace" in evaluated.output
     assert "Too few returns" in evaluated.output
     assert printed.exit_code == 0 and printed.output.startswith("# Model card")
+    assert written.exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(list_report_files())
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "score", "card"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "score", "report", "card"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"])
 

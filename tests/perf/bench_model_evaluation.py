@@ -16,13 +16,14 @@ import time
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ehr_models.evaluation.bootstrap import RESAMPLES
 from ehr_models.evaluation.evaluate import evaluate
 from ehr_models.evaluation.sample import build_sample
 
 _REFERENCE_DRAWS = 10
+_GROUPS = {"sex": 2, "age": 4, "district": 18, "provider": 10, "language": 3}
 
 
 def main() -> None:
@@ -35,8 +36,8 @@ def main() -> None:
     outcome = (chance.random(count) < risk).astype(float)
     groups = {
         name: chance.choice([f"{name}-{number}" for number in range(size)], count)
-        for name, size in (("sex", 2), ("age", 4), ("district", 18), ("provider", 10), ("tongue", 3))
-    }  # fmt: skip
+        for name, size in _GROUPS.items()
+    }
     sample = build_sample(outcome, chance.integers(0, count, count), groups=groups)
     predictions = {
         "model": risk,

@@ -41,7 +41,7 @@ def apply_import(task: Task, stored: StoredImport) -> ImportedTask:
         task,
         name=f"{task.name}-{stored.name}",
         title=title,
-        card_template=_fill_card(task, title, about),
+        card_text=_fill_card(task, title, about),
     )
     if about["kind"] == TABLE:
         features = tuple(Feature(**feature) for feature in about["features"])
@@ -62,7 +62,7 @@ def _fill_card(
     title: str,
     about: Mapping[str, Any],  # Any: values of JSON
 ) -> str:
-    """Return the card's template with what the import says; the run fills in the rest."""
+    """Return the words of the card with what the import says."""
     left_out = [f"{one['rows']:,} rows ({one['reason']})" for one in about.get("excluded", [])]
     if about.get("without_outcome"):
         left_out.append(f"{about['without_outcome']:,} rows without an outcome")
@@ -71,9 +71,9 @@ def _fill_card(
         "title": title,
         "source": about.get("source", about["title"]),
         "licence": about.get("licence", "that of its source"),
-        "notes": "\n".join(f"- {note}" for note in about.get("notes", [])),
+        "notes": " ".join(about.get("notes", [])),
         "window": str(about.get("window_days", task.outcome.horizon.days)),
         "left_out": "; ".join(left_out) or "nothing",
     }
     template = Template(files(__package__).joinpath("card.md").read_text("utf-8"))
-    return template.substitute({key: text.replace("$", "$$") for key, text in facts.items()})
+    return template.substitute(facts)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from ehr_models.report.contents import TEXT_KEYS
+from ehr_models.report.messages import read_words
+from ehr_models.report.page_parts import format_interval, format_number
 
 SCHEMA = "https://mc.chai.org/v0.2/schema.xsd"
 NOT_STATED = "Not stated."
@@ -37,7 +40,7 @@ def build_card(report: Mapping[str, Any]) -> dict[str, Any]:
             **_pick(texts, "ModelDeveloper", "DeveloperContact"),
         },
         "ReleaseInfo": {
-            "ReleaseStage": "Evaluated; scores only once two people have promoted it.",
+            "ReleaseStage": "Evaluated when it was trained.",
             "ReleaseDate": facts["trained_at"],
             "ReleaseVersion": facts["version"],
             "GlobalAvailability": "Within the platform that trained it.",
@@ -119,6 +122,54 @@ def build_document_reference(card: Mapping[str, Any], now: datetime) -> dict[str
             }
         ],
     }
+
+
+def write_markdown(card: Mapping[str, Any]) -> str:
+    """Return a card as Markdown."""
+    lines = [f"# Model card: {card['BasicInfo']['ModelName']}", ""]
+    for name, group in card.items():
+        if isinstance(group, Mapping):
+            lines += [f"## {split_words(name)}", "", *_write_entries(group, "###")]
+    references = [f"- {line}" for line in card["Bibliography"].splitlines()]
+    return "\n".join([*lines, "## Bibliography", "", *references, ""])
+
+
+def split_words(name: str) -> str:
+    """Return the words of an element's name.
+
+    >>> split_words("KnownRisksAndLimitations"), split_words("AISystemFacts")
+    ('Known risks and limitations', 'AI system facts')
+    """
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+", name)
+    return " ".join([words[0], *(word if word.isupper() else word.lower() for word in words[1:])])
+
+
+def format_result(value_json: str) -> str:
+    """Return a result of a card as text: a number, or an estimate with its interval.
+
+    >>> format_result('{"value": 0.7, "low": 0.65, "high": 0.75}')
+    '0.700 (0.650 – 0.750)'
+    """
+    value = json.loads(value_json)
+    words = read_words("en")
+    if isinstance(value, Mapping):
+        return format_interval(value, words)
+    return format_number(value, words)
+
+
+def _write_entries(group: Mapping[str, Any], heading: str) -> list[str]:
+    lines = []
+    for name, value in group.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"{heading} {split_words(name)}", "", *_write_entries(value, "####")]
+        elif isinstance(value, str):
+            lines.append(f"- **{split_words(name)}**: {value}")
+        elif value and isinstance(value[0], Mapping):
+            lines.append(f"- **{split_words(name)}**:")
+            lines += [f"  - {each['Label']}: {format_result(each['ValueJson'])}" for each in value]
+        else:
+            lines.append(f"- **{split_words(name)}**: {', '.join(value)}")
+    return [*lines, ""]
 
 
 def _usefulness(report: Mapping[str, Any], performance: Mapping[str, Any]) -> dict[str, Any]:

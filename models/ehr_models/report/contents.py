@@ -53,7 +53,8 @@ class ModelFacts:
     is_synthetic: bool
     # Names of predictors as a reader should see them.
     predictors: Mapping[str, str]
-    tables: Mapping[str, int]
+    # Delta version, or digest, by table.
+    tables: Mapping[str, int | str]
     features: Sequence[FeatureFacts]
     folds: int
     texts: Mapping[str, str] = field(default_factory=dict)

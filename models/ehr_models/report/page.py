@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ehr_design.static_files import read_themes
+from ehr_models.report.card import format_result, split_words
 from ehr_models.report.messages import read_words
-from ehr_models.report.page_parts import format_interval, format_number
 from ehr_models.report.sections import build_sections
 
 # The tokens that the lines of a plot take their colours from, in turn.
@@ -47,36 +46,6 @@ def _load(name: str) -> Any:
     )
     environment.globals["themes"] = {name: read_themes()[name] for name in ("light", "dark")}
     environment.globals["series"] = _SERIES
-    environment.filters["spaced"] = _space_words
-    environment.filters["figures"] = _format_figures
+    environment.filters["spaced"] = split_words
+    environment.filters["figures"] = format_result
     return environment.get_template(name)
-
-
-def _format_figures(value_json: str) -> str:
-    """Return a result of a card in words: a number, or an estimate with its interval."""
-    value = json.loads(value_json)
-    words = read_words("en")
-    if isinstance(value, Mapping):
-        return format_interval(value, words)
-    return format_number(value, words)
-
-
-def _space_words(name: str) -> str:
-    """Return the words of an element's name.
-
-    >>> _space_words("KnownRisksAndLimitations"), _space_words("AISystemFacts")
-    ('Known risks and limitations', 'AI system facts')
-    """
-    spaced = "".join(
-        f" {letter.lower()}" if letter.isupper() and is_start else letter
-        for letter, is_start in zip(name, _starts_word(name), strict=True)
-    )
-    return spaced.strip()
-
-
-def _starts_word(name: str) -> list[bool]:
-    return [
-        0 < place < len(name) - 1
-        and (name[place - 1].islower() or (name[place - 1].isupper() and name[place + 1].islower()))
-        for place in range(len(name))
-    ]

@@ -73,23 +73,23 @@ def format_share(share: float | None, words: Words) -> str:
     return words("not_defined") if share is None else f"{100 * share:.3g} %"
 
 
-def list_predictors(report: Report) -> list[tuple[str, Mapping[str, Any]]]:
+def list_predictors(report: Report, words: Words) -> list[tuple[str, Mapping[str, Any]]]:
     """Return title and performance of each predictor, the model first."""
     names = sorted(report["performance"], key=lambda name: name != report["model"])
-    return [(get_title(report, name), report["performance"][name]) for name in names]
+    return [(get_title(report, name, words), report["performance"][name]) for name in names]
 
 
-def list_drawn_predictors(report: Report) -> list[tuple[str, Mapping[str, Any]]]:
+def list_drawn_predictors(report: Report, words: Words) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the predictors that have a curve: one that is the same for all is a point."""
     return [
         (title, performance)
-        for title, performance in list_predictors(report)
+        for title, performance in list_predictors(report, words)
         if len(performance["calibration"]["curve"]["predicted"]) > 1
     ][:_MOST_LINES]
 
 
-def get_title(report: Report, name: str) -> str:
-    return str(report["facts"]["predictors"].get(name, name))
+def get_title(report: Report, name: str, words: Words) -> str:
+    return words.find(f"predictor_{name}", report["facts"]["predictors"].get(name, name))
 
 
 def plot_with_table(

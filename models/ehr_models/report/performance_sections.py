@@ -32,7 +32,7 @@ def build_discrimination(report: Report, words: Words) -> list[Part]:
         (words("predictor"), *(words(each) for each in figures)),
         [
             (title, *(format_interval(performance[each], words) for each in figures))
-            for title, performance in list_predictors(report)
+            for title, performance in list_predictors(report, words)
         ],
     )
     compared = ("auroc", "average_precision", "brier_saved")
@@ -41,7 +41,7 @@ def build_discrimination(report: Report, words: Words) -> list[Part]:
         (words("comparator"), *(words(each) for each in compared)),
         [
             (
-                get_title(report, each["comparator"]),
+                get_title(report, each["comparator"], words),
                 *(format_interval(each[figure], words) for figure in compared),
             )
             for each in report["differences"]
@@ -85,7 +85,7 @@ def build_calibration(report: Report, words: Words) -> list[Part]:
                 *(format_number(each["calibration"][key], words) for key in numbers),
                 *(format_interval(each["calibration"][key], words) for key in intervals),
             )
-            for title, each in list_predictors(report)
+            for title, each in list_predictors(report, words)
         ],
     )
     absolute = Table(
@@ -97,7 +97,7 @@ def build_calibration(report: Report, words: Words) -> list[Part]:
                 *(format_number(each["calibration"][key], words) for key in errors),
                 _format_line(each["calibration"], words),
             )
-            for title, each in list_predictors(report)
+            for title, each in list_predictors(report, words)
         ],
     )
     return [
@@ -136,7 +136,7 @@ def build_use(report: Report, words: Words) -> list[Part]:
             at,
             [each["net_benefit"]["value"] for each in performance["decision_curve"]][: len(at)],
         )
-        for title, performance in list_drawn_predictors(report)
+        for title, performance in list_drawn_predictors(report, words)
     ]
     everybody = Line(words("treat_all"), at, [each["treat_all"] for each in points])
     nobody = Line(words("treat_none"), at, [0.0] * len(at))
@@ -176,14 +176,14 @@ def build_use(report: Report, words: Words) -> list[Part]:
 def _draw_curve(
     report: Report, words: Words, curve: str, x: str, y: str, *, diagonal: bool = False
 ) -> Part:
-    drawn = list_drawn_predictors(report)
+    drawn = list_drawn_predictors(report, words)
     lines = [Line(title, each[curve]["x"], each[curve]["y"]) for title, each in drawn]
     axes = Axes(words(x), words(y), has_diagonal=diagonal)
     return plot_with_table(words(curve), lines, axes, words(x), words)
 
 
 def _draw_calibration(report: Report, words: Words) -> list[Part]:
-    drawn = list_drawn_predictors(report)
+    drawn = list_drawn_predictors(report, words)
     curves = [(title, each["calibration"]["curve"]) for title, each in drawn]
     lines = [Line(title, curve["predicted"], curve["observed"]) for title, curve in curves]
     own = report["performance"][report["model"]]["calibration"]

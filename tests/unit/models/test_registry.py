@@ -66,19 +66,19 @@ def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
 
     client = httpx.Client(transport=httpx.MockTransport(accept), base_url="http://gateway")
 
-    training = train_model(task, read_gold(task, tmp_path), tmp_path, NOW)
+    training = train_model(task, read_gold(task, tmp_path), tmp_path, NOW, resamples=20)
     people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
     current = gold.end_last_stays(views, NOW, ("IMP", "EMER", "AMB"))
     report = score_with_champion(task, tmp_path, current, client, "token", NOW, people=people)
 
     assert list(training.evaluation.performance) == ["model", "prevalence"]
-    assert training.card.startswith("# Model card: long stay")
+    assert "Who stays long." in training.report.files["model-card.md"]
     assert "long stays" in training.evaluation.verdict
     assert (report.accepted, report.refused) == (60, 0)
     assert '"code": "long-stay"' in requests[0].content.decode()
 
     shown = CliRunner().invoke(app, ["card", "--task", "long-stay", "--data", str(tmp_path)])
-    assert shown.output.startswith("# Model card: long stay")
+    assert shown.output.startswith("# Model card: Stay of more than a week")
     listed = CliRunner().invoke(app, ["list"])
     assert "long-stay" in listed.output and "readmission-28d" in listed.output
 

@@ -55,7 +55,7 @@ TASK = Task(
     # 100 events (Collins et al. 2016); some seven rounds of the day before each count.
     gates=Gates(minimum_outcomes=700),
     build_frame=build_frame,
-    card_template=files(__package__).joinpath("card.md").read_text("utf-8"),
+    card_text=files(__package__).joinpath("card.md").read_text("utf-8"),
     read_identified=read_identified,
     # What it says holds for the hours after a round.
     is_scored_in_batches=False,

@@ -34,7 +34,7 @@ TASK = Task(
     # 100 outcomes (Collins et al. 2016); each is that of some three months.
     gates=Gates(minimum_outcomes=300),
     build_frame=build_census,
-    card_template=files(__package__).joinpath("card.md").read_text("utf-8"),
+    card_text=files(__package__).joinpath("card.md").read_text("utf-8"),
     # A worklist is made instead, and nothing written about those on it.
     is_scored_in_batches=False,
 )

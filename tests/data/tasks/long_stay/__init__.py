@@ -52,5 +52,5 @@ TASK = Task(
     comparators=(),
     gates=Gates(minimum_outcomes=10),
     build_frame=build_frame,
-    card_template="# Model card: long stay\n\n$verdict\n\n$performance\n",
+    card_text="## Summary\nWho stays long.\n",
 )
