@@ -5,16 +5,28 @@ A service here sees the records that the gateway hands it, those that the asking
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from ehr_fhir.errors import NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.decision_support import Card, HookCall, HookService, RecordSearch
 from ehr_portal.record.medicine_cards import describe_orders
+from ehr_portal.record.risk_cards import describe_risk
 
-__all__ = ["MedicineCheckService", "PlatformDecisionSupport"]
+if TYPE_CHECKING:
+    from ehr_models.card_words import WeighedReason
+    from ehr_models.serving import ModelServer
+    from ehr_models.task import Task
+
+__all__ = ["MedicineCheckService", "ModelService", "ModelServices", "PlatformDecisionSupport"]
+
+# What a model reads of these types is all of one category.
+_CRITERIA = {"Observation": (("category", "laboratory"),)}
 
 # CDS Hooks asks for fewer than 140 characters.
 _LONGEST_SUMMARY = 139
@@ -34,17 +46,25 @@ class CardService(Protocol):
         """Return what it says of a patient."""
 
 
-class PlatformDecisionSupport:
-    """The services of a platform by their ids."""
+class ServiceSource(Protocol):
+    """Services that come and go, such as those of promoted models."""
 
-    def __init__(self, services: Sequence[CardService]) -> None:
-        self._services: Mapping[str, CardService] = {
-            service.declaration.id: service for service in services
-        }
+    def list_services(self) -> Sequence[CardService]:
+        """Return the services that there are now."""
+
+
+class PlatformDecisionSupport:
+    """The services of a platform: those that are always there, and those of some sources."""
+
+    def __init__(
+        self, services: Sequence[CardService], sources: Sequence[ServiceSource] = ()
+    ) -> None:
+        self._services = services
+        self._sources = sources
 
     def list_services(self) -> Sequence[HookService]:
         """Return what each service says of itself."""
-        return [service.declaration for service in self._services.values()]
+        return [service.declaration for service in self._list()]
 
     def list_searches(self, service: str, now: datetime) -> Sequence[RecordSearch]:
         """Return which records of a patient a service needs."""
@@ -54,10 +74,14 @@ class PlatformDecisionSupport:
         """Return what a service says of a patient."""
         return self._find(call.service).make_cards(call)
 
-    def _find(self, service: str) -> CardService:
-        if service not in self._services:
-            raise NotFound("There is no such service.")
-        return self._services[service]
+    def _find(self, name: str) -> CardService:
+        for service in self._list():
+            if service.declaration.id == name:
+                return service
+        raise NotFound("There is no such service.")
+
+    def _list(self) -> list[CardService]:
+        return [*self._services, *(one for each in self._sources for one in each.list_services())]
 
 
 class MedicineCheckService:
@@ -105,6 +129,97 @@ class MedicineCheckService:
             )
             for notice in notices
         ]
+
+
+@dataclass(frozen=True)
+class ModelServices:
+    """A service for each hook of each task that has a promoted model."""
+
+    data: Path
+
+    def list_services(self) -> Sequence[CardService]:
+        """Return the services of the models that two people have promoted."""
+        if not (self.data / "models").is_dir():
+            return []
+        server = _open_server(self.data)
+        return [
+            ModelService(server, task, hook)
+            for task in server.list_promoted()
+            for hook in ("patient-view", "encounter-discharge")
+        ]
+
+
+@cache
+def _open_server(data: Path) -> ModelServer:
+    # Late: a platform that has no model reads none of their code.
+    from ehr_models.model_store import ModelStore
+    from ehr_models.registry import list_tasks
+    from ehr_models.serving import ModelServer
+
+    tasks = {task.name: task for task in list_tasks() if task.find_current is not None}
+    return ModelServer(ModelStore(data), tasks)
+
+
+@dataclass(frozen=True)
+class ModelService:
+    """What a promoted model says of a patient, when the record is opened or at discharge."""
+
+    server: ModelServer
+    task: Task
+    hook: str
+
+    @property
+    def declaration(self) -> HookService:
+        """Return what the service says of itself."""
+        ending = "" if self.hook == "patient-view" else "-at-discharge"
+        return HookService(
+            self.task.name + ending,
+            self.hook,
+            self.task.title,
+            f"{self.task.outcome.text}, by the model that two people have promoted.",
+        )
+
+    def list_searches(self, now: datetime) -> Sequence[RecordSearch]:
+        """Return all records of the types that the model reads."""
+        types = self.server.list_resource_types(self.task.name)
+        return [RecordSearch(kind, _CRITERIA.get(kind, ())) for kind in types]
+
+    def make_cards(self, call: HookCall) -> Sequence[Card]:
+        """Return one card; none where the model has nothing to say of the patient."""
+        from ehr_models.card_words import read_card_words
+        from ehr_models.serving import end_stay
+
+        is_discharge = self.hook == "encounter-discharge"
+        records = call.records
+        if is_discharge:
+            records = end_stay(records, call.encounter, call.now)
+        score = self.server.score(self.task.name, records, call.now)
+        if score is None or (is_discharge and score.encounter != call.encounter):
+            return []
+        words = read_card_words(self.task, call.language)
+        notice = describe_risk(
+            words.title,
+            score.probability,
+            [(_name_reason(reason), reason.log_odds) for reason in words.weigh(score)],
+            version=score.version,
+            unknown=len(score.unknown),
+            is_partial=call.is_partial,
+            language=call.language,
+        )
+        return [
+            Card(
+                _shorten(notice.summary),
+                notice.detail,
+                "info",
+                "eHR Commons",
+                JURISDICTION.base,
+                f"{self.task.name}/{score.version}",
+            )
+        ]
+
+
+def _name_reason(reason: WeighedReason) -> str:
+    return reason.text if reason.value is None else f"{reason.text} {reason.value:g}"
 
 
 def _shorten(text: str) -> str:

@@ -118,7 +118,9 @@ def _describe_version(version: model_store.ModelVersion, language: str) -> Model
 
 
 def _read_summary(version: model_store.ModelVersion) -> Mapping[str, Any]:
-    summary: Mapping[str, Any] = json.loads(version.files.get("summary.json", b"{}"))
+    from ehr_models.promotion import SUMMARY_FILE
+
+    summary: Mapping[str, Any] = json.loads(version.files.get(SUMMARY_FILE, b"{}"))
     return summary
 
 

@@ -21,6 +21,7 @@ from ehr_models.model_store import ModelStore, ModelVersion
 
 __all__ = [
     "GATES_FILE",
+    "SUMMARY_FILE",
     "Action",
     "Decision",
     "GateResult",
@@ -31,6 +32,9 @@ __all__ = [
 
 # The file of a version that holds how its gates were judged.
 GATES_FILE = "gates.json"
+# What a list of models shows of a version: title and verdict by language, grade, results.
+SUMMARY_FILE = "summary.json"
+_DATABASE = "decisions.db"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS model_decision (
     position INTEGER PRIMARY KEY,
@@ -155,6 +159,15 @@ class PromotionRegister:
             raise NotFound(f"No model {task} was promoted: two people promote one that passes.")
         return self.store.read_version(task, number)
 
+    def changed_at(self) -> int:
+        """Return a number that changes with each decision; 0 where none was made."""
+        path = self.store.folder / _DATABASE
+        if not path.exists():
+            return 0
+        with closing(self._connect()) as connection:
+            found = connection.execute("SELECT max(position) FROM model_decision").fetchone()
+        return int(found[0] or 0)
+
     def find_champion(self, task: str) -> int | None:
         """Return the number of the version that scores, None where there is none."""
         return _find_champion(self.list_decisions(task))
@@ -208,7 +221,7 @@ class PromotionRegister:
 
     def _connect(self) -> sqlite3.Connection:
         self.store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.store.folder / "decisions.db"
+        path = self.store.folder / _DATABASE
         connection = sqlite3.connect(path, timeout=30, isolation_level=None)
         connection.executescript(_SCHEMA)
         return connection

@@ -107,6 +107,11 @@ def _subject(served: Platform, who: str) -> Subject:
     if who == "patient":
         patient = served.patient.id
         return Subject(f"p.{patient}", "Patient", "patient", "portal", patient=patient)
+    return doctor_of_sample()
+
+
+def doctor_of_sample() -> Subject:
+    """Return a doctor who may read the sample's first patient."""
     doctor = next(m for m in sample_accounts.sample_staff() if m.login == _DOCTOR)
     return Subject(
         doctor.login, "Doctor", doctor.role, "portal", doctor.organization, doctor.profession,

@@ -22,7 +22,11 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
-from ehr_cli.decision_support import MedicineCheckService, PlatformDecisionSupport
+from ehr_cli.decision_support import (
+    MedicineCheckService,
+    ModelServices,
+    PlatformDecisionSupport,
+)
 from ehr_cli.registered_models import RegisteredModels
 from ehr_cli.research_lineage import RegisterLineage
 from ehr_cli.research_projects import RegisteredProjects
@@ -102,7 +106,9 @@ def create_platform(settings: Settings) -> Platform:
         projects=RegisteredProjects(settings.data),
         research_work=work,
         releases=RegisterLineage(settings.data),
-        decision_support=PlatformDecisionSupport([MedicineCheckService()]),
+        decision_support=PlatformDecisionSupport(
+            [MedicineCheckService()], [ModelServices(settings.data)]
+        ),
         models=RegisteredModels(settings.data),
     )
     work.resume_runs(gateway.state.gateway.store.list_changed_subjects)

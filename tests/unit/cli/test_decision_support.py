@@ -72,7 +72,7 @@ def test_an_allergy_is_compared_with_the_draft() -> None:
 
 @pytest.mark.parametrize(
     ("language", "words"),
-    [("en", "not shown"), ("zh-Hant-HK", "未向你顯示"), ("zh-Hans", "未向您显示")],
+    [("en", "not shown"), ("zh-Hant-HK", "未向你顯示"), ("zh-Hans", "未向你显示")],
 )
 def test_a_part_that_is_withheld_is_told_with_and_without_a_finding(
     language: str, words: str

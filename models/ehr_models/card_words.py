@@ -1,0 +1,94 @@
+"""What a task's scores are called on a clinician's screen, in the languages of the pages.
+
+`words.toml` in a task's folder has the title, the features by name, and what codes are codes of; a
+task without it, and a feature that it lacks, is told by its own title.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.serving import Score
+from ehr_models.task import Feature, Task
+
+__all__ = ["CardWords", "WeighedReason", "read_card_words"]
+
+_CODE_FEATURES = ("_days", "_recency")
+
+
+@dataclass(frozen=True)
+class WeighedReason:
+    """A reason in words, and what it adds to the log-odds; of one code all features together."""
+
+    text: str
+    # None where it is not known, or where it is of a code.
+    value: float | None
+    log_odds: float
+
+
+@dataclass(frozen=True)
+class CardWords:
+    """The words of a task in one language."""
+
+    title: str
+    features: Mapping[str, str] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)
+
+    def weigh(self, score: Score) -> tuple[WeighedReason, ...]:
+        """Return the reasons of a score, the weightiest first; they add up as the score's do."""
+        found: dict[str, WeighedReason] = {}
+        for reason in score.reasons:
+            group, code = self._split(reason.feature.name)
+            text = f"{self.codes[group]} {code}" if code else self._name(reason.feature)
+            is_told = not code and reason.value == reason.value
+            earlier = found.get(text)
+            found[text] = WeighedReason(
+                text,
+                reason.value if is_told else None,
+                reason.log_odds + (0.0 if earlier is None else earlier.log_odds),
+            )
+        return tuple(sorted(found.values(), key=lambda one: -abs(one.log_odds)))
+
+    def _split(self, name: str) -> tuple[str, str]:
+        """Return the group and the code of a feature made of a code; empty where it is none."""
+        for group in self.codes:
+            for ending in _CODE_FEATURES:
+                if name.startswith(f"{group}_") and name.endswith(ending):
+                    return group, name[len(group) + 1 : -len(ending)]
+        return "", ""
+
+    def _name(self, feature: Feature) -> str:
+        return self.features.get(feature.name, feature.title)
+
+
+def read_card_words(task: Task, language: str) -> CardWords:
+    """Return the words of a task in the language of a tag, else in the first language."""
+    words = _read_all().get(task.name)
+    if words is None:
+        return CardWords(task.title)
+    tags = [one.tag for one in JURISDICTION.languages]
+    place = tags.index(language) if language in tags else 0
+    return CardWords(
+        words["title"][place], _choose(words["features"], place), _choose(words["codes"], place)
+    )
+
+
+@cache
+def _read_all() -> Mapping[str, Mapping[str, Any]]:
+    """Return the words of each task that has some, by its name."""
+    found = {}
+    for folder in files("ehr_models.tasks").iterdir():
+        if (folder / "words.toml").is_file():
+            task = tomllib.loads((folder / "task.toml").read_text("utf-8"))
+            found[task["name"]] = tomllib.loads((folder / "words.toml").read_text("utf-8"))
+    return found
+
+
+def _choose(words: Mapping[str, Sequence[str]], place: int) -> dict[str, str]:
+    return {name: texts[place] for name, texts in words.items()}

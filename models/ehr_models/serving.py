@@ -1,0 +1,156 @@
+"""Score one person from their FHIR resources, for a request that waits; without MLflow and a JVM.
+
+Only a promoted version scores, read from its signed folder. What a score is made of can be said:
+what each feature adds to the log-odds, which with the base add up to the prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from ehr_fhir.errors import EhrError, NotFound
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.frames.declaration import find_view
+from ehr_models.frames.feature_list import FeatureList, read_features
+from ehr_models.learners.portable import PortableModel, read_model
+from ehr_models.model_store import ModelStore, ModelVersion
+from ehr_models.promotion import PromotionRegister
+from ehr_models.task import Feature, Task
+
+__all__ = ["ModelServer", "Reason", "Score", "end_stay"]
+
+Resource = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one feature adds to the log-odds of a score; `value` is NaN where it is not known."""
+
+    feature: Feature
+    value: float
+    log_odds: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """A person's score: of which encounter, by which version, and why.
+
+    `base` and the reasons' `log_odds` add up to the log-odds of `probability`. The reasons are of
+    all features, those that weigh most first.
+    """
+
+    version: int
+    encounter: str
+    ended: datetime
+    probability: float
+    base: float
+    reasons: tuple[Reason, ...]
+
+    @property
+    def unknown(self) -> tuple[Feature, ...]:
+        """The features that are not known of this person."""
+        return tuple(one.feature for one in self.reasons if math.isnan(one.value))
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    version: ModelVersion
+    model: PortableModel
+    features: FeatureList
+
+
+@dataclass
+class ModelServer:
+    """The promoted versions of tasks; each is read once, and anew after a decision."""
+
+    store: ModelStore
+    tasks: Mapping[str, Task]
+    _loaded: dict[str, _Loaded | None] = field(default_factory=dict, init=False)
+    _decided_at: int = field(default=-1, init=False)
+
+    def list_promoted(self) -> Sequence[Task]:
+        """Return the tasks that have a promoted version which is as it was signed."""
+        return [task for name, task in self.tasks.items() if self._load(name) is not None]
+
+    def list_resource_types(self, name: str) -> Sequence[str]:
+        """Return the types of the resources that a task's views are made of."""
+        return sorted({find_view(view).resource for view in self.tasks[name].views})
+
+    def score(self, name: str, resources: Sequence[Resource], at: datetime) -> Score | None:
+        """Score a person at an instant; None where a task has nothing to say of them.
+
+        That is where they have died, where no index event ended within the horizon, and where
+        another one goes on. NotFound where no version was promoted.
+        """
+        task, loaded = self.tasks[name], self._load(name)
+        if loaded is None or task.find_current is None:
+            raise NotFound(f"No version of {name} scores.")
+        if any(_tells_death(resource) for resource in resources):
+            return None
+        row = task.find_current(resources, at, loaded.features.codes)
+        if row is None or row.ended + task.outcome.horizon < at:
+            return None
+        inputs = row.features.reshape(1, -1)
+        contributions = loaded.model.explain(inputs)
+        reasons = [
+            Reason(feature, float(value), float(weight))
+            for feature, value, weight in zip(
+                loaded.features.features, row.features, contributions.values[0], strict=True
+            )
+        ]
+        return Score(
+            loaded.version.number,
+            row.encounter,
+            row.ended,
+            float(np.asarray(loaded.model.predict(inputs))[0]),
+            contributions.base,
+            tuple(sorted(reasons, key=lambda one: -abs(one.log_odds))),
+        )
+
+    def _load(self, name: str) -> _Loaded | None:
+        """Return a task's promoted version; None where there is none, or it was changed."""
+        register = PromotionRegister(self.store)
+        decided_at = register.changed_at()
+        if decided_at != self._decided_at:
+            self._loaded, self._decided_at = {}, decided_at
+        if name not in self._loaded:
+            self._loaded[name] = self._read(register, name)
+        return self._loaded[name]
+
+    def _read(self, register: PromotionRegister, name: str) -> _Loaded | None:
+        try:
+            version = register.get_champion(name)
+            return _Loaded(version, read_model(version.files), read_features(version.files))
+        except EhrError:
+            # Nobody is shown a number by a model that is not the one two people promoted.
+            return None
+
+
+def end_stay(resources: Sequence[Resource], encounter: str, at: datetime) -> list[Resource]:
+    """Return resources in which an encounter ends at an instant, as it will at discharge."""
+    ended: list[Resource] = []
+    for resource in resources:
+        if resource.get("resourceType") == "Encounter" and resource.get("id") == encounter:
+            copied = deepcopy(dict(resource))
+            copied["status"] = "finished"
+            copied["period"] = {
+                **copied.get("period", {}),
+                "end": at.astimezone(JURISDICTION.zone).isoformat(timespec="seconds"),
+            }
+            ended.append(copied)
+        else:
+            ended.append(resource)
+    return ended
+
+
+def _tells_death(resource: Resource) -> bool:
+    if resource.get("resourceType") != "Patient":
+        return False
+    return bool(resource.get("deceasedBoolean")) or "deceasedDateTime" in resource

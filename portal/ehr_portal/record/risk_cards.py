@@ -1,0 +1,85 @@
+"""What a model says of a patient, as short texts for screens of others (CDS Hooks)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ehr_portal.i18n import N_
+from ehr_portal.record.display import compose, list_separator
+
+__all__ = ["RiskNotice", "describe_risk"]
+
+# Reasons that a card names in each direction. Chosen: what is read at a glance.
+_MOST_REASONS = 3
+# A reason that moves the odds by less than one in twenty is none.
+_LEAST_LOG_ODDS = 0.05
+
+
+@dataclass(frozen=True)
+class RiskNotice:
+    """A sentence, and Markdown below it."""
+
+    summary: str
+    detail: str
+
+
+def describe_risk(
+    title: str,
+    probability: float,
+    reasons: Sequence[tuple[str, float]],
+    *,
+    version: int,
+    unknown: int,
+    is_partial: bool,
+    language: str,
+) -> RiskNotice:
+    """Return what a score says.
+
+    `reasons` are words with what each adds to the log-odds, `unknown` is how many of what the
+    model reads is not known of this patient. `is_partial`: the reader may not see all of the
+    record, and the model did not either.
+    """
+    share = str(round(probability * 100))
+    summary = compose(
+        language, N_("%(title)s: about %(share)s of 100 people like this"), title=title, share=share
+    )
+    lines = []
+    raising = [text for text, weight in reasons if weight >= _LEAST_LOG_ODDS][:_MOST_REASONS]
+    lowering = [text for text, weight in reasons if weight <= -_LEAST_LOG_ODDS][:_MOST_REASONS]
+    separator = list_separator(language)
+    if raising:
+        lines.append(
+            compose(language, N_("Raises it: %(reasons)s"), reasons=separator.join(raising))
+        )
+    if lowering:
+        lines.append(
+            compose(language, N_("Lowers it: %(reasons)s"), reasons=separator.join(lowering))
+        )
+    if is_partial:
+        lines.append(
+            compose(
+                language,
+                N_("A part of this record is not shown to you, and the model did not read it."),
+            )
+        )
+    if unknown:
+        lines.append(
+            compose(
+                language,
+                N_("Not known, and taken as usual: %(count)s of what the model reads"),
+                count=str(unknown),
+            )
+        )
+    lines.append(
+        compose(
+            language,
+            N_(
+                "Version %(version)s of the model. It supports your judgement, and does not"
+                " replace it."
+            ),
+            version=str(version),
+        )
+    )
+    detail = "\n\n".join(line.text for line in lines)
+    return RiskNotice(summary.text, detail)

@@ -1,0 +1,106 @@
+"""How long a card takes: `make bench-cds-hooks`.
+
+A clinician's screen calls each service that is offered, of a patient with thousands of records. The
+gateway and the caller run in one process, as in `ehr up` with one worker. Told are median and 95th
+percentile of whole answers, and the processor's time for one, beside that of reading the Patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ehr_cli.data_folder import gateway_settings
+from ehr_cli.settings import Settings
+from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
+from ehr_gateway.tokens.keys import open_signing_keys
+from ehr_portal.web.oauth_login import SCOPE
+from tests.lib.server import Platform, platform
+from tests.perf.bench_portal import doctor_of_sample, repeated_records
+
+_WARM_UP = 5
+_DRAFT = {
+    "resourceType": "MedicationRequest",
+    "id": "draft",
+    "status": "draft",
+    "intent": "proposal",
+    "medicationCodeableConcept": {"text": "Ibuprofen 400 mg tablet"},
+}
+
+
+def main() -> None:
+    """Fill a platform, call each service, print the table."""
+    wanted = _arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        more = list(repeated_records(wanted.resources))
+        with platform(Path(folder), patients=1, more=more) as served:
+            client = _client(served)
+            patient = served.patient.id
+            _measure("Patient, by id", lambda: client.get(f"/fhir/Patient/{patient}"), wanted)
+            for service in client.get("/cds-services").json()["services"]:
+                sent = _body(service, patient)
+                address = f"/cds-services/{service['id']}"
+                _measure(service["id"], lambda: client.post(address, json=sent), wanted)  # noqa: B023
+
+
+def _client(served: Platform) -> httpx.Client:
+    settings = gateway_settings(Settings(data=served.data, port=int(served.address[-5:])))
+    subject: Subject = doctor_of_sample()
+    keys = open_signing_keys(settings.keys)
+    token, _ = issue_access_token(keys, settings, subject, SCOPE, int(time.time() * 1000))
+    return httpx.Client(
+        base_url=served.address, headers={"Authorization": f"Bearer {token}"}, timeout=60
+    )
+
+
+def _body(service: dict[str, Any], patient: str) -> dict[str, Any]:
+    draft = {**_DRAFT, "subject": {"reference": f"Patient/{patient}"}}
+    return {
+        "hook": service["hook"],
+        "hookInstance": str(uuid.uuid4()),
+        "context": {
+            "userId": "Practitioner/doctor",
+            "patientId": patient,
+            "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": draft}]},
+        },
+    }
+
+
+def _measure(name: str, call: Any, wanted: argparse.Namespace) -> None:
+    times, processor = [], 0.0
+    for number in range(wanted.rounds + _WARM_UP):
+        if number == _WARM_UP:
+            processor = time.process_time()
+        began = time.perf_counter()
+        answer = call()
+        if number >= _WARM_UP:
+            times.append((time.perf_counter() - began) * 1000)
+        if answer.status_code != 200:
+            raise SystemExit(f"{name} answered {answer.status_code}: {answer.text}")
+    processor = (time.process_time() - processor) * 1000 / wanted.rounds
+    cuts = statistics.quantiles(times, n=20)
+    told = answer.json()
+    cards = f"  {len(told['cards'])} cards" if "cards" in told else ""
+    sys.stdout.write(
+        f"{name:24} p50 {statistics.median(times):6.1f} ms  p95 {cuts[-1]:6.1f} ms"
+        f"  processor {processor:.1f} ms{cards}\n"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--resources", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=100)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

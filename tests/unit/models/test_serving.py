@@ -1,0 +1,235 @@
+"""A promoted model scores one person: as in training, with reasons that sum, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from ehr_cli.decision_support import ModelServices
+from ehr_fhir.errors import NotFound
+from ehr_gateway.decision_support import Card, HookCall
+from ehr_models.card_words import read_card_words
+from ehr_models.frames.duckdb_frame import build_frame
+from ehr_models.frames.feature_list import write_features
+from ehr_models.frames.person import find_current
+from ehr_models.learners.portable import write_model
+from ehr_models.learners.tuning import Rows, choose_model, fit_learners
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
+from ehr_models.registry import get_task
+from ehr_models.serving import ModelServer, Score
+from ehr_models.task import Task
+from ehr_models.task_file import parse_declaration, read_document
+from tests.lib.fhir_people import Resource, build_views, draw_person
+
+PEOPLE, NAME = 120, "readmission-28d"
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    """Return the task with features of codes that few people have."""
+    document = read_document(files("ehr_models") / "tasks/readmission")
+    declared = parse_declaration(document)
+    codes = tuple(replace(group, at_least=10) for group in declared.codes)
+    few = replace(declared, codes=codes)
+    return replace(
+        get_task(NAME),
+        build_frame=lambda views, **codes: build_frame(few, views, **codes),
+        find_current=lambda *given: find_current(few, *given),
+    )
+
+
+@pytest.fixture(scope="module")
+def people() -> dict[str, list[Resource]]:
+    return {f"person-{number}": draw_person(number) for number in range(PEOPLE)}
+
+
+@pytest.fixture(scope="module")
+def trained(task: Task, people: dict[str, list[Resource]]) -> dict[str, bytes]:
+    """Return the files of a model that was trained on these people."""
+    declared = parse_declaration(read_document(files("ehr_models") / "tasks/readmission"))
+    resources = [resource for own in people.values() for resource in own]
+    frame = task.build_frame(build_views(declared, resources))
+    model = choose_model(fit_learners(("logistic",), Rows.of_frame(frame)))
+    gates = (GateResult("outcomes", True, "Enough."),)
+    return {**write_model(model), **write_features(frame), GATES_FILE: write_gates(gates)}
+
+
+@pytest.fixture
+def store(tmp_path: Path, trained: dict[str, bytes]) -> ModelStore:
+    made = ModelStore(tmp_path)
+    made.save_version(NAME, trained, NOW)
+    return made
+
+
+@pytest.fixture
+def server(store: ModelStore, task: Task) -> ModelServer:
+    return ModelServer(store, {NAME: task})
+
+
+def promote(store: ModelStore) -> None:
+    register = PromotionRegister(store)
+    register.promote(NAME, 1, "ng", "Read the report.")
+    register.promote(NAME, 1, "tse", "Read the report.")
+
+
+def list_ends(resources: list[Resource]) -> list[datetime]:
+    """Return the ends of a person's acute stays, the last one last."""
+    return sorted(
+        datetime.fromisoformat(one["period"]["end"])
+        for one in resources
+        if one["resourceType"] == "Encounter"
+        and one["class"]["code"] in ("IMP", "EMER")
+        and one["status"] == "finished"
+        and len(one.get("period", {}).get("end", "")) > len("2020-01-01")
+    )
+
+
+def find_score(server: ModelServer, people: dict[str, list[Resource]]) -> tuple[str, Score]:
+    """Return somebody who has a score an hour after their last stay, and the score."""
+    for person, resources in people.items():
+        for ended in reversed(list_ends(resources)):
+            score = server.score(NAME, resources, ended + timedelta(hours=1))
+            if score is not None:
+                return person, score
+    raise AssertionError("Nobody has a score.")
+
+
+def test_only_what_two_people_promoted_scores(
+    store: ModelStore, server: ModelServer, people: dict[str, list[Resource]]
+) -> None:
+    register = PromotionRegister(store)
+    with pytest.raises(NotFound):
+        server.score(NAME, people["person-0"], NOW)
+    register.promote(NAME, 1, "ng", "Read the report.")
+    register.set_shadow(NAME, 1, "ng", "To see.")
+    assert server.list_promoted() == []
+
+    register.promote(NAME, 1, "tse", "Read the report.")
+    assert [one.name for one in server.list_promoted()] == [NAME]
+    find_score(server, people)
+    register.roll_back(NAME, "tse", "No.")
+    assert server.list_promoted() == []
+
+
+def test_reasons_add_up_to_the_score(
+    store: ModelStore, server: ModelServer, people: dict[str, list[Resource]]
+) -> None:
+    promote(store)
+    _, score = find_score(server, people)
+
+    log_odds = math.log(score.probability / (1 - score.probability))
+    assert score.base + sum(one.log_odds for one in score.reasons) == pytest.approx(log_odds)
+    weighed = read_card_words(get_task(NAME), "en").weigh(score)
+    assert score.base + sum(one.log_odds for one in weighed) == pytest.approx(log_odds)
+    assert len({one.text for one in weighed}) == len(weighed) < len(score.reasons)
+
+
+def test_nobody_is_scored_past_the_window_in_care_again_or_after_death(
+    store: ModelStore, server: ModelServer, people: dict[str, list[Resource]]
+) -> None:
+    promote(store)
+    person, score = find_score(server, people)
+    resources, at = people[person], score.ended + timedelta(hours=1)
+    patient = next(one for one in resources if one["resourceType"] == "Patient")
+    stay = next(one for one in resources if one.get("id") == score.encounter)
+    again = {**stay, "id": "again", "status": "in-progress", "period": {"start": at.isoformat()}}
+    others = [one for one in resources if one is not patient]
+
+    assert server.score(NAME, [*others, {**patient, "deceasedBoolean": True}], at) is None
+    assert server.score(NAME, [*resources, again], at + timedelta(minutes=1)) is None
+    assert server.score(NAME, resources, score.ended - timedelta(days=4000)) is None
+    later = [one for one in resources if one["resourceType"] in ("Patient", "Condition")]
+    assert server.score(NAME, [*later, stay], score.ended + timedelta(days=29)) is None
+
+
+def test_a_version_whose_files_were_changed_scores_nobody(
+    store: ModelStore, task: Task, people: dict[str, list[Resource]]
+) -> None:
+    promote(store)
+    path = store.folder / NAME / "versions" / "1" / "model.json"
+    path.write_bytes(path.read_bytes().replace(b'"intercept"', b'"intercept" '))
+
+    assert ModelServer(store, {NAME: task}).list_promoted() == []
+
+
+def ask(
+    data: Path, hook: str, call: HookCall, monkeypatch: pytest.MonkeyPatch, server: ModelServer
+) -> list[Card]:
+    monkeypatch.setattr("ehr_cli.decision_support._open_server", lambda data: server)
+    (service,) = [
+        one for one in ModelServices(data).list_services() if one.declaration.hook == hook
+    ]
+    return list(service.make_cards(call))
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "of 100 people"), ("zh-Hant-HK", "每100名"), ("zh-Hans", "每100名")],
+)
+def test_a_card_tells_the_score_its_reasons_and_what_was_withheld(
+    store: ModelStore,
+    server: ModelServer,
+    people: dict[str, list[Resource]],
+    monkeypatch: pytest.MonkeyPatch,
+    language: str,
+    words: str,
+) -> None:
+    promote(store)
+    person, score = find_score(server, people)
+    at = score.ended + timedelta(hours=1)
+    call = HookCall(NAME, person, "", people[person], (), False, language, at)
+
+    (card,) = ask(store.data, "patient-view", call, monkeypatch, server)
+    (partial,) = ask(
+        store.data, "patient-view", replace(call, is_partial=True), monkeypatch, server
+    )
+
+    assert words in card.summary and len(card.summary) < 140
+    assert str(round(score.probability * 100)) in card.summary
+    assert card.version == f"{NAME}/1"
+    assert len(partial.detail) > len(card.detail)
+
+
+def test_at_discharge_the_stay_that_ends_is_scored(
+    store: ModelStore,
+    server: ModelServer,
+    people: dict[str, list[Resource]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promote(store)
+    person, score = find_score(server, people)
+    at = score.ended
+    resources = [
+        {**one, "status": "in-progress", "period": {"start": one["period"]["start"]}}
+        if one.get("id") == score.encounter
+        else one
+        for one in people[person]
+    ]
+    call = HookCall(NAME, person, score.encounter, resources, (), False, "en", at)
+
+    assert ask(store.data, "patient-view", call, monkeypatch, server) == []
+    (card,) = ask(store.data, "encounter-discharge", call, monkeypatch, server)
+    assert str(round(score.probability * 100)) in card.summary
+    other = replace(call, encounter="other")
+    assert ask(store.data, "encounter-discharge", other, monkeypatch, server) == []
+
+
+def test_serving_loads_neither_mlflow_nor_spark() -> None:
+    code = (
+        "import sys, ehr_models.serving, ehr_models.registry, ehr_models.card_words, json;"
+        "ehr_models.registry.list_tasks();"
+        "print(json.dumps(sorted({'mlflow', 'pyspark', 'sklearn', 'py4j'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert json.loads(done.stdout) == []
