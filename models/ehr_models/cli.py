@@ -20,6 +20,7 @@ from ehr_models.import_commands import import_data, show_imports
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import read_model
+from ehr_models.promotion_cli import add_commands
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task_file import load_task
@@ -45,6 +46,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(forecast_app, name="forecast")
+add_commands(app)
 app.command()(ward)
 
 
