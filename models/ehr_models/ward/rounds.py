@@ -7,7 +7,7 @@ incomplete and not scored. Nothing of a feature became known after that instant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
@@ -15,6 +15,7 @@ from importlib.resources import files
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from ehr_etl.duckdb_session import QueryLimits, open_duckdb
 from ehr_fhir import news2
@@ -49,6 +50,8 @@ _TRENDS = {
     "lowest": "lowest of a day",
     "highest": "highest of a day",
 }
+# People worked out at a time: what it takes of memory is bounded. Chosen: some 2 GB.
+_BATCH = 10_000
 _LIMITS = QueryLimits(memory_mb=8192, threads=2)
 
 
@@ -93,9 +96,10 @@ def list_features() -> tuple[Feature, ...]:
 
 def build_rounds(tables: WardTables) -> RoundFrame:
     """Return the rounds of people of sixteen and more, in the order of person and time."""
-    with open_duckdb(_LIMITS) as connection:
-        _run(connection, tables)
-        found = connection.sql("SELECT * FROM frame").df()
+    end_of_data = _find_end_of_data(tables)
+    found = pd.concat(
+        [_run(batch, end_of_data) for batch in _split_by_people(tables)], ignore_index=True
+    )
     found["ended"] = pd.to_datetime(found.pop("instant"), unit="ms", utc=True)
     found["event"] = pd.to_datetime(found["event"], unit="ms", utc=True)
     found["not_alert"] = (found[news2.CONSCIOUSNESS] > 0).astype(float)
@@ -120,10 +124,41 @@ def build_rounds(tables: WardTables) -> RoundFrame:
     )
 
 
-def _run(connection: duckdb.DuckDBPyConnection, tables: WardTables) -> None:
-    for name in ("people", "stays", "measurements", "scales"):
-        connection.register(name, getattr(tables, name))
+def _split_by_people(tables: WardTables) -> Iterator[WardTables]:
+    """Yield the tables of some people at a time, in the order of their names, at least once."""
+    people = pc.unique(tables.stays["patient_id"]).sort()
+    for start in range(0, max(len(people), 1), _BATCH):
+        chosen = people.slice(start, _BATCH)
+        yield WardTables(
+            *(
+                table.filter(pc.is_in(table["patient_id"], chosen))
+                for table in (tables.people, tables.stays, tables.measurements, tables.scales)
+            )
+        )
+
+
+def _find_end_of_data(tables: WardTables) -> int:
+    """Return the last instant of which the tables tell something."""
+    columns = (
+        tables.measurements["known_ms"],
+        *map(tables.stays.column, ("started_ms", "ended_ms")),
+    )
+    return max((pc.max(column).as_py() or 0 for column in columns), default=0)
+
+
+def _run(tables: WardTables, end_of_data: int) -> pd.DataFrame:
+    """Return the rows of the SQL, of some people."""
+    with open_duckdb(_LIMITS) as connection:
+        for name in ("people", "stays", "measurements", "scales"):
+            connection.register(name, getattr(tables, name))
+        _execute(connection, end_of_data)
+        found: pd.DataFrame = connection.sql("SELECT * FROM frame").df()
+    return found
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, end_of_data: int) -> None:
     parameters = {
+        "end_of_data": end_of_data,
         "signs": list(news2.PARAMETERS),
         "round_ms": _to_ms(news2.ROUND_WINDOW),
         "hour_ms": _to_ms(timedelta(hours=1)),

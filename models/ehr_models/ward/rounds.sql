@@ -96,12 +96,6 @@ SELECT r.round, min(e.event) AS event
 FROM on_ward r JOIN events e ON e.patient_id = r.patient_id AND e.event > r.instant
 GROUP BY r.round;
 
-CREATE TABLE end_of_data AS
-SELECT max(latest) AS latest FROM (
-  SELECT max(known_ms) AS latest FROM measurements
-  UNION ALL SELECT max(greatest(started_ms, coalesce(ended_ms, started_ms))) FROM stays
-);
-
 CREATE TABLE frame AS
 SELECT
   r.patient_id, r.encounter_id, r.instant, e.event, coalesce(c.signs, 0) AS signs,
@@ -114,7 +108,7 @@ SELECT
   r.sex AS group_sex, r.provider AS group_provider,
   CASE
     WHEN e.event <= r.instant + $horizon_ms THEN 1.0
-    WHEN r.instant + $horizon_ms <= (SELECT latest FROM end_of_data) THEN 0.0
+    WHEN r.instant + $horizon_ms <= $end_of_data THEN 0.0
   END AS deteriorated
 FROM on_ward r
 LEFT JOIN current_signs c USING (round)
