@@ -95,7 +95,7 @@ def test_a_grade_is_better_only_where_chance_and_each_difference_from_zero_are_l
         differences=(difference,),
     )
 
-    assert [each.comparator for each in figures.differences] == ["lace"]
+    assert [each.comparator for each in figures.differences] == ["lace", "hospital"]
     assert replace(evaluation, figures=judged).grade == grade
 
 
