@@ -80,12 +80,8 @@ def test_an_emergency_or_a_fall_within_90_days_is_the_outcome() -> None:
     rows = [("p", "W01.0", "2024-07-20", "confirmed"), ("p", "W19", "2024-09-02", "refuted")]
     falls = pd.DataFrame(rows, columns=columns)
     fallen = months({**tables, "condition_flat": falls})
-    assert fallen["needed_help"][["2024-04", "2024-05", "2024-07", "2024-08"]].tolist() == [
-        1,
-        1,
-        1,
-        0,
-    ]
+    by_month = ["2024-04", "2024-05", "2024-07", "2024-08"]
+    assert fallen["needed_help"][by_month].tolist() == [1, 1, 1, 0]
     assert fallen["falls_24m"][["2024-07", "2024-08"]].tolist() == [0, 1]
 
 
