@@ -126,7 +126,7 @@ def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
             }
         ],
         # A figure without its verdict would be trusted more than it deserves.
-        **_build_notes(run),
+        **_build_notes(run, prediction),
     }
 
 
@@ -135,8 +135,10 @@ def _build_evaluation(run: ScoringRun) -> Resource:
     return {"extension": [extension]} if run.grade else {}
 
 
-def _build_notes(run: ScoringRun) -> Resource:
+def _build_notes(run: ScoringRun, prediction: Prediction) -> Resource:
     texts = [run.note]
+    if prediction.incomplete:
+        texts.append(f"Made from incomplete data. {prediction.incomplete}")
     if run.as_of is not None:
         texts.append(f"Scored as of {run.as_of}, a day of the past: it says nothing of today.")
     notes = [{"text": text} for text in texts if text]

@@ -16,6 +16,7 @@ from ehr_models.learners.portable import PortableModel
 from ehr_models.task import (
     BEGUN_AGAIN,
     ENCOUNTER,
+    INCOMPLETE,
     PATIENT,
     PEOPLE_VIEW,
     PREDICTED_AT,
@@ -34,6 +35,8 @@ class Prediction:
     encounter: str
     predicted_at: datetime
     probability: float
+    # What was wrong with the input, in words.
+    incomplete: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ def _predict(model: PortableModel, rows: pd.DataFrame) -> tuple[Prediction, ...]
         rows[ENCOUNTER].astype(str),
         [instant.to_pydatetime() for instant in rows[PREDICTED_AT]],
         probabilities.astype(float),
+        rows[INCOMPLETE].astype(str) if INCOMPLETE in rows else [""] * len(rows),
         strict=True,
     )
     return tuple(Prediction(*values) for values in columns)

@@ -25,6 +25,8 @@ PATIENT, ENCOUNTER, PREDICTED_AT = "patient_id", "encounter_id", "ended"
 # The day on which the next event like the row's own began, if one has (NaT): who is in care again
 # is not scored for what was before.
 BEGUN_AGAIN = "begun_again"
+# What was wrong with a row's input, in words, one after the other; empty where nothing was.
+INCOMPLETE = "incomplete"
 # Columns by which an evaluation tells groups of people apart begin so.
 GROUP_PREFIX = "group_"
 # The view of Patients, which scoring reads of every task: it tells who lives.
@@ -79,6 +81,8 @@ class PersonRow:
     encounter: str
     ended: datetime
     features: npt.NDArray[np.float64]
+    # What was wrong with the input, in words.
+    incomplete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

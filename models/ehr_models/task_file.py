@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Set
 from dataclasses import replace
@@ -17,10 +18,12 @@ from ehr_analytics.cohorts.definition import Cohort, Events
 from ehr_analytics.cohorts.sources import ValueType
 from ehr_analytics.cohorts.toml_text import parse_cohort
 from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_fhir.fhirpath import parse_unit
 from ehr_models.comparators import COMPARATORS
 from ehr_models.frames.codes import CodeGroup
 from ehr_models.frames.declaration import IN_PROGRESS, DeclaredFeature, FrameDeclaration
 from ehr_models.frames.duckdb_frame import build_frame
+from ehr_models.frames.measurements import Measurement
 from ehr_models.frames.person import find_current
 from ehr_models.learners.tuning import LEARNERS
 from ehr_models.task import GROUP_PREFIX, Comparator, Feature, Gates, Outcome, Task
@@ -29,8 +32,11 @@ __all__ = ["load_task", "parse_declaration", "parse_task", "read_document"]
 
 Table = Mapping[str, Any]  # Any: TOML's values, each checked where it is read
 _COHORT_KEYS = ("name", "title", "model", "population", "events", "index", "include", "exclude")
-_OWN_KEYS = frozenset({"outcome", "feature", "group", "comparators", "gates", "learners", "codes"})
+_OWN_KEYS = frozenset(
+    {"outcome", "feature", "group", "comparators", "gates", "learners", "codes", "measurement"}
+)
 _REQUIRED: Any = object()
+_LOINC = re.compile(r"[0-9]{1,7}-[0-9]", re.ASCII)
 
 
 def load_task(folder: Traversable) -> Task:
@@ -79,7 +85,7 @@ def parse_task(document: Table, card: str) -> Task:
         build_frame=partial(build_frame, declaration),
         find_current=partial(find_current, declaration),
         card_text=card,
-        feature_names=tuple(declared.feature.name for declared in declaration.features),
+        feature_names=tuple(feature.name for feature in declaration.own_features),
     )
 
 
@@ -118,15 +124,26 @@ def parse_declaration(document: Table) -> FrameDeclaration:
         }
     )
     codes = _parse_codes(document, {events.name for events in cohort.events})
+    measurements = _parse_measurements(document, {events.name for events in cohort.events})
+    names = [declared.feature.name for declared in features]
+    names += [measurement.feature.name for measurement in measurements]
+    if len({*names}) < len(names):
+        raise Unprocessable("Two features have the same name.")
     declaration = FrameDeclaration(
-        _add_columns(cohort, codes), tuple(features), tuple(groups), codes
+        _add_columns(cohort, codes, measurements),
+        tuple(features),
+        tuple(groups),
+        codes,
+        measurements,
     )
     check_cohort(declaration.cohort, declaration.sources)
     _check_codes(declaration)
     return declaration
 
 
-def _add_columns(cohort: Cohort, codes: tuple[CodeGroup, ...]) -> Cohort:
+def _add_columns(
+    cohort: Cohort, codes: tuple[CodeGroup, ...], measurements: tuple[Measurement, ...]
+) -> Cohort:
     """Return the cohort, point in time, with the ids of its index events and all codes."""
     names = {events.name for events in cohort.events}
     if cohort.index.events not in names:
@@ -135,6 +152,9 @@ def _add_columns(cohort: Cohort, codes: tuple[CodeGroup, ...]) -> Cohort:
     for group in codes:
         columns = further.setdefault(cohort.base_events(group.events).name, [])
         columns += [name for name in (group.column, group.system) if name is not None]
+    for one in measurements:
+        columns = further.setdefault(cohort.base_events(one.events).name, [])
+        columns += [one.code_column, one.value_column, one.unit_column]
     events = tuple(
         replace(one, further=tuple(dict.fromkeys(further.get(one.name, ()))))
         for one in cohort.events
@@ -190,7 +210,7 @@ def _parse_feature(table: Table) -> tuple[DeclaredFeature, list[dict[str, Any]]]
     """Return a feature, and the cohort's columns that it is made of."""
     name = _read(table, "name", str, "feature")
     place = f"feature {name}"
-    own = {"name", "title", "unit", "first_of", "least", "most"}
+    own = {"name", "title", "unit", "first_of", "least", "most", "required"}
     measures = _read(table, "first_of", list, place, None)
     if measures is None:
         measures = [{key: value for key, value in table.items() if key not in own}]
@@ -206,13 +226,49 @@ def _parse_feature(table: Table) -> tuple[DeclaredFeature, list[dict[str, Any]]]
         source=", ".join(dict.fromkeys(sources)),
     )
     least, most = (_read(table, key, (int, Decimal), place, None) for key in ("least", "most"))
-    bounds = (None if bound is None else float(bound) for bound in (least, most))
-    return DeclaredFeature(feature, tuple(names), *bounds), columns
+    declared = DeclaredFeature(
+        feature,
+        tuple(names),
+        least=None if least is None else float(least),
+        most=None if most is None else float(most),
+        is_required=_read(table, "required", bool, place, False),
+    )
+    return declared, columns
+
+
+def _parse_measurements(document: Table, events: Set[str]) -> tuple[Measurement, ...]:
+    measurements = []
+    for table in _read(document, "measurement", list, "the task", []):
+        name = _read(table, "name", str, "measurement")
+        place = f"measurement {name}"
+        known = {"name", "title", "unit", "events", "codes", "code", "value", "value_unit", "days"}
+        _require_keys(table, known, place)
+        codes = _read(table, "codes", list, place)
+        if not codes or not all(isinstance(c, str) and _LOINC.fullmatch(c) for c in codes):
+            raise Unprocessable(f"{place} has `codes` that are none of LOINC.")
+        unit = _read(table, "unit", str, place)
+        if parse_unit(unit) is None:
+            raise Unprocessable(f"{place} has a `unit` that UCUM does not know.")
+        measurement = Measurement(
+            Feature(name, _read(table, "title", str, place), unit, table.get("events", "")),
+            events=_read(table, "events", str, place),
+            codes=tuple(codes),
+            code_column=_read(table, "code", str, place, "code_code"),
+            value_column=_read(table, "value", str, place, "value_number"),
+            unit_column=_read(table, "value_unit", str, place, "value_unit"),
+            days=_read(table, "days", int, place, 365),
+        )
+        if measurement.events not in events:
+            raise Unprocessable(
+                f"{place} reads the events {measurement.events}, which are not there."
+            )
+        measurements.append(measurement)
+    return tuple(measurements)
 
 
 def _parse_comparators(document: Table, declaration: FrameDeclaration) -> tuple[Comparator, ...]:
     comparators = []
-    features = {declared.feature.name for declared in declaration.features}
+    features = {feature.name for feature in declaration.own_features}
     for name in _read(document, "comparators", list, "the task", []):
         if name not in COMPARATORS:
             raise Unprocessable(f"comparators names {name!r}: there are {', '.join(COMPARATORS)}.")

@@ -20,7 +20,12 @@ _FIRST = datetime(2023, 1, 1, tzinfo=UTC)
 _DAYS = 900
 _DIAGNOSES = ("I50.0", "I50.9", "E11.9", "J44.1", "N18.3")
 _MEDICINES = ("C03CA01", "C03CB02", "A10BA02", "R03AC02")
-_TESTS = ("2951-2", "718-7", "2160-0")
+# Usual values with their units, and what is wrong: a slip of the comma, a unit of another kind.
+_TESTS = {
+    "2951-2": ((138.0, "mmol/L"), (1380.0, "mmol/L"), (140.0, "g")),
+    "718-7": ((13.5, "g/dL"), (128.0, "g/L"), (12.5, None)),
+    "2160-0": ((0.9, "mg/dL"), (1.1, "mg/dL"), (900.0, "mg/dL")),
+}
 _PROCEDURES = ("ECHO", "CT")
 
 
@@ -76,7 +81,9 @@ def draw_record(chance: random.Random, key: str, person: str, when: datetime) ->
         case "Condition":
             verified = chance.choice(("confirmed", "confirmed", "refuted", "entered-in-error"))
             found: Resource = {
-                "code": _code(ICD, chance.choice(_DIAGNOSES)),
+                "code": {"text": "?"}
+                if chance.random() < 0.05
+                else _code(ICD, chance.choice(_DIAGNOSES)),
                 "verificationStatus": {"coding": [{"code": verified}]},
                 "onsetDateTime": chance.choice((text, text, text[:4], text[:7])),
             }
@@ -97,11 +104,16 @@ def draw_record(chance: random.Random, key: str, person: str, when: datetime) ->
                 "code": _code("urn:procedures", chance.choice(_PROCEDURES)),
             }  # fmt: skip
         case _:
+            test = chance.choice(sorted(_TESTS))
+            value, unit = chance.choice(_TESTS[test])
+            quantity = {"value": value, "unit": unit or "?"}
+            if unit is not None:
+                quantity |= {"system": "http://unitsofmeasure.org", "code": unit}
             return {
                 "resourceType": "Observation", "id": key, "subject": subject, "status": "final",
                 "category": [{"coding": [{"code": chance.choice(("laboratory", "vital-signs"))}]}],
-                "code": _code("http://loinc.org", chance.choice(_TESTS)), "effectiveDateTime": text,
-                "valueQuantity": {"value": round(chance.uniform(1, 150), 1), "unit": "1"},
+                "code": _code("http://loinc.org", test), "effectiveDateTime": text,
+                "valueQuantity": quantity,
             }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ehr_etl.gold.library import list_library_names, list_view_names, load_libra
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_fhir.errors import Unprocessable
 from ehr_models.frames.codes import CodeGroup
+from ehr_models.frames.measurements import Measurement
 from ehr_models.task import Feature
 
 __all__ = ["IN_PROGRESS", "DeclaredFeature", "FrameDeclaration", "find_view"]
@@ -30,6 +31,8 @@ class DeclaredFeature:
     columns: tuple[str, ...]
     least: float | None = None
     most: float | None = None
+    # Without it a row is incomplete.
+    is_required: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ class FrameDeclaration:
     features: tuple[DeclaredFeature, ...]
     groups: tuple[str, ...]
     codes: tuple[CodeGroup, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def own_features(self) -> tuple[Feature, ...]:
+        """Return the features that the file names: made by hand, then measured."""
+        return (
+            *(declared.feature for declared in self.features),
+            *(measurement.feature for measurement in self.measurements),
+        )
 
     @property
     def target(self) -> str:

@@ -26,9 +26,11 @@ from ehr_models.frames.codes import (
     roll_up_sql,
 )
 from ehr_models.frames.declaration import IN_PROGRESS, DeclaredFeature, FrameDeclaration
+from ehr_models.frames.measurements import Measurement, explain_left_out, find_scale
 from ehr_models.task import (
     BEGUN_AGAIN,
     ENCOUNTER,
+    INCOMPLETE,
     PATIENT,
     PREDICTED_AT,
     Frame,
@@ -48,6 +50,7 @@ _ARROW: Mapping[ValueType, pa.DataType] = {
     ValueType.INTEGER: pa.int64(),
     ValueType.NUMBER: pa.float64(),
 }
+_KNOWN = "e.known <= i.index_date AND coalesce(e.until > i.index_date, true)"
 _HAS_ZONE = "(Z|[+-][0-9]{2}:[0-9]{2})$"
 
 
@@ -84,21 +87,24 @@ def build_frame(declaration: FrameDeclaration, views: Views, codes: Codes | None
             " LEFT JOIN next_events USING (person, index_date) ORDER BY place",
             LIMITS,
         ).to_pandas()
+        measured = [_measure(connection, one) for one in declaration.measurements]
         for group in declaration.codes:
             _count_codes(connection, group)
         if codes is None:
             codes = {group.name: _choose_codes(connection, group) for group in declaration.codes}
-        coded = [
-            _fill_codes(connection, group, codes.get(group.name, ()), len(rows))
-            for group in declaration.codes
-        ]
-    features = tuple(declared.feature for declared in declaration.features)
-    made = list_code_features(declaration.codes, codes)
-    shaped = _shape_rows(declaration, rows)
+        made = list_code_features(declaration.codes, codes)
+        # One matrix for all: of a hundred thousand people it has gigabytes.
+        coded, first = np.zeros((len(rows), len(made))), 0
+        for group in declaration.codes:
+            wanted = codes.get(group.name, ())
+            _fill_codes(connection, group, wanted, coded[:, first : first + 2 * len(wanted)])
+            first += 2 * len(wanted)
+        uncoded = {group.title: _count_uncoded(connection, group) for group in declaration.codes}
+    shaped = _shape_rows(declaration, rows, measured, uncoded)
     if made:
-        columns = pd.DataFrame(np.hstack(coded), columns=[feature.name for feature in made])
-        shaped = pd.concat([shaped, columns], axis=1)
-    return Frame(shaped, (*features, *made), declaration.target, codes)
+        columns = pd.DataFrame(coded, columns=[feature.name for feature in made], copy=False)
+        shaped = pd.concat([shaped, columns], axis=1, copy=False)
+    return Frame(shaped, (*declaration.own_features, *made), declaration.target, codes)
 
 
 def _open_table(declaration: FrameDeclaration, views: Views, name: str) -> pa.Table:
@@ -211,7 +217,7 @@ def _count_codes(connection: duckdb.DuckDBPyConnection, group: CodeGroup) -> Non
         f"CREATE TABLE coded_{group.name} AS SELECT i.place, {code} AS code,"  # noqa: S608
         f" count(DISTINCT e.start) FILTER ({days} <= {group.days}) AS days, min({days}) AS since"
         f" FROM frame i JOIN events_{group.events} e ON e.person = i.person"
-        " AND e.known <= i.index_date AND coalesce(e.until > i.index_date, true)"
+        f" AND {_KNOWN}"
         f" WHERE e.c_{group.column} IS NOT NULL GROUP BY ALL"
     )
 
@@ -227,9 +233,12 @@ def _choose_codes(connection: duckdb.DuckDBPyConnection, group: CodeGroup) -> tu
 
 
 def _fill_codes(
-    connection: duckdb.DuckDBPyConnection, group: CodeGroup, codes: tuple[str, ...], rows: int
-) -> np.ndarray[Any, Any]:
-    """Return the features of a group's codes: rows by twice the codes."""
+    connection: duckdb.DuckDBPyConnection,
+    group: CodeGroup,
+    codes: tuple[str, ...],
+    filled: np.ndarray[Any, Any],
+) -> None:
+    """Fill in the features of a group's codes: rows by twice the codes."""
     connection.register("wanted_codes", pa.table({"code": pa.array(codes, pa.string())}))
     found = fetch(
         connection,
@@ -239,14 +248,81 @@ def _fill_codes(
         LIMITS,
     )
     connection.unregister("wanted_codes")
-    filled = np.zeros((rows, 2 * len(codes)))
     place, number, days, since = (found.column(name).to_numpy() for name in found.column_names)
     filled[place, 2 * number] = days
     filled[place, 2 * number + 1] = measure_recency(since.astype(float))
-    return filled
 
 
-def _shape_rows(declaration: FrameDeclaration, rows: pd.DataFrame) -> pd.DataFrame:
+def _count_uncoded(connection: duckdb.DuckDBPyConnection, group: CodeGroup) -> np.ndarray[Any, Any]:
+    """Return of each row how many events of a group had no code in its days."""
+    found = fetch(
+        connection,
+        "SELECT i.place, count(e.person) AS events FROM frame i"  # noqa: S608
+        f" LEFT JOIN events_{group.events} e ON e.person = i.person AND {_KNOWN}"
+        f" AND i.index_date - e.start <= {group.days} AND e.c_{group.column} IS NULL"
+        " GROUP BY i.place ORDER BY i.place",
+        LIMITS,
+    )
+    counts: np.ndarray[Any, Any] = found.column("events").to_numpy()
+    return counts
+
+
+def _measure(
+    connection: duckdb.DuckDBPyConnection, measurement: Measurement
+) -> tuple[np.ndarray[Any, Any], pd.Series[str]]:
+    """Return each row's latest value that can be true, and why a newer one was left out."""
+    code, value, unit = (
+        f"e.c_{name}"
+        for name in (measurement.code_column, measurement.value_column, measurement.unit_column)
+    )
+    target, events = measurement.feature.unit, f"events_{measurement.events}"
+    wanted = ", ".join(f"'{one}'" for one in measurement.codes)
+    pairs = connection.execute(
+        f"SELECT DISTINCT {code}, {unit} FROM {events} e WHERE {code} IN ({wanted})"  # noqa: S608
+    ).fetchall()
+    scales = [(*pair, scale) for pair in pairs if (scale := find_scale(*pair, target))]
+    table = {
+        "code": pa.array([row[0] for row in scales], pa.string()),
+        "unit": pa.array([row[1] for row in scales], pa.string()),
+        **{
+            name: pa.array([getattr(row[2], name) for row in scales], pa.float64())
+            for name in ("factor", "offset", "low", "high")
+        },
+    }
+    connection.register("scales", pa.table(table))
+    found = fetch(
+        connection,
+        "WITH near AS (SELECT i.place, e.start,"  # noqa: S608
+        f' {value} * s.factor + s."offset" AS value, low, high, s.code IS NULL AS is_unitless'
+        f" FROM frame i JOIN {events} e ON e.person = i.person AND {_KNOWN}"
+        f" AND i.index_date - e.start <= {measurement.days} AND {code} IN ({wanted})"
+        f" LEFT JOIN scales s ON s.code = {code} AND s.unit = {unit} WHERE {value} IS NOT NULL),"
+        " judged AS (SELECT *, value BETWEEN low AND high AS is_taken FROM near)"
+        " SELECT frame.place,"
+        " (max(struct_pack(a := start, b := value)) FILTER (is_taken)).b AS value,"
+        " max(start) FILTER (is_taken) AS taken, max(start) FILTER (NOT is_taken) AS wrong,"
+        " max(start) FILTER (is_unitless) AS unitless"
+        " FROM frame LEFT JOIN judged USING (place) GROUP BY frame.place ORDER BY frame.place",
+        LIMITS,
+    ).to_pandas()
+    connection.unregister("scales")
+    reasons = pd.Series("", index=found.index)
+    taken = pd.to_datetime(found["taken"]).fillna(pd.Timestamp(0))
+    for column in ("wrong", "unitless"):
+        newer = pd.to_datetime(found[column]) > taken
+        (text,) = explain_left_out(
+            measurement, is_implausible=column == "wrong", is_without_unit=column == "unitless"
+        )
+        reasons = reasons.where(~newer, reasons + text + ". ")
+    return _to_float(found["value"]), reasons
+
+
+def _shape_rows(
+    declaration: FrameDeclaration,
+    rows: pd.DataFrame,
+    measured: list[tuple[np.ndarray[Any, Any], pd.Series[str]]],
+    uncoded: Mapping[str, np.ndarray[Any, Any]],
+) -> pd.DataFrame:
     """Return the frame's columns in their order, features and target as floats."""
     columns: dict[str, Any] = {
         PATIENT: rows["person"].astype(object),
@@ -256,6 +332,18 @@ def _shape_rows(declaration: FrameDeclaration, rows: pd.DataFrame) -> pd.DataFra
     }
     for declared in declaration.features:
         columns[declared.feature.name] = _first_known(declared, rows)
+    reasons = pd.Series("", index=rows.index)
+    for declared in declaration.features:
+        if declared.is_required:
+            is_unknown = np.isnan(columns[declared.feature.name])
+            reasons += np.where(is_unknown, f"{declared.feature.title} is not known. ", "")
+    for measurement, (values, left_out) in zip(declaration.measurements, measured, strict=True):
+        columns[measurement.feature.name] = values
+        reasons += left_out
+    for title, counts in uncoded.items():
+        texts = np.char.add(f"{title}: records without a code: ", counts.astype(str))
+        reasons += np.where(counts > 0, np.char.add(texts, ". "), "")
+    columns[INCOMPLETE] = reasons.str.strip().astype(object)
     for group in declaration.groups:
         columns[group] = rows[group].astype(object)
     target = _to_float(rows[declaration.target])

@@ -16,6 +16,7 @@ import numpy as np
 from ehr_analytics.cohorts.conditions import AllOf
 from ehr_analytics.cohorts.definition import Cohort
 from ehr_analytics.cohorts.reference import (
+    Event,
     EventSets,
     evaluate_sets,
     is_known,
@@ -27,6 +28,7 @@ from ehr_fhir.dates import local_day
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_models.frames.codes import CodeGroup, Codes, measure_recency, roll_up
 from ehr_models.frames.declaration import DeclaredFeature, FrameDeclaration
+from ehr_models.frames.measurements import Measurement, explain_left_out, find_scale
 from ehr_models.frames.view_rows import Resource, open_reader
 from ehr_models.task import PersonRow
 
@@ -59,11 +61,23 @@ class PersonFrame:
         found = self._find_encounter(tables, day)
         if found is None or self._has_begun_again(tables, sets, person, day, local_date(at)):
             return None
-        features = [_to_number(declared, rows[0]) for declared in self.declaration.features]
+        features, reasons = [], []
+        for declared in self.declaration.features:
+            features.append(_to_number(declared, rows[0]))
+            if declared.is_required and np.isnan(features[-1]):
+                reasons.append(f"{declared.feature.title} is not known")
+        for measurement in self.declaration.measurements:
+            events = sets[measurement.events].get(person, ())
+            value, left_out = _measure(measurement, events, day)
+            features.append(value)
+            reasons += left_out
         for group in self.declaration.codes:
+            uncoded = _count_uncoded(group, sets[group.events].get(person, ()), day)
+            if uncoded:
+                reasons.append(f"{group.title}: records without a code: {uncoded}")
             features += _list_code_values(group, self.codes.get(group.name, ()), sets, person, day)
         encounter, ended = found
-        return PersonRow(encounter, ended, np.array(features, dtype=float))
+        return PersonRow(encounter, ended, np.array(features, dtype=float), tuple(reasons))
 
     def _as_of(self, day: date) -> Cohort:
         """Return the cohort of the latest index date up to a day, without its groups."""
@@ -186,6 +200,44 @@ def _to_number(declared: DeclaredFeature, row: Mapping[str, Any]) -> float:
     least = -np.inf if declared.least is None else declared.least
     most = np.inf if declared.most is None else declared.most
     return float(min(max(number, least), most))
+
+
+def _measure(
+    measurement: Measurement, events: Sequence[Event], day: date
+) -> tuple[float, list[str]]:
+    """Return the latest value that can be true, and why a newer one was left out."""
+    taken: tuple[date, float] | None = None
+    wrong, unitless = date.min, date.min
+    for event in events:
+        code, value = (
+            event.values[name] for name in (measurement.code_column, measurement.value_column)
+        )
+        is_near = (day - event.start).days <= measurement.days and is_known(event, day)
+        if code not in measurement.codes or value is None or not is_near:
+            continue
+        scale = find_scale(code, event.values[measurement.unit_column], measurement.feature.unit)
+        if scale is None:
+            unitless = max(unitless, event.start)
+        elif not scale.is_plausible(scale.convert(value)):
+            wrong = max(wrong, event.start)
+        else:
+            found = (event.start, scale.convert(value))
+            taken = found if taken is None else max(taken, found)
+    last = date.min if taken is None else taken[0]
+    reasons = explain_left_out(
+        measurement, is_implausible=wrong > last, is_without_unit=unitless > last
+    )
+    return float("nan") if taken is None else taken[1], list(reasons)
+
+
+def _count_uncoded(group: CodeGroup, events: Sequence[Event], day: date) -> int:
+    """Return how many events had no code in the days before."""
+    return sum(
+        event.values[group.column] is None
+        and (day - event.start).days <= group.days
+        and is_known(event, day)
+        for event in events
+    )
 
 
 def _list_code_values(

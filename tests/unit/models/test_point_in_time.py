@@ -14,7 +14,10 @@ import pytest
 from ehr_models.frames.declaration import FrameDeclaration
 from ehr_models.frames.duckdb_frame import build_frame
 from ehr_models.frames.person import PersonFrame
-from ehr_models.task import BEGUN_AGAIN, PATIENT, PREDICTED_AT, Frame
+from ehr_models.registry import get_task
+from ehr_models.risk_assessments import ScoringRun, build_transaction
+from ehr_models.score import Prediction
+from ehr_models.task import BEGUN_AGAIN, INCOMPLETE, PATIENT, PREDICTED_AT, Frame
 from ehr_models.task_file import parse_declaration, read_document
 from tests.lib.fhir_people import Resource, build_views, draw_encounter, draw_person, draw_record
 
@@ -59,6 +62,7 @@ def test_serving_gives_the_features_of_training(
         expected = np.array([row[name] for name in frame.feature_names])
         np.testing.assert_array_equal(found.features, expected, strict=True)
         assert (found.encounter, found.ended) == (row["encounter_id"], row[PREDICTED_AT])
+        assert "".join(f"{reason}. " for reason in found.incomplete).strip() == row[INCOMPLETE]
 
     assert compared > PEOPLE and len(frame.features) > 30
     assert (frame.rows[frame.feature_names].std() > 0).mean() > 0.9
@@ -138,3 +142,48 @@ def test_who_is_in_care_has_nothing_to_predict(declaration: FrameDeclaration) ->
     assert find(20) is None and one_by_one.find_current([left], LATER) is None
     rows = build_frame(declaration, build_views(declaration, [patient, left, back])).rows
     assert rows[BEGUN_AGAIN].tolist() == [pd.Timestamp("2024-01-09")]
+
+
+def test_what_cannot_be_true_is_left_out_and_said(declaration: FrameDeclaration) -> None:
+    patient = draw_person(0)[0]
+    del patient["birthDate"]
+    subject = {"reference": f"Patient/{patient['id']}"}
+
+    def test(key: str, day: int, code: str, value: float, unit: str | None) -> Resource:
+        quantity = {"value": value, "unit": unit} | ({"code": unit} if unit else {})
+        return {
+            "resourceType": "Observation", "id": key, "status": "final", "subject": subject,
+            "category": [{"coding": [{"code": "laboratory"}]}],
+            "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+            "effectiveDateTime": f"2024-01-0{day}", "valueQuantity": quantity,
+        }  # fmt: skip
+
+    stay = {
+        "resourceType": "Encounter", "id": "a", "status": "finished", "subject": subject,
+        "class": {"code": "IMP"}, "period": {"start": "2024-01-01", "end": "2024-01-05"},
+    }  # fmt: skip
+    resources = [
+        patient,
+        stay,
+        {"resourceType": "Condition", "id": "c", "subject": subject, "onsetDateTime": "2024-01-02"},
+        # A slip, older than the value that is taken; then one that is newer than what is taken.
+        test("n1", 2, "2951-2", 1400, "mmol/L"), test("n2", 3, "2951-2", 131, "mmol/L"),
+        test("h1", 2, "718-7", 9.5, "g/dL"), test("h2", 4, "718-7", 950, "g/dL"),
+        test("k1", 2, "2160-0", 1.2, "mg/dL"), test("k2", 3, "2160-0", 80, "umol/L"),
+    ]  # fmt: skip
+
+    row = build_frame(declaration, build_views(declaration, resources)).rows.iloc[0]
+    found = PersonFrame(declaration, {}).find_current(resources, LATER)
+
+    assert row[["sodium", "haemoglobin", "creatinine"]].tolist() == [131, 9.5, 1.2]
+    assert found is not None and found.incomplete == (
+        "Age is not known",
+        "Haemoglobin: the latest value cannot be true and was left out",
+        "Creatinine: the latest value is in no unit that could be converted and was left out",
+        "Diagnosis: records without a code: 1",
+    )
+    assert row[INCOMPLETE] == "".join(f"{reason}. " for reason in found.incomplete).strip()
+    scored = Prediction(patient["id"], "a", LATER, 0.25, row[INCOMPLETE])
+    bundle = build_transaction(ScoringRun(get_task("readmission-28d"), "1", LATER), [scored])
+    (note,) = bundle["entry"][0]["resource"]["note"]
+    assert note["text"].startswith("Made from incomplete data. Age is not known. Haemoglobin")
