@@ -34,6 +34,9 @@ def import_data(
     keep_excluded: Annotated[
         bool, typer.Option(help="Keep the rows that the mapping excludes, to show both.")
     ] = False,
+    one_in: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Take every Nth person of a table, for a try.")
+    ] = 1,
     replace: Annotated[bool, typer.Option(help="Replace the import of this name.")] = False,
 ) -> None:
     """Import a table of one's own, or a folder of OMOP tables, to train a task on.
@@ -60,6 +63,7 @@ def import_data(
         data,
         now,
         apply_exclusions=not keep_excluded,
+        one_in=one_in,
         replace=replace,
     )
     typer.echo(

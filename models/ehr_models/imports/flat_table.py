@@ -62,7 +62,9 @@ def build_frame(
         target: outcome,
     }
     values = pd.DataFrame(
-        np.hstack([block.values for block in blocks]), columns=[one.name for one in features]
+        np.hstack([block.values for block in blocks]),
+        index=columns.index,
+        columns=[one.name for one in features],
     )
     rows = pd.concat([pd.DataFrame(keys), values], axis=1)[kept].reset_index(drop=True)
     return ImportedFrame(

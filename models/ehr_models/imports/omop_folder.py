@@ -14,6 +14,8 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from ehr_analytics.cohorts.sources import source_of_view
+from ehr_etl.gold.library import list_view_names, load_library_view, load_view
 from ehr_fhir.errors import NotFound, Unprocessable
 
 # Columns of the CDM that are read, by table; the first is the table's key.
@@ -38,12 +40,20 @@ _OPTIONAL: Mapping[str, Sequence[str]] = {
         *("procedure_occurrence_id", "person_id"),
         *("procedure_concept_id", "procedure_date"),
     ),
-    "measurement": ("measurement_id", "person_id", "measurement_concept_id", "measurement_date"),
+    "measurement": (
+        *("measurement_id", "person_id", "measurement_concept_id", "measurement_date"),
+        *("value_as_number", "unit_concept_id", "unit_source_value"),
+    ),
     "death": ("person_id",),
     "concept": ("concept_id", "concept_code", "vocabulary_id"),
 }
 _TABLES = {**_REQUIRED, **_OPTIONAL}
-_MAY_BE_EMPTY = frozenset({"condition_end_date", "care_site_id"})
+_MAY_BE_EMPTY = frozenset(
+    {
+        *("condition_end_date", "care_site_id"),
+        *("value_as_number", "unit_concept_id", "unit_source_value"),
+    }
+)
 _READERS = (
     (".parquet", "read_parquet('{}')"),
     (".csv", "read_csv('{}', all_varchar = true, header = true)"),
@@ -75,14 +85,14 @@ _VIEWS: Mapping[str, str] = {
     "patient_demographics": """
         SELECT person_id AS id,
           CASE gender_concept_id WHEN '8507' THEN 'male' WHEN '8532' THEN 'female' END AS gender,
-          CAST(year_of_birth AS BIGINT) AS birth_year, CAST(NULL AS VARCHAR) AS region,
+          CAST(year_of_birth AS BIGINT) AS birth_year,
           person_id IN (SELECT person_id FROM death) AS deceased
         FROM person ORDER BY id""",
     "encounter_flat": """
         SELECT visit_occurrence_id AS id, person_id AS patient_id, 'finished' AS status,
           CASE visit_concept_id WHEN '9201' THEN 'IMP' WHEN '9203' THEN 'EMER'
             WHEN '262' THEN 'EMER' WHEN '9202' THEN 'AMB' END AS class,
-          visit_start_date AS start, visit_end_date AS "end", CAST(NULL AS BIGINT) AS age,
+          visit_start_date AS start, visit_end_date AS "end",
           care_site_id AS organization_id
         FROM visit_occurrence ORDER BY id""",
     "condition_flat": _select_codes(
@@ -92,7 +102,7 @@ _VIEWS: Mapping[str, str] = {
         code="code",
         system="code_system",
         at="onset",
-        further=", condition_end_date AS abatement, CAST(NULL AS VARCHAR) AS verification_status",
+        further=", condition_end_date AS abatement",
     ),
     "medication_request": _select_codes(
         "drug_exposure",
@@ -117,6 +127,9 @@ _VIEWS: Mapping[str, str] = {
         code="code_code",
         system="code_system",
         at="effective",
+        further=""", CAST(value_as_number AS DOUBLE) AS value_number,
+          coalesce((SELECT u.concept_code FROM concept u WHERE u.concept_id = unit_concept_id),
+            unit_source_value) AS value_unit""",
     ),
 }
 
@@ -138,7 +151,10 @@ def read_omop_folder(folder: Path) -> OmopViews:
             _create_table(connection, folder, table)
             if table != "death":
                 _check_rows(connection, table)
-        views = {name: connection.execute(sql).fetch_df() for name, sql in _VIEWS.items()}
+        views = {
+            name: _add_absent_columns(name, connection.execute(sql).fetch_df())
+            for name, sql in _VIEWS.items()
+        }
         unknown = (
             "SELECT count(*) FROM visit_occurrence WHERE visit_concept_id NOT IN"
             " ('9201', '9203', '262', '9202')"
@@ -151,6 +167,13 @@ def read_omop_folder(folder: Path) -> OmopViews:
                 "conditions without a standard concept": _count(connection, without_code),
             },
         )
+
+
+def _add_absent_columns(name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with all columns of the view; what OMOP does not tell is empty."""
+    view = load_view(name) if name in list_view_names() else load_library_view(name)
+    columns = source_of_view(view).columns
+    return rows.assign(**{column: None for column in columns if column not in rows})
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, folder: Path, table: str) -> None:
@@ -210,6 +233,11 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, table: str) -> None:
     elif "person_id" in columns:
         refuse(
             "person_id NOT IN (SELECT person_id FROM person)", "person_id is in no row of person"
+        )
+    if table == "measurement":
+        refuse(
+            "value_as_number IS NOT NULL AND TRY_CAST(value_as_number AS DOUBLE) IS NULL",
+            "value_as_number is not a number",
         )
     if table == "visit_occurrence":
         refuse("visit_end_date < visit_start_date", "visit_end_date is before visit_start_date")

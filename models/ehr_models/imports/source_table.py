@@ -61,8 +61,8 @@ def read_source_table(path: Path, columns: Sequence[str], missing: Sequence[str]
 
 
 def refuse_rows(wrong: pd.Series[bool], column: str, fault: str) -> None:
-    """Raise Unprocessable with column and row numbers where a row is wrong."""
-    rows = [int(place) + 1 for place in wrong.to_numpy().nonzero()[0]]
+    """Raise Unprocessable with column and row numbers, by the index, where a row is wrong."""
+    rows = [int(place) + 1 for place in wrong.index[wrong.to_numpy(dtype=bool)]]
     if rows:
         shown = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
         more = f" and {len(rows) - _SHOWN_ROWS:,} more" if len(rows) > _SHOWN_ROWS else ""

@@ -154,7 +154,9 @@ def _read_codes(
     codes = [CODE_READERS[mapped.system](text) for text in texts]
     is_wrong = np.array([code is None for code in codes] + [False])
     for column, of_column in zip(mapped.columns, places, strict=True):
-        refuse_rows(pd.Series(is_wrong[of_column]), column, f"not a code of {mapped.system}")
+        refuse_rows(
+            pd.Series(is_wrong[of_column], columns.index), column, f"not a code of {mapped.system}"
+        )
     return places, [code for code in codes if code is not None]
 
 

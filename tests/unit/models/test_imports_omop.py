@@ -21,6 +21,7 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 TASK = get_task("readmission-28d")
 Tables = Mapping[str, pd.DataFrame]
 
+SODIUM = 3019550
 _GENDERS = {"male": 8507, "female": 8532}
 _VISITS = {"IMP": 9201, "EMER": 9203, "AMB": 9202}
 
@@ -66,11 +67,22 @@ def make_tables(views: gold.Views) -> dict[str, pd.DataFrame]:
                 "drug_exposure_start_date": conditions["onset"].str[:10],
             }
         ),
+        "measurement": pd.DataFrame(
+            {
+                "measurement_id": conditions["id"],
+                "person_id": conditions["patient_id"],
+                "measurement_concept_id": SODIUM,
+                "measurement_date": conditions["onset"].str[:10],
+                "value_as_number": 130.5,
+                "unit_concept_id": 8753,
+                "unit_source_value": "mmol/l",
+            }
+        ),
         "concept": pd.DataFrame(
             {
-                "concept_id": list(concepts.values()),
-                "concept_code": list(concepts),
-                "vocabulary_id": "codes",
+                "concept_id": [*concepts.values(), SODIUM, 8753],
+                "concept_code": [*concepts, "2951-2", "mmol/L"],
+                "vocabulary_id": ["codes"] * len(concepts) + ["LOINC", "UCUM"],
             }
         ),
     }
@@ -100,10 +112,21 @@ def test_an_omop_folder_gives_the_frame_that_the_same_records_give(
             "code_system": "medication_system",
         }
     )
+    views["laboratory"] = views["condition_flat"].assign(
+        effective=views["condition_flat"]["onset"],
+        code_code="2951-2",
+        code_system="LOINC",
+        value_number=130.5,
+        value_unit="mmol/L",
+    )
     # Dates alone, as the tables have them.
     days = {
         name: frame.assign(
-            **{c: frame[c].str[:10] for c in ("start", "end", "onset", "authored_on") if c in frame}
+            **{
+                c: frame[c].str[:10]
+                for c in ("start", "end", "onset", "authored_on", "effective")
+                if c in frame
+            }
         )
         for name, frame in views.items()
     }

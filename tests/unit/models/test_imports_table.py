@@ -236,6 +236,24 @@ def test_a_rows_features_know_nothing_of_the_persons_other_rows(data: st.DataObj
     pd.testing.assert_frame_equal(part.rows.set_index("encounter_id")[names], expected)
 
 
+def test_of_every_second_person_all_rows_are_taken_and_a_fault_names_the_files_row(
+    tmp_path: Path,
+) -> None:
+    path = write_table(
+        tmp_path, TABLE.replace("5,cyd,55,planned,home,?,?,?,?", "5,cyd,x,?,?,?,?,?,no")
+    )
+    task, data, mapping = get_task("readmission-28d"), tmp_path / "data", tmp_path / "mapping.toml"
+
+    with pytest.raises(Unprocessable, match=r"Column age: not a number \(row 5\)"):
+        import_table(path, str(mapping), task, "half", data, NOW, one_in=2)
+
+    write_table(tmp_path)
+    import_table(path, str(mapping), task, "half", data, NOW, one_in=2)
+    rows = read_import(data, "half").tables["frame"]
+    # Ann's and Cyd's rows; Cyd has no outcome.
+    assert rows["encounter_id"].tolist() == ["1", "2"]
+
+
 def test_the_same_table_twice_has_the_same_digest(tmp_path: Path) -> None:
     path = write_table(tmp_path)
     run(tmp_path, path)
