@@ -11,21 +11,23 @@ import typer
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
-from ehr_models import tracking
 from ehr_models.demo import IdentifiedViews, score_with_champion
-from ehr_models.evaluate import BETTER_THAN_BASELINE, Evaluation, cross_validate
+from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.frames.feature_list import read_features
 from ehr_models.import_commands import import_data, show_imports
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import read_model
+from ehr_models.model_store import ModelStore, ModelVersion
+from ehr_models.promotion import SUMMARY_FILE, PromotionRegister
 from ehr_models.promotion_cli import add_commands
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
+from ehr_models.task import Task
 from ehr_models.task_file import load_task
 from ehr_models.train import read_task_data, train_model
-from ehr_models.version_report import list_report_files
+from ehr_models.version_report import CARD_FILE, list_report_files
 from ehr_models.ward_cli import ward
 from ehr_models.worklist import build_worklist, explain_row
 
@@ -37,6 +39,10 @@ TaskName = Annotated[
 Source = Annotated[
     str | None,
     typer.Option("--from", help="Learn from this import instead of the lake.", metavar="IMPORT"),
+]
+VersionNumber = Annotated[
+    int | None,
+    typer.Option("--version", help="Number of the version; else that which scores, or the newest."),
 ]
 DEFAULT_DATA = Path("var")
 
@@ -78,14 +84,22 @@ def train(
         bool, typer.Option("--synthetic", help="A generator made the data: the report says so.")
     ] = False,
 ) -> None:
-    """Train on the de-identified tables, or an import; the new version becomes the champion.
+    """Train on the de-identified tables, or an import; two people promote the version that results.
 
     Example: ehr models train
     """
     chosen, tables = read_task_data(get_task(task), data, source)
     training = train_model(chosen, tables, data, datetime.now(UTC), is_synthetic=synthetic)
     _show_evaluation(training.evaluation)
-    typer.echo(f"Version {training.version} is the champion ({training.seconds:.0f} s).")
+    number = training.version.number
+    typer.echo(f"Version {number} of {chosen.name} is saved ({training.seconds:.0f} s).")
+    unmet = [gate.text for gate in training.report.gates if not gate.is_met]
+    if unmet:
+        typer.echo(f"It may not score. {' '.join(unmet)}")
+    else:
+        typer.echo(
+            f"It meets its gates: two people promote it, ehr models promote {chosen.name} {number}."
+        )
 
 
 @app.command()
@@ -158,29 +172,25 @@ def worklist(
 ) -> None:
     """List people who have joined in the order of their risk, each with the model's reasons.
 
-    Of a champion that is better than its comparators alone. It reads identified records and writes
-    nothing.
+    Of a version that two people promoted alone. It reads identified records and writes nothing.
 
     Example: ehr models worklist outreach-90d
     """
     chosen = get_task(task or None)
-    mlflow = tracking.open_store(chosen, data)
-    champion = tracking.get_champion(mlflow, chosen)
-    result = tracking.read_evaluation(mlflow, champion)
-    if result.grade != BETTER_THAN_BASELINE:
-        raise Unprocessable(f"There is no worklist of this model. {result.verdict}")
+    champion = PromotionRegister(ModelStore(data)).get_champion(chosen.name)
+    summary = champion.read_json(SUMMARY_FILE)
     lake, now = Lake(data / "lake"), datetime.now(UTC)
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     identified = IdentifiedViews(lake)
     views = people.select_rows({name: identified[name] for name in chosen.views})
-    saved = tracking.read_files(mlflow, champion)
-    listed = build_worklist(chosen, read_model(saved), views, now, read_features(saved).codes)
+    model, codes = read_model(champion.files), read_features(champion.files).codes
+    listed = build_worklist(chosen, model, views, now, codes)
     rows = [
         (number, row.patient, f"{row.probability:.0%}", explain_row(row))
         for number, row in enumerate(listed[:most], 1)
     ]
     print_table(("", "patient", "risk", "reasons"), rows, whole=("patient",))
-    typer.echo(f"{len(listed)} people in all. {result.verdict}")
+    typer.echo(f"{len(listed)} people in all. {summary['verdict']['en']}")
 
 
 @app.command()
@@ -188,40 +198,44 @@ def report(
     folder: Annotated[Path, typer.Argument(help="The folder to write to.")],
     task: TaskName = None,
     source: Source = None,
+    version: VersionNumber = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Write the champion's report, pages and card to a folder. Example: ehr models report out"""
+    """Write a version's report, pages and card to a folder. Example: ehr models report out"""
     chosen = get_task(task)
     if source is not None:
         chosen = apply_import(chosen, read_import(data, source)).task
-    mlflow = tracking.open_store(chosen, data)
-    champion = tracking.get_champion(mlflow, chosen)
+    chosen_version = _choose_version(data, chosen, version)
     folder.mkdir(parents=True, exist_ok=True)
     for name in list_report_files():
-        (folder / name).write_text(tracking.read_artifact(mlflow, champion, name), "utf-8")
-    typer.echo(f"{len(list_report_files())} files of version {champion.version} in {folder}.")
+        (folder / name).write_text(chosen_version.read_text(name), "utf-8")
+    typer.echo(f"{len(list_report_files())} files of version {chosen_version.number} in {folder}.")
 
 
 @app.command()
-def card(task: TaskName = None, source: Source = None, data: Data = DEFAULT_DATA) -> None:
-    """Print the champion's model card, in Markdown. Example: ehr models card > card.md"""
+def card(
+    task: TaskName = None,
+    source: Source = None,
+    version: VersionNumber = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Print a version's model card, in Markdown. Example: ehr models card > card.md"""
     chosen = get_task(task)
     if source is not None:
         chosen = apply_import(chosen, read_import(data, source)).task
-    mlflow = tracking.open_store(chosen, data)
-    champion = tracking.get_champion(mlflow, chosen)
-    typer.echo(tracking.read_artifact(mlflow, champion, "model-card.md"))
+    typer.echo(_choose_version(data, chosen, version).read_text(CARD_FILE))
 
 
 @app.command()
-def features(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
-    """List the champion's features: unit, source, and how often each was unknown in training.
+def features(
+    task: TaskName = None, version: VersionNumber = None, data: Data = DEFAULT_DATA
+) -> None:
+    """List a version's features: unit, source, and how often each was unknown in training.
 
     Example: ehr models features
     """
     chosen = get_task(task)
-    mlflow = tracking.open_store(chosen, data)
-    listed = read_features(tracking.read_files(mlflow, tracking.get_champion(mlflow, chosen)))
+    listed = read_features(_choose_version(data, chosen, version).files)
     rows = [
         (feature.name, feature.title, feature.unit, feature.source, f"{share:.1%}")
         for feature in listed.features
@@ -237,6 +251,10 @@ def check_file(
     """Check the file of a task, and say what it reads. Example: ehr models check my-task"""
     task = load_task(folder)
     typer.echo(f"{task.name}: {task.title}. It reads {', '.join(task.views)}.")
+
+
+def _choose_version(data: Path, task: Task, number: int | None) -> ModelVersion:
+    return PromotionRegister(ModelStore(data)).choose_version(task.name, number)
 
 
 def _read_deid_key(data: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A model's whole way once: learn from gold, register, score the identified views, write back."""
+"""A model's whole way: learn from gold, save a version, score the identified views, write back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 from ehr_etl.gold.delta_views import run_identified_view
 from ehr_etl.gold.library import list_library_names, list_view_names
 from ehr_etl.lake import Lake
-from ehr_models import tracking
 from ehr_models.ended_assessments import end_assessments
 from ehr_models.evaluation.performance import Performance
 from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import read_features
 from ehr_models.learners.portable import read_model
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import SUMMARY_FILE, PromotionRegister
 from ehr_models.risk_assessments import ScoringRun, derive_assessment_id
 from ehr_models.score import find_reference_instant, predict_current
 from ehr_models.scored_people import ScoredPeople
@@ -75,14 +76,17 @@ class ScoringReport:
 class ModelReport:
     """What was learnt, how good it is, and what was written back."""
 
-    version: str
+    version: int
     run: str
     stays: int
     people: int
     outcomes: int
     performance: Mapping[str, Performance]
     verdict: str
-    scoring: ScoringReport
+    # What the version lacks before two people may promote it; empty where nothing.
+    unmet_gates: tuple[str, ...]
+    # None where no version was promoted: then nobody is scored.
+    scoring: ScoringReport | None
     train_seconds: float
     score_seconds: float
 
@@ -99,23 +103,25 @@ def train_and_score(
     now: datetime | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> ModelReport:
-    """Train a task's model and write each patient's risk back to the gateway."""
+    """Train a task's model; where a version was promoted, write each patient's risk back."""
     now = now or datetime.now(UTC)
     on_progress("model learns from the de-identified tables")
     training = train_model(task, read_gold(task, data), data, now, is_synthetic=True)
-    on_progress("people who just left acute care are scored, and the risks written back")
-    started = time.monotonic()
-    scoring = score_with_champion(
-        task, data, identified_views, client, token, now, people=people, as_of=as_of
-    )
+    started, scoring = time.monotonic(), None
+    if PromotionRegister(ModelStore(data)).find_champion(task.name) is not None:
+        on_progress("people who just left acute care are scored, and the risks written back")
+        scoring = score_with_champion(
+            task, data, identified_views, client, token, now, people=people, as_of=as_of
+        )
     return ModelReport(
-        version=training.version,
+        version=training.version.number,
         run=training.run,
         stays=training.evaluation.stays,
         people=training.evaluation.people,
         outcomes=training.evaluation.outcomes,
         performance=training.evaluation.performance,
         verdict=training.evaluation.verdict,
+        unmet_gates=tuple(gate.gate for gate in training.report.gates if not gate.is_met),
         scoring=scoring,
         train_seconds=training.seconds,
         score_seconds=time.monotonic() - started,
@@ -133,27 +139,31 @@ def score_with_champion(
     people: ScoredPeople,
     as_of: date | None = None,
 ) -> ScoringReport:
-    """Score with a task's registered champion and write the assessments back.
+    """Score with the version that two people promoted, and write the assessments back.
 
     `people` are those who may be scored. As of a day that was, what ended later is not known, and
     each assessment says so; without `as_of` it is now.
     """
     instant = now if as_of is None else find_reference_instant(as_of, now)
-    mlflow = tracking.open_store(task, data)
-    registered = tracking.get_champion(mlflow, task)
-    files = tracking.read_files(mlflow, registered)
+    register = PromotionRegister(ModelStore(data))
+    champion = register.get_champion(task.name)
     names = dict.fromkeys((*task.views, PEOPLE_VIEW))
     views = {name: identified_views[name] for name in names}
     predictions = predict_current(
         task,
-        read_model(files),
+        read_model(champion.files),
         people.select_rows(views),
         instant,
-        read_features(files).codes,
+        read_features(champion.files).codes,
     )
-    result = tracking.read_evaluation(mlflow, registered)
+    summary = champion.read_json(SUMMARY_FILE)
     run = ScoringRun(
-        task, registered.version, now, note=result.verdict, grade=result.grade, as_of=as_of
+        task,
+        str(champion.number),
+        now,
+        note=summary["verdict"]["en"],
+        grade=summary["grade"],
+        as_of=as_of,
     )
     report = send_predictions(client, token, run, predictions.current)
     ended = 0

@@ -45,11 +45,15 @@ class ModelVersion:
     digest: str
     files: Mapping[str, bytes]
 
-    def read_json(self, name: str) -> Any:
-        """Return the JSON of a file; NotFound where the version has no such file."""
+    def read_text(self, name: str) -> str:
+        """Return the text of a file; NotFound where the version has no such file."""
         if name not in self.files:
             raise NotFound(f"Version {self.number} of {self.task} has no {name}.")
-        return json.loads(self.files[name])
+        return self.files[name].decode()
+
+    def read_json(self, name: str) -> Any:
+        """Return the JSON of a file; NotFound where the version has no such file."""
+        return json.loads(self.read_text(name))
 
 
 class ModelStore:

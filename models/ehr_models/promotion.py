@@ -156,8 +156,19 @@ class PromotionRegister:
         """Return the version that scores; NotFound where none was promoted."""
         number = self.find_champion(task)
         if number is None:
-            raise NotFound(f"No model {task} was promoted: two people promote one that passes.")
+            raise NotFound(
+                f"No version of {task} was promoted, so nobody is scored. Two people promote one"
+                " that meets its gates: `ehr models promote`."
+            )
         return self.store.read_version(task, number)
+
+    def choose_version(self, task: str, number: int | None = None) -> ModelVersion:
+        """Return a version by its number; without one that which scores, else the newest."""
+        chosen = number if number is not None else self.find_champion(task)
+        versions = self.store.list_versions(task)
+        if not versions:
+            raise NotFound(f"No model {task} has been trained yet: run `ehr models train`.")
+        return self.store.read_version(task, versions[-1] if chosen is None else chosen)
 
     def changed_at(self) -> int:
         """Return a number that changes with each decision; 0 where none was made."""

@@ -1,8 +1,10 @@
-"""Training: a task's frame from gold, its evaluation, one MLflow run, a new champion."""
+"""Training: a task's frame from gold, its evaluation, one MLflow run, a new signed version."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,19 +12,24 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
+import pandas as pd
+
 from ehr_etl.gold.delta_views import run_research_view
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.lake import Lake, gold_table_name
 from ehr_fhir.errors import Unavailable
 from ehr_models import tracking
 from ehr_models.evaluate import Evaluation, cross_validate
-from ehr_models.evaluation.bootstrap import RESAMPLES
+from ehr_models.evaluation.bootstrap import RESAMPLES, Interval
+from ehr_models.evaluation.performance import Performance
 from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import write_features
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
-from ehr_models.learners.portable import write_model
+from ehr_models.learners.portable import PortableModel, write_model
 from ehr_models.learners.tuning import Rows, choose_model, fit_learners
+from ehr_models.model_store import ModelStore, ModelVersion
+from ehr_models.promotion import SUMMARY_FILE
 from ehr_models.task import Task, Views
 from ehr_models.version_report import (
     REFIT_RESAMPLES,
@@ -30,6 +37,7 @@ from ehr_models.version_report import (
     VersionReport,
     write_version_report,
 )
+from ehr_models.watch import PROFILE_FILE, build_profile
 
 _LOGGED = ("auroc", "auprc", "average_precision", "brier", "scaled_brier")
 
@@ -44,9 +52,9 @@ class GoldTables:
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training run: the registered version, its evaluation and its report."""
+    """A finished training run: the signed version, its evaluation and its report."""
 
-    version: str
+    version: ModelVersion
     run: str
     evaluation: Evaluation
     report: VersionReport
@@ -96,7 +104,7 @@ def train_model(
     is_synthetic: bool = False,
     resamples: int = RESAMPLES,
 ) -> Training:
-    """Train, evaluate, log and register a model; the new version becomes the champion.
+    """Train and evaluate a model, log the run, and save a signed version, which scores nobody yet.
 
     `is_synthetic` says that a generator made the data: a high figure is then suspected of leakage.
     """
@@ -136,19 +144,62 @@ def train_model(
             }
         )
         mlflow.log_metrics(_flatten_metrics(evaluation))
-        for name, text in report.files.items():
-            mlflow.log_text(text, name)
-        registered = tracking.register_model(
-            mlflow, task, {**write_model(model), **write_features(frame)}
+        version = ModelStore(data).save_version(
+            task.name,
+            {
+                **write_model(model),
+                **write_features(frame),
+                **{name: text.encode() for name, text in report.files.items()},
+                **_describe(task, evaluation, model, rows),
+            },
+            now,
         )
+        tracking.log_version(mlflow, version)
     return Training(
-        version=registered.version,
-        run=registered.run,
+        version=version,
+        run=run.info.run_id,
         evaluation=evaluation,
         report=report,
         features=frame.feature_names,
         seconds=time.monotonic() - started,
     )
+
+
+def _describe(
+    task: Task, evaluation: Evaluation, model: PortableModel, rows: Rows
+) -> Mapping[str, bytes]:
+    """Return what lists show of a version, and the profile that it is watched by."""
+    results = [
+        {
+            "predictor": name,
+            "metric": metric,
+            **{side: round(getattr(found, side), 4) for side in ("value", "low", "high")},
+        }
+        for name, performance in evaluation.performance.items()
+        for metric, found in _list_shown(performance).items()
+        if all(map(math.isfinite, (found.value, found.low, found.high)))
+    ]
+    summary = {
+        "title": {"en": task.title},
+        "grade": evaluation.grade,
+        "verdict": {"en": evaluation.verdict},
+        "results": results,
+    }
+    inputs = pd.DataFrame(rows.inputs, columns=list(rows.features))
+    profile = build_profile(inputs, model.predict(rows.inputs))
+    return {
+        SUMMARY_FILE: json.dumps(summary, ensure_ascii=False, indent=1).encode(),
+        PROFILE_FILE: json.dumps(profile.to_json(), indent=1).encode(),
+    }
+
+
+def _list_shown(performance: Performance) -> Mapping[str, Interval]:
+    return {
+        "auroc": performance.auroc,
+        "auprc": performance.auprc,
+        "brier": performance.brier,
+        "slope": performance.calibration.slope,
+    }
 
 
 def hash_code() -> str:

@@ -23,6 +23,8 @@ __all__ = ["Alarm", "Profile", "Week", "build_profile", "watch_weeks"]
 
 Floats = npt.NDArray[np.float64]
 
+# The file of a version that has the profile.
+PROFILE_FILE = "profile.json"
 BINS = 10
 # Weeks of fewer rows are not judged: chosen.
 MINIMUM_ROWS = 50

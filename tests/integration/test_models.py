@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from datetime import UTC, datetime, timedelta
@@ -12,17 +11,20 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from ehr_fhir.errors import Fault, NotFound, Unavailable
+from ehr_fhir.errors import NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
 from ehr_models.frames.feature_list import read_features
 from ehr_models.learners.portable import read_model
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import PromotionRegister
 from ehr_models.registry import get_task
 from ehr_models.scored_people import ScoredPeople
 from ehr_models.train import Training, read_gold, train_model
 from ehr_models.version_report import list_report_files
 from tests.lib import gold
+from tests.lib.promoted import promote
 
 TASK = get_task("readmission-28d")
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -40,38 +42,41 @@ def trained(data: Path) -> Training:
     return train_model(TASK, read_gold(TASK, data), data, NOW, resamples=20)
 
 
-def test_a_training_is_logged_registered_and_becomes_the_champion(
-    data: Path, trained: Training
-) -> None:
-    mlflow = tracking.open_store(TASK, data)
+def test_a_training_is_logged_and_its_version_scores_nobody(data: Path, trained: Training) -> None:
+    run = tracking.open_store(TASK, data).get_run(trained.run)
+    version = ModelStore(data).read_version(TASK.name, 1)
 
-    champion = tracking.get_champion(mlflow, TASK)
-    run = mlflow.get_run(champion.run)
-
-    assert champion.version == trained.version == "1"
+    assert version == trained.version
+    assert PromotionRegister(ModelStore(data)).find_champion(TASK.name) is None
     assert run.data.params["table.encounter_flat"] == "0"
     assert len(run.data.tags["code.sha256"]) == 64
     for name in ("model.auroc", "lace.auroc.low", "prevalence.brier.high"):
         assert name in run.data.metrics
-    names = {item.path for item in mlflow.MlflowClient().list_artifacts(champion.run)}
-    assert set(list_report_files()) <= names
-    report = json.loads(tracking.read_artifact(mlflow, champion, "report.json"))
-    assert report == trained.report.report
-    assert report["facts"]["tables"]["encounter_flat"] == 0
+    assert set(list_report_files()) <= set(version.files)
+    assert version.read_json("report.json") == trained.report.report
+    assert trained.report.report["facts"]["tables"]["encounter_flat"] == 0
+    assert trained.report.report["facts"]["run"] == trained.run
     assert (data / "mlflow" / "mlflow.db").is_file()
 
 
-def test_the_model_names_its_features_and_requirements(data: Path, trained: Training) -> None:
-    mlflow = tracking.open_store(TASK, data)
-    files = tracking.read_files(mlflow, tracking.get_champion(mlflow, TASK))
+def test_mlflow_has_the_files_of_the_version_and_its_requirements(
+    data: Path, trained: Training
+) -> None:
+    client = tracking.open_store(TASK, data).MlflowClient()
+    newest = client.get_model_version_by_alias(TASK.name, tracking.NEWEST)
+    logged = {item.path for item in client.list_artifacts(trained.run, tracking.ARTIFACTS)}
 
+    assert newest.run_id == trained.run
+    assert newest.tags["store.sha256"] == trained.version.digest
+    assert {f"{tracking.ARTIFACTS}/{name}" for name in trained.version.files} <= logged
+    files = trained.version.files
     assert list(read_model(files).features) == trained.features
     assert [feature.name for feature in read_features(files).features] == trained.features
     requirements = next((data / "mlflow").rglob("requirements.txt")).read_text().split()
     assert sorted(line.split("==")[0] for line in requirements) == sorted(tracking.REQUIREMENTS)
 
 
-def test_the_champion_scores_and_writes_back(data: Path, trained: Training) -> None:
+def test_what_two_people_promoted_scores_and_writes_back(data: Path, trained: Training) -> None:
     taken: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -82,8 +87,14 @@ def test_the_champion_scores_and_writes_back(data: Path, trained: Training) -> N
     views = gold.end_last_stays(gold.made_up(60), NOW - timedelta(days=9))
     people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
 
+    with pytest.raises(NotFound, match="promote"):
+        score_with_champion(TASK, data, views, client, "token", NOW, people=people)
+    assert taken == []
+    promoted = promote(data, trained.version)
     sent = score_with_champion(TASK, data, views, client, "token", NOW, people=people)
+    PromotionRegister(ModelStore(data)).roll_back(TASK.name, "steward.ng", "For a test.")
 
+    assert f'"version": "{promoted.number}"' in taken[0].content.decode()
     assert sent.accepted > 50 and sent.refused == 0
     assert [request.method for request in taken] == ["POST", "GET"]
     assert trained.evaluation.verdict in taken[0].content.decode()
@@ -100,24 +111,20 @@ def test_training_asks_nothing_of_the_network(
 
     again = train_model(TASK, read_gold(TASK, data), data, NOW, resamples=20)
 
-    assert int(again.version) > int(trained.version)
+    assert again.version.number > trained.version.number
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_a_model_file_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
-    gold.write(tmp_path, gold.made_up(40))
-    train_model(TASK, read_gold(TASK, tmp_path), tmp_path, NOW, resamples=20)
-    mlflow = tracking.open_store(TASK, tmp_path)
-    file = next((tmp_path / "mlflow").rglob("model.json"))
-    file.write_bytes(file.read_bytes() + b"x")
+def test_the_same_data_give_the_same_model_and_figures(data: Path, trained: Training) -> None:
+    again = train_model(TASK, read_gold(TASK, data), data, NOW, resamples=20)
 
-    with pytest.raises(Fault, match="not those registered"):
-        tracking.read_files(mlflow, tracking.get_champion(mlflow, TASK))
+    for name in ("model.json", "summary.json", "profile.json", "gates.json"):
+        assert again.version.files[name] == trained.version.files[name]
 
 
 def test_without_a_model_or_a_lake_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="ehr models train"):
-        tracking.get_champion(tracking.open_store(TASK, tmp_path), TASK)
+        PromotionRegister(ModelStore(tmp_path)).choose_version(TASK.name)
     with pytest.raises(Unavailable, match="ehr lake run"):
         read_gold(TASK, tmp_path)
 

@@ -145,11 +145,12 @@ def train_model(tour: Tour) -> StepResult:
     )
     # The verdict's first words; the model's card has all of it.
     outputs = "; ".join(
-        f"version {report.version} registered; scored as of {REFERENCE_DAY}, a day of the sample's "
-        f"past and not today: {report.scoring.accepted} RiskAssessments written back, "
-        f"{report.scoring.outside_window} people not in acute care in the 28 days before, "
-        f"{report.scoring.not_living} dead and {report.scoring.not_joined} not joined. "
-        + report.verdict.partition(" (")[0].rstrip(".")
+        f"version {report.version} saved. {report.verdict.partition(' (')[0].rstrip('.')}. "
+        + (
+            "It is not promoted, so nobody is scored and nothing is written about anybody"
+            if report.scoring is None
+            else f"Scored as of {REFERENCE_DAY}: {report.scoring.accepted} RiskAssessments"
+        )
         for report in reports
     )
     return StepResult(inputs, outputs)

@@ -19,6 +19,7 @@ from ehr_models.scored_people import ScoredPeople
 from ehr_models.train import read_gold, train_model
 from tests.conftest import ROOT
 from tests.lib import gold
+from tests.lib.promoted import promote
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 SECOND = ROOT / "tests" / "data" / "tasks"
@@ -67,6 +68,7 @@ def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
     client = httpx.Client(transport=httpx.MockTransport(accept), base_url="http://gateway")
 
     training = train_model(task, read_gold(task, tmp_path), tmp_path, NOW, resamples=20)
+    promote(tmp_path, training.version)
     people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
     current = gold.end_last_stays(views, NOW, ("IMP", "EMER", "AMB"))
     report = score_with_champion(task, tmp_path, current, client, "token", NOW, people=people)
