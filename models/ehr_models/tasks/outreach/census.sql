@@ -22,21 +22,22 @@ CREATE TABLE medicines AS
 SELECT patient_id, medication_code AS code, authored_on AS day
 FROM medication_request WHERE authored_on IS NOT NULL;
 
-CREATE TABLE bounds AS SELECT min(started) AS first, max(started) AS last FROM contacts;
+CREATE TABLE bounds AS SELECT max(started) AS last FROM contacts;
 
-CREATE TABLE days AS
-SELECT unnest(generate_series(
-  date_trunc('month', first + INTERVAL 1 MONTH), date_trunc('month', last), INTERVAL 1 MONTH
-))::DATE AS day FROM bounds WHERE first IS NOT NULL;
+-- The firsts of months of the two years after each contact.
+CREATE TABLE months AS
+SELECT DISTINCT patient_id, unnest(generate_series(
+  date_trunc('month', started + INTERVAL 1 MONTH),
+  least(date_trunc('month', started + 730), date_trunc('month', (SELECT last FROM bounds))),
+  INTERVAL 1 MONTH
+))::DATE AS day
+FROM contacts;
 
 -- Whoever has died was not at home after the last contact; when they died no view says.
 CREATE TABLE census AS
 SELECT p.id AS patient_id, d.day, p.gender, p.region, year(d.day) - p.birth_year AS age
-FROM patient_demographics p JOIN days d ON year(d.day) - p.birth_year >= $oldest
-WHERE EXISTS (
-    SELECT 1 FROM contacts c WHERE c.patient_id = p.id
-      AND c.started < d.day AND c.started >= d.day - 730
-  )
+FROM months d JOIN patient_demographics p ON p.id = d.patient_id
+WHERE year(d.day) - p.birth_year >= $oldest
   AND NOT EXISTS (
     SELECT 1 FROM contacts c WHERE c.patient_id = p.id AND c.class IN ('IMP', 'ACUTE', 'NONAC')
       AND c.started < d.day AND c.ended >= d.day
