@@ -29,6 +29,8 @@ from ehr_models.task_file import load_task
 from ehr_models.train import read_task_data, train_model
 from ehr_models.version_report import CARD_FILE, list_report_files
 from ehr_models.ward_cli import ward
+from ehr_models.watch import MINIMUM_ROWS, SCORE
+from ehr_models.watch_run import Watched, watch_version
 from ehr_models.worklist import build_worklist, explain_row
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
@@ -194,6 +196,34 @@ def worklist(
 
 
 @app.command()
+def watch(
+    task: Annotated[str, typer.Argument(help="Name of the model.", metavar="TASK")] = "",
+    weeks: Annotated[int, typer.Option(help="How many weeks back.", min=1, max=260)] = 26,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Compare each week with what the model learnt from; the steward sees the alarms.
+
+    Of the version that scores, and of one in shadow beside it. It reads identified records and
+    writes nothing about anybody. Run it weekly.
+
+    Example: ehr models watch readmission-28d
+    """
+    chosen, now = get_task(task or None), datetime.now(UTC)
+    register = PromotionRegister(ModelStore(data))
+    lake = Lake(data / "lake")
+    people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
+    identified = IdentifiedViews(lake)
+    views = people.select_rows({name: identified[name] for name in chosen.views})
+    champion = watch_version(chosen, register.get_champion(chosen.name), views, now, weeks)
+    register.store.save_watch(chosen.name, [week.to_json() for week in champion.weeks])
+    _show_watched(champion, "scores")
+    shadow = register.find_shadow(chosen.name)
+    if shadow is not None:
+        version = register.store.read_version(chosen.name, shadow)
+        _show_watched(watch_version(chosen, version, views, now, weeks), "is in shadow")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder to write to.")],
     task: TaskName = None,
@@ -251,6 +281,29 @@ def check_file(
     """Check the file of a task, and say what it reads. Example: ehr models check my-task"""
     task = load_task(folder)
     typer.echo(f"{task.name}: {task.title}. It reads {', '.join(task.views)}.")
+
+
+def _show_watched(watched: Watched, standing: str) -> None:
+    """Print the weeks of a version; alarms in words."""
+    rows = [
+        (
+            str(week.monday),
+            str(week.rows),
+            f"{week.psi[SCORE]:.2f}",
+            f"{week.expected:.3f}",
+            "" if week.observed is None else f"{week.observed:.3f}",
+            "" if week.auroc is None else f"{week.auroc:.2f}",
+            "; ".join(f"{one.kind} of {one.about} {one.value:.2f}" for one in week.alarms),
+        )
+        for week in watched.weeks
+    ]
+    columns = ("week of", "rows", "PSI", "expected", "observed", "AUROC", "alarms")
+    print_table(columns, rows, whole=("week of",))
+    typer.echo(
+        f"Version {watched.version} {standing}: {watched.rows} rows, {watched.outcomes} outcomes, "
+        f"mean score {watched.mean_score:.3f}. Weeks of fewer than {MINIMUM_ROWS} rows are not "
+        "judged."
+    )
 
 
 def _choose_version(data: Path, task: Task, number: int | None) -> ModelVersion:

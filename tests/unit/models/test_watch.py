@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ehr_models.registry import get_task
+from ehr_models.train import read_gold, train_model
 from ehr_models.watch import MINIMUM_ROWS, SCORE, Profile, Week, build_profile, watch_weeks
+from ehr_models.watch_run import watch_version
+from tests.lib import gold
 
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
 Floats = npt.NDArray[np.float64]
 WEEKS = 4
 MONDAY = pd.Timestamp("2026-03-02", tz="UTC")
@@ -115,3 +121,20 @@ def test_a_week_of_few_rows_is_not_judged(profile: Profile) -> None:
 
 def test_a_profile_is_kept_as_json(profile: Profile) -> None:
     assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
+
+
+def test_the_weeks_of_a_version_are_compared_with_its_own_profile(tmp_path: Path) -> None:
+    gold.write(tmp_path, gold.made_up(300))
+    task = get_task("readmission-28d")
+    trained = train_model(task, read_gold(task, tmp_path), tmp_path, NOW, resamples=20)
+    rows = task.build_frame(read_gold(task, tmp_path).views).rows
+    last = rows["ended"].max().to_pydatetime() + timedelta(days=8)
+
+    views = read_gold(task, tmp_path).views
+    watched = watch_version(task, trained.version, views, last, 5000)
+
+    assert watched.rows == len(rows)
+    assert 0 < watched.mean_score < 1
+    assert all(week.rows >= MINIMUM_ROWS for week in watched.weeks)
+    nothing = watch_version(task, trained.version, views, last, 1)
+    assert nothing.rows < watched.rows
