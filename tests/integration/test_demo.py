@@ -55,7 +55,10 @@ def test_every_file_is_for_its_owner_alone(demo: Demo) -> None:
 
 
 def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:
-    steps = ("sample", "load", "consents", "lake", "quality", "study", "model", "switch", "access")
+    steps = (
+        *("sample", "load", "consents", "lake", "quality", "study", "model", "verdict"),
+        *("switch", "access"),
+    )
 
     for step in steps:
         assert re.search(rf"^{step}\t.+\t.+\t\d+\.\d$", demo.output, re.MULTILINE), step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from ehr_cli.commands import lake as lake_commands
@@ -22,6 +22,8 @@ from ehr_inbound.bulk_files import load as loader
 # after a discharge. So the demo scores as of a day of the sample's past: chosen since several had
 # just been discharged, the patient of the tutorial among them.
 REFERENCE_DAY = date(2025, 9, 10)
+# A published set of hospital stays, and its mapping.
+HOSPITAL_DATA = "readmission-diabetes130"
 # What a doctor reads first; the switch is shown on these.
 COUNTED_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "AllergyIntolerance")
 
@@ -154,6 +156,34 @@ def train_model(tour: Tour) -> StepResult:
         for report in reports
     )
     return StepResult(inputs, outputs)
+
+
+def judge_on_hospital_data(tour: Tour) -> StepResult:
+    """Learn the same task from real hospital stays: enough of them for a verdict.
+
+    The sample's people are too few for one. Of the published set every tenth person is taken, so
+    that the tour stays short.
+    """
+    from ehr_models.evaluate import MODEL
+    from ehr_models.imports.table_import import find_sample, import_table
+    from ehr_models.registry import get_task
+    from ehr_models.train import read_task_data, train_model
+
+    data, task, now = tour.settings.data, get_task("readmission-28d"), datetime.now(UTC)
+    sample = find_sample(HOSPITAL_DATA)
+    if sample is None:
+        raise Fault(f"The table {HOSPITAL_DATA} did not come with the platform.")
+    tour.print_progress("model learns from every tenth person of a published set of hospital stays")
+    about = import_table(
+        sample, HOSPITAL_DATA, task, "diabetes130", data, now, one_in=10, replace=True
+    )
+    own, tables = read_task_data(task, data, "diabetes130")
+    training = train_model(own, tables, data, now)
+    auroc = training.evaluation.performance[MODEL].auroc
+    return StepResult(
+        f"{about['rows']:,} real stays of {about['people']:,} people ({about['licence']})",
+        f"{own.name}, which scores nobody: AUROC {auroc}. {training.evaluation.verdict}",
+    )
 
 
 def turn_sharing_off_and_on(tour: Tour) -> StepResult:

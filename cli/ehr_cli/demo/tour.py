@@ -101,6 +101,7 @@ STEPS: Mapping[str, Step] = {
     "quality": steps.send_quality,
     "study": steps.run_study,
     "model": steps.train_model,
+    "verdict": steps.judge_on_hospital_data,
     "switch": steps.turn_sharing_off_and_on,
     "access": access_steps.run_access_requests,
 }
