@@ -19,6 +19,7 @@ from ehr_models.imports.import_store import list_imports, read_import
 from ehr_models.imports.mapping_file import parse_mapping
 from ehr_models.imports.table_import import import_table
 from ehr_models.registry import get_task
+from tests.conftest import ROOT
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 MAPPING = """
@@ -209,6 +210,15 @@ def test_a_fault_of_a_mapping_names_its_key(tmp_path: Path, old: str, new: str, 
         run(tmp_path, path, mapping=MAPPING.replace(old, new))
 
     assert not (tmp_path / "data" / "models").exists()
+
+
+def test_the_mapping_that_the_page_shows_is_one() -> None:
+    page = (ROOT / "docs/how-to/train-on-your-own-table.md").read_text("utf-8")
+
+    mapping = parse_mapping(page.partition("```toml\n")[2].partition("```")[0])
+
+    assert [one.name for one in mapping.comparators] == ["lace"]
+    assert {one.name for one in mapping.features} <= set(get_task(mapping.task).feature_names)
 
 
 @pytest.mark.parametrize("text", ["", "stay,who\n", '"stay\n'])
