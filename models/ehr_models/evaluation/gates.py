@@ -20,6 +20,9 @@ class GateLimits:
     in_the_large: float = 0.2
     # No group's AUROC may lie below with its whole interval. Chosen: a half is chance.
     subgroup_auroc: float = 0.55
+    # The lower end of an attack's AUROC may not lie above. Chosen: of enough people every learner
+    # keeps a trace (the interval leaves 0.5), and 0.52 is to be right in 52 of 100 pairs.
+    membership_auroc: float = 0.52
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def judge_gates(
         _judge_comparators(evaluation),
         _judge_calibration(evaluation, limits),
         _judge_subgroups(evaluation, limits),
-        _judge_membership(refitted),
+        _judge_membership(refitted, limits),
         _judge_leakage(evaluation, is_synthetic),
     )
 
@@ -101,14 +104,15 @@ def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
     return GateOutcome("subgroups", not below, text)
 
 
-def _judge_membership(refitted: RefittedEvaluation) -> GateOutcome:
+def _judge_membership(refitted: RefittedEvaluation, limits: GateLimits) -> GateOutcome:
     if refitted.membership is None:
         return GateOutcome("membership", False, "Too few people for the membership attacks.")
     told = ", ".join(f"by {each.name} {each.auroc}" for each in refitted.membership.attacks)
     return GateOutcome(
         "membership",
-        refitted.membership.are_at_chance(),
-        f"AUROC of the attacks on who was learnt from: {told}; chance is 0.5.",
+        all(each.auroc.low <= limits.membership_auroc for each in refitted.membership.attacks),
+        f"AUROC of the attacks on who was learnt from: {told}; chance is 0.5, the lower end may "
+        f"not be above {limits.membership_auroc}.",
     )
 
 

@@ -81,4 +81,9 @@ def test_a_model_that_remembers_is_kept_out(judged: Judged) -> None:
     attack = replace(refitted.membership.attacks[0], auroc=Interval(0.6, 0.58, 0.62))
     found = replace(refitted, membership=replace(refitted.membership, attacks=(attack,)))
 
+    trace = replace(attack, auroc=Interval(0.516, 0.509, 0.525))
+    near = replace(refitted, membership=replace(refitted.membership, attacks=(trace,)))
+
     assert unmet((evaluation, found)) == {"membership"}
+    assert unmet((evaluation, near)) == set()
+    assert unmet((evaluation, near), GateLimits(membership_auroc=0.5)) == {"membership"}
