@@ -203,6 +203,7 @@ class ModelService:
             [(_name_reason(reason), reason.log_odds) for reason in words.weigh(score)],
             version=score.version,
             unknown=len(score.unknown),
+            incomplete=score.incomplete,
             is_partial=call.is_partial,
             language=call.language,
         )

@@ -52,6 +52,8 @@ class Score:
     probability: float
     base: float
     reasons: tuple[Reason, ...]
+    # What was wrong with the input, in words of ours.
+    incomplete: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> tuple[Feature, ...]:
@@ -112,6 +114,7 @@ class ModelServer:
             float(np.asarray(loaded.model.predict(inputs))[0]),
             contributions.base,
             tuple(sorted(reasons, key=lambda one: -abs(one.log_odds))),
+            row.incomplete,
         )
 
     def _load(self, name: str) -> _Loaded | None:

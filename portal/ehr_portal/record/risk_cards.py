@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ehr_portal.i18n import N_
-from ehr_portal.record.display import compose, list_separator
+from ehr_portal.i18n import LANGUAGES, N_
+from ehr_portal.record.display import Text, compose, list_separator
 
 __all__ = ["RiskNotice", "describe_risk"]
 
@@ -31,13 +31,15 @@ def describe_risk(
     *,
     version: int,
     unknown: int,
+    incomplete: Sequence[str],
     is_partial: bool,
     language: str,
 ) -> RiskNotice:
     """Return what a score says.
 
     `reasons` are words with what each adds to the log-odds, `unknown` is how many of what the
-    model reads is not known of this patient. `is_partial`: the reader may not see all of the
+    model reads is not known of this patient, `incomplete` what of the record could not be used, in
+    English. `is_partial`: the reader may not see all of the
     record, and the model did not either.
     """
     share = str(round(probability * 100))
@@ -61,6 +63,14 @@ def describe_risk(
             compose(
                 language,
                 N_("A part of this record is not shown to you, and the model did not read it."),
+            )
+        )
+    if incomplete:
+        lines.append(
+            compose(
+                language,
+                N_("Some of the record could not be used: %(reasons)s"),
+                reasons=Text("; ".join(incomplete), LANGUAGES[0].tag),
             )
         )
     if unknown:

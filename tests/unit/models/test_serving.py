@@ -162,6 +162,37 @@ def test_a_version_whose_files_were_changed_scores_nobody(
     assert ModelServer(store, {NAME: task}).list_promoted() == []
 
 
+def test_what_could_not_be_used_is_told(
+    store: ModelStore,
+    server: ModelServer,
+    people: dict[str, list[Resource]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promote(store)
+    person, score = find_score(server, people)
+    at = score.ended + timedelta(hours=1)
+    haemoglobin = {
+        "resourceType": "Observation",
+        "id": "impossible",
+        "status": "final",
+        "category": [{"coding": [{"code": "laboratory"}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+        "subject": {"reference": f"Patient/{person}"},
+        "effectiveDateTime": (score.ended - timedelta(hours=30)).isoformat(),
+        "valueQuantity": {
+            "value": 9999, "unit": "g/dL", "system": "http://unitsofmeasure.org", "code": "g/dL",
+        },
+    }  # fmt: skip
+    category = {"system": "http://terminology.hl7.org/CodeSystem/observation-category"}
+    haemoglobin["category"] = [{"coding": [{**category, "code": "laboratory"}]}]
+    call = HookCall(NAME, person, "", [*people[person], haemoglobin], (), False, "en", at)
+
+    (card,) = ask(store.data, "patient-view", call, monkeypatch, server)
+
+    assert "could not be used" in card.detail
+    assert "9999" not in card.detail
+
+
 def ask(
     data: Path, hook: str, call: HookCall, monkeypatch: pytest.MonkeyPatch, server: ModelServer
 ) -> list[Card]:
