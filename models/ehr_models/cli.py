@@ -217,10 +217,9 @@ def watch(
     champion = watch_version(chosen, register.get_champion(chosen.name), views, now, weeks)
     register.store.save_watch(chosen.name, [week.to_json() for week in champion.weeks])
     _show_watched(champion, "scores")
-    shadow = register.find_shadow(chosen.name)
+    shadow = register.get_shadow(chosen.name)
     if shadow is not None:
-        version = register.store.read_version(chosen.name, shadow)
-        _show_watched(watch_version(chosen, version, views, now, weeks), "is in shadow")
+        _show_watched(watch_version(chosen, shadow, views, now, weeks), "is in shadow")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from ehr_fhir.errors import Conflict, Invalid, NotFound
+from ehr_fhir.errors import Conflict, Fault, Invalid, NotFound
 from ehr_models.model_store import ModelStore, ModelVersion
 
 __all__ = [
@@ -130,9 +130,9 @@ class PromotionRegister:
             champions = _list_champions(_list(connection, task))
             if not champions:
                 raise Conflict(f"No version of {task} scores.")
+            # Its files are not read: a damaged version before must not keep the present one there.
             earlier = champions[-2] if len(champions) > 1 else None
-            version = None if earlier is None else self.store.read_version(task, earlier)
-            return self._add(connection, task, version, Action.ROLL_BACK, who, reason)
+            return self._add(connection, task, earlier, Action.ROLL_BACK, who, reason)
 
     def set_shadow(self, task: str, number: int | None, who: str, reason: str) -> Decision:
         """Let a version score in shadow, or with None end the shadow."""
@@ -153,22 +153,41 @@ class PromotionRegister:
             return _list(connection, task)
 
     def get_champion(self, task: str) -> ModelVersion:
-        """Return the version that scores; NotFound where none was promoted."""
-        number = self.find_champion(task)
-        if number is None:
+        """Return the version that scores; NotFound where none was promoted.
+
+        Fault where its number is now that of other files than were promoted.
+        """
+        champions = _list_champions(self.list_decisions(task))
+        if not champions:
             raise NotFound(
                 f"No version of {task} was promoted, so nobody is scored. Two people promote one"
                 " that meets its gates: `ehr models promote`."
             )
-        return self.store.read_version(task, number)
+        return self._read_decided(champions[-1])
+
+    def get_shadow(self, task: str) -> ModelVersion | None:
+        """Return the version in shadow; Fault where its number is now that of other files."""
+        decided = _find_shadow(self.list_decisions(task))
+        return None if decided is None else self._read_decided(decided)
+
+    def _read_decided(self, decision: Decision) -> ModelVersion:
+        version = self.store.read_version(decision.task, decision.number or 0)
+        # The number of a version that was deleted is given again.
+        if version.digest != decision.digest:
+            raise Fault(
+                f"Version {decision.number} of {decision.task} has other files than those that"
+                " were decided on."
+            )
+        return version
 
     def choose_version(self, task: str, number: int | None = None) -> ModelVersion:
         """Return a version by its number; without one that which scores, else the newest."""
-        chosen = number if number is not None else self.find_champion(task)
         versions = self.store.list_versions(task)
         if not versions:
             raise NotFound(f"No model {task} has been trained yet: run `ehr models train`.")
-        return self.store.read_version(task, versions[-1] if chosen is None else chosen)
+        if number is None and self.find_champion(task) is not None:
+            return self.get_champion(task)
+        return self.store.read_version(task, versions[-1] if number is None else number)
 
     def changed_at(self) -> int:
         """Return a number that changes with each decision; 0 where none was made."""
@@ -185,7 +204,8 @@ class PromotionRegister:
 
     def find_shadow(self, task: str) -> int | None:
         """Return the number of the version that scores in shadow."""
-        return _find_shadow(self.list_decisions(task))
+        decided = _find_shadow(self.list_decisions(task))
+        return None if decided is None else decided.number
 
     def find_proposal(self, task: str) -> Decision | None:
         """Return the proposal that waits for a second person."""
@@ -195,7 +215,7 @@ class PromotionRegister:
         self,
         connection: sqlite3.Connection,
         task: str,
-        version: ModelVersion | None,
+        version: ModelVersion | Decision | None,
         action: Action,
         who: str,
         reason: str,
@@ -250,17 +270,18 @@ def _list(connection: sqlite3.Connection, task: str) -> tuple[Decision, ...]:
     )
 
 
-def _list_champions(decisions: Collection[Decision]) -> list[int]:
-    """Return the champions that one roll-back after the other would lead to, the present one last.
+def _list_champions(decisions: Collection[Decision]) -> list[Decision]:
+    """Return the promotions that one roll-back after the other leads to, the present one last.
 
     >>> steps = [(1, Action.PROMOTE), (2, Action.PROMOTE), (1, Action.ROLL_BACK)]
-    >>> _list_champions([Decision("", "t", n, action, "", "", None) for n, action in steps])
+    >>> made = _list_champions([Decision("", "t", n, action, "", "", None) for n, action in steps])
+    >>> [one.number for one in made]
     [1]
     """
-    champions: list[int] = []
+    champions: list[Decision] = []
     for decision in decisions:
         if decision.action is Action.PROMOTE and decision.number is not None:
-            champions.append(decision.number)
+            champions.append(decision)
         elif decision.action is Action.ROLL_BACK:
             champions.pop()
     return champions
@@ -268,17 +289,18 @@ def _list_champions(decisions: Collection[Decision]) -> list[int]:
 
 def _find_champion(decisions: Collection[Decision]) -> int | None:
     champions = _list_champions(decisions)
-    return champions[-1] if champions else None
+    return champions[-1].number if champions else None
 
 
-def _find_shadow(decisions: Collection[Decision]) -> int | None:
-    shadow = None
+def _find_shadow(decisions: Collection[Decision]) -> Decision | None:
+    shadow: Decision | None = None
     for decision in decisions:
+        is_same = shadow is not None and decision.number == shadow.number
         if decision.action is Action.SHADOW:
-            shadow = decision.number
-        elif decision.action is Action.END_SHADOW:
-            shadow = None
-        elif decision.action in (Action.PROMOTE, Action.ROLL_BACK) and decision.number == shadow:
+            shadow = decision
+        elif decision.action is Action.END_SHADOW or (
+            decision.action in (Action.PROMOTE, Action.ROLL_BACK) and is_same
+        ):
             shadow = None
     return shadow
 

@@ -74,8 +74,8 @@ class ModelServer:
 
     store: ModelStore
     tasks: Mapping[str, Task]
-    _loaded: dict[str, _Loaded | None] = field(default_factory=dict, init=False)
-    _decided_at: int = field(default=-1, init=False)
+    # By the task's name; with the number of the decision after which it was read.
+    _loaded: dict[str, tuple[int, _Loaded | None]] = field(default_factory=dict, init=False)
 
     def list_promoted(self) -> Sequence[Task]:
         """Return the tasks that have a promoted version which is as it was signed."""
@@ -120,12 +120,13 @@ class ModelServer:
     def _load(self, name: str) -> _Loaded | None:
         """Return a task's promoted version; None where there is none, or it was changed."""
         register = PromotionRegister(self.store)
+        # Asked before the champion is: a request that a decision overtakes leaves behind what the
+        # next request does not take.
         decided_at = register.changed_at()
-        if decided_at != self._decided_at:
-            self._loaded, self._decided_at = {}, decided_at
-        if name not in self._loaded:
-            self._loaded[name] = self._read(register, name)
-        return self._loaded[name]
+        known = self._loaded.get(name)
+        if known is None or known[0] != decided_at:
+            known = self._loaded[name] = (decided_at, self._read(register, name))
+        return known[1]
 
     def _read(self, register: PromotionRegister, name: str) -> _Loaded | None:
         try:

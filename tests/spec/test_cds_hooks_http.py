@@ -164,7 +164,7 @@ def test_cards_are_for_clinicians(furnished: House, support: CountingSupport, lo
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"hook": "order-select"}, "hook"),
+        ({"hook": "order-sign"}, "hook"),
         ({"hook": 1}, "hook"),
         ({"hookInstance": "x"}, "hookInstance"),
         ({"context": None}, "context"),
@@ -177,6 +177,8 @@ def test_cards_are_for_clinicians(furnished: House, support: CountingSupport, lo
             "context.draftOrders.entry[0].resource",
         ),
         ({"fhirAuthorization": {}}, "fhirAuthorization.access_token"),
+        ({"hook": "encounter-discharge"}, "context.encounterId"),
+        ({"hook": "order-select"}, "context.draftOrders"),
     ],
 )
 def test_a_fault_is_named_by_its_element(
@@ -187,6 +189,14 @@ def test_a_fault_is_named_by_its_element(
     assert answer.status_code == 400
     assert answer.json()["issue"][0]["expression"] == [path]
     assert support.calls == []
+
+
+def test_nothing_is_read_for_who_is_not_known(furnished: House, support: CountingSupport) -> None:
+    for address in (SERVICE, f"{SERVICE}/feedback"):
+        for token in ("", "e30.e30.e30", furnished.token("doctor.b")[:-8]):
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            answer = furnished.client.post(address, content=b"[" * 1000, headers=headers)
+            assert answer.status_code == 401
 
 
 def test_a_draft_that_is_no_valid_resource_is_refused(
@@ -339,3 +349,17 @@ def test_feedback_is_of_cards_that_the_sender_was_shown(
     ):
         answer = doctor.post(address, fault)
         assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (400, [path])
+
+
+def test_half_a_surrogate_pair_is_refused(furnished: House, support: CountingSupport) -> None:
+    (card,) = ask(furnished.login("doctor.b"))
+    sent = told(card["uuid"], outcome="overridden", overrideReason={"userComment": "\ud800"})
+    token = furnished.token("doctor.b")
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    # As the six ASCII characters of its escape.
+    answer = furnished.client.post(
+        f"{SERVICE}/feedback", content=json.dumps(sent).encode(), headers=headers
+    )
+
+    path = "feedback[0].overrideReason.userComment"
+    assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (400, [path])

@@ -15,6 +15,11 @@ from ehr_fhir.validation.validate import validate
 __all__ = ["HookRequest", "Outcome", "parse_feedback", "parse_hook_request"]
 
 _ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
+# No database takes one.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+# What the standard asks of a hook's context: without it a service would be silent, as if all were
+# well.
+_REQUIRED_CONTEXT = {"encounter-discharge": "encounterId", "order-select": "draftOrders"}
 # Chosen: an order set has tens of drafts.
 _MOST_DRAFTS = 200
 _MOST_FEEDBACK = 100
@@ -54,6 +59,9 @@ def parse_hook_request(body: bytes) -> HookRequest:
     hook = _text(sent, "hook")
     _uuid(sent, "hookInstance")
     context = _object(sent.get("context"), "context")
+    required = _REQUIRED_CONTEXT.get(hook)
+    if required is not None and context.get(required) is None:
+        raise Invalid(f"{hook} needs `{required}`.", expression=f"context.{required}")
     patient = _id(_text(context, "patientId", "context."), "Patient", "context.patientId")
     encounter = context.get("encounterId")
     if encounter is not None:
@@ -129,6 +137,8 @@ def _text(read: Mapping[str, Any], name: str, prefix: str = "", most: int = 4096
     value = read.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise Invalid(f"`{name}` is a text of at most {most} characters.", expression=prefix + name)
+    if _SURROGATE.search(value):
+        raise Invalid(f"`{name}` holds half of a surrogate pair.", expression=prefix + name)
     return value
 
 

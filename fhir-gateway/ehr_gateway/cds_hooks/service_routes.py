@@ -30,6 +30,7 @@ from ehr_gateway.html.pages import choose_language
 from ehr_gateway.http.authentication import RequestContext, authenticate_token, read_bearer_token
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.oauth.client_assertion import authenticate_hook_client, is_client_assertion
+from ehr_gateway.oauth.clients import Client
 
 router = APIRouter(prefix="/cds-services")
 
@@ -46,8 +47,10 @@ async def list_services(gateway: GatewayDependency) -> Response:
 async def call_service(service: str, request: Request, gateway: GatewayDependency) -> Response:
     """Answer with the cards of a service for one patient."""
     support, offered = await _find_service(gateway, service)
+    # Before the body is read: it may be large.
+    caller = await _authenticate_caller(request, gateway)
     sent = parse_hook_request(await read_fhir_body(request))
-    context = await _authenticate_call(request, gateway, sent)
+    context = await _authenticate_clinician(request, caller, sent)
     audit_context = context.begin_audit("operation", f"cds-services/{service}")
     if context.access.requester.role != "clinician":
         raise Forbidden("Cards are for clinicians.")
@@ -75,21 +78,15 @@ async def call_service(service: str, request: Request, gateway: GatewayDependenc
 async def receive_feedback(service: str, request: Request, gateway: GatewayDependency) -> Response:
     """Keep what became of cards; the same may be told again."""
     await _find_service(gateway, service)
+    caller = await _authenticate_caller(request, gateway)
     outcomes = parse_feedback(await read_fhir_body(request))
-    token = read_bearer_token(request)
     login: str | None = None
-    if is_client_assertion(token):
-        address = f"{gateway.settings.base_url}/cds-services/{service}/feedback"
-        client = (
-            await anyio.to_thread.run_sync(authenticate_hook_client, gateway, token, address)
-        ).id
+    if isinstance(caller, Client):
+        client = caller.id
     else:
-        context = await authenticate_token(request, token)
-        audit_context = context.begin_audit("operation", f"cds-services/{service}/feedback")
-        login, client = context.caller.subject.login, context.caller.subject.client
-        context.add_audit_entry(
-            recorder.build_event_rows(audit_context=audit_context, patient=None)
-        )
+        audit_context = caller.begin_audit("operation", f"cds-services/{service}/feedback")
+        login, client = caller.caller.subject.login, caller.caller.subject.client
+        caller.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     await anyio.to_thread.run_sync(
         lambda: keep_outcomes(gateway, service, outcomes, login=login, client=client)
     )
@@ -105,21 +102,27 @@ async def _find_service(gateway: Gateway, name: str) -> tuple[DecisionSupport, H
     raise NotFound("There is no such service.")
 
 
-async def _authenticate_call(
-    request: Request, gateway: Gateway, sent: HookRequest
-) -> RequestContext:
-    """Return the clinician's access; a client that signs the call is the one of their token."""
+async def _authenticate_caller(request: Request, gateway: Gateway) -> Client | RequestContext:
+    """Return the client that signed a request, or the access of the person whose token is sent."""
     bearer = read_bearer_token(request)
     if not is_client_assertion(bearer):
-        if sent.token not in ("", bearer):
-            raise Unauthorized("The bearer token and that of `fhirAuthorization` are two.")
         return await authenticate_token(request, bearer)
+    address = f"{gateway.settings.base_url}{request.url.path}"
+    return await anyio.to_thread.run_sync(authenticate_hook_client, gateway, bearer, address)
+
+
+async def _authenticate_clinician(
+    request: Request, caller: Client | RequestContext, sent: HookRequest
+) -> RequestContext:
+    """Return the clinician's access; a client that signs the call is the one of their token."""
+    if not isinstance(caller, Client):
+        if sent.token not in ("", read_bearer_token(request)):
+            raise Unauthorized("The bearer token and that of `fhirAuthorization` are two.")
+        return caller
     if not sent.token:
         raise Unauthorized("Send the clinician's access token as fhirAuthorization.access_token.")
-    address = f"{gateway.settings.base_url}{request.url.path}"
-    client = await anyio.to_thread.run_sync(authenticate_hook_client, gateway, bearer, address)
     context = await authenticate_token(request, sent.token)
-    if context.caller.subject.client != client.id:
+    if context.caller.subject.client != caller.id:
         raise Unauthorized("The access token was given to another client.")
     return context
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_fhir.errors import Conflict, EhrError, Fault, Invalid, NotFound
@@ -134,6 +134,36 @@ def test_a_proposal_is_of_the_files_that_were_read(
     assert register.promote(TASK, 1, "tse", "Good.").action is Action.PROPOSE
 
 
+def test_other_files_under_the_number_of_a_promoted_version_score_nobody(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    for number in (1, 2):
+        save(store)
+        register.set_shadow(TASK, number, "ng", "To see.")
+        if number == 1:
+            promote(register, 1)
+        shutil.rmtree(store.folder / TASK / "versions" / str(number))
+        store.save_version(TASK, {"model.json": b"[]", GATES_FILE: write_gates(FAILED)}, NOW)
+    assert store.list_versions(TASK) == (1, 2)
+
+    for read in (register.get_champion, register.get_shadow, register.choose_version):
+        with pytest.raises(Fault, match="other files"):
+            read(TASK)
+
+
+def test_a_damaged_version_before_keeps_no_champion_in_its_place(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    for number in (1, 2):
+        save(store)
+        promote(register, number)
+    shutil.rmtree(store.folder / TASK / "versions" / "1")
+
+    assert register.roll_back(TASK, "ng", "Alerts doubled.").number == 1
+    with pytest.raises(NotFound):
+        register.get_champion(TASK)
+
+
 def test_rolling_back_leads_to_the_champion_before(
     store: ModelStore, register: PromotionRegister
 ) -> None:
@@ -207,6 +237,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@settings(deadline=None, max_examples=40)
 def test_nothing_scores_without_two_people_and_its_gates(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]]
 ) -> None:

@@ -22,7 +22,7 @@ from ehr_models.frames.feature_list import write_features
 from ehr_models.frames.person import find_current
 from ehr_models.learners.portable import write_model
 from ehr_models.learners.tuning import Rows, choose_model, fit_learners
-from ehr_models.model_store import ModelStore
+from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
 from ehr_models.registry import get_task
 from ehr_models.serving import ModelServer, Score
@@ -150,6 +150,25 @@ def test_nobody_is_scored_past_the_window_in_care_again_or_after_death(
     assert server.score(NAME, resources, score.ended - timedelta(days=4000)) is None
     later = [one for one in resources if one["resourceType"] in ("Patient", "Condition")]
     assert server.score(NAME, [*later, stay], score.ended + timedelta(days=29)) is None
+
+
+def test_a_decision_made_while_a_version_is_read_holds_for_the_next_request(
+    store: ModelStore, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store)
+    register, read = PromotionRegister(store), PromotionRegister.get_champion
+
+    def be_overtaken(own: PromotionRegister, task: str) -> ModelVersion:
+        champion = read(own, task)
+        monkeypatch.undo()
+        register.roll_back(task, "ng", "Alerts doubled.")
+        assert server.list_promoted() == []
+        return champion
+
+    monkeypatch.setattr(PromotionRegister, "get_champion", be_overtaken)
+    server.list_promoted()
+
+    assert server.list_promoted() == []
 
 
 def test_a_version_whose_files_were_changed_scores_nobody(
