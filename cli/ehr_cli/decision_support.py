@@ -16,7 +16,7 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.decision_support import Card, HookCall, HookService, RecordSearch
 from ehr_portal.record.medicine_cards import describe_orders
-from ehr_portal.record.risk_cards import describe_risk
+from ehr_portal.record.risk_cards import RiskReason, describe_risk
 
 if TYPE_CHECKING:
     from ehr_models.card_words import WeighedReason
@@ -200,7 +200,10 @@ class ModelService:
         notice = describe_risk(
             words.title,
             score.probability,
-            [(_name_reason(reason), reason.log_odds) for reason in words.weigh(score)],
+            [
+                RiskReason(_name_reason(reason), reason.log_odds, reason.is_absent)
+                for reason in words.weigh(score)
+            ],
             version=score.version,
             unknown=len(score.unknown),
             incomplete=score.incomplete,

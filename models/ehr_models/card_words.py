@@ -6,6 +6,7 @@ task without it, and a feature that it lacks, is told by its own title.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +25,16 @@ _CODE_FEATURES = ("_days", "_recency")
 
 @dataclass(frozen=True)
 class WeighedReason:
-    """A reason in words, and what it adds to the log-odds; of one code all features together."""
+    """A reason in words, and what it adds to the log-odds; of one code all features together.
+
+    `is_absent`: the patient's record has no such code, or no such value, and that is the reason.
+    """
 
     text: str
     # None where it is not known, or where it is of a code.
     value: float | None
     log_odds: float
+    is_absent: bool
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,15 @@ class CardWords:
         for reason in score.reasons:
             group, code = self._split(reason.feature.name)
             text = f"{self.codes[group]} {code}" if code else self._name(reason.feature)
-            is_told = not code and reason.value == reason.value
+            is_unknown = math.isnan(reason.value)
+            # Days and recency of a code are 0 for whoever never had it.
+            is_absent = is_unknown or bool(code and reason.value == 0)
             earlier = found.get(text)
             found[text] = WeighedReason(
                 text,
-                reason.value if is_told else None,
+                None if code or is_unknown else reason.value,
                 reason.log_odds + (0.0 if earlier is None else earlier.log_odds),
+                is_absent and (earlier is None or earlier.is_absent),
             )
         return tuple(sorted(found.values(), key=lambda one: -abs(one.log_odds)))
 

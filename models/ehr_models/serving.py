@@ -28,6 +28,9 @@ __all__ = ["ModelServer", "Reason", "Score", "end_stay"]
 
 Resource = Mapping[str, Any]
 
+# Statuses of an encounter at whose end a patient is discharged.
+_GOES_ON = frozenset({"arrived", "triaged", "in-progress", "onleave", "unknown"})
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -138,10 +141,14 @@ class ModelServer:
 
 
 def end_stay(resources: Sequence[Resource], encounter: str, at: datetime) -> list[Resource]:
-    """Return resources in which an encounter ends at an instant, as it will at discharge."""
+    """Return resources in which an encounter ends at an instant, as it will at discharge.
+
+    Only one that goes on ends: what has ended, or never began, stays as it is.
+    """
     ended: list[Resource] = []
     for resource in resources:
-        if resource.get("resourceType") == "Encounter" and resource.get("id") == encounter:
+        is_meant = resource.get("resourceType") == "Encounter" and resource.get("id") == encounter
+        if is_meant and resource.get("status") in _GOES_ON:
             copied = deepcopy(dict(resource))
             copied["status"] = "finished"
             copied["period"] = {

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from ehr_portal.i18n import LANGUAGES, N_
 from ehr_portal.record.display import Text, compose, list_separator
 
-__all__ = ["RiskNotice", "describe_risk"]
+__all__ = ["RiskNotice", "RiskReason", "describe_risk"]
 
 # Reasons that a card names in each direction. Chosen: what is read at a glance.
 _MOST_REASONS = 3
 # A reason that moves the odds by less than one in twenty is none.
 _LEAST_LOG_ODDS = 0.05
+
+
+@dataclass(frozen=True)
+class RiskReason:
+    """Words, and what it adds to the log-odds; `is_absent`: it is what the record lacks."""
+
+    text: str
+    log_odds: float
+    is_absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class RiskNotice:
 def describe_risk(
     title: str,
     probability: float,
-    reasons: Sequence[tuple[str, float]],
+    reasons: Sequence[RiskReason],
     *,
     version: int,
     unknown: int,
@@ -37,9 +46,8 @@ def describe_risk(
 ) -> RiskNotice:
     """Return what a score says.
 
-    `reasons` are words with what each adds to the log-odds, `unknown` is how many of what the
-    model reads is not known of this patient, `incomplete` what of the record could not be used, in
-    English. `is_partial`: the reader may not see all of the
+    `unknown` is how many of what the model reads is not known of this patient, `incomplete` what of
+    the record could not be used, in English. `is_partial`: the reader may not see all of the
     record, and the model did not either.
     """
     share = str(round(probability * 100))
@@ -47,16 +55,26 @@ def describe_risk(
         language, N_("%(title)s: about %(share)s of 100 people like this"), title=title, share=share
     )
     lines = []
-    raising = [text for text, weight in reasons if weight >= _LEAST_LOG_ODDS][:_MOST_REASONS]
-    lowering = [text for text, weight in reasons if weight <= -_LEAST_LOG_ODDS][:_MOST_REASONS]
+    raising, lowering = (
+        [_word(one, language) for one in reasons if sign * one.log_odds >= _LEAST_LOG_ODDS]
+        for sign in (1, -1)
+    )
     separator = list_separator(language)
     if raising:
         lines.append(
-            compose(language, N_("Raises it: %(reasons)s"), reasons=separator.join(raising))
+            compose(
+                language,
+                N_("Raises it: %(reasons)s"),
+                reasons=separator.join(raising[:_MOST_REASONS]),
+            )
         )
     if lowering:
         lines.append(
-            compose(language, N_("Lowers it: %(reasons)s"), reasons=separator.join(lowering))
+            compose(
+                language,
+                N_("Lowers it: %(reasons)s"),
+                reasons=separator.join(lowering[:_MOST_REASONS]),
+            )
         )
     if is_partial:
         lines.append(
@@ -93,3 +111,9 @@ def describe_risk(
     )
     detail = "\n\n".join(line.text for line in lines)
     return RiskNotice(summary.text, detail)
+
+
+def _word(reason: RiskReason, language: str) -> str:
+    if not reason.is_absent:
+        return reason.text
+    return compose(language, N_("%(what)s: none on record"), what=reason.text).text

@@ -25,9 +25,10 @@ from ehr_models.learners.tuning import Rows, choose_model, fit_learners
 from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
 from ehr_models.registry import get_task
-from ehr_models.serving import ModelServer, Score
+from ehr_models.serving import ModelServer, Score, end_stay
 from ehr_models.task import Task
 from ehr_models.task_file import parse_declaration, read_document
+from ehr_portal.record.risk_cards import RiskReason, describe_risk
 from tests.lib.fhir_people import Resource, build_views, draw_person
 
 PEOPLE, NAME = 120, "readmission-28d"
@@ -272,6 +273,36 @@ def test_at_discharge_the_stay_that_ends_is_scored(
     assert str(round(score.probability * 100)) in card.summary
     other = replace(call, encounter="other")
     assert ask(store.data, "encounter-discharge", other, monkeypatch, server) == []
+
+
+def test_a_reason_that_the_record_lacks_is_told_as_lacking(
+    store: ModelStore, server: ModelServer, people: dict[str, list[Resource]]
+) -> None:
+    promote(store)
+    person, score = find_score(server, people)
+    own = json.dumps(people[person])
+
+    weighed = read_card_words(get_task(NAME), "en").weigh(score)
+    codes = [one for one in weighed if one.text.partition(" ")[0] in ("Diagnosis", "Medicine")]
+    assert {one.is_absent for one in codes} == {True, False}
+    for one in codes:
+        assert one.text.partition(" ")[2] in own or one.is_absent
+    notice = describe_risk(
+        "T", 0.1, [RiskReason("Medicine C03C", -0.2, is_absent=True), RiskReason("Age 80", 0.5)],
+        version=1, unknown=0, incomplete=(), is_partial=False, language="en",
+    )  # fmt: skip
+    assert "Lowers it: Medicine C03C: none on record" in notice.detail
+    assert "Raises it: Age 80\n" in notice.detail
+
+
+@pytest.mark.parametrize("status", ["finished", "cancelled", "entered-in-error", "planned"])
+def test_at_discharge_only_a_stay_that_goes_on_ends(status: str) -> None:
+    old = {"resourceType": "Encounter", "id": "old", "status": status,
+           "period": {"start": "2019-01-01", "end": "2019-01-03"}}  # fmt: skip
+
+    assert end_stay([old], "old", NOW) == [old]
+    (ended,) = end_stay([{**old, "status": "in-progress"}], "old", NOW)
+    assert (ended["status"], ended["period"]["end"][:10]) == ("finished", "2026-01-05")
 
 
 def test_serving_loads_neither_mlflow_nor_spark() -> None:
