@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehr_fhir.errors import NotFound
+from ehr_fhir.errors import Fault, NotFound
 from ehr_gateway.model_register import (
     Model,
     ModelAlarm,
@@ -83,16 +83,19 @@ class RegisteredModels:
 def _describe(register: PromotionRegister, task: str, language: str) -> Model:
     store = register.store
     numbers = store.list_versions(task)[-_MOST_VERSIONS:]
-    versions = [store.read_version(task, number) for number in reversed(numbers)]
+    versions = [_find_version(store, task, number) for number in reversed(numbers)]
     proposal = register.find_proposal(task)
     watch = store.read_watch(task)
     return Model(
         task=task,
-        title=_say(_read_summary(versions[0]).get("title", {}), language) or task,
+        title=_find_title(versions, language) or task,
         champion=register.find_champion(task),
         shadow=register.find_shadow(task),
         proposal=None if proposal is None else proposal.number,
-        versions=tuple(_describe_version(version, language) for version in versions),
+        versions=tuple(
+            _tell_damage(number) if version is None else _describe_version(version, language)
+            for number, version in zip(reversed(numbers), versions, strict=True)
+        ),
         decisions=tuple(
             ModelDecision(one.at, one.number, one.action.value, one.who, one.reason)
             for one in register.list_decisions(task)
@@ -100,6 +103,28 @@ def _describe(register: PromotionRegister, task: str, language: str) -> Model:
         alarms=tuple(_list_alarms(watch)),
         watched=max((week["monday"] for week in watch), default=""),
     )
+
+
+def _find_version(
+    store: model_store.ModelStore, task: str, number: int
+) -> model_store.ModelVersion | None:
+    """Return a version; None where its files are not those that were signed."""
+    try:
+        return store.read_version(task, number)
+    except Fault:
+        return None
+
+
+def _find_title(versions: Iterable[model_store.ModelVersion | None], language: str) -> str:
+    for version in versions:
+        if version is not None:
+            return _say(_read_summary(version).get("title", {}), language)
+    return ""
+
+
+def _tell_damage(number: int) -> ModelVersion:
+    # The others are listed all the same, and the one that scores can be rolled back.
+    return ModelVersion(number, "", "damaged", "", (), (), ())
 
 
 def _describe_version(version: model_store.ModelVersion, language: str) -> ModelVersion:

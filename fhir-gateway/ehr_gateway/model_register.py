@@ -44,11 +44,15 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A version: when it was trained (an ISO instant), what it is worth, and its files."""
+    """A version: when it was trained (an ISO instant), what it is worth, and its files.
+
+    Of one that is `damaged` nothing else is known.
+    """
 
     number: int
     created: str
-    # A code of the evaluation: better-than-baseline, not-better, too-few-outcomes.
+    # A code of the evaluation: better-than-baseline, not-better, too-few-outcomes; or damaged:
+    # its files are not those that were signed.
     grade: str
     verdict: str
     gates: tuple[ModelGate, ...]

@@ -109,7 +109,10 @@ class PromotionRegister:
         version scores already, and for who proposed it.
         """
         version = self.store.read_version(task, number)
-        unmet = [result.text for result in read_gates(version) if not result.is_met]
+        gates = read_gates(version)
+        unmet = [result.text for result in gates if not result.is_met]
+        if not gates:
+            raise Conflict(f"Version {number} may not score: its gates were not judged.")
         if unmet:
             raise Conflict(f"Version {number} may not score: {' '.join(unmet)}")
         own = {who, *names}

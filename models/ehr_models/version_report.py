@@ -15,6 +15,7 @@ from ehr_models.evaluation.gates import GateLimits, GateOutcome, judge_gates
 from ehr_models.evaluation.refits import Predict
 from ehr_models.evaluation.refitted import evaluate_refits
 from ehr_models.evaluation.sample import FloatArray, IntArray
+from ehr_models.frames.feature_list import measure_missing
 from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
 from ehr_models.report.card import build_card, build_document_reference, write_markdown
 from ehr_models.report.card_text import parse_card_text
@@ -108,7 +109,7 @@ def _describe(
     titles = {MODEL: "This model", PREVALENCE: "Prevalence alone"}
     titles |= {name: _capitalize(LEARNERS[name].title) for name in task.learners}
     titles |= {each.name: f"{each.title} (recalibrated)" for each in task.comparators}
-    missing = labelled.rows[labelled.feature_names].isna().mean()
+    missing = measure_missing(labelled)
     return ModelFacts(
         name=task.name,
         title=task.title,
@@ -124,7 +125,7 @@ def _describe(
         predictors=titles,
         tables=training.tables,
         features=[
-            FeatureFacts(each.name, each.title, each.unit, each.source, float(missing[each.name]))
+            FeatureFacts(each.name, each.title, each.unit, each.source, missing[each.name])
             for each in labelled.features
         ],
         folds=evaluation.folds,

@@ -163,12 +163,30 @@ def test_files_for_people_are_fetched_and_the_model_is_not(
     assert (card.json(), card.headers["content-type"]) == ({"name": "card"}, "application/json")
     for name, version, status in (
         ("model.json", "1", 404), ("card.html", "1", 404), ("card.json", "3", 404),
-        ("card.json", "x", 400), ("card.json%2F..%2Fmodel.json", "1", 404),
+        ("card.json", "x", 400), ("card.json", "9" * 5000, 400),
+        ("card.json%2F..%2Fmodel.json", "1", 404),
     ):  # fmt: skip
         assert fetch(name, version).status_code == status
     path = store.folder / "return" / "versions" / "1" / "card.json"
     path.write_bytes(b"{}")
     assert fetch("card.json").status_code == 500
+
+
+def test_a_damaged_version_hides_no_other_and_can_be_rolled_back(
+    furnished: House, store: ModelStore
+) -> None:
+    register = PromotionRegister(store)
+    register.promote("return", 1, "ng", "Good.")
+    register.promote("return", 1, "tse", "Good.")
+    for number, name in ((1, "model.json"), (2, "card.json")):
+        (store.folder / "return" / "versions" / str(number) / name).unlink()
+        (model,) = models(furnished)
+        damaged = [one for one in model["version"] if one["grade"] == "damaged"]
+        assert [one["number"] for one in damaged] == list(range(number, 0, -1))
+        assert all(set(one) == {"number", "grade"} for one in damaged)
+
+    must(decide(furnished, "steward", "roll-back"))
+    assert "champion" not in models(furnished)[0]
 
 
 @pytest.mark.parametrize("login", ["p.pat-1", "admin"])

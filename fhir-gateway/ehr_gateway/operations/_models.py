@@ -92,9 +92,9 @@ def _build_version(version: ModelVersion) -> dict[str, Any]:
     return _part(
         "version",
         parameter("number", version.number),
-        {"name": "created", "valueInstant": version.created},
+        *([{"name": "created", "valueInstant": version.created}] if version.created else []),
         {"name": "grade", "valueCode": version.grade},
-        parameter("verdict", version.verdict),
+        *([parameter("verdict", version.verdict)] if version.verdict else []),
         *gates,
         *results,
         *(parameter("file", name) for name in version.files),

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_fhir.errors import Fault
-from ehr_models.task import Feature, Frame
+import numpy as np
+import pandas as pd
 
-__all__ = ["FEATURES_FILE", "FeatureList", "read_features", "write_features"]
+from ehr_fhir.errors import Fault
+from ehr_models.task import PATIENT, Feature, Frame
+from ehr_privacy.disclosure import POLICIES
+
+__all__ = ["FEATURES_FILE", "FeatureList", "measure_missing", "read_features", "write_features"]
 
 FEATURES_FILE = "features.json"
+# Researchers read the file: the policy of reports (`report.contents`).
+_FEWEST_PEOPLE = POLICIES["opensafely-7-5"].min_persons
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,7 @@ class FeatureList:
 
 def write_features(frame: Frame) -> Mapping[str, bytes]:
     """Return the features of a frame that a model learnt from, as a file by its name."""
-    labelled = frame.select_labelled().rows
-    missing = labelled[frame.feature_names].isna().mean()
+    missing = measure_missing(frame)
     content = {
         "features": [
             {
@@ -38,13 +43,40 @@ def write_features(frame: Frame) -> Mapping[str, bytes]:
                 "title": feature.title,
                 "unit": feature.unit,
                 "source": feature.source,
-                "missing": float(missing[feature.name]),
+                "missing": missing[feature.name],
             }
             for feature in frame.features
         ],
         "codes": frame.codes,
     }
     return {FEATURES_FILE: json.dumps(content, indent=1, ensure_ascii=False).encode()}
+
+
+def measure_missing(frame: Frame) -> dict[str, float]:
+    """Return the share of labelled rows in which each feature is unknown, as others may read it.
+
+    In whole percents, and 0 or 1 where it differs from that by fewer than 8 people: with the number
+    of rows, an exact share would tell how many they are.
+
+    >>> people = [f"p{number}" for number in range(500)]
+    >>> known = [[1.0] * 493 + [None] * 7, [None] * 100 + [1.0] * 400]
+    >>> rows = pd.DataFrame({PATIENT: people, "a": known[0], "b": known[1], "y": 0.0})
+    >>> features = tuple(Feature(name, name, None, "") for name in "ab")
+    >>> measure_missing(Frame(rows, features, "y"))
+    {'a': 0.0, 'b': 0.2}
+    """
+    labelled = frame.select_labelled().rows
+    people = pd.factorize(labelled[PATIENT])[0]
+    shares = {}
+    for name in frame.feature_names:
+        unknown = labelled[name].isna().to_numpy()
+        share = round(float(unknown.mean()), 2) if len(unknown) else 0.0
+        if len(np.unique(people[unknown])) < _FEWEST_PEOPLE:
+            share = 0.0
+        elif len(np.unique(people[~unknown])) < _FEWEST_PEOPLE:
+            share = 1.0
+        shares[name] = share
+    return shares
 
 
 def read_features(files: Mapping[str, bytes]) -> FeatureList:

@@ -14,8 +14,14 @@ GRADE_TITLES = {
     "better-than-baseline": N_("Better than what it was compared with"),
     "not-better": N_("Not better than what it was compared with"),
     "too-few-outcomes": N_("Too few outcomes to judge"),
+    "damaged": N_("Its files were changed or lost: it scores nobody"),
 }
-GRADE_COLOURS = {"better-than-baseline": "green", "not-better": "red", "too-few-outcomes": "grey"}
+GRADE_COLOURS = {
+    "better-than-baseline": "green",
+    "not-better": "red",
+    "too-few-outcomes": "grey",
+    "damaged": "red",
+}
 GATE_TITLES = {
     "enough-outcomes": N_("Enough outcomes"),
     "better-than-comparators": N_("Better than the published scores"),
@@ -85,8 +91,8 @@ class ModelVersion:
 
     @property
     def may_score(self) -> bool:
-        """Whether every gate is met."""
-        return all(gate.met == "true" for gate in self.gates)
+        """Whether every gate is met; what has none was not judged."""
+        return bool(self.gates) and all(gate.met == "true" for gate in self.gates)
 
     @property
     def files(self) -> list[ModelFile]:

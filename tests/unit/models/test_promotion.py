@@ -120,6 +120,9 @@ def test_no_version_passes_over_its_gates(store: ModelStore, register: Promotion
 
     with pytest.raises(Conflict, match="not better than LACE"):
         register.promote(TASK, 1, "ng", "Good.")
+    save(store, ())
+    with pytest.raises(Conflict, match="not judged"):
+        register.promote(TASK, 2, "ng", "Good.")
     assert register.list_decisions(TASK) == ()
 
 
