@@ -213,6 +213,27 @@ def test_a_draft_that_is_no_valid_resource_is_refused(
     assert support.calls == []
 
 
+def test_a_draft_about_another_patient_is_refused(
+    furnished: House, support: CountingSupport
+) -> None:
+    draft = {
+        "resourceType": "MedicationRequest", "status": "draft", "intent": "proposal",
+        "medicationCodeableConcept": {"text": "warfarin"},
+    }  # fmt: skip
+    statuses = {}
+    for reference in ("Patient/pat-1", f"{BASE}/fhir/Patient/pat-1/_history/1", "Patient/pat-2",
+                      f"{BASE}/fhir/Patient/pat-2", "Patient/pat-11"):  # fmt: skip
+        about = {**draft, "subject": {"reference": reference}}
+        bundle = {"resourceType": "Bundle", "entry": [{"resource": about}]}
+        answer = furnished.login("doctor.b").post(
+            SERVICE, body(context={"patientId": "pat-1", "draftOrders": bundle})
+        )
+        statuses[reference] = answer.status_code
+
+    assert list(statuses.values()) == [200, 200, 400, 400, 400]
+    assert len(support.calls) == 2
+
+
 def test_drafts_that_are_selected_reach_the_service(
     furnished: House, support: CountingSupport
 ) -> None:

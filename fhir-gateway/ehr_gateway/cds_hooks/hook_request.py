@@ -15,6 +15,7 @@ from ehr_fhir.validation.validate import validate
 __all__ = ["HookRequest", "Outcome", "parse_feedback", "parse_hook_request"]
 
 _ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
+_PATIENT = re.compile(r"(?:^|/)Patient/([A-Za-z0-9.\-]{1,64})(?:/_history/[^/]*)?$")
 # No database takes one.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # What the standard asks of a hook's context: without it a service would be silent, as if all were
@@ -73,7 +74,7 @@ def parse_hook_request(body: bytes) -> HookRequest:
         token = _text(
             _object(authorization, "fhirAuthorization"), "access_token", "fhirAuthorization."
         )
-    return HookRequest(hook, patient, encounter or "", _parse_drafts(context), token)
+    return HookRequest(hook, patient, encounter or "", _parse_drafts(context, patient), token)
 
 
 def parse_feedback(body: bytes) -> list[Outcome]:
@@ -101,8 +102,11 @@ def _parse_outcome(sent: object, path: str) -> Outcome:
     return Outcome(card, outcome, reason, comment, at)
 
 
-def _parse_drafts(context: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the resources of `draftOrders` that are selected; all where nothing says which."""
+def _parse_drafts(context: Mapping[str, Any], patient: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the resources of `draftOrders` that are selected; all where nothing says which.
+
+    Invalid for one about another patient: it would be held against the wrong record.
+    """
     if context.get("draftOrders") is None:
         return ()
     bundle = _object(context["draftOrders"], "context.draftOrders")
@@ -116,6 +120,10 @@ def _parse_drafts(context: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         path = f"context.draftOrders.entry[{number}]"
         resource = _object(_object(entry, path).get("resource"), f"{path}.resource")
         validate(resource)
+        reference = (resource.get("subject") or resource.get("patient") or {}).get("reference", "")
+        subject = _PATIENT.search(reference)
+        if subject is not None and subject[1] != patient:
+            raise Invalid("The order is about another patient.", expression=f"{path}.resource")
         drafts.append(resource)
     selections = context.get("selections")
     if selections is None:

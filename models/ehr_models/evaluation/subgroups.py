@@ -25,6 +25,8 @@ from ehr_models.evaluation.sample import FloatArray, IntArray, Sample
 
 # As many persons as the airlock asks for behind a count (policy opensafely-7-5: more than 7).
 MINIMUM_PEOPLE = 8
+# What groups of fewer people are called, all together.
+FEW = "groups of fewer than 8 people"
 _FAIRNESS = {
     "selection_rate": selection_rate,
     "false_negative_rate": false_negative_rate,
@@ -106,7 +108,7 @@ class SubgroupStatistic:
         ranking: FloatArray,
         threshold: float,
     ) -> None:
-        code, names = pd.factorize(sample.groups[column], sort=True)
+        code, names = pd.factorize(_pool_groups_of_few(sample, column), sort=True)
         self.names = [str(name) for name in names]
         self.code: IntArray = code.astype(np.int64)
         self._sample, self._probability = sample, probability
@@ -174,6 +176,17 @@ def measure_fairness(names: Sequence[str], cells: FloatArray) -> MetricFrame:
         sensitive_features=np.repeat(np.asarray(names, dtype=object), 4),
         sample_params=dict.fromkeys(_FAIRNESS, weights),
     )
+
+
+def _pool_groups_of_few(sample: Sample, column: str) -> pd.Series[str]:
+    """Return the groups of a column; those of fewer people than are reported are one, unnamed.
+
+    A report that names a language of one person tells that somebody speaks it.
+    """
+    groups = pd.Series(np.asarray(sample.groups[column], dtype=object))
+    people = pd.Series(sample.people).groupby(groups).nunique()
+    few = people.index[people < MINIMUM_PEOPLE]
+    return groups.mask(groups.isin(few), FEW)
 
 
 def _has_enough_people(sample: Sample, chosen: np.ndarray) -> bool:

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ehr_models.evaluation.evaluate import Evaluation, evaluate
 from ehr_models.evaluation.sample import build_sample
+from ehr_models.evaluation.subgroups import FEW
 
 ROWS = 1200
 
@@ -75,9 +76,10 @@ def test_an_underestimated_group_is_seen(evaluation: Evaluation) -> None:
 def test_a_group_of_few_people_has_counts_and_no_figures(evaluation: Evaluation) -> None:
     by_name = {group.group: group for group in evaluation.subgroups[0].groups}
 
-    assert by_name["few"].rows == 5
-    assert by_name["unknown"].rows == 3
-    assert by_name["few"].auroc is by_name["few"].sensitivity is by_name["unknown"].slope is None
+    # Those of five and of three rows are one, without a name.
+    assert set(by_name) == {"a", "b", "c", FEW}
+    assert by_name[FEW].rows == 8
+    assert by_name[FEW].auroc is by_name[FEW].sensitivity is by_name[FEW].slope is None
 
 
 def test_fairness_is_that_of_fairlearn_on_the_rows(evaluation: Evaluation) -> None:
@@ -102,3 +104,18 @@ def test_fairness_is_that_of_fairlearn_on_the_rows(evaluation: Evaluation) -> No
         assert gap.ratio == pytest.approx(frame.ratio()[gap.metric])
         assert gap.difference.low < gap.difference.high
     assert len(evaluation.subgroups[0].fairness) == 3
+
+
+def test_a_group_of_few_people_is_not_named() -> None:
+    groups = np.array(["cantonese"] * 590 + ["one"] * 3 + ["two"] * 7)
+    people = np.arange(600)
+    # Two rows of one person are one person.
+    people[-1] = people[-2]
+    outcome = (np.arange(600) % 3 == 0).astype(float)
+    sample = build_sample(outcome, people, groups={"language": groups})
+    predicted = {"model": np.linspace(0.1, 0.9, 600), "prevalence": np.full(600, 0.3)}
+    found = evaluate(sample, predicted, model="model", resamples=10)
+
+    (column,) = found.subgroups
+    assert [group.group for group in column.groups] == ["cantonese", FEW]
+    assert [group.rows for group in column.groups] == [590, 10]
