@@ -181,8 +181,11 @@ def record_decision(
     *,
     is_unsafe: bool = False,
     other_names: Collection[str] = (),
+    digest: str | None = None,
 ) -> Proposal:
     """Approve or reject a proposed run, with the reason.
+
+    `digest` is that of the files that were read (`digest_outputs`): Conflict when they are others.
 
     Who approves unsafe output says by `is_unsafe` that they judged whom its numbers are about.
     `other_names` are names of further accounts of the same person: two accounts are one checker.
@@ -208,6 +211,8 @@ def record_decision(
         state = _read_state(connection, run_id)
         if state != "proposed":
             raise Conflict(f"The run is {state}; only a run whose checks all passed is decided on.")
+        if digest is not None and digest != _digest_outputs(connection, run_id):
+            raise Conflict("The run was proposed anew: its files are others than you read.")
         if any(decision.person in names for decision in _read_decisions(connection, run_id)):
             raise Forbidden("You have decided on this run: a different person gives the second.")
         connection.execute(
@@ -223,6 +228,17 @@ def record_decision(
         if after == "rejected":
             _remove_unreleased_files(register, run)
     return get_proposal(register, run_id)
+
+
+def digest_outputs(register: Register, run_id: str) -> str:
+    """Return a digest of what a checker approves: the proposed files and their contents."""
+    with register.transaction() as connection:
+        return _digest_outputs(connection, run_id)
+
+
+def _digest_outputs(connection: sqlite3.Connection, run_id: str) -> str:
+    row = connection.execute("SELECT outputs FROM run WHERE id = ?", (run_id,)).fetchone()
+    return digest_json(json.loads(row["outputs"] or "{}"))
 
 
 def lapse_proposal(register: Register, run_id: str, login: str) -> None:

@@ -182,9 +182,13 @@ def airlock_evidence(context: typer.Context, run_id: RunId, data: Data = DEFAULT
     """
     if gateway := find_gateway(context):
         names = ("file", "row", "column", "shown", "rule", "meaning")
+        (release,) = gateway.ask("$research-releases", release=run_id)
         cells = gateway.ask("$release-evidence", release=run_id)
         print_table(names, [tuple(str(cell.get(n, [""])[0]) for n in names) for cell in cells])
+        typer.echo(f"Digest: {release['digest'][0]}")
         return
+    register = Register(data)
+    digest = airlock.digest_outputs(register, run_id)
     rows = [
         (
             str(cell["table"]),
@@ -194,9 +198,10 @@ def airlock_evidence(context: typer.Context, run_id: RunId, data: Data = DEFAULT
             "" if cell["shown"] is None else f"{cell['shown']:g}",
             str(cell["hidden_by"] or ""),
         )
-        for cell in airlock.read_evidence(Register(data), run_id)
+        for cell in airlock.read_evidence(register, run_id)
     ]
     print_table(("table", "labels", "number", "behind it", "shown", "hidden by"), rows)
+    typer.echo(f"Digest: {digest}")
 
 
 @airlock_app.command("approve")
@@ -204,6 +209,7 @@ def airlock_approve(
     context: typer.Context,
     run_id: RunId,
     reason: Annotated[str, typer.Option(help="Why it may leave.")],
+    digest: Annotated[str, typer.Option(help="Of the files you read, as `evidence` prints it.")],
     login: Login = "",
     unsafe_output: Annotated[
         bool,
@@ -215,9 +221,9 @@ def airlock_approve(
 ) -> None:
     """Approve what a run may let out; two different people must.
 
-    Example: ehr research airlock approve RUN --as steward.ng --reason "No small cell."
+    Example: ehr research airlock approve RUN --digest 1f2e... --as steward.ng --reason "Few."
     """
-    _decide(context, data, run_id, login, "approve", reason, is_unsafe=unsafe_output)
+    _decide(context, data, run_id, login, "approve", reason, is_unsafe=unsafe_output, digest=digest)
 
 
 @airlock_app.command("reject")
@@ -282,6 +288,7 @@ def _decide(
     reason: str,
     *,
     is_unsafe: bool = False,
+    digest: str | None = None,
 ) -> None:
     if gateway := find_gateway(context, login):
         (release,) = gateway.invoke(
@@ -290,6 +297,7 @@ def _decide(
             decision="return" if verdict == "reject" else verdict,
             reason=reason,
             **({"unsafe-judged": True} if is_unsafe else {}),
+            **({"digest": digest} if digest is not None else {}),
         )
         typer.echo(f"Release {run_id} is {release['state'][0]}.")
         return
@@ -302,6 +310,7 @@ def _decide(
         reason,
         is_unsafe=is_unsafe,
         other_names=who.names,
+        digest=digest,
     )
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 

@@ -189,16 +189,20 @@ def approve_project(
     *,
     reason: str = "",
     other_names: Collection[str] = (),
+    digest: str | None = None,
 ) -> Project:
     """Approve a submitted project; the second of two different approvers makes it approved.
 
     `other_names` are names of further accounts of the same person: two accounts are one approver.
+    `digest` is that of the application that was read: Conflict when another took its place.
     """
     names = {login, *other_names}
     with register.transaction() as connection:
         project = read_project(connection, project_id)
         require_state(project, "approve")
         require_independent(project, names)
+        if digest is not None and digest != digest_application(project):
+            raise Conflict(f"Project {project.id} has another application than the one you read.")
         if names & set(project.approvers):
             raise Forbidden("You have approved this project: a different person gives the second.")
         _refuse_combined_dates(connection, project, Conflict)

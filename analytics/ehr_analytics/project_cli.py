@@ -49,7 +49,6 @@ _RESENT = ("title", "purpose", "ethics", "person", "item", "from", "to", "dates"
 
 # Step -> who takes it, what it does, and how at the data folder.
 _DECISIONS: dict[str, tuple[Collection[str], str, Callable[..., projects.Project]]] = {
-    "approve": (APPROVER_ROLES, "Give one of two approvals.", projects.approve_project),
     "return": (
         APPROVER_ROLES, "Send a submitted project back to its applicant.", projects.return_project
     ),
@@ -185,6 +184,78 @@ def project_submit(
     register = Register(data)
     who = find_person(context, data, login, APPLICANT_ROLES)
     _echo_project(projects.submit_project(register, project_id, who.name, other_names=who.names))
+
+
+@project_app.command("show")
+def project_show(context: typer.Context, project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
+    """Show an application, and the digest that its approval names.
+
+    Example: ehr research project show falls
+    """
+    if gateway := find_gateway(context):
+        found = _find_project(gateway, project_id)
+        why = [f"{each['view'][0]}: {each['text'][0]}" for each in found.get("justification", ())]
+        names = ("title", "purpose", "ethics", "applicant", "person", "item", "from", "to", "dates")
+        rows = [(name, str(value)) for name in names for value in found.get(name, ())]
+        rows += [(_RARE_CODES, str(value)) for value in found.get(_RARE_CODES, ())]
+        digest = str(found["digest"][0])
+    else:
+        project = projects.get_project(Register(data), project_id)
+        why = [f"{view}: {text}" for view, text in project.justifications.items()]
+        rows = [
+            ("title", project.title),
+            ("purpose", project.purpose),
+            ("ethics", project.ethics),
+            ("applicant", project.applicant),
+            *(("person", person) for person in project.people),
+            *(("item", item) for item in project.items),
+            ("from", project.period_from.isoformat()),
+            ("to", project.period_to.isoformat()),
+            ("dates", project.dates),
+            ("policy", project.policy),
+            (_RARE_CODES, str(project.rare_code_persons)),
+        ]
+        digest = projects.digest_application(project)
+    print_table(
+        ("part", "text"), [*rows, *(("justification", text) for text in why)], whole=("text",)
+    )
+    typer.echo(f"Digest: {digest}")
+
+
+@project_app.command("approve")
+def project_approve(
+    context: typer.Context,
+    project_id: ProjectId,
+    digest: Annotated[str, typer.Option(help="Of the application you read, as `show` prints it.")],
+    login: Login = "",
+    reason: Reason = "",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Give one of two approvals of the application that was read.
+
+    Example: ehr research project approve falls --digest 1f2e... --as steward.ng
+    """
+    if gateway := find_gateway(context, login):
+        (after,) = gateway.invoke(
+            "$decide-research",
+            project=project_id,
+            decision="approve",
+            reason=reason,
+            digest=digest,
+        )
+        _echo_state(project_id, after["state"][0], len(after.get("approver", ())))
+        return
+    who = find_person(context, data, login, APPROVER_ROLES)
+    _echo_project(
+        projects.approve_project(
+            Register(data),
+            project_id,
+            who.name,
+            reason=reason,
+            other_names=who.names,
+            digest=digest,
+        )
+    )
 
 
 for _decision in _DECISIONS:

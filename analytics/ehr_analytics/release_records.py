@@ -143,6 +143,8 @@ class ReleaseRequest:
     checks: tuple[Check, ...]
     rules: tuple[Rule, ...]
     checkers: tuple[str, ...]
+    # Of all files, which an approval names.
+    digest: str
     steps: tuple[ReleaseStep, ...]
 
 
@@ -170,6 +172,7 @@ def describe_request(register: Register, run: Run, *, is_checker: bool) -> Relea
         ),
         rules=_list_rules(register, run) if sees_cells else (),
         checkers=tuple(decision.person for decision in proposal.decisions),
+        digest=airlock.digest_outputs(register, run.id),
         steps=tuple(
             ReleaseStep(
                 event.at,

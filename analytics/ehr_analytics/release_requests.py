@@ -90,11 +90,18 @@ def find_request(
 
 
 def approve_release(
-    register: Register, run_id: str, reason: str, person: Person, *, is_unsafe_judged: bool
+    register: Register,
+    run_id: str,
+    reason: str,
+    person: Person,
+    *,
+    is_unsafe_judged: bool,
+    digest: str | None = None,
 ) -> ReleaseRequest:
     """Approve a request; the second of two different checkers releases it.
 
-    Conflict where something else was released since the check: its approvals lapse, and its people
+    `digest` names the files that were read: Conflict when they are others. Conflict too where
+    something else was released since the check: its approvals lapse, and its people
     ask again.
     """
     _find_run(register, run_id, person, is_checker=True)
@@ -102,7 +109,7 @@ def approve_release(
     if not airlock.get_proposal(register, run_id).is_approved:
         airlock.record_decision(
             register, run_id, person.name, "approve", reason,
-            is_unsafe=is_unsafe_judged, other_names=person.names,
+            is_unsafe=is_unsafe_judged, other_names=person.names, digest=digest,
         )  # fmt: skip
     if airlock.get_proposal(register, run_id).is_approved:
         try:

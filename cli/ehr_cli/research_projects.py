@@ -92,7 +92,14 @@ class RegisteredProjects:
         return _describe(register, projects.submit_project(register, project, applicant))
 
     def decide(
-        self, person: str, other_names: Collection[str], project: str, decision: str, reason: str
+        self,
+        person: str,
+        other_names: Collection[str],
+        project: str,
+        decision: str,
+        reason: str,
+        *,
+        digest: str | None = None,
     ) -> ResearchProject:
         """Take a step with a project; two accounts of a person are one approver."""
         from ehr_analytics import project as projects
@@ -108,8 +115,10 @@ class RegisteredProjects:
             "close": projects.close_project,
         }
         take_step = steps[decision]
+        read = {"digest": digest} if decision == "approve" else {}
         return _describe(
-            register, take_step(register, project, person, reason=reason, other_names=other_names)
+            register,
+            take_step(register, project, person, reason=reason, other_names=other_names, **read),
         )
 
     def list_researchers(self) -> Sequence[Researcher]:
@@ -215,7 +224,7 @@ def _check_items(items: Sequence[str]) -> None:
 
 
 def _describe(register: Register, project: Project) -> ResearchProject:
-    from ehr_analytics.project import project_key_path
+    from ehr_analytics.project import digest_application, project_key_path
 
     views = project.columns_by_view()
     return ResearchProject(
@@ -250,6 +259,7 @@ def _describe(register: Register, project: Project) -> ResearchProject:
             if event.run is None
         ),
         has_key=project_key_path(register.data, project.id).exists(),
+        digest=digest_application(project),
     )
 
 

@@ -179,6 +179,7 @@ class RegisteredWork:
         reason: str,
         *,
         is_unsafe_judged: bool,
+        digest: str | None = None,
     ) -> ReleaseRequest:
         """Take a step with a request."""
         from ehr_analytics import release_requests as requests
@@ -186,7 +187,12 @@ class RegisteredWork:
         register, who = self._open_register(), _to_person(person)
         if decision == "approve":
             after = requests.approve_release(
-                register, release, reason, who, is_unsafe_judged=is_unsafe_judged
+                register,
+                release,
+                reason,
+                who,
+                is_unsafe_judged=is_unsafe_judged,
+                digest=digest,
             )
         elif decision == "return":
             after = requests.return_release(register, release, reason, who)
@@ -320,6 +326,7 @@ def _describe_release(request: release_records.ReleaseRequest) -> ReleaseRequest
         checks=tuple(ReleaseCheck(**asdict(check)) for check in request.checks),
         rules=tuple(ReleaseRule(**asdict(rule)) for rule in request.rules),
         checkers=request.checkers,
+        digest=request.digest,
         events=tuple(ReleaseEvent(**asdict(step)) for step in request.steps),
     )
 

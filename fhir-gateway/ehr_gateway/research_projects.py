@@ -104,6 +104,8 @@ class ResearchProject:
     events: tuple[ProjectEvent, ...]
     # Whether the key by which its pseudonyms are made is there.
     has_key: bool
+    # SHA-256 of the application and its policy, which an approval names.
+    digest: str
     # For those who decide: approved projects with which it would give true days away.
     combined_dates: tuple[CombinedDates, ...] = ()
 
@@ -143,11 +145,19 @@ class ResearchProjects(Protocol):
         """Hand a draft in for approval."""
 
     def decide(
-        self, person: str, other_names: Collection[str], project: str, decision: str, reason: str
+        self,
+        person: str,
+        other_names: Collection[str],
+        project: str,
+        decision: str,
+        reason: str,
+        *,
+        digest: str | None = None,
     ) -> ResearchProject:
         """Approve, return, open, suspend, resume or close a project.
 
-        Two accounts of a person are one approver.
+        Two accounts of a person are one approver. An approval names the digest of the application
+        that was read; Conflict when it is another by now.
         """
 
     def list_researchers(self) -> Sequence[Researcher]:

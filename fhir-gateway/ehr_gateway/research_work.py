@@ -185,6 +185,8 @@ class ReleaseRequest:
     checks: tuple[ReleaseCheck, ...]
     rules: tuple[ReleaseRule, ...]
     checkers: tuple[str, ...]
+    # SHA-256 of the names and contents of all files, which an approval names.
+    digest: str
     events: tuple[ReleaseEvent, ...]
 
 
@@ -264,8 +266,12 @@ class ResearchWork(Protocol):
         reason: str,
         *,
         is_unsafe_judged: bool,
+        digest: str | None = None,
     ) -> ReleaseRequest:
-        """Take a step with a request: approve, return, ask or answer."""
+        """Take a step with a request: approve, return, ask or answer.
+
+        An approval names the digest of the files that were read; Conflict when they are others.
+        """
 
     def read_release_file(
         self, person: ResearchPerson, release: str, file: str

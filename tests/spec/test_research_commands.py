@@ -99,8 +99,13 @@ def new(ehr: Ehr, login: str, *options: str) -> tuple[int, str]:
 
 
 def step(ehr: Ehr, action: str, login: str) -> int:
-    reason = ("--reason", "Name the people.") if action == "return" else ()
-    return ehr("research", "project", action, "falls", "--as", login, *reason)[0]
+    more = {"return": ("--reason", "Name the people."), "approve": ("--digest", read_digest(ehr))}
+    return ehr("research", "project", action, "falls", "--as", login, *more.get(action, ()))[0]
+
+
+def read_digest(ehr: Ehr) -> str:
+    """Return the digest that the application of the project is shown with."""
+    return ehr("research", "project", "show", "falls")[1].split("Digest: ")[-1].strip()
 
 
 def submitted(ehr: Ehr) -> None:
@@ -194,7 +199,9 @@ def test_outputs_leave_by_two_people_whichever_accounts_they_use(ehr: Ehr, offic
 
     def check(action: str, login: str) -> int:
         reason = () if action in ("check", "release") else ("--reason", "No small cell.")
-        return ehr("research", "airlock", action, run, "--as", login, *reason)[0]
+        read = airlock.digest_outputs(register, run)
+        digest = ("--digest", read) if action == "approve" else ()
+        return ehr("research", "airlock", action, run, "--as", login, *reason, *digest)[0]
 
     assert check("check", "nobody.at-all") == check("check", "st.gone") == UNKNOWN
     assert check("check", "p.pat-2") == REFUSED

@@ -71,7 +71,12 @@ def ehr(office: House) -> Ehr:
 
 
 def decide(ehr: Ehr, login: str, step: str) -> str:
-    return ehr(login, "project", step, "falls", "--reason", "The items are few.")
+    digest = ("--digest", "0") if step == "approve" else ()
+    if step == "approve" and login in ("st.ng", "au.ng", "au.tse"):
+        shown = ehr(login, "project", "show", "falls")
+        assert "Who falls again?" in shown
+        digest = ("--digest", shown.split("Digest: ")[1].strip())
+    return ehr(login, "project", step, "falls", "--reason", "The items are few.", *digest)
 
 
 def test_a_project_goes_from_draft_to_closed_by_the_persons_of_the_tokens(
@@ -110,7 +115,7 @@ def test_a_step_is_nobodys_but_the_tokens(ehr: Ehr, office: House) -> None:
         with pytest.raises((Forbidden, NotFound)):
             decide(ehr, login, "approve")
     with pytest.raises(Unprocessable, match="leave out --as"):
-        ehr("re.lau", "project", "approve", "falls", "--as", "st.ng", "--reason", "Mine.")
+        ehr("re.lau", "project", "approve", "falls", "--as", "st.ng", "--digest", "0")
     with pytest.raises(Forbidden):
         ehr("re.lau", *TRAINING)
 
@@ -135,8 +140,12 @@ def test_a_study_runs_and_is_released_by_two_people_by_command(
     assert run in run_as(working, "re.lau", "airlock", "list", "--project", "falls")
     checked = run_as(working, "re.lau", "airlock", "check", run, "--note", "For the paper.")
     assert "NO" not in checked
-    assert "by-sex.csv" in run_as(working, "st.ng", "airlock", "evidence", run)
-    why = ("--reason", "No small cell is shown.")
+    evidence = run_as(working, "st.ng", "airlock", "evidence", run)
+    assert "by-sex.csv" in evidence
+    reason = ("--reason", "No small cell is shown.")
+    with pytest.raises(Conflict):
+        run_as(working, "st.ng", "airlock", "approve", run, *reason, "--digest", "0" * 64)
+    why = (*reason, "--digest", evidence.split("Digest: ")[1].strip())
     with pytest.raises(Forbidden):
         run_as(working, "st.lau", "airlock", "approve", run, *why)
     assert "waiting" in run_as(working, "st.ng", "airlock", "approve", run, *why)

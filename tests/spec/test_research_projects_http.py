@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ehr_analytics import project as projects
+from ehr_analytics.register import Register
 from ehr_cli.research_projects import RegisteredProjects
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
@@ -67,9 +69,19 @@ def apply(house: House, login: str = "re.lau", **changes: Any) -> Any:
     )
 
 
-def decide(house: House, login: str, decision: str, reason: str = REASON) -> Any:
-    """Take a step with the project of the application."""
+def digest_falls(house: House) -> str:
+    """Return the digest of the application as it is now."""
+    register = Register(house.settings.data)
+    return projects.digest_application(projects.get_project(register, "falls"))
+
+
+def decide(
+    house: House, login: str, decision: str, reason: str = REASON, read: str | None = None
+) -> Any:
+    """Take a step with the project of the application; `read` is the digest that is approved."""
     sent = {"project": "falls", "decision": decision, "reason": reason}
+    if decision == "approve":
+        sent["digest"] = read or digest_falls(house)
     listed = [{"name": name, "valueString": value} for name, value in sent.items()]
     return house.login(login).post(
         "$decide-research", {"resourceType": "Parameters", "parameter": listed}
@@ -202,6 +214,25 @@ def test_an_application_that_says_too_little_is_refused_and_not_kept(
 ) -> None:
     assert apply(office, **changes).status_code in (400, 422)
     assert read_projects(office, "re.lau") == []
+
+
+def test_an_application_that_took_the_place_of_the_one_read_is_not_approved(office: House) -> None:
+    must(apply(office))
+    (project,) = read_projects(office, "st.ng")
+    (read,) = project["digest"]
+    must(decide(office, "au.tse", "return"))
+    must(apply(office, purpose="Who falls, and where do they live?"))
+
+    assert decide(office, "st.ng", "approve", read=read).status_code == 409
+    sent = {"project": "falls", "decision": "approve", "reason": REASON}
+    listed = [{"name": name, "valueString": value} for name, value in sent.items()]
+    unnamed = office.login("st.ng").post(
+        "$decide-research", {"resourceType": "Parameters", "parameter": listed}
+    )
+    assert unnamed.status_code == 400
+    (project,) = read_projects(office, "st.ng")
+    assert "approver" not in project
+    must(decide(office, "st.ng", "approve", read=project["digest"][0]))
 
 
 def test_a_patient_reads_what_open_projects_are_for_and_nobodys_name(office: House) -> None:

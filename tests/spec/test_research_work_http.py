@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,6 +177,8 @@ def _request(house: House, run: str, login: str = "re.lau") -> Any:
 def _decide(
     house: House, login: str, release: str, decision: str, reason: str = REASON, **values: Any
 ) -> Any:
+    if decision == "approve" and "digest" not in values:
+        values["digest"] = airlock.digest_outputs(Register(house.settings.data), release)
     return _post(
         house, login, "$decide-release", release=release, decision=decision, reason=reason, **values
     )
@@ -347,6 +350,30 @@ def test_nobody_checks_what_a_project_of_theirs_made_whichever_account_they_use(
         assert (_get(office, "st.ng", "$release-file", **fetch).status_code == 404) == (
             file != "by-sex.csv"
         )
+
+
+def test_a_release_is_approved_by_the_digest_of_the_files_that_were_read(office: House) -> None:
+    run_id = _run(office)["id"][0]
+    must(_request(office, run_id))
+    (read,) = _values(_get(office, "st.ng", "$research-releases"))["release"][0]["digest"]
+    register = Register(office.settings.data)
+    proposed = {"by-sex.csv": "0" * 64}
+    with register.transaction() as connection:
+        # As a second proposal with other files leaves it.
+        (kept,) = connection.execute("SELECT outputs FROM run WHERE id = ?", (run_id,)).fetchone()
+        _write_outputs(connection, run_id, json.dumps(proposed))
+
+    assert _decide(office, "st.ng", run_id, "approve", digest=read).status_code == 409
+    unnamed = {"release": run_id, "decision": "approve", "reason": REASON}
+    assert _post(office, "st.ng", "$decide-release", **unnamed).status_code == 400
+
+    with register.transaction() as connection:
+        _write_outputs(connection, run_id, kept)
+    assert _release(_decide(office, "st.ng", run_id, "approve", digest=read))["checker"] == ["ng"]
+
+
+def _write_outputs(connection: sqlite3.Connection, run_id: str, outputs: str) -> None:
+    connection.execute("UPDATE run SET outputs = ? WHERE id = ?", (outputs, run_id))
 
 
 def test_what_a_checker_returns_stays_inside(office: House) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_analytics.analyses.estimation import MAX_ITERATIONS, NORMAL_975, Bools, Floats
+from ehr_analytics.analyses.estimation import MAX_ITERATIONS, Bools, Floats
 from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.analyses.model_matrix import build_model_matrix
 from ehr_analytics.disclosure.cells import Cell
+from ehr_analytics.disclosure.two_by_two import COUNT_NAMES, calculate_ratios
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["drug_outcome_pairs", "fit_logistic", "match_nearest", "propensity", "two_by_two"]
@@ -28,17 +29,22 @@ def two_by_two(frame: CohortFrame, table: str, exposure: str, outcome: str) -> l
     exposed, ill = frame.flags(exposure), frame.flags(outcome)
     everybody = frame.everybody
     pair = (("exposure", exposure), ("outcome", outcome))
-    cells, sizes = [], []
-    for is_exposed, is_ill in ((True, True), (True, False), (False, True), (False, False)):
-        people = (exposed == is_exposed) & (ill == is_ill)
-        name = f"{'exposed' if is_exposed else 'not exposed'}, {'with' if is_ill else 'without'}"
-        cells.append(frame.count(table, (*pair, ("measure", name)), people))
-        sizes.append(int(people.sum()))
-    ones = np.ones(len(everybody))
-    for statistic, name, value in _ratios(*sizes):
-        amounts = ones if statistic == "confidence-limit" else ill.astype(float)
+    groups = (exposed & ill, exposed & ~ill, ~exposed & ill, ~exposed & ~ill)
+    cells = [
+        frame.count(table, (*pair, ("measure", name)), people)
+        for name, people in zip(COUNT_NAMES, groups, strict=True)
+    ]
+    figures = calculate_ratios([len(cell.persons) for cell in cells])
+    ones, flags = np.ones(len(everybody)), ill.astype(float)
+    for name in ("risk ratio", "odds ratio"):
         labels = (*pair, ("measure", name))
-        cells.append(frame.cell(table, labels, statistic, value, "ratio", everybody, amounts))
+        statistic, value = name.replace(" ", "-"), figures.get(name)
+        cells.append(frame.cell(table, labels, statistic, value, "ratio", everybody, flags))
+        for limit in (f"{name}, lower limit", f"{name}, upper limit") if name in figures else ():
+            labels, value = (*pair, ("measure", limit)), figures[limit]
+            cells.append(
+                frame.cell(table, labels, "confidence-limit", value, "ratio", everybody, ones)
+            )
     return cells
 
 
@@ -87,7 +93,8 @@ def propensity(
             cells.append(frame.cell(table, labels, "coefficient", difference, "", mask, ones))
         labels = (("row", outcome), ("phase", phase), ("measure", "risk difference"))
         effect = _risk(ill, mask & treated) - _risk(ill, mask & ~treated)
-        amounts = ill.astype(float)
+        # What each gives to the difference, so that the control can make it of rounded counts.
+        amounts = np.where(treated, 1.0, -1.0) * ill.astype(float)
         cells.append(frame.cell(table, labels, "risk-difference", effect, "", mask, amounts))
     return cells
 
@@ -143,25 +150,6 @@ def _find_free_place(links: NDArray[np.int64], place: int) -> int:
     while links[place] != end:
         links[place], place = end, int(links[place])
     return end
-
-
-def _ratios(a: int, b: int, c: int, d: int) -> list[tuple[str, str, float | None]]:
-    """Return risk and odds ratio of exposed with, without, and not exposed with, without."""
-    if not (a and b and c and d):
-        return [("risk-ratio", "risk ratio", None), ("odds-ratio", "odds ratio", None)]
-    risk = (a / (a + b)) / (c / (c + d))
-    odds = a * d / (b * c)
-    risk_error = np.sqrt(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d))
-    odds_error = np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    figures: list[tuple[str, str, float | None]] = []
-    for name, ratio, error in (("risk ratio", risk, risk_error), ("odds ratio", odds, odds_error)):
-        half = np.exp(NORMAL_975 * error)
-        figures += [
-            (name.replace(" ", "-"), name, ratio),
-            ("confidence-limit", f"{name}, lower limit", ratio / half),
-            ("confidence-limit", f"{name}, upper limit", ratio * half),
-        ]
-    return figures
 
 
 def _standardised_difference(values: Floats, treated: Bools, mask: Bools, whole: Bools) -> float:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ehr_analytics.disclosure.two_by_two import NORMAL_975
+
 __all__ = ["MAX_ITERATIONS", "NORMAL_975", "Bools", "Floats", "RatioModel"]
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-# The standard normal quantile of a two-sided 95 % interval.
-NORMAL_975 = 1.959963984540054
 # Chosen. Data on which Newton's method has not converged by then do not determine the model.
 MAX_ITERATIONS = 50
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ehr_analytics.analyses.estimation import Bools, Floats
 from ehr_analytics.analyses.frame import CohortFrame
 from ehr_analytics.analyses.model_matrix import build_model_matrix
 from ehr_analytics.analyses.survival_curves import fit_cox, kaplan_meier_curve, logrank_test
 from ehr_analytics.disclosure.cells import Cell
+from ehr_analytics.disclosure.published_limits import calculate_event_limits
 from ehr_fhir.errors import Unprocessable
 
 __all__ = ["cox", "incidence", "kaplan_meier"]
@@ -36,8 +36,7 @@ def incidence(frame: CohortFrame, table: str, outcome: str, by: Sequence[str] = 
         mask, events = stratum.mask, int((stratum.mask & happened).sum())
         time = float(years[mask].sum())
         thousand = time / 1000
-        low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
-        high = stats.chi2.ppf(0.975, 2 * events + 2) / 2
+        low, high = calculate_event_limits(events)
         flags = happened.astype(float)
         figures: list[tuple[str, str, float, str, Floats]] = [
             ("rate", "rate", events, "per 1,000 person-years", flags),

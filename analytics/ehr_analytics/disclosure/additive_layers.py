@@ -23,6 +23,7 @@ from ehr_analytics.disclosure.primary import (
     publish_value,
 )
 from ehr_analytics.disclosure.secondary import Quantities, suppress
+from ehr_analytics.disclosure.two_by_two import COUNT_NAMES
 from ehr_privacy.disclosure import POLICIES, Policy
 
 __all__ = ["Layer", "PersonSets", "list_layers"]
@@ -32,6 +33,9 @@ _HALF = 0.5
 PERSONS = "persons"
 # The dimension in which analyses name their figures.
 FIGURE = "measure"
+# How much dearer it is to hide a count of a two-by-two table or of a model: its ratios go with it.
+# Chosen: any other cell is hidden first, where that protects as much.
+_DEARER = 1000
 
 
 @dataclass(frozen=True)
@@ -276,10 +280,12 @@ class Layer:
             is_of_counts=self.is_persons and cell.statistic in MADE_OF_COUNTS,
         )  # fmt: skip
         floor = 0.0 if not (amounts < 0).any() else -math.inf
+        is_dear = dict(cell.labels).get(FIGURE) in COUNT_NAMES or ("term", "all") in cell.labels
+        dearer = _DEARER if is_dear else 1
         return _Row(
             value, low, high, floor,
             self._protection(amounts) if reason else 0.0,
-            1.0 + math.log1p(abs(value)), reason is not None,
+            (1.0 + math.log1p(abs(value))) * dearer, reason is not None,
         )  # fmt: skip
 
     def _describe_earlier(self, place: int) -> _Row:

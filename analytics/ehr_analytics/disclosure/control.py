@@ -19,7 +19,14 @@ from ehr_analytics.disclosure.additive_layers import Layer, PersonSets, list_lay
 from ehr_analytics.disclosure.cells import Cell, EarlierCell, PersonSet
 from ehr_analytics.disclosure.changed_amounts import count_changed_amounts
 from ehr_analytics.disclosure.classes import find_class, load_classes
-from ehr_analytics.disclosure.primary import Reason, find_primary_reason, publish_value
+from ehr_analytics.disclosure.primary import (
+    Reason,
+    find_primary_reason,
+    publish_value,
+    round_significant,
+)
+from ehr_analytics.disclosure.published_limits import find_event_counts, publish_limits
+from ehr_analytics.disclosure.two_by_two import COUNT_NAMES, RATIOS, find_table, publish_ratios
 from ehr_privacy.disclosure import Policy
 
 __all__ = ["ControlledCell", "ControlledRelease", "control_release"]
@@ -65,8 +72,9 @@ def control_release(
     cannot be compared without it.
     """
     sets = _number_sets(cells, earlier, number_persons)
+    published = _publish_values(cells, policy)
     reasons = [find_primary_reason(cell, policy) for cell in cells]
-    for place in _find_small_differences(cells, earlier, sets, policy, reasons):
+    for place in _find_small_differences(cells, earlier, sets, policy, reasons, published):
         reasons[place] = Reason.DIFFERENCING
     programs = relations = unprotected = known_before = overlaps_left = 0
     for layer in list_layers(cells, earlier):
@@ -83,8 +91,8 @@ def control_release(
     for place in _find_limits_of_hidden(cells, reasons):
         reasons[place] = Reason.SECONDARY
     controlled = tuple(
-        ControlledCell(cell, None if reason else publish_value(cell, policy), reason)
-        for cell, reason in zip(cells, reasons, strict=True)
+        ControlledCell(cell, None if reason else value, reason)
+        for cell, value, reason in zip(cells, published, reasons, strict=True)
     )
     hidden = Counter(str(reason) for reason in reasons if reason)
     record = {
@@ -105,42 +113,60 @@ def control_release(
     return ControlledRelease(controlled, unprotected, overlaps_left, record)
 
 
-def _find_ratios_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:
-    """Return the shown ratios of which a count is hidden for itself: with the others they give it.
+def _publish_values(cells: Sequence[Cell], policy: Policy) -> list[float | None]:
+    """Return the value of each cell as it may be shown, if it may."""
+    derived = {**publish_ratios(cells, policy), **publish_limits(cells, policy)}
+    return [
+        publish_value(cell, policy) if place not in derived else _round(derived[place], policy)
+        for place, cell in enumerate(cells)
+    ]
 
-    A risk ratio and an odds ratio are two equations of the four counts of their table.
+
+def _round(value: float | None, policy: Policy) -> float | None:
+    return None if value is None else round_significant(value, policy.significant_digits)
+
+
+def _find_ratios_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:
+    """Return the shown ratios of which a count is hidden, or no part of the release.
+
+    A risk ratio and an odds ratio are two equations of the four counts of their table; hazards
+    tell the number of events by their error.
     """
-    hidden = {
-        _find_row(cell)
+    events = find_event_counts(cells)
+    shown = Counter(
+        find_table(cell)
         for cell, reason in zip(cells, reasons, strict=True)
-        if reason not in (None, Reason.SECONDARY) and cell.statistic == "frequency"
-    }
+        if not reason
+        and cell.statistic == "frequency"
+        and dict(cell.labels).get("measure") in COUNT_NAMES
+    )
     return [
         place
         for place, cell in enumerate(cells)
-        if find_class(cell.statistic).name == "calculated-ratios"
-        and not reasons[place]
-        and _find_row(cell) in hidden
+        if not reasons[place]
+        and (
+            (cell.statistic in RATIOS and shown[find_table(cell)] < len(COUNT_NAMES))
+            or (
+                cell.statistic == "hazard-ratio"
+                and cell.table in events
+                and reasons[events[cell.table]] is not None
+            )
+        )
     ]
 
 
 def _find_limits_of_hidden(cells: Sequence[Cell], reasons: Sequence[Reason | None]) -> list[int]:
     """Return the shown confidence limits whose estimate is hidden: it lies between them."""
     hidden = {
-        _find_row(cell)
+        find_table(cell)
         for cell, reason in zip(cells, reasons, strict=True)
         if reason and cell.statistic not in ("frequency", "sum", _LIMIT)
     }
     return [
         place
         for place, cell in enumerate(cells)
-        if cell.statistic == _LIMIT and not reasons[place] and _find_row(cell) in hidden
+        if cell.statistic == _LIMIT and not reasons[place] and find_table(cell) in hidden
     ]
-
-
-def _find_row(cell: Cell) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the table of a cell and what it is about, whatever is measured."""
-    return cell.table, tuple(label for label in cell.labels if label[0] != "measure")
 
 
 def _number_sets(
@@ -197,6 +223,7 @@ def _find_small_differences(
     sets: PersonSets,
     policy: Policy,
     reasons: Sequence[Reason | None],
+    published: Sequence[float | None],
 ) -> list[int]:
     """Return the cells whose persons, or what these give, differ from another cell's by few.
 
@@ -227,7 +254,9 @@ def _find_small_differences(
             new[row]
             for row in np.flatnonzero(is_close.any(axis=1)).tolist()
             if not any(
-                _says_the_same(cells[new[row]], earlier[old[column] - len(cells)], policy)
+                _says_the_same(
+                    cells[new[row]], published[new[row]], earlier[old[column] - len(cells)]
+                )
                 for column in np.flatnonzero(is_same[row]).tolist()
             )
         ]
@@ -243,9 +272,9 @@ def _find_small_differences(
     return found
 
 
-def _says_the_same(cell: Cell, earlier: EarlierCell, policy: Policy) -> bool:
+def _says_the_same(cell: Cell, published: float | None, earlier: EarlierCell) -> bool:
     """Say whether a cell shows what an earlier one of the same persons has shown already."""
-    return earlier.statistic == cell.statistic and earlier.shown == publish_value(cell, policy)
+    return earlier.statistic == cell.statistic and earlier.shown == published
 
 
 @dataclass(frozen=True)

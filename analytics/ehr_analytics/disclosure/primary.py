@@ -69,17 +69,15 @@ def find_primary_reason(cell: Cell, policy: Policy) -> Reason | None:
     return _CHECKS[statistic_class.name](cell, amounts, policy)
 
 
-def publish_value(cell: Cell, policy: Policy) -> float | None:
-    """Return the value as it may be shown: a count by the policy, others to three digits."""
-    if cell.value is None:
-        return None
-    if cell.statistic == "frequency":
-        return policy.control(round(cell.value))
-    if cell.statistic in MADE_OF_COUNTS:
-        amounts = cell.amounts
-        if amounts is not None and is_of_flags(amounts):
-            return _publish_from_counts(cell, int(amounts.sum()), policy)
-    return round_significant(cell.value, policy.significant_digits)
+def publish_value(cell: Cell, policy: Policy, digits: int | None = 3) -> float | None:
+    """Return the value as it may be shown: a count by the policy, others to three digits.
+
+    Without `digits` what is no count is not rounded to any, for a computation that goes on.
+    """
+    value = _publish_exactly(cell, policy)
+    if value is None or digits is None or cell.statistic == "frequency":
+        return value
+    return round_significant(value, min(digits, policy.significant_digits))
 
 
 def is_of_flags(amounts: Amounts) -> bool:
@@ -87,21 +85,37 @@ def is_of_flags(amounts: Amounts) -> bool:
     return bool(((amounts == 0) | (amounts == 1)).all())
 
 
+def _publish_exactly(cell: Cell, policy: Policy) -> float | None:
+    if cell.value is None:
+        return None
+    if cell.statistic == "frequency":
+        return policy.control(round(cell.value))
+    if cell.statistic in MADE_OF_COUNTS or cell.statistic == "survival":
+        amounts = cell.amounts
+        if amounts is not None and is_of_flags(amounts):
+            return _publish_from_counts(cell, int(amounts.sum()), policy)
+    return cell.value
+
+
 def _publish_from_counts(cell: Cell, having: int, policy: Policy) -> float | None:
     """Return a number that is made of counts of persons, from these counts as they are shown.
 
     The exact share of 57 in 127 would tell that it is not of 55 to 59 in 123 to 127.
     """
+    if cell.statistic == "survival" and not having:
+        return cell.value
     shown, everybody = policy.control(having), policy.control(len(cell.persons))
     if shown is None or not everybody or cell.value is None:
         return None
     if cell.statistic == "sum":
         return float(shown)
     if cell.statistic == "rate":
-        value = cell.value * shown / having if having else 0.0
-    else:
-        value = min(shown / everybody, 1.0)
-    return round_significant(value, policy.significant_digits)
+        return cell.value * shown / having if having else 0.0
+    if cell.statistic == "survival":
+        # What is censored stays as it is; without it this is one minus the rounded share.
+        lost = (1 - cell.value) * shown / having * len(cell.persons) / everybody
+        return max(0.0, 1 - lost)
+    return min(shown / everybody, 1.0)
 
 
 def round_significant(value: float, digits: int) -> float:

@@ -80,6 +80,7 @@ def build_project_parameter(
         parameter("applicant", project.applicant),
         parameter("state", project.state),
         parameter("key", project.has_key),
+        parameter("digest", project.digest),
         {"name": "from", "valueDate": application.first_day},
         {"name": "to", "valueDate": application.last_day},
         {"name": "dates", "valueCode": application.dates},

@@ -117,6 +117,7 @@ def build_release_parameter(release: ReleaseRequest) -> dict[str, Any]:
         parameter("title", release.title),
         parameter("run", release.id),
         parameter("unsafe", release.is_unsafe),
+        parameter("digest", release.digest),
         {"name": "state", "valueCode": release.state},
         *build_instant("asked", release.asked),
         parameter("by", release.by),

@@ -26,6 +26,11 @@ OPERATION = Operation(
         Parameter("decision", "code", "`approve`, `return` or `ask`; `answer`", 1),
         Parameter("reason", "string", "Why, or the question, or the answer; others read it", 1),
         Parameter(
+            "digest",
+            "string",
+            "To approve: the `digest` of the files that were read; 409 when they are others",
+        ),
+        Parameter(
             "unsafe-judged",
             "boolean",
             "Whether an approver of unsafe output judged whom its numbers are about",
@@ -49,6 +54,7 @@ def answer(call: OperationCall) -> Response:
         decision,
         call.parse_reason(sent),
         is_unsafe_judged=sent.optional_boolean("unsafe-judged"),
+        digest=sent.text("digest") if decision == "approve" else None,
     )
     call.record(entities=name_audit_entities(release.project, release.id))
     return call.respond(build_release_parameter(release))

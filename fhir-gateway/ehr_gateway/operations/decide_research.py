@@ -29,6 +29,11 @@ OPERATION = Operation(
             "decision", "code", "`approve`, `return`, `open`, `suspend`, `resume` or `close`", 1
         ),
         Parameter("reason", "string", "Why; the applicant reads it", 1),
+        Parameter(
+            "digest",
+            "string",
+            "To approve: the `digest` of the application that was read; 409 when it is another",
+        ),
     ),
     required_scope=None,
 )
@@ -51,6 +56,13 @@ def answer(call: OperationCall) -> Response:
     project = find_project(context, projects, sent.text("project")).application.id
     with context.gateway.store.read_transaction() as connection:
         names = list_names_of_person(connection, context.caller.subject.login)
-    after = projects.decide(context.access.requester.person, names, project, decision, reason)
+    after = projects.decide(
+        context.access.requester.person,
+        names,
+        project,
+        decision,
+        reason,
+        digest=sent.text("digest") if decision == "approve" else None,
+    )
     call.record(entities=name_audit_entities(project))
     return call.respond(build_project_parameter(after))

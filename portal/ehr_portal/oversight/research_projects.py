@@ -177,6 +177,8 @@ class Project:
     has_key: bool = False
     # Persons that a code has to have to be read as it is; 0: the platform's number.
     rare_code_persons: int = 0
+    # Of the application, which an approval names.
+    digest: str = ""
     # For those who decide: projects with which it would give true days away.
     combined_dates: tuple[CombinedDates, ...] = ()
 
@@ -328,6 +330,7 @@ def _build_project(part: MultiPartParameter) -> Project:
             for event in part.parse_parts("event")
         ),
         has_key=part.key == "true",
+        digest=part.digest,
         rare_code_persons=int(part.values.get("rare-code-persons", ["0"])[0]),
         combined_dates=tuple(
             CombinedDates(

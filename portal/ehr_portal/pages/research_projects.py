@@ -158,7 +158,10 @@ async def decide(request: ProjectReaderRequest, form: VerifiedForm, project_id: 
         error = FieldError("decision", N_("Choose what you decide."))
         return await _render_project(request, project_id, decision, reason, error)
     parameters = build_parameters(
-        project=project_id, decision=decision, reason=dash_if_empty(reason)
+        project=project_id,
+        decision=decision,
+        reason=dash_if_empty(reason),
+        **({"digest": form.get("digest", "")} if decision == "approve" else {}),
     )
     try:
         await request.gateway.invoke("$decide-research", parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -52,6 +51,8 @@ class TypedDecision:
     decision: str = ""
     reason: str = ""
     is_unsafe_judged: bool = False
+    # Of the files that were read.
+    digest: str = ""
 
 
 @router.get("/releases")
@@ -78,7 +79,10 @@ async def show_release(request: CheckerRequest, release_id: str) -> Response:
 async def decide_release(request: CheckerRequest, form: VerifiedForm, release_id: str) -> Response:
     """Approve a release, keep it inside, or ask about it."""
     typed = TypedDecision(
-        form.get("decision", ""), form.get("reason", "").strip(), form.get("unsafe") == "1"
+        form.get("decision", ""),
+        form.get("reason", "").strip(),
+        form.get("unsafe") == "1",
+        form.get("digest", ""),
     )
     if typed.decision not in DECISION_TITLES:
         error: FieldError | None = FieldError("decision", N_("Choose what you decide."))
@@ -135,7 +139,10 @@ async def _decide(
     request: PortalRequest, release_id: str, typed: TypedDecision
 ) -> FieldError | None:
     parameters = build_parameters(
-        release=release_id, decision=typed.decision, reason=dash_if_empty(typed.reason)
+        release=release_id,
+        decision=typed.decision,
+        reason=dash_if_empty(typed.reason),
+        **({"digest": typed.digest} if typed.decision == "approve" else {}),
     )
     if typed.is_unsafe_judged:
         parameters["parameter"].append({"name": "unsafe-judged", "valueBoolean": True})
@@ -173,10 +180,9 @@ async def _render_for_checker(
     typed: TypedDecision | None = None,
     error: FieldError | None = None,
 ) -> Response:
-    release, evidence = await asyncio.gather(
-        _fetch_release(request, release_id),
-        request.gateway.invoke_by_get("$release-evidence", release=release_id),
-    )
+    # One after the other: cells of a later proposal than the digest's cannot be approved by it.
+    release = await _fetch_release(request, release_id)
+    evidence = await request.gateway.invoke_by_get("$release-evidence", release=release_id)
     offered = DECISION_TITLES if release.state == "waiting" else {}
     # Nobody approves twice; to ask and to keep it inside stay open to them.
     if request.user.login in release.checkers:

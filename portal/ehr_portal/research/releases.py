@@ -139,6 +139,8 @@ class Release:
     # Who approved it so far.
     checkers: tuple[str, ...]
     events: tuple[Event, ...]
+    # Of all files, which an approval names.
+    digest: str = ""
 
     @property
     def state_title(self) -> str:
@@ -234,6 +236,7 @@ def _parse_release(part: MultiPartParameter) -> Release:
             Event(event.at, event.who, event.action, event.reason)
             for event in part.parse_parts("event")
         ),
+        digest=part.digest,
     )
 
 

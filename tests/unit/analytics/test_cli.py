@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ehr_analytics.cli import app
 from tests.lib.research import ANY_PLATFORM
 
-PROJECT = ("new", "submit", "approve", "return", "open", "close", "list", "log")
+PROJECT = ("new", "submit", "show", "approve", "return", "open", "close", "list", "log")
 AIRLOCK = ("list", "check", "evidence", "approve", "reject", "release")
 COMMANDS = [*(("project", c) for c in PROJECT), *(("airlock", c) for c in AIRLOCK), ("run",)]
 
@@ -37,8 +37,9 @@ def test_a_project_goes_its_way_by_commands(tmp_path: Path) -> None:
         "--until", "2099-12-31",
     )  # fmt: skip
     ehr("project", "submit", "falls", "--as", "researcher.lau")
-    assert "1 of 2" in ehr("project", "approve", "falls", "--as", "steward.ng")
-    ehr("project", "approve", "falls", "--as", "auditor.tse")
+    read = ("--digest", ehr("project", "show", "falls").split("Digest: ")[1].strip())
+    assert "1 of 2" in ehr("project", "approve", "falls", "--as", "steward.ng", *read)
+    ehr("project", "approve", "falls", "--as", "auditor.tse", *read)
     assert "open" in ehr("project", "open", "falls", "--as", "auditor.tse")
     assert "falls" in ehr("project", "list")
     assert "auditor.tse" in ehr("project", "log", "falls")

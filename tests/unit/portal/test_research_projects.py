@@ -41,7 +41,7 @@ def project(state: str, *more: dict[str, Any], title: str = "Falls <b>again</b>"
     values = {
         "id": "falls", "title": title, "purpose": "Who falls?", "ethics": "REC-7",
         "applicant": "someone", "state": state, "from": "2026-01-01", "to": "2027-12-31",
-        "dates": "month",
+        "dates": "month", "digest": "d1",
         "person": "someone", "item": "encounter_flat.start",
     }  # fmt: skip
     why = [{"name": "view", "valueString": "encounter_flat"},
@@ -179,6 +179,7 @@ def test_who_decides_sees_the_columns_beside_the_reason(listed: PortalHouse) -> 
 
     assert "When it began" in shown
     assert "Falls are visits" in shown
+    assert 'name="digest" value="d1"' in shown
     assert 'value="approve"' in shown
     assert 'value="open"' not in shown
 
@@ -186,12 +187,17 @@ def test_who_decides_sees_the_columns_beside_the_reason(listed: PortalHouse) -> 
 def test_a_decision_is_sent_with_its_reason(listed: PortalHouse) -> None:
     listed.log_in("steward")
     answer = listed.send(
-        "/projects/falls", "/projects/falls", decision="approve", reason="The items are few."
+        "/projects/falls",
+        "/projects/falls",
+        decision="approve",
+        reason="The items are few.",
+        digest="d1",
     )
 
     assert answer.status_code == 303
     assert _sent(listed) == {
         "project": ["falls"], "decision": ["approve"], "reason": ["The items are few."],
+        "digest": ["d1"],
     }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ RUN = ("run", [
 RELEASE = [
     ("id", "rel-1"), ("project", "falls"), ("title", "Falls"), ("run", "falls-1"),
     ("unsafe", False), ("state", "waiting"), ("asked", DAY), ("by", "researcher.lau"),
-    ("note", "For a <i>paper</i>."),
+    ("note", "For a <i>paper</i>."), ("digest", "d1"),
     ("file", [("name", "counts.csv"), ("media", "text/csv"), ("bytes", 1234),
               ("sha256", "ab12"), ("cells", 6), ("hidden", 2)]),
     ("check", [("name", "type"), ("passed", True), ("detail", "It is CSV.")]),
@@ -323,6 +323,7 @@ def test_a_checker_sees_the_hidden_cell_and_the_rule_beside_it(
     assert 'hidden</strong> <span class="ehr-meta">Too few people</span>' in shown
     assert "Fewer people than the policy shows." in shown
     assert 'value="approve"' in shown
+    assert 'name="digest" value="d1"' in shown
 
 
 def test_a_decision_is_sent_with_the_tick_of_unsafe_output(house: PortalHouse) -> None:
@@ -330,12 +331,14 @@ def test_a_decision_is_sent_with_the_tick_of_unsafe_output(house: PortalHouse) -
     house.fake.operations["$research-releases"] = parameters(("release", unsafe))
     house.log_in("steward")
     page = "/releases/rel-1"
-    answer = house.send(page, page, decision="approve", reason="Coarse strata.", unsafe="1")
+    answer = house.send(
+        page, page, decision="approve", reason="Coarse strata.", unsafe="1", digest="d1"
+    )
 
     assert answer.status_code == 303
     assert sent(house) == {
         "release": ["rel-1"], "decision": ["approve"], "reason": ["Coarse strata."],
-        "unsafe-judged": [True],
+        "unsafe-judged": [True], "digest": ["d1"],
     }  # fmt: skip
 
 
