@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehr_fhir.errors import Fault, NotFound
+from ehr_fhir.errors import Conflict, Fault, NotFound
 from ehr_gateway.model_register import (
     Model,
     ModelAlarm,
@@ -20,6 +20,7 @@ from ehr_gateway.model_register import (
     ModelGate,
     ModelResult,
     ModelVersion,
+    ModelWeek,
 )
 
 if TYPE_CHECKING:
@@ -29,9 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["RegisteredModels"]
 
 # Files of a version that people read; the model itself is none of them.
-_READ_BY_PEOPLE = ("card.", "report.", "tripod.", "features.")
+_READ_BY_PEOPLE = ("card.", "report.", "tripod.", "features.", "controlled.")
+# What a forecast shows beyond the trusted zone; no other model has this file.
+_FORECAST = "controlled.json"
+# Of a forecast's report, days of single hospitals stand in the trusted zone alone.
+_OF_TRUSTED_ZONE = "report.json"
 # Versions that are listed of each model. Chosen: what a page shows.
 _MOST_VERSIONS = 10
+# What the watch calls the score itself, as `ehr_models.watch.SCORE`.
+_SCORE = "score"
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class RegisteredModels:
     def read_file(self, task: str, number: int, name: str) -> tuple[bytes, str]:
         """Return a file of a version that people may read, and its media type."""
         version = self._open().store.read_version(task, number)
-        if name not in version.files or not name.startswith(_READ_BY_PEOPLE):
+        if name not in _list_files(version):
             raise NotFound("There is no such file.")
         media_type, _ = mimetypes.guess_type(name)
         return version.files[name], media_type or "application/octet-stream"
@@ -66,6 +73,9 @@ class RegisteredModels:
         register = self._open()
         if task not in register.store.list_tasks():
             raise NotFound("There is no model of that name.")
+        newest = _find_version(register.store, task, register.store.list_versions(task)[-1])
+        if newest is not None and _is_forecast(newest):
+            raise Conflict("Nobody decides on a forecast: its gates say which one is served.")
         if action == "promote" and number is not None:
             register.promote(task, number, who, reason, names=names)
         elif action == "roll-back":
@@ -81,14 +91,22 @@ class RegisteredModels:
 
 
 def _describe(register: PromotionRegister, task: str, language: str) -> Model:
+    from ehr_models.card_words import find_card_words
+
     store = register.store
     numbers = store.list_versions(task)[-_MOST_VERSIONS:]
     versions = [_find_version(store, task, number) for number in reversed(numbers)]
     proposal = register.find_proposal(task)
     watch = store.read_watch(task)
+    words = find_card_words(task, language)
+    intact = next((version for version in versions if version is not None), None)
+    titles = {} if intact is None else _read_feature_titles(intact)
+    if words is not None:
+        titles = {name: words.name_feature(name, title) for name, title in titles.items()}
+    told = {} if intact is None else _read_summary(intact).get("title", {})
     return Model(
         task=task,
-        title=_find_title(versions, language) or task,
+        title=told.get(language) or (words.title if words else _say(told, language)) or task,
         champion=register.find_champion(task),
         shadow=register.find_shadow(task),
         proposal=None if proposal is None else proposal.number,
@@ -100,8 +118,13 @@ def _describe(register: PromotionRegister, task: str, language: str) -> Model:
             ModelDecision(one.at, one.number, one.action.value, one.who, one.reason)
             for one in register.list_decisions(task)
         ),
-        alarms=tuple(_list_alarms(watch)),
+        alarms=tuple(_list_alarms(watch, titles)),
+        weeks=tuple(
+            ModelWeek(week["monday"], week["psi"][_SCORE], week["expected"], week["observed"])
+            for week in watch
+        ),
         watched=max((week["monday"] for week in watch), default=""),
+        is_forecast=intact is not None and _is_forecast(intact),
     )
 
 
@@ -113,13 +136,6 @@ def _find_version(
         return store.read_version(task, number)
     except Fault:
         return None
-
-
-def _find_title(versions: Iterable[model_store.ModelVersion | None], language: str) -> str:
-    for version in versions:
-        if version is not None:
-            return _say(_read_summary(version).get("title", {}), language)
-    return ""
 
 
 def _tell_damage(number: int) -> ModelVersion:
@@ -136,10 +152,25 @@ def _describe_version(version: model_store.ModelVersion, language: str) -> Model
         created=version.created_at,
         grade=summary.get("grade", ""),
         verdict=_say(summary.get("verdict", {}), language),
-        gates=tuple(ModelGate(one.gate, one.is_met, one.text) for one in read_gates(version)),
+        gates=tuple(
+            ModelGate(one.gate, one.is_met, one.text, one.message, one.values)
+            for one in read_gates(version)
+        ),
         results=tuple(ModelResult(**one) for one in summary.get("results", ())),
-        files=tuple(name for name in version.files if name.startswith(_READ_BY_PEOPLE)),
+        files=_list_files(version),
     )
+
+
+def _list_files(version: model_store.ModelVersion) -> tuple[str, ...]:
+    """Return the names of a version's files that people may read."""
+    hidden = _OF_TRUSTED_ZONE if _is_forecast(version) else ""
+    return tuple(
+        name for name in version.files if name.startswith(_READ_BY_PEOPLE) and name != hidden
+    )
+
+
+def _is_forecast(version: model_store.ModelVersion) -> bool:
+    return _FORECAST in version.files
 
 
 def _read_summary(version: model_store.ModelVersion) -> Mapping[str, Any]:
@@ -153,7 +184,18 @@ def _say(texts: Mapping[str, str], language: str) -> str:
     return texts.get(language) or texts.get("en", "")
 
 
-def _list_alarms(watch: Iterable[Mapping[str, Any]]) -> Iterable[ModelAlarm]:
+def _read_feature_titles(version: model_store.ModelVersion) -> Mapping[str, str]:
+    """Return what the version calls its features; empty where it has no list of them."""
+    features = json.loads(version.files.get("features.json", b"{}")).get("features", ())
+    return {feature["name"]: feature["title"] for feature in features}
+
+
+def _list_alarms(
+    watch: Iterable[Mapping[str, Any]], titles: Mapping[str, str]
+) -> Iterable[ModelAlarm]:
     for week in watch:
         for alarm in week["alarms"]:
-            yield ModelAlarm(week["monday"], alarm["kind"], alarm["about"], alarm["value"])
+            about = alarm["about"]
+            yield ModelAlarm(
+                week["monday"], alarm["kind"], about, alarm["value"], titles.get(about, "")
+            )

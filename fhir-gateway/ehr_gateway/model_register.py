@@ -7,8 +7,8 @@ one person.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = [
@@ -19,16 +19,22 @@ __all__ = [
     "ModelRegister",
     "ModelResult",
     "ModelVersion",
+    "ModelWeek",
 ]
 
 
 @dataclass(frozen=True)
 class ModelGate:
-    """A condition that a version has to meet before it may score, and what was found."""
+    """A condition that a version has to meet before it may score, and what was found.
+
+    `message` is the code of what `text` says in English, and `values` what stands in it.
+    """
 
     name: str
     is_met: bool
     text: str
+    message: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,38 @@ class ModelDecision:
 
 @dataclass(frozen=True)
 class ModelAlarm:
-    """What changed in a week, named by its Monday: psi, missing or calibration, and of what."""
+    """What changed in a week, named by its Monday: psi, missing or calibration, and of what.
+
+    `about` is the name of what the model reads, or `score`; `title` the same in words.
+    """
 
     week: str
     kind: str
     about: str
     value: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class ModelWeek:
+    """A watched week, named by its Monday: how the scores lie, and what was told and came true.
+
+    `psi` is the population stability index of the score against training; `expected` and `observed`
+    are shares of 1, `observed` None until outcomes arrived.
+    """
+
+    monday: str
+    psi: float
+    expected: float
+    observed: float | None
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a task. `champion` scores, `shadow` scores unseen, `proposal` waits."""
+    """A model of a task. `champion` scores, `shadow` scores unseen, `proposal` waits.
+
+    One that `is_forecast` scores nobody: its newest version is served, and its gates decide how.
+    """
 
     task: str
     title: str
@@ -94,8 +121,11 @@ class Model:
     versions: tuple[ModelVersion, ...]
     decisions: tuple[ModelDecision, ...]
     alarms: tuple[ModelAlarm, ...]
+    # The earliest first.
+    weeks: tuple[ModelWeek, ...]
     # The last week that was compared, empty where none was.
     watched: str
+    is_forecast: bool = False
 
 
 class ModelRegister(Protocol):

@@ -16,9 +16,9 @@ from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_models.serving import Score
-from ehr_models.task import Feature, Task
+from ehr_models.task import Task
 
-__all__ = ["CardWords", "WeighedReason", "read_card_words"]
+__all__ = ["CardWords", "WeighedReason", "find_card_words", "read_card_words"]
 
 _CODE_FEATURES = ("_days", "_recency")
 
@@ -49,8 +49,8 @@ class CardWords:
         """Return the reasons of a score, the weightiest first; they add up as the score's do."""
         found: dict[str, WeighedReason] = {}
         for reason in score.reasons:
-            group, code = self._split(reason.feature.name)
-            text = f"{self.codes[group]} {code}" if code else self._name(reason.feature)
+            _, code = self._split(reason.feature.name)
+            text = self.name_feature(reason.feature.name, reason.feature.title)
             is_unknown = math.isnan(reason.value)
             # Days and recency of a code are 0 for whoever never had it.
             is_absent = is_unknown or bool(code and reason.value == 0)
@@ -71,15 +71,22 @@ class CardWords:
                     return group, name[len(group) + 1 : -len(ending)]
         return "", ""
 
-    def _name(self, feature: Feature) -> str:
-        return self.features.get(feature.name, feature.title)
+    def name_feature(self, name: str, title: str) -> str:
+        """Return what a feature is called; its own title where the words lack it."""
+        group, code = self._split(name)
+        return f"{self.codes[group]} {code}" if code else self.features.get(name, title)
 
 
 def read_card_words(task: Task, language: str) -> CardWords:
     """Return the words of a task in the language of a tag, else in the first language."""
-    words = _read_all().get(task.name)
+    return find_card_words(task.name, language) or CardWords(task.title)
+
+
+def find_card_words(task: str, language: str) -> CardWords | None:
+    """Return the words of a task by its name; None where it has none."""
+    words = _read_all().get(task)
     if words is None:
-        return CardWords(task.title)
+        return None
     tags = [one.tag for one in JURISDICTION.languages]
     place = tags.index(language) if language in tags else 0
     return CardWords(

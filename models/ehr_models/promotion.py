@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -74,11 +74,17 @@ class Decision:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One condition that a version has to meet before it may score."""
+    """One condition that a version has to meet before it may score.
+
+    `message` is the code of what `text` says and `values` what stands in it, so that a page may say
+    the same in another language.
+    """
 
     gate: str
     is_met: bool
     text: str
+    message: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_gates(version: ModelVersion) -> tuple[GateResult, ...]:

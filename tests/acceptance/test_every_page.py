@@ -10,6 +10,7 @@ from playwright.sync_api import Browser
 
 from tests.lib.barriers import CONTRAST, barriers, find_obstacles, overflow
 from tests.lib.crawl import crawl, page_routes
+from tests.lib.made_models import save_made_models
 from tests.lib.open_data import write_open_data
 from tests.lib.people import Person, Size
 from tests.lib.released_research import make_released_research
@@ -47,6 +48,7 @@ def list_research_pages(data: Path) -> dict[str, list[str]]:
     """Make research with something on each of its pages; return where each reader begins."""
     released, waiting = make_released_research(data)
     write_open_data(data)
+    save_made_models(data)
     return {
         "nobody": ["/open-data"],
         "researcher.lau": ["/projects/stays", "/projects/idea/change",

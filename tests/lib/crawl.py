@@ -11,8 +11,11 @@ from starlette.routing import Match
 from ehr_portal.pages import load_router
 from tests.lib.people import Person
 
-# They end or change something of the person's own session.
-_LEFT = {"/login", "/callback", "/language/{tag}", "/display/save"}
+# They end or change something of the person's own session; the last is a page without our frame.
+_LEFT = {
+    "/login", "/callback", "/language/{tag}", "/display/save",
+    "/models/{task}/versions/{number}/{name}",
+}  # fmt: skip
 _LINK = re.compile(r'<a\b[^>]*?\bhref="([^"]+)"')
 _ROUTES = [route for route in load_router().routes if "GET" in (route.methods or set())]  # type: ignore[attr-defined]
 

@@ -16,6 +16,7 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_models.model_store import ModelStore
 from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
 from tests.lib.gateway import House, must
+from tests.lib.made_models import save_forecast, save_made_models
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 SUMMARY = {
@@ -55,9 +56,15 @@ def parts(parameter: Any) -> dict[str, Any]:
     for part in parameter["part"]:
         values = [value for name, value in part.items() if name.startswith("value")]
         value = values[0] if values else parts(part)
-        many = part["name"] in ("version", "decision", "gate", "result", "alarm", "file") and (
-            not values or part["name"] == "file"
-        )
+        many = part["name"] in (
+            "version",
+            "decision",
+            "gate",
+            "result",
+            "alarm",
+            "week",
+            "file",
+        ) and (not values or part["name"] == "file")
         if many:
             found.setdefault(part["name"], []).append(value)
         else:
@@ -204,3 +211,44 @@ def test_researchers_read_and_do_not_decide(furnished: House, store: ModelStore)
 
 def test_a_gateway_without_models_says_so(furnished: House) -> None:
     assert furnished.login("steward").get("$models").status_code == 503
+
+
+def test_what_a_gate_says_has_a_code_and_its_values(furnished: House, store: ModelStore) -> None:
+    save_made_models(store.data)
+
+    model = next(one for one in models(furnished) if one["task"] == "readmission-28d")
+    few = model["version"][1]["gate"][0]
+
+    assert (few["message"], few["value"]) == ("outcomes-few", {"name": "minimum", "text": "100"})
+
+
+def test_weeks_of_use_are_told_without_how_many_people(furnished: House, store: ModelStore) -> None:
+    save_made_models(store.data)
+
+    query = "?language=zh-Hans"
+    model = next(one for one in models(furnished, query=query) if one["task"] == "readmission-28d")
+
+    assert model["week"][0] == {
+        "monday": "2026-08-31", "psi": 0.03, "expected": 0.2, "observed": 0.19,
+    }  # fmt: skip
+    assert "observed" not in model["week"][-1]
+    # Titles are in the language of the pages where the task has them.
+    assert model["title"].startswith("28日内")
+    titles = {one["about"]: one.get("title") for one in model["alarm"]}
+    assert (titles["emergency"], titles["score"]) == ("经急诊入院", None)
+
+
+def test_a_forecast_shows_what_is_controlled_alone_and_nobody_decides_on_it(
+    furnished: House, store: ModelStore
+) -> None:
+    save_forecast(store.data, "beds", "Bed demand", passes=False)
+
+    model = next(one for one in models(furnished) if one["task"] == "forecast-beds")
+    assert (model["forecast"], model["version"][0]["file"]) == (True, ["controlled.json"])
+    address = "$model-file?task=forecast-beds&version=1&file={}"
+    researcher = furnished.login("researcher")
+    assert must(researcher.get(address.format("controlled.json"))).json()["rows"]
+    assert researcher.get(address.format("report.json")).status_code == 404
+    for action, version in (("promote", "1"), ("shadow", "1"), ("roll-back", "")):
+        answer = decide(furnished, "steward", action, version, task="forecast-beds")
+        assert answer.status_code == 409

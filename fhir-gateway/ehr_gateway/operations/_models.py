@@ -47,18 +47,29 @@ def build_model_parameter(model: Model) -> dict[str, Any]:
             {"name": "kind", "valueCode": alarm.kind},
             parameter("about", alarm.about),
             {"name": "value", "valueDecimal": round(alarm.value, 3)},
+            *([parameter("title", alarm.title)] if alarm.title else []),
         )
         for alarm in model.alarms
+    ]
+    weeks = [
+        _part(
+            "week",
+            {"name": "monday", "valueDate": week.monday},
+            *_build_decimals(psi=week.psi, expected=week.expected, observed=week.observed),
+        )
+        for week in model.weeks
     ]
     return _part(
         "model",
         parameter("task", model.task),
         parameter("title", model.title),
+        parameter("forecast", model.is_forecast),
         *(parameter(name, number) for name, number in numbers.items() if number is not None),
         *([{"name": "watched", "valueDate": model.watched}] if model.watched else []),
         *map(_build_version, model.versions),
         *decisions,
         *alarms,
+        *weeks,
     )
 
 
@@ -69,6 +80,12 @@ def _build_version(version: ModelVersion) -> dict[str, Any]:
             parameter("name", gate.name),
             parameter("met", gate.is_met),
             parameter("text", gate.text),
+            *([{"name": "message", "valueCode": gate.message}] if gate.message else []),
+            *(
+                _part("value", parameter("name", name), parameter("text", value))
+                for name, value in gate.values.items()
+                if value
+            ),
         )
         for gate in version.gates
     ]
@@ -77,15 +94,7 @@ def _build_version(version: ModelVersion) -> dict[str, Any]:
             "result",
             parameter("predictor", result.predictor),
             {"name": "metric", "valueCode": result.metric},
-            *(
-                {"name": name, "valueDecimal": round(value, 4)}
-                for name, value in (
-                    ("value", result.value),
-                    ("low", result.low),
-                    ("high", result.high),
-                )
-                if value is not None
-            ),
+            *_build_decimals(value=result.value, low=result.low, high=result.high),
         )
         for result in version.results
     ]
@@ -99,6 +108,15 @@ def _build_version(version: ModelVersion) -> dict[str, Any]:
         *results,
         *(parameter("file", name) for name in version.files),
     )
+
+
+def _build_decimals(**values: float | None) -> list[dict[str, Any]]:
+    """Return a parameter for each value that is known."""
+    return [
+        {"name": name, "valueDecimal": round(value, 4)}
+        for name, value in values.items()
+        if value is not None
+    ]
 
 
 def _part(name: str, *parts: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from ehr_models.evaluation.bootstrap import Interval
 from ehr_models.evaluation.evaluate import LEAKAGE_AUROC, Evaluation
 from ehr_models.evaluation.refitted import RefittedEvaluation
 
@@ -27,11 +29,16 @@ class GateLimits:
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """One gate: its name, whether it is met, and why in a sentence."""
+    """One gate: its name, whether it is met, and why in a sentence.
+
+    `message` is the code of that sentence and `values` what stands in it, for other languages.
+    """
 
     gate: str
     is_met: bool
     text: str
+    message: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge_gates(
@@ -56,7 +63,11 @@ def _judge_outcomes(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
     is_met = evaluation.outcomes >= limits.minimum_outcomes
     words = "At least" if is_met else "Fewer than"
     return GateOutcome(
-        "enough-outcomes", is_met, f"{words} {limits.minimum_outcomes} outcomes to judge by."
+        "enough-outcomes",
+        is_met,
+        f"{words} {limits.minimum_outcomes} outcomes to judge by.",
+        "outcomes-enough" if is_met else "outcomes-few",
+        {"minimum": str(limits.minimum_outcomes)},
     )
 
 
@@ -69,6 +80,11 @@ def _judge_comparators(evaluation: Evaluation) -> GateOutcome:
         "better-than-comparators",
         evaluation.is_better_than_comparators(),
         f"{', '.join(told)}; the lower ends must be above 0.5 and above 0.",
+        "comparators",
+        {
+            "auroc": _format(auroc),
+            **{each.comparator: _format(each.auroc) for each in evaluation.differences},
+        },
     )
 
 
@@ -87,6 +103,14 @@ def _judge_calibration(evaluation: Evaluation, limits: GateLimits) -> GateOutcom
         bool(is_met),
         f"Calibration slope {slope}, asked between {low} and {high}; in the large {large}, asked "
         f"within {limits.in_the_large} of 0.",
+        "calibration",
+        {
+            "slope": _format(slope),
+            "low": str(low),
+            "high": str(high),
+            "large": _format(large),
+            "limit": str(limits.in_the_large),
+        },
     )
 
 
@@ -99,20 +123,34 @@ def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
     ]
     judged = any(group.auroc for column in evaluation.subgroups for group in column.groups)
     if not judged:
-        return GateOutcome("subgroups", False, "No group has enough people to be judged.")
+        text = "No group has enough people to be judged."
+        return GateOutcome("subgroups", False, text, "subgroups-unjudged")
     text = f"Below an AUROC of {limits.subgroup_auroc}: {', '.join(below) or 'no group'}."
-    return GateOutcome("subgroups", not below, text)
+    return GateOutcome(
+        "subgroups",
+        not below,
+        text,
+        "subgroups-below" if below else "subgroups-served",
+        {"limit": str(limits.subgroup_auroc), "groups": ", ".join(below)},
+    )
 
 
 def _judge_membership(refitted: RefittedEvaluation, limits: GateLimits) -> GateOutcome:
     if refitted.membership is None:
-        return GateOutcome("membership", False, "Too few people for the membership attacks.")
-    told = ", ".join(f"by {each.name} {each.auroc}" for each in refitted.membership.attacks)
+        text = "Too few people for the membership attacks."
+        return GateOutcome("membership", False, text, "membership-few")
+    attacks = refitted.membership.attacks
+    told = ", ".join(f"by {each.name} {each.auroc}" for each in attacks)
     return GateOutcome(
         "membership",
-        all(each.auroc.low <= limits.membership_auroc for each in refitted.membership.attacks),
+        all(each.auroc.low <= limits.membership_auroc for each in attacks),
         f"AUROC of the attacks on who was learnt from: {told}; chance is 0.5, the lower end may "
         f"not be above {limits.membership_auroc}.",
+        "membership",
+        {
+            "limit": str(limits.membership_auroc),
+            **{each.name: _format(each.auroc) for each in attacks},
+        },
     )
 
 
@@ -125,4 +163,18 @@ def _judge_leakage(evaluation: Evaluation, is_synthetic: bool) -> GateOutcome:
         not suspected,
         f"AUROC {auroc:.3f} on {kind} data; above {LEAKAGE_AUROC:.2f} on synthetic data the model "
         "has found the generator's rules or the future, until that is explained.",
+        f"leakage-{kind}",
+        {"auroc": f"{auroc:.3f}", "limit": f"{LEAKAGE_AUROC:.2f}"},
     )
+
+
+def _format(interval: Interval) -> str:
+    """Return an estimate with its interval without words.
+
+    >>> _format(Interval(0.02, -0.03, 0.07))
+    '0.020 (−0.030 – 0.070)'
+    """
+    value, low, high = (
+        f"{each:.3f}".replace("-", "−") for each in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} ({low} – {high})"

@@ -38,7 +38,8 @@ def _judge_errors(
 ) -> GateResult:
     worst = max(range(len(values)), key=lambda own: values[own])
     text = f"The highest {title} is {values[worst]:.2f}, at {hospitals[worst]}; below 1 is needed."
-    return GateResult(gate, values[worst] < 1, text)
+    told = {"worst": f"{values[worst]:.2f}", "hospital": hospitals[worst]}
+    return GateResult(gate, values[worst] < 1, text, gate, told)
 
 
 def _judge_coverage(
@@ -55,4 +56,12 @@ def _judge_coverage(
     if outside:
         text += f"; outside beyond chance at {', '.join(outside)}"
     is_met = low <= over_all <= high and not outside
-    return GateResult(f"coverage-{nominal * 100:.0f}", is_met, f"{text}.")
+    told = {
+        "nominal": f"{nominal:.0%}",
+        "held": f"{over_all:.1%}",
+        "low": f"{low:.0%}",
+        "high": f"{high:.0%}",
+        "hospitals": ", ".join(outside),
+    }
+    message = "coverage-outside" if outside else "coverage"
+    return GateResult(f"coverage-{nominal * 100:.0f}", is_met, f"{text}.", message, told)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import MultiPartParameter, parse_multi_parts
 from ehr_portal.i18n import N_
+from ehr_portal.oversight.model_gates import Gate, parse_gate
+from ehr_portal.record.display import HAN
 
 __all__ = ["Model", "ModelVersion", "parse_models"]
 
@@ -22,14 +24,6 @@ GRADE_COLOURS = {
     "too-few-outcomes": "grey",
     "damaged": "red",
 }
-GATE_TITLES = {
-    "enough-outcomes": N_("Enough outcomes"),
-    "better-than-comparators": N_("Better than the published scores"),
-    "calibrated": N_("What it says comes true as often"),
-    "subgroups": N_("No group of people is served worse than allowed"),
-    "membership": N_("Nobody can tell whom it learnt from"),
-    "no-leakage": N_("No sign that it knew the outcome"),
-}
 ACTION_TITLES = {
     "propose": N_("Proposed"),
     "promote": N_("Promoted: it scores"),
@@ -38,10 +32,12 @@ ACTION_TITLES = {
     "end-shadow": N_("Shadow ended"),
 }
 ALARM_TITLES = {
-    "psi": N_("The values look different"),
+    "psi": N_("The values lie differently"),
     "missing": N_("More or fewer values are missing"),
     "calibration": N_("More or fewer outcomes than it said"),
 }
+# From here on the watch sounds an alarm, as ehr_models.watch has it.
+LARGE_PSI = "0.2"
 METRIC_TITLES = {
     "auroc": N_("AUROC"),
     "auprc": N_("AUPRC"),
@@ -53,6 +49,7 @@ FILE_TITLES = {
     "card": N_("Model card"),
     "tripod": N_("TRIPOD+AI list"),
     "features": N_("What it reads"),
+    "controlled": N_("The forecasts"),
 }
 
 
@@ -84,15 +81,24 @@ class ModelVersion:
         """Its number."""
         return self.values.number
 
+    def verdict_in(self, language: str) -> str:
+        """Return its verdict, empty where it is not written in the reader's script.
+
+        What it says the grade and the gates say in every language.
+        """
+        verdict = self.values.verdict
+        return verdict if language == "en" or HAN.search(verdict) else ""
+
     @property
-    def gates(self) -> list[MultiPartParameter]:
-        """Its gates; `met` is "true" or "false"."""
-        return self.values.parse_parts("gate")
+    def gates(self) -> list[Gate]:
+        """Its gates, those that are not met first."""
+        gates = map(parse_gate, self.values.parse_parts("gate"))
+        return sorted(gates, key=lambda gate: gate.is_met)
 
     @property
     def may_score(self) -> bool:
         """Whether every gate is met; what has none was not judged."""
-        return bool(self.gates) and all(gate.met == "true" for gate in self.gates)
+        return bool(self.gates) and all(gate.is_met for gate in self.gates)
 
     @property
     def files(self) -> list[ModelFile]:
@@ -126,6 +132,18 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class WatchedWeek:
+    """A week in use: how far the scores have moved, what was told, and what came true."""
+
+    # The Monday.
+    monday: str
+    psi: float
+    # Shares of 1; `observed` is None until outcomes have arrived.
+    expected: float
+    observed: float | None
+
+
+@dataclass(frozen=True)
 class Model:
     """The model of a task."""
 
@@ -134,6 +152,13 @@ class Model:
     # The newest first.
     decisions: list[MultiPartParameter]
     alarms: list[MultiPartParameter]
+    # The earliest first.
+    weeks: list[WatchedWeek]
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether it makes forecasts and scores nobody."""
+        return self.values.forecast == "true"
 
     @property
     def task(self) -> str:
@@ -158,6 +183,12 @@ def parse_models(answer: Resource) -> list[Model]:
             [ModelVersion(version) for version in model.parse_parts("version")],
             model.parse_parts("decision")[::-1],
             model.parse_parts("alarm")[::-1],
+            [_parse_week(week) for week in model.parse_parts("week")],
         )
         for model in parse_multi_parts(answer, "model")
     ]
+
+
+def _parse_week(week: MultiPartParameter) -> WatchedWeek:
+    observed = float(week.observed) if week.observed else None
+    return WatchedWeek(week.monday, float(week.psi), float(week.expected), observed)

@@ -10,12 +10,15 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from ehr_portal.gateway.operations import build_parameters, dash_if_empty
 from ehr_portal.i18n import N_
+from ehr_portal.oversight.forecasts import FORECAST_TITLES
+from ehr_portal.oversight.model_charts import draw_key, draw_weeks
+from ehr_portal.oversight.model_gates import PREDICTOR_TITLES
 from ehr_portal.oversight.models import (
     ACTION_TITLES,
     ALARM_TITLES,
-    GATE_TITLES,
     GRADE_COLOURS,
     GRADE_TITLES,
+    LARGE_PSI,
     METRIC_TITLES,
     Model,
     parse_models,
@@ -45,8 +48,13 @@ _OF_A_VERSION = ("promote", "shadow")
 @router.get("/models")
 async def show_models(request: ModelReaderRequest) -> Response:
     """List the models; what waits for somebody stands first."""
-    models = await _fetch_models(request)
-    return request.render("models.html", models=sorted(models, key=lambda model: not model.waits))
+    models = await fetch_models(request)
+    return request.render(
+        "models.html",
+        models=sorted(models, key=lambda model: not model.waits),
+        FORECAST_TITLES=FORECAST_TITLES,
+        GRADE_TITLES=GRADE_TITLES,
+    )
 
 
 @router.get("/models/{task}")
@@ -122,7 +130,7 @@ async def _render(
     typed: dict[str, str] | None = None,
     error: FieldError | None = None,
 ) -> Response:
-    model = next((one for one in await _fetch_models(request) if one.task == task), None)
+    model = next((one for one in await fetch_models(request) if one.task == task), None)
     if model is None:
         raise NotFound("There is no such model.")
     return request.render(
@@ -133,16 +141,26 @@ async def _render(
         errors=[] if error is None else [error],
         ACTION_TITLES=ACTION_TITLES,
         ALARM_TITLES=ALARM_TITLES,
-        GATE_TITLES=GATE_TITLES,
+        FORECAST_TITLES=FORECAST_TITLES,
         GRADE_COLOURS=GRADE_COLOURS,
         GRADE_TITLES=GRADE_TITLES,
+        LARGE_PSI=LARGE_PSI,
         METRIC_TITLES=METRIC_TITLES,
-        may_decide=request.user.role in ("steward", "auditor"),
+        PREDICTOR_TITLES=PREDICTOR_TITLES,
+        draw_key=draw_key,
+        draw_weeks=draw_weeks,
+        psi_line=[(week.monday, week.psi) for week in model.weeks],
+        expected_line=[(week.monday, 100 * week.expected) for week in model.weeks],
+        observed_line=[
+            (week.monday, 100 * week.observed) for week in model.weeks if week.observed is not None
+        ],
+        may_decide=request.user.role in ("steward", "auditor") and not model.is_forecast,
         status=200 if error is None else 422,
     )
 
 
-async def _fetch_models(request: PortalRequest) -> list[Model]:
+async def fetch_models(request: PortalRequest) -> list[Model]:
+    """Return the models; none where the platform is served without them."""
     try:
         answer = await request.gateway.invoke_by_get("$models", language=request.language)
     except Unavailable:

@@ -134,6 +134,13 @@ PLACES = (
         "models",
     ),
     Place(
+        "/forecasts",
+        "trend",
+        N_("Forecasts"),
+        N_("Attendances and beds that each hospital can expect in the next 28 days."),
+        ("steward",),
+    ),
+    Place(
         "/quality",
         "trend",
         N_("Data quality"),
