@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from ehr_analytics.cohorts import AttritionStep, parse_cohort
 from ehr_analytics.disclosure.private_statistics import add_noise
 from ehr_analytics.live_counts import LIMITS, add_noise_to_attrition, control_attrition
+from ehr_analytics.project import get_project
 from ehr_analytics.register import Register
 from ehr_privacy.disclosure import POLICIES, Policy
-from tests.lib.research import NOW, open_project, register
+from tests.lib.research import DRAFT, NOW, open_project, register
 
 DRAWS = 20_000
 COHORT = parse_cohort({
@@ -69,6 +71,32 @@ def test_no_two_requests_take_the_same_question(tmp_path: Path) -> None:
         answered = list(threads.map(ask, range(24)))
 
     assert sum(answered) == 5
+
+
+@pytest.mark.slow
+def test_processes_share_no_question(tmp_path: Path) -> None:
+    # The ledger is in the register's SQLite file, whichever database the gateway has.
+    open_project(register(tmp_path))
+
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as processes:
+        answered = sum(processes.map(ask_eight_times, [tmp_path] * 3, range(3)))
+
+    assert answered == 5
+
+
+def ask_eight_times(folder: Path, process: int) -> int:
+    """Ask eight questions of its own; return how many were answered."""
+    book = register(folder)
+    project = get_project(book, DRAFT.id)
+    limits = replace(LIMITS, in_window=5)
+    questions = [
+        replace(COHORT, index=replace(COHORT.index, washout_days=10 * process + number))
+        for number in range(8)
+    ]
+    return sum(
+        bool(control_attrition(book, project, "lau", asked, ATTRITION, limits))
+        for asked in questions
+    )
 
 
 def test_a_day_later_more_questions_come_until_all_are_spent(tmp_path: Path) -> None:
