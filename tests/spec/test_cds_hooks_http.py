@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ehr_cli.decision_support import MedicineCheckService, PlatformDecisionSupport
 from ehr_gateway.decision_support import Card, HookCall, HookService, RecordSearch
 from ehr_gateway.oauth import clients
 from tests.lib.gateway import (
@@ -25,6 +26,7 @@ from tests.lib.smart import Signer
 
 SOURCE = "https://example.org/model"
 SERVICE = "/cds-services/counting"
+CLINICAL_STATUS = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"
 SIGNER = Signer()
 
 
@@ -144,6 +146,46 @@ def test_a_hidden_record_changes_nothing_where_markers_are_hidden(
     (after,) = ask(doctor)
     assert {**after, "uuid": ""} == {**before, "uuid": ""}
     assert furnished.login("doctor.a").get("Observation/lab-9").status_code == 200
+
+
+@pytest.mark.parametrize("domain", ["medication", "allergy"])
+def test_a_check_of_medicines_is_the_same_whatever_a_hidden_record_says(
+    furnished: House, domain: str
+) -> None:
+    furnished.share("hospital-a")
+    furnished.share("hospital-b")
+    limits = replace(furnished.settings.limits, withheld_marker="hide")
+    furnished.app.state.gateway = replace(
+        furnished.gateway,
+        settings=replace(furnished.settings, limits=limits),
+        decision_support=PlatformDecisionSupport([MedicineCheckService()]),
+    )
+    against = "Organization/hospital-b"
+    furnished.login("p.pat-1").store(restriction("closed", domain=domain, against=against))
+    subject, codes = {"reference": "Patient/pat-1"}, "medicationCodeableConcept"
+    order = {
+        "resourceType": "MedicationRequest", "id": "taken", "status": "active", "intent": "order",
+        "subject": subject, codes: {"text": "Warfarin 5 mg tablet"},
+    }  # fmt: skip
+    draft = {**order, "id": "draft", "status": "draft", codes: {"text": "Ibuprofen 400 mg tablet"}}
+    allergy = {
+        "resourceType": "AllergyIntolerance", "id": "known", "patient": subject,
+        "code": {"text": "Ibuprofen"},
+        "clinicalStatus": {"coding": [{"system": CLINICAL_STATUS, "code": "active"}]},
+    }  # fmt: skip
+    drafts = {"resourceType": "Bundle", "entry": [{"resource": draft}]}
+    context = {"patientId": "pat-1", "draftOrders": drafts}
+
+    def check(login: str) -> list[dict[str, Any]]:
+        sent = body(hook="order-select", context=context)
+        answer = must(furnished.login(login).post("/cds-services/medicine-check", sent))
+        return [{**card, "uuid": ""} for card in answer.json()["cards"]]
+
+    before = check("doctor.b"), check("doctor.a")
+    furnished.system("hospital-a").store(order if domain == "medication" else allergy)
+
+    assert check("doctor.b") == before[0]
+    assert check("doctor.a") != before[1]
 
 
 def test_a_type_that_the_token_does_not_cover_is_left_out_and_told(
