@@ -106,14 +106,16 @@ class RidgeRegression:
 
     def fit(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> PortableModel:
         """Return the model fitted to all rows with the penalty that did best on those held out."""
-        learnt, judged = _cap(rows.select(~held_out)), _cap(rows.select(held_out))
+        learnt = _standardize(_cap(rows.select(~held_out)))
+        judged = _cap(rows.select(held_out))
         losses = {
             penalty: _log_loss(judged.outcome, _fit_ridge(learnt, penalty).predict(judged.inputs))
             for penalty in _PENALTIES
         }
         # Of equals the stronger penalty.
         best = min(reversed(_PENALTIES), key=lambda penalty: losses[penalty])
-        return replace(_fit_ridge(rows, best), tuning={"penalty": best, "log_loss": losses[best]})
+        model = _fit_ridge(_standardize(rows), best)
+        return replace(model, tuning={"penalty": best, "log_loss": losses[best]})
 
 
 @dataclass(frozen=True)
@@ -127,16 +129,18 @@ class GradientBoosting:
         """Return the trees of all rows, as large and as many as did best on those held out."""
         import lightgbm
 
-        learnt, judged = rows.select(~held_out), rows.select(held_out)
+        # Their values are sorted into bins once: the size of a tree changes none.
+        learnt = _to_dataset(rows.select(~held_out), _BOOSTING)
+        judged = _to_dataset(rows.select(held_out), _BOOSTING)
         best: tuple[float, int, int] | None = None
         for leaves in _LEAVES:
             settings = {**_BOOSTING, "num_leaves": leaves}
             stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
             booster = lightgbm.train(
                 settings,
-                _to_dataset(learnt, settings),
+                learnt,
                 num_boost_round=_MOST_TREES,
-                valid_sets=[_to_dataset(judged, settings)],
+                valid_sets=[judged],
                 callbacks=[stop],
             )
             loss = float(booster.best_score["valid_0"]["binary_logloss"])
@@ -170,41 +174,58 @@ def choose_model(models: Mapping[str, PortableModel]) -> PortableModel:
     return min(models.values(), key=lambda model: model.tuning.get("log_loss", math.inf))
 
 
-def _fit_ridge(rows: Rows, penalty: float) -> LogisticRegression:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression as Regression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+@dataclass(frozen=True)
+class _Standardized:
+    """Inputs without gaps, as z values, and what made them so: one value per feature."""
 
+    features: tuple[str, ...]
+    inputs: FloatArray
+    outcome: FloatArray
+    fill: FloatArray
+    centre: FloatArray
+    scale: FloatArray
+
+
+def _standardize(rows: Rows) -> _Standardized:
     with warnings.catch_warnings():
         # A column may be wholly unknown: it says nothing, and weighs nothing.
         warnings.simplefilter("ignore", RuntimeWarning)
         fill = np.nan_to_num(np.nanmedian(rows.inputs, axis=0), nan=0.0)
-        filled = np.where(np.isnan(rows.inputs), fill, rows.inputs)
-        centre, scale = filled.mean(axis=0), filled.std(axis=0)
-        scale[scale == 0] = 1.0
-        filled -= centre
-        filled /= scale
+    inputs = np.where(np.isnan(rows.inputs), fill, rows.inputs)
+    centre, scale = inputs.mean(axis=0), inputs.std(axis=0)
+    scale[scale == 0] = 1.0
+    inputs -= centre
+    inputs /= scale
+    return _Standardized(rows.features, inputs, rows.outcome, fill, centre, scale)
+
+
+def _fit_ridge(rows: _Standardized, penalty: float) -> LogisticRegression:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression as Regression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    regression = Regression(
+        C=1 / (penalty * len(rows.inputs)), solver="lbfgs", max_iter=300, tol=1e-5
+    )
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        regression = Regression(
-            C=1 / (penalty * len(filled)), solver="lbfgs", max_iter=300, tol=1e-5
-        )
         # Sums of several threads differ in their last digits.
         with threadpool_limits(1):
-            regression.fit(filled, rows.outcome)
+            regression.fit(rows.inputs, rows.outcome)
     return LogisticRegression(
         features=rows.features,
         intercept=float(regression.intercept_[0]),
         coefficients=tuple(map(float, regression.coef_[0])),
-        fill=tuple(map(float, fill)),
-        centre=tuple(map(float, centre)),
-        scale=tuple(map(float, scale)),
+        fill=tuple(map(float, rows.fill)),
+        centre=tuple(map(float, rows.centre)),
+        scale=tuple(map(float, rows.scale)),
     )
 
 
 def _fit_without_choice(learner: Learner, rows: Rows) -> PortableModel:
     """Fit with the most cautious setting, where nobody can be held out."""
     if isinstance(learner, RidgeRegression):
-        model = _fit_ridge(rows, _PENALTIES[-1])
+        model = _fit_ridge(_standardize(rows), _PENALTIES[-1])
         return replace(model, tuning={"penalty": _PENALTIES[-1]})
     import lightgbm
 
