@@ -14,6 +14,7 @@ from ehr_etl.console_table import print_table
 from ehr_fhir.errors import NotFound
 from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.promotion import SUMMARY_FILE, Action, Decision, PromotionRegister, read_gates
+from ehr_models.registry import list_tasks
 
 __all__ = ["add_commands"]
 
@@ -85,8 +86,13 @@ def promote(
     made = _open(data).promote(task, number, who.name, reason, names=who.names)
     if made.action is Action.PROPOSE:
         typer.echo(f"Version {number} is proposed: another person confirms it by the same command.")
-    else:
+    elif task in {one.name for one in list_tasks()}:
         typer.echo(f"Version {number} scores from now on.")
+    else:
+        typer.echo(
+            f"Version {number} is promoted. It learnt from an import, so it scores nobody of the "
+            "platform."
+        )
 
 
 def roll_back(

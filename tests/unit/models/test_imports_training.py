@@ -10,12 +10,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ehr_fhir.errors import Unprocessable
+from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_models.evaluate import cross_validate
 from ehr_models.imports.import_store import read_import, save_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.imports.table_import import find_sample, import_table
-from ehr_models.registry import get_task
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
+from ehr_models.registry import get_task, list_tasks
+from ehr_models.serving import ModelServer
 from ehr_models.task import PATIENT, Task
 from ehr_models.train import read_task_data
 
@@ -96,3 +99,22 @@ def test_what_is_learnt_from_an_import_is_another_model(data: Path) -> None:
     assert imported.task.name == "readmission-28d-part"
     assert "scores nobody of the platform" in imported.task.card_text
     assert "CC BY 4.0" in imported.task.card_text
+
+
+def test_what_is_learnt_from_an_import_scores_nobody_though_two_people_promote_it(
+    data: Path,
+) -> None:
+    store, name = ModelStore(data), apply_import(TASK, read_import(data, "part")).task.name
+    gates = write_gates([GateResult("outcomes", True, "Enough.")])
+    store.save_version(name, {"model.json": b"{}", GATES_FILE: gates}, NOW)
+    register = PromotionRegister(store)
+    for who in ("steward.ng", "auditor.tse"):
+        register.promote(name, 1, who, "For a test.")
+    assert register.find_champion(name) == 1
+
+    # What scores, lists, watches or answers CDS Hooks goes through these.
+    assert register.find_champion(TASK.name) is None
+    with pytest.raises(NotFound):
+        get_task(name)
+    tasks = {task.name: task for task in list_tasks()}
+    assert ModelServer(store, tasks).list_promoted() == []
