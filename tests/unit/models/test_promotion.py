@@ -239,8 +239,6 @@ STEPS = st.lists(
 )
 
 
-# Each version is a folder on the disk: a busy machine takes its time.
-@settings(deadline=None, max_examples=40)
 @given(STEPS)
 @settings(deadline=None, max_examples=40)
 def test_nothing_scores_without_two_people_and_its_gates(
