@@ -12,6 +12,7 @@ from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 from ehr_models.demo import IdentifiedViews, score_with_champion
+from ehr_models.ended_assessments import withdraw_assessments
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.frames.feature_list import read_features
@@ -135,7 +136,8 @@ def score(
 ) -> None:
     """Score the living who have joined, while the outcome may still come; write the risk back.
 
-    Who has joined is read as of the lake's last update.
+    Who has joined is read as of the lake's last update. Where no version was promoted, or the last
+    one was rolled back, nobody is scored, and what was written by one that scored before is ended.
 
     Example: EHR_TOKEN=$(ehr token --client models --scope "system/RiskAssessment.cruds
     system/Provenance.cruds") ehr models score
@@ -146,6 +148,9 @@ def score(
     if not chosen.is_scored_in_batches:
         raise Unprocessable(f"{chosen.name} writes nothing back: it is not scored in batches.")
     lake, now = Lake(data / "lake"), datetime.now(UTC)
+    if PromotionRegister(ModelStore(data)).find_champion(chosen.name) is None:
+        _withdraw(chosen, base_url, token, now)
+        return
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     day = None if as_of is None else as_of.date()
     views = IdentifiedViews(lake)
@@ -302,6 +307,20 @@ def _show_watched(watched: Watched, standing: str) -> None:
         f"Version {watched.version} {standing}: {watched.rows} rows, {watched.outcomes} outcomes, "
         f"mean score {watched.mean_score:.3f}. Weeks of fewer than {MINIMUM_ROWS} rows are not "
         "judged."
+    )
+
+
+def _withdraw(task: Task, base_url: str, token: str, now: datetime) -> None:
+    import httpx
+
+    with httpx.Client(base_url=base_url, timeout=60) as client:
+        try:
+            ended = withdraw_assessments(client, token, task, now)
+        except httpx.TransportError as error:
+            raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
+    typer.echo(
+        f"No version of {task.name} was promoted, so nobody is scored; {ended} earlier assessments "
+        "ended."
     )
 
 

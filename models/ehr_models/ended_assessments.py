@@ -15,15 +15,16 @@ from urllib.parse import quote
 
 from ehr_fhir.errors import Fault, Unavailable, Unprocessable
 from ehr_models.risk_assessments import METHOD_SYSTEM, Resource, ScoringRun, build_amendment
+from ehr_models.task import Task
 from ehr_models.write_back import HttpClient, send_transaction
 
-__all__ = ["end_assessments"]
+__all__ = ["end_assessments", "withdraw_assessments"]
 
 _PAGE = 200
-_NOTE = (
-    "Ended at the scoring of {day}: the patient is in care again, has died, or a later stay has"
-    " taken the place of this one."
+_SUPERSEDED = (
+    "the patient is in care again, has died, or a later stay has taken the place of this one."
 )
+_WITHDRAWN = "the version of the model that made it was withdrawn, and none has taken its place."
 
 
 def end_assessments(client: HttpClient, token: str, run: ScoringRun, kept: Collection[str]) -> int:
@@ -31,11 +32,20 @@ def end_assessments(client: HttpClient, token: str, run: ScoringRun, kept: Colle
 
     Those of people who have left stay as they are: the gateway takes nothing about them.
     """
+    return _end(client, token, run, kept, _SUPERSEDED)
+
+
+def withdraw_assessments(client: HttpClient, token: str, task: Task, now: datetime) -> int:
+    """End all assessments of a task that no version scores any more; return how many."""
+    return _end(client, token, ScoringRun(task, "withdrawn", now), (), _WITHDRAWN)
+
+
+def _end(client: HttpClient, token: str, run: ScoringRun, kept: Collection[str], why: str) -> int:
     ended = 0
     for assessment in list(_iterate_assessments(client, token, run)):
         if assessment["id"] in kept or not _is_running(assessment, run.scored_at):
             continue
-        note = _NOTE.format(day=run.scored_at.date())
+        note = f"Ended at the scoring of {run.scored_at.date()}: {why}"
         try:
             send_transaction(client, token, build_amendment(run, assessment, note))
         except Unprocessable:

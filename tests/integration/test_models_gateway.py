@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.riskassessment import RiskAssessment
 
-from ehr_models.ended_assessments import end_assessments
+from ehr_models.ended_assessments import end_assessments, withdraw_assessments
 from ehr_models.registry import get_task
 from ehr_models.risk_assessments import ScoringRun, derive_assessment_id
 from ehr_models.score import Prediction
@@ -124,6 +124,18 @@ def test_an_assessment_that_no_longer_holds_is_ended_and_stays_on_record(
     assert "Ended at the scoring of 2026-11-23" in ended["note"][-1]["text"]
     # Its window was over by itself.
     assert by_id[derive_assessment_id(TASK, over)]["status"] == "final"
+
+
+def test_what_a_withdrawn_version_wrote_is_ended(furnished: House, token: str) -> None:
+    current = Prediction("pat-1", "enc-1", NOW - timedelta(days=3), 0.25)
+    send_predictions(furnished.client, token, RUN, [current])
+
+    assert withdraw_assessments(furnished.client, token, TASK, LATER) == 1
+    assert withdraw_assessments(furnished.client, token, TASK, LATER) == 0
+
+    (ended,) = list_assessments(furnished)
+    RiskAssessment.model_validate(ended)
+    assert (ended["status"], "withdrawn" in ended["note"][-1]["text"]) == ("amended", True)
 
 
 def test_of_who_has_left_no_assessment_is_ended_either(furnished: House, token: str) -> None:
