@@ -102,7 +102,10 @@ async def count_cohort(request: ResearcherRequest, form: VerifiedForm, project_i
 async def fetch_run(request: PortalRequest, project_id: str, run_id: str) -> Run:
     """Return one run of a project of the reader; or NotFound."""
     answer = await request.gateway.invoke_by_get("$research-runs", project=project_id, run=run_id)
-    return parse_runs(answer)[0]
+    for run in parse_runs(answer):
+        if run.id == run_id:
+            return run
+    raise NotFound("There is no such run.")
 
 
 async def fetch_project(request: PortalRequest, project_id: str) -> tuple[Project, DataOffer]:
