@@ -22,7 +22,7 @@ def assign_folds(
     """Return the number of each row's fold.
 
     >>> assign_folds(["a", "a", "b", "c"], np.array([1.0, 0.0, 0.0, 1.0]), 2).tolist()[:2]
-    [0, 0]
+    [1, 1]
     """
     # By the order of their names, not of the rows: another order of the table changes no fold.
     names, person_of_row = np.unique(np.asarray(people, dtype=str), return_inverse=True)
