@@ -52,6 +52,15 @@ class RegisteredModels:
         register = self._open()
         return [_describe(register, task, language) for task in register.store.list_tasks()]
 
+    def count_waiting(self) -> int:
+        """Return how many models have a proposal or an alarm. No version is read for it."""
+        register = self._open()
+        return sum(
+            register.find_proposal(task) is not None
+            or any(week["alarms"] for week in register.store.read_watch(task))
+            for task in register.store.list_tasks()
+        )
+
     def read_file(self, task: str, number: int, name: str) -> tuple[bytes, str]:
         """Return a file of a version that people may read, and its media type."""
         version = self._open().store.read_version(task, number)

@@ -134,6 +134,9 @@ class ModelRegister(Protocol):
     def list_models(self, language: str) -> Sequence[Model]:
         """Return every model, with its words in a language."""
 
+    def count_waiting(self) -> int:
+        """Return how many models have a proposal or an alarm. No version is read for it."""
+
     def read_file(self, task: str, number: int, name: str) -> tuple[bytes, str]:
         """Return a file of a version that people may read, and its media type.
 

@@ -83,8 +83,6 @@ class ModelReport:
     outcomes: int
     performance: Mapping[str, Performance]
     verdict: str
-    # What the version lacks before two people may promote it; empty where nothing.
-    unmet_gates: tuple[str, ...]
     # None where no version was promoted: then nobody is scored.
     scoring: ScoringReport | None
     train_seconds: float
@@ -121,7 +119,6 @@ def train_and_score(
         outcomes=training.evaluation.outcomes,
         performance=training.evaluation.performance,
         verdict=training.evaluation.verdict,
-        unmet_gates=tuple(gate.gate for gate in training.report.gates if not gate.is_met),
         scoring=scoring,
         train_seconds=training.seconds,
         score_seconds=time.monotonic() - started,

@@ -252,3 +252,19 @@ def test_a_forecast_shows_what_is_controlled_alone_and_nobody_decides_on_it(
     for action, version in (("promote", "1"), ("shadow", "1"), ("roll-back", "")):
         answer = decide(furnished, "steward", action, version, task="forecast-beds")
         assert answer.status_code == 409
+
+
+def test_what_waits_is_counted(furnished: House, store: ModelStore) -> None:
+    def count() -> int:
+        answer = must(furnished.login("steward").get("$waiting")).json()
+        found = {one["name"]: int(one["valueInteger"]) for one in answer["parameter"]}
+        return found["models"]
+
+    assert count() == 0
+    must(decide(furnished, "steward", "promote", "1"))
+    assert count() == 1
+    must(decide(furnished, "auditor", "promote", "1"))
+    assert count() == 0
+    alarm = {"kind": "psi", "about": "age", "value": 0.4, "p": 0.0}
+    store.save_watch("return", [{"monday": "2026-01-05", "alarms": [alarm]}])
+    assert count() == 1

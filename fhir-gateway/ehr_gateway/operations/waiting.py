@@ -80,9 +80,7 @@ def answer(call: OperationCall) -> Response:
         counts["releases"] = _count_releases(call)
     models = call.context.gateway.models
     if models is not None and requester.role in APPROVER_ROLES:
-        counts["models"] = sum(
-            model.proposal is not None or bool(model.alarms) for model in models.list_models("en")
-        )
+        counts["models"] = models.count_waiting()
     call.record()
     return call.respond(*(parameter(name, count) for name, count in counts.items()))
 
