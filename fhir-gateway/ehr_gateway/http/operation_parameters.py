@@ -5,8 +5,9 @@ No error repeats what was sent: a reason may hold anything.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,12 +16,21 @@ from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_privacy.consent import DOMAINS
 
-__all__ = ["OperationParameters", "parse_parameters", "require_plain_text"]
+__all__ = ["OperationParameters", "parse_parameters", "parse_query", "require_plain_text"]
 
 _LONGEST_TEXT = 500
 # Chosen: a text has about three letters in English for each character that it has in Chinese.
 _WEIGHT_OF_HAN = 3
 _MOST_PARAMETERS = 100
+_INTEGER = (r"-?[0-9]{1,10}", int)
+# FHIR type -> how its text is written (R4 §2.24.0.1; no more digits than a number needs), and read.
+_LEXICAL: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "boolean": ("true|false", "true".__eq__),
+    "integer": _INTEGER,
+    "positiveInt": _INTEGER,
+    "unsignedInt": _INTEGER,
+    "decimal": (r"-?[0-9]{1,20}(\.[0-9]{1,20})?", Decimal),
+}
 
 
 @dataclass(frozen=True)
@@ -229,6 +239,30 @@ def parse_parameters(
         raise Invalid("Send a Parameters resource.", expression="Parameters")
     parameters = resource.get("parameter", [])
     return OperationParameters(_read_values(parameters, names, with_parts, "Parameters.parameter"))
+
+
+def parse_query(pairs: Iterable[tuple[str, str]], types: Mapping[str, str]) -> OperationParameters:
+    """Read the query of a GET by the FHIR types of the parameters (R4 §3.2.0.1.1).
+
+    >>> types = {"count": "integer", "all": "boolean"}
+    >>> sent = parse_query([("count", "2"), ("all", "true")], types)
+    >>> sent.integer("count", 1, 9), sent.optional_boolean("all")
+    (2, True)
+    """
+    values: dict[str, list[_Sent]] = {}
+    for index, (name, text) in enumerate(pairs):
+        values.setdefault(name, []).append(_Sent(index, _read_typed(name, text, types[name])))
+    return OperationParameters(values)
+
+
+def _read_typed(name: str, text: str, fhir_type: str) -> Any:
+    """Return a value of a query as JSON would have it."""
+    if fhir_type not in _LEXICAL:
+        return text
+    pattern, convert = _LEXICAL[fhir_type]
+    if not re.fullmatch(pattern, text):
+        raise Invalid(f"The parameter {name} must be of type {fhir_type}.", expression=name)
+    return convert(text)
 
 
 def _read_values(

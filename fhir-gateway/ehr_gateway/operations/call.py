@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,11 @@ from fastapi.responses import Response
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import Preferences
-from ehr_gateway.http.operation_parameters import OperationParameters, parse_parameters
+from ehr_gateway.http.operation_parameters import (
+    OperationParameters,
+    parse_parameters,
+    parse_query,
+)
 from ehr_gateway.http.parameters import parameters_response
 
 __all__ = ["OperationCall"]
@@ -25,19 +29,25 @@ class OperationCall:
     # The entry that this call will leave; what is refused from here on is logged as it.
     audit_context: recorder.AuditContext
     preferences: Preferences
-    # The names that are taken at this level.
-    parameter_names: tuple[str, ...]
+    # The parameters that are taken at this level: name -> FHIR type.
+    parameter_types: Mapping[str, str]
     # Empty at the system level; the id is empty at the type level, too.
     resource_type: str
     logical_id: str
     # Of a GET: the declared parameters in their order; others were refused.
     query: list[tuple[str, str]]
-    # Of a POST.
+    # Of a POST; empty for a GET.
     body: bytes
+
+    def parse_input(self, *, with_parts: Collection[str] = ()) -> OperationParameters:
+        """Read what was sent, by the query or by the body."""
+        if self.context.request.method == "POST":
+            return self.parse_body(with_parts=with_parts)
+        return parse_query(self.query, self.parameter_types)
 
     def parse_body(self, *, with_parts: Collection[str] = ()) -> OperationParameters:
         """Read the Parameters resource; refuse parameters that the operation does not declare."""
-        return parse_parameters(self.body, *self.parameter_names, with_parts=with_parts)
+        return parse_parameters(self.body, *self.parameter_types, with_parts=with_parts)
 
     def parse_reason(self, sent: OperationParameters, name: str = "reason") -> str:
         """Return a reason or other text in words, of the length that the settings allow."""

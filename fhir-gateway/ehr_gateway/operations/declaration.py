@@ -13,6 +13,7 @@ from ehr_gateway.http.authentication import ACCESS_SCOPE
 __all__ = ["ANY_TYPE", "Level", "Operation", "Parameter"]
 
 Level = Literal["system", "type", "instance"]
+Input = Literal["query", "body", "either"]
 ANY_TYPE = "*"
 
 
@@ -38,7 +39,7 @@ class Operation:
     # One sentence in the imperative.
     summary: str
     levels: tuple[Level, ...]
-    # Called by POST when it changes something, else by GET (R4 §3.2.0).
+    # Called by POST when it changes something.
     affects_state: bool
     # For people: who may call it.
     callers: str
@@ -50,19 +51,24 @@ class Operation:
     # What the audit log calls it: the subtype, and the query (`$name` when nothing is said).
     audit_code: str = "operation"
     audit_query: str = ""
+    # Where an operation that changes nothing takes its parameters: in the query of a GET, in the
+    # body of a POST (so that an address holds nothing of a person), or in either.
+    input: Input = "query"
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Return the HTTP methods that call it."""
-        return ("POST",) if self.affects_state else ("GET", "HEAD")
+        """Return the HTTP methods that call it (R4 §3.2.0)."""
+        if self.affects_state or self.input == "body":
+            return ("POST",)
+        return ("GET", "HEAD", "POST") if self.input == "either" else ("GET", "HEAD")
 
-    def parameters_at(self, level: Level) -> tuple[str, ...]:
-        """Return the names of the parameters that are taken at one level."""
-        return tuple(
-            parameter.name
+    def parameters_at(self, level: Level) -> dict[str, str]:
+        """Return the types of the parameters that are taken at one level, by name."""
+        return {
+            parameter.name: parameter.type
             for parameter in self.parameters
             if not parameter.levels or level in parameter.levels
-        )
+        }
 
     def paths(self) -> list[tuple[Level, str, str]]:
         """Return each address: its level, the type it is about (or none), its path.

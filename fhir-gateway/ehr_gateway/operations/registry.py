@@ -155,7 +155,7 @@ async def _answer_request(
     """Authenticate, begin the audit entry, check scope and parameters; then let it answer."""
     context = await authenticate(request)
     call = _begin_call(operation, level, resource_type, context, path_params)
-    if operation.declaration.affects_state:
+    if request.method == "POST":
         call = replace(call, body=await read_fhir_body(request))
     return await run_in_thread(request, operation.answer, call)
 
@@ -179,16 +179,16 @@ def _begin_call(
         require_scope(context, declaration.required_scope)
     # What cannot be served is refused before anything is done.
     preferences = parse_preferences(request)
-    names = declaration.parameters_at(level)
+    types = declaration.parameters_at(level)
     return OperationCall(
         context=context,
         audit_context=audit_context,
         preferences=preferences,
-        parameter_names=names,
+        parameter_types=types,
         resource_type=type_called,
         logical_id=logical_id,
         query=[]
-        if declaration.affects_state
-        else check_parameters(request, lenient=preferences.lenient, allowed=names),
+        if request.method == "POST"
+        else check_parameters(request, lenient=preferences.lenient, allowed=types),
         body=b"",
     )
