@@ -100,6 +100,8 @@ def _example(operation: Operation) -> str:
 def _row(parameter: Parameter) -> str:
     times = f"{parameter.least}..{parameter.most}"
     where = f", at the {' and the '.join(parameter.levels)} level" if parameter.levels else ""
+    if parameter.resource_types:
+        where += f", of {' and '.join(parameter.resource_types)}"
     return f"| `{parameter.name}` | {parameter.type} | {times} | {parameter.documentation}{where} |"
 
 

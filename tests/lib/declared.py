@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any
+from urllib.parse import urlencode
 
 from ehr_fhir import definitions
 from ehr_fhir.geo_positions import unit_vector
@@ -16,6 +17,8 @@ from ehr_fhir.search_parameters import SearchParameter, official_parameters
 from ehr_fhir.token_keys import folded_key
 from ehr_gateway.access import Access
 from ehr_gateway.interaction_codes import NOT_WRITTEN
+from ehr_gateway.operations.declaration import ANY_TYPE, Level, Operation, Parameter
+from ehr_gateway.operations.registry import OPERATIONS
 from ehr_gateway.store.index_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
@@ -73,6 +76,17 @@ _SPECIAL = {
 _MOST_INCLUDES = 16
 # Of the words of a whole text, which have no order.
 _UNORDERED = frozenset({"_content", "_text"})
+# What operations are asked with: by the name of a parameter, else by its type.
+_OPERATION_NAMED = {"_type": "Observation,Encounter", "_count": "2"}
+_OPERATION_VALUES = {
+    "boolean": "true",
+    "date": "2026-01-06",
+    "dateTime": "2026-01-06",
+    "decimal": "1",
+    "id": f"{HIDDEN}-observation",
+    "instant": "2026-01-06T00:00:00Z",
+    "integer": "1",
+}
 _WITHOUT_CONTAINED = frozenset({"Binary", "Bundle", "Parameters"})
 
 
@@ -180,21 +194,40 @@ def reads(statement: Json) -> dict[str, list[str]]:
     return found
 
 
-def operations(statement: Json) -> list[str]:
-    """Return the address of each declared operation, on what is hidden and what is shown.
+def operations() -> list[str]:
+    """Return addresses of each declared operation, on what is hidden and what is shown.
 
-    Of patients also on the first one, whose other records the reader may know.
+    Of patients also on the first one, whose other records the reader may know. Of those that are
+    called by GET also with each parameter that is declared, by a value of its type.
     """
-    rest = statement["rest"][0]
-    found = [f"${one['name']}" for one in rest["operation"]]
-    for kind, more in (("Patient", ("pat-1",)), ("Observation", ()), ("SearchParameter", ())):
-        declared = next(one for one in rest["resource"] if one["type"] == kind)
-        found += [
-            f"{kind}/{name}/${one['name']}"
-            for one in declared["operation"]
-            for name in (_id(kind, HIDDEN), _id(kind, SHOWN), *more)
-        ]
+    found = []
+    for operation in (registered.declaration for registered in OPERATIONS):
+        for level, kind, path in operation.paths():
+            about = "Observation" if kind == ANY_TYPE else kind
+            more = ("pat-1",) if kind == "Patient" else ()
+            names = ["", *more, *(_id(about, name) for name in (HIDDEN, SHOWN))]
+            for name in names[1:] if level == "instance" else names[:1]:
+                address = path.removeprefix("/fhir/").format(
+                    resource_type=about, patient=name, logical_id=name
+                )
+                found.append(address)
+                if not operation.affects_state and name in ("", "pat-1", _id(about, HIDDEN)):
+                    found += [f"{address}?{query}" for query in _queries(operation, level, kind)]
     return found
+
+
+def _queries(operation: Operation, level: Level, kind: str) -> Iterator[str]:
+    """Yield a query for each parameter, beside those that must be there."""
+    taken = operation.parameters_at(level, kind)
+    parameters = [one for one in operation.parameters if one.name in taken]
+    needed = {one.name: _value_of(one) for one in parameters if one.least}
+    for one in parameters:
+        if one.name != "_cursor":
+            yield urlencode({**needed, one.name: _value_of(one)})
+
+
+def _value_of(parameter: Parameter) -> str:
+    return _OPERATION_NAMED.get(parameter.name) or _OPERATION_VALUES.get(parameter.type, _WORD)
 
 
 def writes() -> list[dict[str, Any]]:

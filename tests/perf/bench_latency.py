@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from ehr_gateway.access import Access
-from ehr_gateway.routes.search import build_searchset
+from ehr_gateway.http.searchset import build_searchset
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Requester, parse_scopes

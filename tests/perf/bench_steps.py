@@ -29,12 +29,12 @@ from ehr_gateway.access import Access
 from ehr_gateway.app import create_gateway
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.spool import Spool
+from ehr_gateway.http.searchset import build_searchset
 from ehr_gateway.interactions.create import create
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import issue_local_token, now_ms
-from ehr_gateway.routes.search import build_searchset
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import prepare_resource

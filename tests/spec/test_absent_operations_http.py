@@ -15,7 +15,7 @@ from tests.lib.gateway import House
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 PLACES = {"system": "", "type": "Patient/", "instance": "Patient/pat-1/"}
 # Operations of R4, and names that nobody has.
-ABSENT = ("export", "validate", "everything", "match", "lookup", "expand", "x", "é", "a%2Fb", "$")
+ABSENT = ("export", "validate", "graph", "match", "lookup", "expand", "x", "é", "a%2Fb", "$")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_path_that_is_no_address_is_none_by_an_operation(furnished: House) -> 
 def test_a_bundle_calls_no_operation_that_is_absent_or_changes_something(
     furnished: House,
 ) -> None:
-    absent = ("Patient/$everything", "$export", "Patient/$x?a=$b", "Patient/pat-1/$request-access")
+    absent = ("Patient/$graph", "$export", "Patient/$x?a=$b", "Patient/pat-1/$request-access")
     requests = [{"method": method, "url": url} for url in absent for method in ("GET", "POST")]
     requests += [{"method": "POST", "url": "Patient/pat-1/$withheld"}]
     entries = [{"request": request} for request in requests]

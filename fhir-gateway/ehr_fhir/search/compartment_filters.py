@@ -12,7 +12,7 @@ from ehr_fhir.search.filters import AnyOf, Clause, Filter, InCompartment, served
 from ehr_fhir.search.value_parser import SearchValue
 from ehr_fhir.search_parameters import parameters_of
 
-__all__ = ["COMPARTMENTS", "compartment_filter", "compartment_types"]
+__all__ = ["COMPARTMENTS", "compartment_filter", "compartment_references", "compartment_types"]
 
 COMPARTMENTS = ("Device", "Encounter", "Patient", "Practitioner", "RelatedPerson")
 # In a definition: the resource that the compartment is of.
@@ -50,6 +50,20 @@ def compartment_types(owner: str) -> list[str]:
         return sorted(_compartments()[owner])
     types = definitions.resource_types() - {"AuditEvent"}
     return sorted(kind for kind in types if kind == owner or compartment_parameters(kind))
+
+
+def compartment_references(owner: str) -> list[tuple[str, str]]:
+    """Return the parameters, by type and code, that place a resource in a compartment.
+
+    >>> compartment_references("Encounter")[:2]
+    [('CarePlan', 'encounter'), ('CareTeam', 'encounter')]
+    """
+    return [
+        (kind, code)
+        for kind, codes in sorted(_compartments()[owner].items())
+        for code in codes
+        if code != _ITSELF and code in parameters_of(kind)
+    ]
 
 
 @cache

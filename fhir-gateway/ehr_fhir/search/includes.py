@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
@@ -29,6 +29,12 @@ class Include:
     target: str | None
     reverse: bool = False
     iterate: bool = False
+    # Of a forward include that the server makes itself: the types that it leads to, any if empty.
+    targets: tuple[str, ...] = ()
+
+    def narrow(self, targets: tuple[str, ...]) -> Include:
+        """Return the include as one that leads to these types alone."""
+        return replace(self, targets=targets)
 
 
 def parse_include(resource_type: str, name: str, text: str) -> Include:

@@ -54,6 +54,19 @@ class OperationParameters:
     def __init__(self, values: dict[str, list[_Sent]]) -> None:
         self._values = values
 
+    def plain_pairs(self) -> list[tuple[str, str]]:
+        """Return the parameters of primitive types as they would stand in an address.
+
+        >>> OperationParameters({"full": [_Sent(0, True)]}).plain_pairs()
+        [('full', 'true')]
+        """
+        return [
+            (name, str(one.value).lower() if isinstance(one.value, bool) else str(one.value))
+            for name, sent in self._values.items()
+            for one in sent
+            if isinstance(one.value, str | int | Decimal)
+        ]
+
     def text(self, name: str) -> str:
         """Return a text parameter of cardinality 1..1."""
         text = self.optional_text(name)

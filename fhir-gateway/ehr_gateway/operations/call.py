@@ -34,7 +34,8 @@ class OperationCall:
     # Empty at the system level; the id is empty at the type level, too.
     resource_type: str
     logical_id: str
-    # Of a GET: the declared parameters in their order; others were refused.
+    # The declared parameters in their order; others were refused. Of one that changes something
+    # they are in the body alone.
     query: list[tuple[str, str]]
     # Of a POST; empty for a GET.
     body: bytes
@@ -48,6 +49,10 @@ class OperationCall:
     def parse_body(self, *, with_parts: Collection[str] = ()) -> OperationParameters:
         """Read the Parameters resource; refuse parameters that the operation does not declare."""
         return parse_parameters(self.body, *self.parameter_types, with_parts=with_parts)
+
+    def plain_pairs(self) -> list[tuple[str, str]]:
+        """Return the parameters of primitive types, by the query or by the body, as text."""
+        return self.query if not self.body else self.parse_body().plain_pairs()
 
     def parse_reason(self, sent: OperationParameters, name: str = "reason") -> str:
         """Return a reason or other text in words, of the length that the settings allow."""

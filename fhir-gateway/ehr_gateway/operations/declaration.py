@@ -28,6 +28,8 @@ class Parameter:
     most: str = "1"
     # Where it is taken; at every level of the operation when empty.
     levels: tuple[Level, ...] = ()
+    # Of which types it is taken; of all that the operation is about when empty.
+    resource_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ class Operation:
             return ("POST",)
         return ("GET", "HEAD", "POST") if self.input == "either" else ("GET", "HEAD")
 
-    def parameters_at(self, level: Level) -> dict[str, str]:
-        """Return the types of the parameters that are taken at one level, by name."""
+    def parameters_at(self, level: Level, resource_type: str = "") -> dict[str, str]:
+        """Return the types of the parameters that are taken at one level, of one type, by name."""
         return {
             parameter.name: parameter.type
             for parameter in self.parameters
-            if not parameter.levels or level in parameter.levels
+            if (not parameter.levels or level in parameter.levels)
+            and (not parameter.resource_types or resource_type in parameter.resource_types)
         }
 
     def paths(self) -> list[tuple[Level, str, str]]:

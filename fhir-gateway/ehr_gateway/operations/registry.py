@@ -179,7 +179,7 @@ def _begin_call(
         require_scope(context, declaration.required_scope)
     # What cannot be served is refused before anything is done.
     preferences = parse_preferences(request)
-    types = declaration.parameters_at(level)
+    types = declaration.parameters_at(level, type_called)
     return OperationCall(
         context=context,
         audit_context=audit_context,

@@ -16,11 +16,11 @@ from ehr_gateway.http.bundle_bytes import build_bundle, build_entry
 from ehr_gateway.http.negotiation import Preferences, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.http.responses import build_audit_hook, record_disclosure
+from ehr_gateway.http.searchset import build_searchset, search_limits
 from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.interactions.bundle.entry_urls import relative_url
 from ehr_gateway.routes.batch_requests import BatchRequests
 from ehr_gateway.routes.history import build_history
-from ehr_gateway.routes.search import build_searchset, search_limits
 
 
 def process_bundle(context: RequestContext, body: bytes) -> Response:

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import orjson
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Invalid, NotFound, operation_outcome
+from ehr_fhir.errors import Invalid, NotFound
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
-from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import (
     GENERAL_PARAMETERS,
     fhir_response,
@@ -23,12 +20,11 @@ from ehr_gateway.http.negotiation import (
 )
 from ehr_gateway.http.query_string import describe_query, parse_query
 from ehr_gateway.http.responses import record_disclosure, require_resource_type
+from ehr_gateway.http.searchset import build_searchset, search_limits
 from ehr_gateway.search import page as search
 from ehr_gateway.search.across_types import search_types
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.search.statements import SearchLimits
-from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.store.store import Version
 
 # In a link to the next page of a search by POST: its parameters, sealed, since what was kept out of
 # the address of the first page is to stand in none.
@@ -172,16 +168,6 @@ def _form_scope(target: _SearchTarget) -> Sequence[object]:
     return [_FORM, target.path]
 
 
-def search_limits(settings: GatewaySettings) -> SearchLimits:
-    """Return the base address and the limits of cost that the settings give a search."""
-    return SearchLimits(
-        settings.fhir_base,
-        settings.max_search_rows,
-        settings.max_include_rounds,
-        settings.max_included,
-    )
-
-
 def _answer_plan(
     context: RequestContext, target: _SearchTarget, pairs: Pairs, limits: SearchLimits
 ) -> Response:
@@ -200,48 +186,3 @@ def _answer_plan(
     lines = [{"name": "plan", "valueString": line} for line in plan]
     database = {"name": "database", "valueCode": store.dialect}
     return json_response({"resourceType": "Parameters", "parameter": [database, *lines]})
-
-
-def build_searchset(
-    base: str,
-    path: str,
-    page: search.SearchPage,
-    cursor: Sequence[tuple[str, str]] = (),
-    form: Sequence[tuple[str, str]] = (),
-) -> bytes:
-    """Return the Bundle of a page; `cursor` is the parameter that asked for this page, if any.
-
-    `form` stands for the parameters in the link to the next page, if they may not stand there.
-    """
-    address = f"{base}/{path}" if path else base
-    links = [("self", build_page_url(address, [*page.self_pairs, *cursor]))]
-    if page.next_cursor is not None:
-        links.append(
-            (
-                "next",
-                build_page_url(
-                    address, [*(form or page.self_pairs), ("_cursor", page.next_cursor)]
-                ),
-            )
-        )
-    entries = [
-        build_entry(
-            f"{base}/{version.type}/{version.id}",
-            _cut_subset(page.subset, version, mode),
-            mode=mode,
-        )
-        for mode, versions in (("match", page.matches), ("include", page.included))
-        for version in versions
-    ]
-    if page.issues:
-        outcome = operation_outcome(Invalid("", issues=page.issues))
-        entries.append(build_entry(None, orjson.dumps(outcome), mode="outcome"))
-    return build_bundle("searchset", entries, total=page.total, links=links)
-
-
-def _cut_subset(subset: Subset | None, version: Version, mode: str) -> bytes:
-    """Return the elements of a resource that `_elements` or `_summary` asks for."""
-    # `_elements` names elements of the type searched; included resources have others.
-    if subset is None or (mode == "include" and subset.elements):
-        return version.body
-    return subset.cut(version.body)

@@ -115,7 +115,9 @@ def _include_select(include: Include, params: str, from_here: str) -> str:
             f"SELECT i.pk FROM resource s CROSS JOIN idx_reference i WHERE s.pk {from_here}"  # noqa: S608
             f" AND i.param IN ({params}) AND i.target_id = s.id AND i.target_type = s.type"
         )
-    narrowed = f" AND i.target_type = '{include.target}'" if include.target else ""
+    targets = (include.target,) if include.target else include.targets
+    names = ", ".join(f"'{target}'" for target in targets)
+    narrowed = f" AND i.target_type IN ({names})" if names else ""
     return (
         f"SELECT t.pk FROM idx_reference i CROSS JOIN resource t WHERE i.pk {from_here}"  # noqa: S608
         f" AND i.param IN ({params}){narrowed}"
