@@ -22,6 +22,7 @@ from ehr_fhir.terminology.concepts import Concept
 from ehr_fhir.terminology.library import Library
 
 __all__ = [
+    "NO_VERSIONS",
     "ListedCode",
     "Membership",
     "Part",
@@ -50,6 +51,10 @@ class Versions:
     def of(self, system: str, named: str | None) -> str | None:
         """Return the version of a system that is to be used, None for any."""
         return self.forced.get(system) or named or self.default.get(system)
+
+
+# A request that wants none.
+NO_VERSIONS = Versions()
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,7 @@ def find_value_set(library: Library, canonical: str) -> Mapping[str, Any]:
 def resolve_value_set(
     value_set: Mapping[str, Any],
     library: Library,
-    versions: Versions = Versions(),
+    versions: Versions = NO_VERSIONS,
     within: tuple[str, ...] = (),
 ) -> ResolvedValueSet:
     """Resolve a value set; raise Unprocessable for a faulty definition or a missing import."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from fastapi.responses import Response
 
+from ehr_fhir.json_text import serialize
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import fhir_response, parse_preferences
 
@@ -19,7 +19,7 @@ def parameters_response(context: RequestContext, *parameters: dict[str, Any]) ->
     body = {"resourceType": "Parameters", "parameter": list(parameters)}
     if not parameters:
         del body["parameter"]
-    return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
+    return fhir_response(serialize(body), pretty=prefer.pretty)
 
 
 def parameter(name: str, content: object) -> dict[str, Any]:

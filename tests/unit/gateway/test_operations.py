@@ -20,6 +20,9 @@ each_operation = pytest.mark.parametrize("operation", DECLARED, ids=lambda one: 
 # FHIR's types of what is sent (R4 §2.24) that operations here take.
 TYPES = {"BackboneElement", "Consent", "Library", "Meta", "Parameters", "ViewDefinition"} | {
     "boolean", "code", "decimal", "date", "dateTime", "id", "instant", "integer", "string",
+} | {
+    "CodeableConcept", "CodeSystem", "Coding", "ConceptMap", "Resource", "ValueSet", "canonical",
+    "uri",
 }  # fmt: skip
 
 
