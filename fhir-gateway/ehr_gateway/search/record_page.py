@@ -7,7 +7,7 @@ same condition as of every search. What a page refers to comes along as includes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,7 +27,13 @@ from ehr_gateway.store.disclosure import Disclosure, reader_parameters
 from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Store, Version
 
-__all__ = ["SUPPORTING_TYPES", "RecordQuery", "find_record_page", "find_whole_record"]
+__all__ = [
+    "SUPPORTING_TYPES",
+    "RecordQuery",
+    "find_record_page",
+    "find_supporting",
+    "find_whole_record",
+]
 
 # What records refer to and no patient's record holds: who, where, with what.
 SUPPORTING_TYPES = frozenset(
@@ -112,6 +118,20 @@ def find_whole_record(
     query = RecordQuery(("Patient", patient), types=covered)
     finder = _RecordFinder(connection, store.registry(connection), access, query, covered)
     return finder.find(None, most)
+
+
+def find_supporting(
+    connection: Connection,
+    store: Store,
+    access: Access,
+    records: Sequence[Version],
+    limits: SearchLimits,
+) -> tuple[Version, ...]:
+    """Return what records refer to that is no patient's: organisations, people, medicines."""
+    registry = store.registry(connection)
+    with use_added_parameters(registry.served):
+        includes = list(_includes_of(sorted({one.type for one in records}), SUPPORTING_TYPES))
+    return find_included(connection, registry.ids, access, includes, records, limits)[0]
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ FILES = {operation.name: ROOM / f"{operation.name.replace('-', '_')}.py" for ope
 each_operation = pytest.mark.parametrize("operation", DECLARED, ids=lambda one: str(one.name))
 # FHIR's types of what is sent (R4 §2.24) that operations here take.
 TYPES = {"BackboneElement", "Consent", "Library", "Meta", "Parameters", "ViewDefinition"} | {
-    "boolean", "code", "decimal", "date", "dateTime", "id", "instant", "integer", "string",
-} | {
-    "CodeableConcept", "CodeSystem", "Coding", "ConceptMap", "Resource", "ValueSet", "canonical",
-    "uri",
+    "boolean", "canonical", "code", "CodeableConcept", "CodeSystem", "Coding", "ConceptMap",
+    "date", "dateTime", "decimal", "id", "instant", "integer", "Resource", "string", "uri",
+    "ValueSet",
 }  # fmt: skip
 
 
