@@ -48,8 +48,8 @@ demo: setup ## the whole way once: sample in, lake, study, model, web pages up
 test: setup browser clients postgresql ## checks and all tests but the slow ones, in runs beside each other
 	@$(MAKE) --no-print-directory --keep-going --jobs=5 test-lake test-gateway test-others test-portal check PYTEST="$(PYTEST) -q"
 
-test-slow: setup browser postgresql ## the tests that take minutes
-	@$(PYTEST) -m slow
+test-slow: setup browser postgresql ## the tests that take minutes; generated ones with new examples each time
+	@$(PYTEST) -m slow --hypothesis-profile=explore
 
 test-unit: setup postgresql ## one kind of test: also test-spec, test-integration, test-acceptance
 	@$(PYTEST) tests/unit

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.lib.demo import demo
 from tests.lib.gateway import database, furnished, house, houses, move_in
@@ -14,6 +16,7 @@ from tests.lib.kafka_broker import kafka_broker
 from tests.lib.object_store import object_store
 from tests.lib.old_store import old_dump, old_store, old_store_copy
 from tests.lib.postgresql import postgresql
+from tests.lib.same_examples import leave_constants_out
 from tests.lib.spark import spark
 from tests.lib.store import empty_store, place, shared_record, store
 
@@ -43,6 +46,28 @@ ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")
 # Chosen: several times what a run needs, beside PostgreSQL, Spark and Chromium.
 ROOM = 8 * 2**30
+
+# Generated tests: neither a slow machine nor fixtures that examples share are faults, and `make
+# test` draws the same examples for everybody, on each run.
+settings.register_profile(
+    "same",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+# Other examples on each run, on CI too; what failed is tried first on the next.
+settings.register_profile(
+    "explore",
+    settings.get_profile("same"),
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
+    print_blob=True,
+)
+# Tens of thousands for a test that does not say how many.
+settings.register_profile("nightly", settings.get_profile("explore"), max_examples=30_000)
+settings.load_profile("same")
+leave_constants_out("same")
 
 
 def pytest_configure() -> None:

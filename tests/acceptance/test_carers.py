@@ -27,14 +27,14 @@ def invite(patient: Person, power: str) -> str:
     """Invite a carer with a power; return the code."""
     patient.go("/carers")
     patient.page.locator(f"#power-{power}").check()
-    patient.page.locator("form[action='/carers/invite'] button").click()
+    patient.click("form[action='/carers/invite'] button")
     return patient.page.locator(".ehr-code-shown").inner_text()
 
 
 def end_all(patient: Person) -> None:
     patient.go("/carers")
     while patient.page.locator("form[action='/carers/end'] button").count():
-        patient.page.locator("form[action='/carers/end'] button").first.click()
+        patient.click(patient.page.locator("form[action='/carers/end'] button").first)
 
 
 @pytest.mark.parametrize("size", ["phone", "desktop"])
@@ -54,8 +54,8 @@ def test_the_head_says_for_whom_and_pages_follow_the_power(
     head = carer.page.locator(".ehr-acting")
     expect(head).to_contain_text("You act for nobody now.")
     carer.page.fill("#code", code)
-    carer.page.locator("form[action='/people/accept'] button").click()
-    carer.page.locator("form[action='/people/choose'] button").first.click()
+    carer.click("form[action='/people/accept'] button")
+    carer.click(carer.page.locator("form[action='/people/choose'] button").first)
     expect(head).to_contain_text(served.patient.name.text)
 
     places = carer.page.locator(".ehr-places a").evaluate_all(

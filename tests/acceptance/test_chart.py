@@ -80,7 +80,7 @@ def test_by_keyboard_the_allergies_come_first_then_each_block_leads_to_its_secti
     for key in ("measurements", "results", "problems", "medicines", "visits", "documents"):
         doctor.go(base)
         page.locator(f".ehr-block__head a[href='{base}/{key}']").focus()
-        page.keyboard.press("Enter")
+        doctor.press("Enter")
         expect(page.locator("h1")).to_be_visible()
         assert page.url.endswith(f"{base}/{key}")
         # The allergies are in the head of this page as well.

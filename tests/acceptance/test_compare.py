@@ -23,19 +23,19 @@ def test_results_are_chosen_and_stand_side_by_side(
     page, base = doctor.page, f"/patients/{served.patient.id}"
     doctor.log_in_by_password("dr.chan")
     doctor.go(base)
-    page.keyboard.press("g")
-    page.keyboard.press("c")
-    page.wait_for_url(f"**{base}/compare")
+    doctor.press("g", "c")
+    expect(page).to_have_url(re.compile(f"{base}/compare$"))
     boxes = page.locator("input[name=test]")
     boxes.nth(0).check()
     boxes.nth(8).check()
-    page.get_by_role("button", name="Compare").click()
+    doctor.click(page.get_by_role("button", name="Compare"))
 
     table = page.locator("table")
     assert table.locator("thead th").count() >= 3
     expect(table.locator("tbody tr").first).to_be_visible()
     expect(page.locator("svg[role=img]").first).to_be_visible()
-    assert boxes.nth(0).is_checked() and boxes.nth(8).is_checked()
+    for number in (0, 8):
+        expect(boxes.nth(number)).to_be_checked()
     doctor.picture(tmp_path, "compare")
     page.keyboard.press("j")
     expect(table.locator("tbody a").first).to_be_focused()
@@ -47,14 +47,13 @@ def test_the_timeline_spans_the_providers(chromium: Browser, served: Platform) -
     page, base = doctor.page, f"/patients/{served.patient.id}"
     doctor.log_in_by_password("dr.chan")
     doctor.go(base)
-    page.keyboard.press("g")
-    page.keyboard.press("t")
-    page.wait_for_url(f"**{base}/timeline")
+    doctor.press("g", "t")
 
+    expect(page).to_have_url(re.compile(f"{base}/timeline$"))
     expect(page.locator("main")).to_contain_text("Harbour General Hospital")
     expect(page.locator("main")).to_contain_text("Kwun Fong Family Clinic")
-    page.locator(f"main a[href^='{base}/item/']").first.click()
-    page.wait_for_url(re.compile(f"{base}/item/"))
+    doctor.click(page.locator(f"main a[href^='{base}/item/']").first)
+    expect(page).to_have_url(re.compile(f"{base}/item/"))
     doctor.leave()
 
 

@@ -49,7 +49,7 @@ def test_the_places_of_a_phone_open_without_a_script(chromium: Browser, served: 
     assert heading["y"] < 130
     expect(sharing).to_be_hidden()
 
-    page.get_by_role("link", name="Menu").click()
+    patient.click(page.get_by_role("link", name="Menu"))
     expect(sharing).to_be_visible()
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
     sharing.click()
@@ -68,27 +68,27 @@ def test_what_a_reader_chooses_stays_through_log_in_account_and_log_out(
         return [html.get_attribute(name) for name in ("lang", "data-theme", "data-text-size")]
 
     patient.go("/")
-    page.get_by_role("link", name="Display").click()
+    patient.click(page.get_by_role("link", name="Display"))
     page.get_by_label("Very large").check()
     page.get_by_label("High contrast").check()
     page.get_by_label("繁體中文").check()
-    page.get_by_role("button", name="Save").click()
+    patient.click(page.get_by_role("button", name="Save"))
     expect(page.locator("#saved")).to_be_focused()
     chosen = ["zh-Hant-HK", "contrast", "larger"]
     assert look() == chosen
 
     patient.go("/login")
     assert look() == chosen
-    page.locator("#eid").click()
+    patient.click("#eid")
     assert look() == chosen
     page.go_back()
     patient.log_in_by_eid(served.patient.hkid)
     for path in ("/record", "/oauth/account"):
         patient.go(path)
         assert look() == chosen
-    page.locator(".nhsuk-back-link").click()
-    page.wait_for_url("**/home")
-    page.locator("form[action='/logout'] button").click()
+    patient.click(".nhsuk-back-link")
+    assert page.url.endswith("/home")
+    patient.click("form[action='/logout'] button")
     assert look() == chosen
     assert page.url.endswith("/oauth/logout")
     patient.leave()

@@ -51,7 +51,7 @@ def test_a_steward_looks_at_a_fault_and_sends_it_back(
     link = steward.page.locator(f"a[href='/findings/{record}']")
     expect(link).to_have_count(1)
     link.focus()
-    steward.page.keyboard.press("Enter")
+    steward.press("Enter")
     expect(steward.page.locator("#elements + p + dl")).to_be_visible()
     inspect_page(steward, tmp_path, f"{size}-finding")
     # Not the chart: no name, no identity card.
@@ -61,8 +61,8 @@ def test_a_steward_looks_at_a_fault_and_sends_it_back(
     steward.page.locator("#reason").focus()
     steward.page.keyboard.type("Please look at the date of birth in the papers")
     steward.page.locator("main form button").focus()
-    steward.page.keyboard.press("Enter")
-    steward.page.wait_for_url("**/findings")
+    steward.press("Enter")
+    assert steward.page.url.endswith("/findings")
     inspect_page(steward, tmp_path, f"{size}-decided")
     assert steward.outside() == []
     steward.leave()

@@ -15,7 +15,7 @@ import uvicorn
 
 # The package ships no types.
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from ehr_gateway.accounts import accounts, totp
 from ehr_gateway.accounts.accounts import Account
@@ -42,10 +42,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not server.started and time.monotonic() < end:
         time.sleep(0.05)
-    assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).status_code == 200
     yield house
     server.should_exit = True
     thread.join(20)
@@ -68,6 +68,7 @@ class Walker:
             # For axe alone, which has to run inside the page.
             bypass_csp=axe,
         )
+        self.context.set_default_timeout(90_000)
         self.page: Page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda message: self._heard(message.type, message.text))
@@ -84,10 +85,20 @@ class Walker:
     def go(self, path: str) -> None:
         self.page.goto(f"{self.house.settings.base_url}{path}")
 
+    def click(self, target: str | Locator) -> None:
+        """Click what leads to a page, and wait until it has loaded."""
+        with self.page.expect_navigation():
+            (self.page.locator(target) if isinstance(target, str) else target).click()
+
+    def send(self, **fields: str) -> None:
+        """Fill in fields by their ids, press Enter in the last, and wait for the answer."""
+        for field, value in fields.items():
+            self.page.fill(f"#{field}", value)
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
     def password(self, password: str = PASSWORD) -> None:
-        self.page.fill("#login", self.name)
-        self.page.fill("#password", password)
-        self.page.press("#password", "Enter")
+        self.send(login=self.name, password=password)
 
     def code(self) -> str:
         """Return the code of the secret that the page shows."""
@@ -95,7 +106,7 @@ class Walker:
         return totp.compute_code(secret, self.house.clock() // totp.TIME_STEP_MS)
 
     def choose(self, number: int) -> None:
-        self.page.locator("main form button").nth(number).click()
+        self.click(self.page.locator("main form button").nth(number))
 
     def authenticator(self) -> None:
         """Give the browser an authenticator that knows its owner."""
@@ -133,14 +144,14 @@ def test_a_passkey_is_made_and_then_logs_in_under_the_strict_policy(
     page.locator("#passkey").click()
     expect(page.locator("[role=status]")).to_contain_text("The passkey was added")
     expect(page.locator(".rows").first).to_contain_text("my laptop")
-    page.locator("#logout").click()
+    walker.click("#logout")
     walker.go("/oauth/account")
     page.locator("#passkey").click()
 
     expect(page.locator("dd").first).to_have_text("passkey.owner")
     page.get_by_role("button", name="Remove my laptop").click()
     expect(page.locator("[role=status]")).to_contain_text("The passkey was removed")
-    page.locator("#logout").click()
+    walker.click("#logout")
     walker.go("/oauth/account")
     page.locator("#passkey").click()
     expect(page.locator(".errors")).to_contain_text("The passkey was not accepted")
@@ -226,55 +237,47 @@ def test_no_page_of_the_log_in_has_a_barrier_or_scrolls_sideways(
     look("login")
     walker.password("wrong")
     look("login-wrong")
-    page.locator("#eid").click()
+    walker.click("#eid")
     look("eid")
-    page.fill("[name=hkid]", HKID)
-    page.fill("[name=pin]", "000000")
-    page.press("[name=pin]", "Enter")
+    walker.send(hkid=HKID, pin="000000")
     look("eid-wrong")
-    page.locator("main p a").last.click()
+    walker.click(page.locator("main p a").last)
     look("eid-refused")
     with gateway.gateway.store.write_transaction() as connection:
         accounts.require_password_change(connection, name)
     walker.password()
     look("password")
-    page.fill("#new", "twelve quiet ferries")
-    page.press("#new", "Enter")
+    walker.send(new="twelve quiet ferries")
     look("enrol")
-    page.fill("#code", "000000")
-    page.press("#code", "Enter")
+    walker.send(code="000000")
     look("enrol-wrong")
-    page.fill("#code", walker.code())
-    page.press("#code", "Enter")
+    walker.send(code=walker.code())
     look("recovery")
-    page.locator("main form button").click()
+    walker.click("main form button")
     look("choose")
     walker.choose(0)
     page.fill("#name", "phone")
-    page.locator("#passkey").click()
-    page.locator("[role=status]").wait_for()
+    walker.click("#passkey")
+    expect(page.locator("[role=status]")).to_be_visible()
     look("account")
     walker.go("/oauth/logout")
     look("logout")
-    page.locator("main form button").click()
+    walker.click("main form button")
     look("logged-out")
     walker.go("/oauth/account")
     walker.password("twelve quiet ferries")
     look("code")
-    page.fill("#code", "000000")
-    page.press("#code", "Enter")
+    walker.send(code="000000")
     look("code-wrong")
-    page.locator("#passkey").click()
-    page.locator("h1").wait_for()
+    walker.click("#passkey")
     walker.choose(1)
     walker.go("/oauth/accounts")
-    page.fill("#find", "doctor")
-    page.press("#find", "Enter")
+    walker.send(find="doctor")
     look("accounts")
     page.locator("main summary").first.click()
-    page.locator("form[action*='/change/disable'] button").first.click()
+    walker.click(page.locator("form[action*='/change/disable'] button").first)
     look("account-change")
-    page.locator("main form button").click()
+    walker.click("main form button")
     look("account-change-wrong")
     walker.go("/oauth/login?request=stale")
     look("stopped")

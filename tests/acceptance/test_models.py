@@ -40,8 +40,8 @@ def open_model(
     person = Person(chromium, platform, size=size, language=language)
     person.log_in_by_password(login)
     person.go(f"/language/{language}?back=/overview")
-    person.page.locator(".ehr-tile a[href='/models']").click()
-    person.page.locator(f"a[href='/models/{TASK}']").click()
+    person.click(".ehr-tile a[href='/models']")
+    person.click(f"a[href='/models/{TASK}']")
     return person
 
 
@@ -55,7 +55,7 @@ def decide(person: Person, action: str, reason: str, version: str = "2") -> None
     page.locator("#reason").focus()
     page.keyboard.type(reason)
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    person.press("Enter")
 
 
 def test_two_stewards_promote_a_version_and_an_auditor_rolls_it_back(
@@ -95,7 +95,7 @@ def test_a_report_shows_its_plots_and_runs_nothing(
     person.page.on("console", lambda message: problems.append(message.text))
     person.log_in_by_password("researcher.lau")
     person.go(f"/models/{TASK}")
-    person.page.locator(f"a[href='/models/{TASK}/versions/2/report.en.html']").click()
+    person.click(f"a[href='/models/{TASK}/versions/2/report.en.html']")
 
     expect(person.page.locator("h1")).to_contain_text("Return to acute care")
     curve = person.page.locator("svg").first.bounding_box()
@@ -113,7 +113,7 @@ def test_forecasts_say_what_is_served_and_why(
     person = Person(chromium, stewards, size=size, language=language)
     person.log_in_by_password("steward.ng")
     person.go(f"/language/{language}?back=/overview")
-    person.page.locator(".ehr-tile a[href='/forecasts']").click()
+    person.click(".ehr-tile a[href='/forecasts']")
 
     expect(person.page.locator("main svg.ehr-chart")).to_have_count(4)
     missed = {"en": "missed a gate", "zh-Hans": "有条件未符合"}[language]

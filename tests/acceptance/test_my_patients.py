@@ -25,16 +25,16 @@ def test_a_patient_is_opened_marked_and_taken_off(
     doctor.log_in_by_password("dr.chan")
     assert page.url.endswith("/my-patients")
     doctor.go(f"/patients/{served.patient.id}")
-    page.get_by_role("link", name="My patients").click()
-    page.get_by_role("link", name="Opened lately").click()
+    doctor.click(page.get_by_role("link", name="My patients"))
+    doctor.click(page.get_by_role("link", name="Opened lately"))
     row = page.locator(f"[data-row='{served.patient.id}']")
-    row.get_by_role("button", name="Add to my list").click()
+    doctor.click(row.get_by_role("button", name="Add to my list"))
     expect(page.get_by_role("alert")).to_contain_text("among yours")
 
-    page.get_by_role("link", name="Mine", exact=True).click()
+    doctor.click(page.get_by_role("link", name="Mine", exact=True))
     expect(row).to_contain_text(served.patient.name.text)
     doctor.picture(tmp_path, "mine")
-    row.get_by_role("button", name="Take off my list").click()
+    doctor.click(row.get_by_role("button", name="Take off my list"))
     expect(row).to_have_count(0)
     expect(page.get_by_role("link", name="Load again")).to_be_visible()
     assert doctor.outside() == []
@@ -56,9 +56,9 @@ def test_who_closes_the_record_leaves_the_screen_without_a_reload(
 
     patient.log_in_by_eid(served.patient.hkid)
     patient.go("/sharing")
-    patient.switch(HOSPITAL).click()
+    patient.click(patient.switch(HOSPITAL))
     expect(row).to_have_count(0)
-    patient.switch(HOSPITAL).click()
+    patient.click(patient.switch(HOSPITAL))
     expect(row).to_be_visible()
 
     assert doctor.page.evaluate("window.isSamePage") is True

@@ -26,7 +26,7 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     doctor.go("/emergency")
     doctor.page.fill("[name=hkid]", served.patient.hkid)
     doctor.page.fill("[name=reason]", "Unconscious in the emergency room")
-    doctor.page.locator("form[action='/emergency'] button").click()
+    doctor.click("form[action='/emergency'] button")
     record = f"/patients/{served.patient.id}"
     doctor.go(record)
     steward = Person(chromium, served, size=size, language=LANGUAGES[size])
@@ -35,9 +35,9 @@ def test_an_emergency_is_reviewed_contained_and_reported(
 
     # What waits leads to the review, and the review shows what was done.
     inspect_page(steward, tmp_path, f"{size}-overview")
-    steward.page.locator(".ehr-tile a[href='/reviews']").click()
+    steward.click(".ehr-tile a[href='/reviews']")
     inspect_page(steward, tmp_path, f"{size}-reviews")
-    steward.page.locator("a[href^='/reviews/']").first.click()
+    steward.click(steward.page.locator("a[href^='/reviews/']").first)
     expect(steward.page.locator("#evidence + ul li").first).to_be_visible()
     inspect_page(steward, tmp_path, f"{size}-review")
 
@@ -46,7 +46,7 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     inspect_page(steward, tmp_path, f"{size}-monitor")
     steward.page.locator("#reason").fill("Somebody else may use this log-in")
     steward.page.locator("#sure").check()
-    steward.page.locator("form[action='/monitor/suspend'] button").click()
+    steward.click("form[action='/monitor/suspend'] button")
     inspect_page(steward, tmp_path, f"{size}-suspended")
     doctor.go(record)
     assert served.patient.hkid not in doctor.page.content()
@@ -54,14 +54,14 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     steward.page.locator("form[action='/monitor/report'] [value=person]").check()
     steward.page.locator("#r-subject").fill("dr.lee")
     steward.page.locator("#from").fill("2026-01-01")
-    steward.page.locator("form[action='/monitor/report'] button").click()
+    steward.click("form[action='/monitor/report'] button")
     expect(steward.page.locator("tbody tr")).to_have_count(1)
     assert served.patient.id in steward.page.content()
     inspect_page(steward, tmp_path, f"{size}-report")
     steward.go("/monitor")
     steward.page.locator("summary").first.click()
     steward.page.locator("#lift1").fill("The password was changed")
-    steward.page.locator("form[action='/monitor/lift'] button").click()
+    steward.click("form[action='/monitor/lift'] button")
     doctor.go(record)
     assert "403" not in doctor.heading()
     assert steward.outside() == []
@@ -78,13 +78,13 @@ def test_what_a_patient_says_on_paper_holds_and_the_patient_is_told(
     steward.go(f"/language/{LANGUAGES[size]}?back=/counter")
     inspect_page(steward, tmp_path, f"{size}-counter")
     steward.page.locator("#hkid").fill(served.patient.hkid)
-    steward.page.press("#hkid", "Enter")
+    steward.press("Enter")
     assert served.patient.hkid[:7] not in steward.page.url
     inspect_page(steward, tmp_path, f"{size}-counter-person")
     steward.page.locator("[name=choice][value=research-out]").check()
     steward.page.locator("#paper").fill("Research form, 28 Nov 2026, drawer 4")
     steward.page.locator("#seen").check()
-    steward.page.locator("form[action='/counter/record'] button").click()
+    steward.click("form[action='/counter/record'] button")
     inspect_page(steward, tmp_path, f"{size}-counter-recorded")
 
     patient = Person(chromium, served, size=size, language="en")
@@ -106,7 +106,7 @@ def test_auditor_and_administrator_have_a_home(
     assert person.page.url.endswith("/overview")
     inspect_page(person, tmp_path, f"{who}-overview")
     place = "/audit" if who == "auditor.tse" else "/oauth/accounts"
-    person.page.locator(f".ehr-tile a[href='{place}']").click()
+    person.click(f".ehr-tile a[href='{place}']")
     expect(person.page.locator("h1")).to_be_visible()
     inspect_page(person, tmp_path, f"{who}-place")
     person.leave()

@@ -43,17 +43,17 @@ def test_a_patient_finds_what_matters_without_a_script(
         assert patient.sideways() <= 0, name
 
     look("home")
-    page.locator(".ehr-tile a[href='/record/results']").click()
-    page.locator("a[href^='/record/trend/']").first.click()
+    patient.click(".ehr-tile a[href='/record/results']")
+    patient.click(page.locator("a[href^='/record/trend/']").first)
     expect(page.locator("table tbody tr").first).to_be_visible()
     look("trend")
 
     patient.go("/home")
-    page.locator("nav a[href='/search']").click()
+    patient.click("nav a[href='/search']")
     word, section = WORDS[language]
     page.fill("#words", word)
-    page.press("#words", "Enter")
-    page.wait_for_url("**/search?words=*")
+    patient.press("Enter")
+    expect(page).to_have_url(re.compile(r"/search\?words="))
     assert word not in page.url
     expect(page.locator("main h2", has_text=section).first).to_be_visible()
     if language != "en":
@@ -64,7 +64,7 @@ def test_a_patient_finds_what_matters_without_a_script(
     days = page.locator(".ehr-day").count()
     page.locator(".ehr-filters summary").click()
     page.select_option("#kind", "plans")
-    page.locator(".ehr-filters button").click()
+    patient.click(".ehr-filters button")
     assert page.url.endswith("/timeline?kind=plans&organization=&year=")
     assert 0 < page.locator(".ehr-day").count() != days
     look("timeline")
@@ -93,9 +93,9 @@ def test_the_home_is_used_by_keyboard_alone_and_has_no_barrier(
         seen.append(patient.page.evaluate("document.activeElement.getAttribute('href')"))
     assert {"/home/new", "/record/medicines", "/record/results", "/appointments", "/who-looked",
             "/sharing", "/requests"} == set(seen)  # fmt: skip
-    keyboard.press("Enter")
+    patient.press("Enter")
 
-    patient.page.wait_for_url(re.compile("/(requests|sharing|who-looked|appointments)$"))
+    expect(patient.page).to_have_url(re.compile("/(requests|sharing|who-looked|appointments)$"))
     patient.leave()
 
 
@@ -107,5 +107,6 @@ def test_the_pictures_of_an_examination_are_shown(chromium: Browser, served: Pla
     picture = patient.page.locator("img.ehr-picture").first
     expect(picture).to_be_visible()
 
-    assert picture.evaluate("it => it.complete && it.naturalWidth > 50")
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("it => it.naturalWidth") > 50
     patient.leave()

@@ -34,7 +34,7 @@ def decide(person: Person, place: str, decision: str, reason: str) -> None:
     page.locator("#reason").focus()
     page.keyboard.type(reason)
     page.locator("main form button").focus()
-    page.keyboard.press("Enter")
+    person.press("Enter")
     expect(page.locator("main")).to_contain_text(reason)
 
 
@@ -46,7 +46,7 @@ def record_training(person: Person, course: str, expires: date) -> None:
         "day": (expires - timedelta(days=365)).isoformat(), "expires": expires.isoformat(),
     }.items():  # fmt: skip
         page.locator(f"#{field}").fill(value)
-    page.locator("form[action='/research-people'] button").click()
+    person.click("form[action='/research-people'] button")
     expect(page.locator("main")).to_contain_text(course)
 
 
@@ -64,7 +64,7 @@ def test_from_an_application_to_an_open_project(
 
     page.goto(f"{served.address}/projects/new")
     page.locator("#title").fill(f"Falls {size}")
-    page.locator("button[value=submit]").click()
+    researcher.click("button[value=submit]")
     # What is missing is named, and nothing that was typed is lost.
     expect(page.locator(".nhsuk-error-summary")).to_be_visible()
     expect(page.locator("#title")).to_have_value(f"Falls {size}")
@@ -76,11 +76,11 @@ def test_from_an_application_to_an_open_project(
     for column in ("patient_id", "start"):
         page.locator(f"[id='encounter_flat.{column}']").check()
     page.locator("[id='why.encounter_flat']").fill("Falls are counted by visits")
-    page.locator("button[value=draft]").click()
+    researcher.click("button[value=draft]")
     place = page.url
-    page.locator("a[href$='/change']").click()
+    researcher.click("a[href$='/change']")
     expect(page.locator("[id='encounter_flat.start']")).to_be_checked()
-    page.locator("button[value=submit]").click()
+    researcher.click("button[value=submit]")
     expect(page.locator("main form")).to_have_count(0)
     inspect_page(researcher, tmp_path, f"{size}-handed-in")
 

@@ -46,7 +46,7 @@ def test_the_patients_switch_holds_at_the_doctors_next_click(
     patient.picture(tmp_path, "home")
     doctor.log_in_by_password("dr.wong")
     doctor.find(served.patient.hkid)
-    doctor.page.get_by_role("link", name=name).click()
+    doctor.click(doctor.page.get_by_role("link", name=name))
     assert name in doctor.heading()
     seen = doctor.page.locator("#medicines").locator("xpath=ancestor::section").locator("li")
     assert seen.count() > 0
@@ -54,22 +54,22 @@ def test_the_patients_switch_holds_at_the_doctors_next_click(
 
     patient.go("/sharing")
     expect(patient.switch("st-gabriel")).to_have_attribute("aria-checked", "true")
-    patient.switch("st-gabriel").click()
+    patient.click(patient.switch("st-gabriel"))
     expect(patient.switch("st-gabriel")).to_have_attribute("aria-checked", "false")
     expect(patient.page.get_by_role("alert")).to_contain_text(HOSPITAL[language])
     patient.picture(tmp_path, "switched-off")
 
-    doctor.page.locator(".ehr-block__head a").first.click()
+    doctor.click(doctor.page.locator(".ehr-block__head a").first)
     assert doctor.heading() == NOTHING[language]
     doctor.picture(tmp_path, "doctor-sees-nothing")
     doctor.find(served.patient.hkid)
     expect(doctor.page.locator("main")).to_contain_text(NOTHING[language])
     expect(doctor.page.locator("main")).not_to_contain_text(name)
 
-    patient.switch("st-gabriel").click()
+    patient.click(patient.switch("st-gabriel"))
     expect(patient.switch("st-gabriel")).to_have_attribute("aria-checked", "true")
     doctor.find(served.patient.hkid)
-    doctor.page.get_by_role("link", name=name).click()
+    doctor.click(doctor.page.get_by_role("link", name=name))
     assert name in doctor.heading()
 
     patient.go("/who-looked")
@@ -100,12 +100,12 @@ def test_a_closed_kind_of_records_is_gone_for_the_doctor_and_the_rest_stays(
     patient.go("/sharing")
     patient.page.select_option("#domain", "medication")
     patient.page.select_option("#against", "st-gabriel")
-    patient.page.locator("form[action='/sharing/restrict'] button").click()
+    patient.click("form[action='/sharing/restrict'] button")
     doctor.page.reload()
 
     expect(medicines).to_have_count(0)
     expect(problems).not_to_have_count(0)
-    patient.page.locator("form[action='/sharing/lift'] button").first.click()
+    patient.click(patient.page.locator("form[action='/sharing/lift'] button").first)
     doctor.page.reload()
     expect(medicines).not_to_have_count(0)
     patient.leave()
@@ -121,12 +121,12 @@ def test_a_public_hospital_can_be_closed_too(chromium: Browser, served: Platform
     assert served.patient.name.text in nurse.heading()
 
     patient.go("/sharing")
-    patient.switch("ha-lion-rock").click()
+    patient.click(patient.switch("ha-lion-rock"))
     expect(patient.switch("ha-lion-rock")).to_have_attribute("aria-checked", "false")
     nurse.page.reload()
 
     assert served.patient.name.text not in nurse.heading()
-    patient.switch("ha-lion-rock").click()
+    patient.click(patient.switch("ha-lion-rock"))
     expect(patient.switch("ha-lion-rock")).to_have_attribute("aria-checked", "true")
     nurse.page.reload()
     assert served.patient.name.text in nurse.heading()

@@ -30,20 +30,19 @@ def test_keys_find_a_patient_and_walk_through_the_record(doctor: Person) -> None
     keyboard.press("/")
     expect(page.locator("#who")).to_be_focused()
     keyboard.type(doctor.platform.patient.hkid)
-    keyboard.press("Enter")
-    page.wait_for_url("**/patients?search=*")
+    doctor.press("Enter")
+    expect(page).to_have_url(re.compile(r"/patients\?search="))
     keyboard.press("j")
     expect(page.locator(".ehr-lines a").first).to_be_focused()
-    keyboard.press("Enter")
-    page.wait_for_url("**/patients/*-*")
+    doctor.press("Enter")
+    expect(page).to_have_url(re.compile("/patients/.*-"))
     for _ in range(3):
         keyboard.press("j")
     keyboard.press("k")
     second = page.locator("main .ehr-board__rows > li:visible").nth(1).locator("a").first
     expect(second).to_be_focused()
-    keyboard.press("g")
-    keyboard.press("f")
-    page.wait_for_url(re.compile("/patients$"))
+    doctor.press("g", "f")
+    expect(page).to_have_url(re.compile("/patients$"))
     assert refused == []
     assert doctor.outside() == []
     doctor.leave()
@@ -78,9 +77,9 @@ def test_no_key_acts_in_a_field(doctor: Person) -> None:
 
 def test_keys_are_switched_off_or_take_alt(doctor: Person) -> None:
     page = doctor.page
-    page.locator("footer a[href*='/display']").click()
+    doctor.click("footer a[href*='/display']")
     page.get_by_label("On, together with the Alt key").check()
-    page.get_by_role("button", name="Save").click()
+    doctor.click(page.get_by_role("button", name="Save"))
     doctor.go("/patients")
     page.keyboard.press("/")
     expect(page.locator("#who")).not_to_be_focused()
@@ -89,7 +88,7 @@ def test_keys_are_switched_off_or_take_alt(doctor: Person) -> None:
 
     doctor.go("/display")
     page.get_by_label("Off", exact=True).check()
-    page.get_by_role("button", name="Save").click()
+    doctor.click(page.get_by_role("button", name="Save"))
     doctor.go("/patients")
     for key in ("/", "Alt+/", "?"):
         page.keyboard.press(key)

@@ -29,10 +29,10 @@ def test_a_note_is_written_read_by_the_patient_and_marked_as_wrong(
 ) -> None:
     page = doctor.page
     doctor.go(f"/patients/{served.patient.id}/write")
-    page.get_by_role("link", name="Note").click()
+    doctor.click(page.get_by_role("link", name="Note"))
     page.fill("#title", "Review of the wound <b>")
     page.fill("#text", "# Wound\n- dry\n- no fever <script>alert(1)</script>")
-    page.get_by_role("button", name="Save the note").click()
+    doctor.click(page.get_by_role("button", name="Save the note"))
 
     expect(page.get_by_role("alert")).to_contain_text("The patient can read it.")
     expect(page.locator("main")).to_contain_text("Review of the wound <b>")
@@ -46,9 +46,9 @@ def test_a_note_is_written_read_by_the_patient_and_marked_as_wrong(
     patient.go(address.replace(f"/patients/{served.patient.id}", "/record"))
     expect(patient.page.locator(".ehr-document")).to_contain_text("no fever")
 
-    page.get_by_role("link", name="Mark as wrong").click()
+    doctor.click(page.get_by_role("link", name="Mark as wrong"))
     page.fill("#reason", "Of another patient")
-    page.locator("form[action$='/wrong'] button").click()
+    doctor.click("form[action$='/wrong'] button")
     expect(page.locator(".ehr-warning")).to_contain_text("entered by mistake")
     expect(page.get_by_role("link", name="Mark as wrong")).to_have_count(0)
     patient.leave()
@@ -69,7 +69,7 @@ def test_an_allergy_counts_in_the_check_of_a_prescription(
         page.select_option(f"#{field}", value)
     page.fill("#reaction", "Wheezing")
     page.select_option("#severity", "severe")
-    page.get_by_role("button", name="Save the allergy").click()
+    doctor.click(page.get_by_role("button", name="Save the allergy"))
     expect(page.locator("main")).to_contain_text("Wheezing")
     expect(page.locator("main")).to_contain_text("Severe")
 
@@ -79,7 +79,7 @@ def test_an_allergy_counts_in_the_check_of_a_prescription(
         page.select_option(f"#{field}", value)
     page.fill("#dose", "1")
     page.fill("#duration", "5")
-    page.get_by_role("button", name="Go on to the check").click()
+    doctor.click(page.get_by_role("button", name="Go on to the check"))
     expect(page.locator(".ehr-dosage")).to_contain_text("3 times a day")
     expect(page.locator(".ehr-found")).to_contain_text("the same ingredient")
     doctor.picture(tmp_path, "check")
@@ -88,7 +88,7 @@ def test_an_allergy_counts_in_the_check_of_a_prescription(
     reason = page.locator("#reason")
     assert reason.evaluate("it => it.matches(':invalid')")
     reason.fill("Tolerated since, after a test in hospital")
-    page.get_by_role("button", name="Sign all the same").click()
+    doctor.click(page.get_by_role("button", name="Sign all the same"))
     expect(page.get_by_role("alert")).to_contain_text("signed and in force")
     expect(page.locator("main")).to_contain_text("Tolerated since, after a test in hospital")
     expect(page.locator("main")).to_contain_text("CHAN Hoi Lam")
@@ -103,12 +103,12 @@ def test_a_draft_is_thrown_away(served: Platform, doctor: Person) -> None:
     for field, value in (("unit", "tablet"), ("route", "PO"), ("frequency", "1d")):
         page.select_option(f"#{field}", value)
     page.fill("#dose", "0.5")
-    page.get_by_role("button", name="Go on to the check").click()
+    doctor.click(page.get_by_role("button", name="Go on to the check"))
     expect(page.locator(".ehr-dosage")).to_contain_text("half a tablet")
     expect(page.locator("main")).to_contain_text("This medicine is not known to the check")
     first = page.url
 
-    page.get_by_role("button", name="Throw the draft away").click()
+    doctor.click(page.get_by_role("button", name="Throw the draft away"))
     expect(page.get_by_role("alert")).to_contain_text("Nothing was prescribed")
     page.goto(first)
     expect(page.locator("h1")).to_have_text("There is nothing here")
@@ -125,12 +125,12 @@ def test_vital_signs_make_the_score_and_faults_keep_what_was_typed(
     for field, value in typed.items():
         page.fill(f"#{field}", value)
     page.select_option("#consciousness", "A")
-    page.get_by_role("button", name="Save the vital signs").click()
+    doctor.click(page.get_by_role("button", name="Save the vital signs"))
     expect(page.locator("#saturation-error")).to_contain_text("from 1 to 100")
     expect(page.locator("#pulse")).to_have_value("112")
     expect(page.locator("#consciousness")).to_have_value("A")
     page.fill("#saturation", "93")
-    page.get_by_role("button", name="Save the vital signs").click()
+    doctor.click(page.get_by_role("button", name="Save the vital signs"))
     expect(page.get_by_role("alert")).to_contain_text("are in the record")
 
     doctor.go("/my-patients?list=recent")

@@ -285,8 +285,6 @@ def test_every_kind_of_change_gives_what_a_rebuild_gives(tmp_path: Path) -> None
 
 @settings(
     max_examples=10,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],
 )
@@ -298,7 +296,7 @@ def test_a_few_sequences_of_changes_give_what_a_build_from_nothing_gives(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(sequence=sequences)
 def test_sequences_of_changes_give_what_a_rebuild_gives(tmp_path: Path, sequence: Any) -> None:
     check(tmp_path / "many", sequence)

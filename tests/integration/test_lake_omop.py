@@ -314,7 +314,7 @@ def test_the_tables_and_the_vocabulary_may_be_in_an_object_store(
     assert not list((tmp_path / "here").glob("omop/*"))
 
 
-@settings(max_examples=3, deadline=None, derandomize=True,
+@settings(max_examples=3,
           suppress_health_check=list(HealthCheck), phases=[Phase.generate])  # fmt: skip
 @given(sequence=sequences)
 def test_a_few_sequences_of_changes_give_what_a_build_from_nothing_gives(
@@ -324,7 +324,7 @@ def test_a_few_sequences_of_changes_give_what_a_build_from_nothing_gives(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(sequence=sequences)
 def test_sequences_of_changes_give_what_a_build_from_nothing_gives(
     tmp_path: Path, sequence: Any

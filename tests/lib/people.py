@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,24 @@ class Person:
         """Open a page by its address."""
         self.page.goto(f"{self.platform.address}{path}")
 
+    def click(self, target: str | Locator) -> None:
+        """Click what leads to a page, also to the same one anew, and wait until it has loaded.
+
+        Playwright's own `click` does not wait: on a slow machine what is read next is of the page
+        before, and a form whose answer is under way is lost with the next `go`.
+        """
+        with self.page.expect_navigation():
+            (self.page.locator(target) if isinstance(target, str) else target).click()
+
+    def press(self, *keys: str) -> None:
+        """Press a key that leads to a page, or several in turn, and wait until it has loaded."""
+        if len(keys) > 1:
+            # On a slow machine the second key would come too late for the page.
+            self.page.clock.set_fixed_time(datetime.now())
+        with self.page.expect_navigation():
+            for key in keys:
+                self.page.keyboard.press(key)
+
     def choose(self, **choices: str) -> None:
         """Have chosen how pages look, by the names of the cookies."""
         self.context.add_cookies(
@@ -77,7 +96,7 @@ class Person:
         """Search for a patient by identity card number."""
         self.go("/patients")
         self.page.fill("#who", hkid)
-        self.page.locator("form[role=search] button").click()
+        self.click("form[role=search] button")
 
     def switch(self, organization: str) -> Locator:
         """Return the switch of an organisation on the sharing page."""

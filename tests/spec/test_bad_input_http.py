@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_gateway.schema import resources
@@ -373,9 +373,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200)
 @given(body=mutated(), patch=st.booleans())
 def test_no_mutation_of_a_valid_body_leads_to_a_fault(
     furnished: House, body: bytes, patch: bool

@@ -65,7 +65,7 @@ def normal(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.one_of(cohorts(), cohorts(point_in_time=True)), tables())
 def test_duckdb_gives_what_the_reference_gives(cohort: Cohort, rows: Rows) -> None:
     arrow = arrow_tables(rows)
@@ -91,7 +91,7 @@ def test_spark_gives_what_the_reference_gives_of_many(spark: SparkSession) -> No
 def _compare_on_spark(spark: SparkSession, examples: int) -> None:
     from ehr_analytics.cohorts.spark_engine import run_on_spark
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(st.one_of(cohorts(), cohorts(point_in_time=True)), tables())
     def check(cohort: Cohort, rows: Rows) -> None:
         arrow = arrow_tables(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_fhir.resource_links import list_references
@@ -119,9 +119,7 @@ def opened() -> dict[str, House]:
     return {}
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(writes=st.lists(st.lists(WRITE, min_size=1, max_size=3), min_size=1, max_size=8))
 def test_inherited_facts_are_those_of_the_fixpoint(
     move_in: MoveIn, opened: dict[str, House], database: str, writes: Any

@@ -29,7 +29,7 @@ def test_nothing_made_from_the_document_leads_to_a_fault(served: Served) -> None
 def probe(operation: Any, headers: dict[str, str]) -> str:
     """Send made-up requests of one operation; return which it is."""
 
-    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def send(case: Any) -> None:
         answer = case.call(headers=headers)

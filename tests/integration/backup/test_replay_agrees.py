@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lib.backups import back_up, open_house, restore, restored_settings
@@ -71,9 +71,7 @@ def seen(house: House) -> set[tuple[str, str]]:
     }
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8)
 @given(before=st.lists(st.sampled_from(STEPS), max_size=3),
        after=st.lists(st.sampled_from(STEPS), min_size=1, max_size=6))  # fmt: skip
 def test_a_restored_store_shows_nobody_more(

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, open_database
 from ehr_privacy.consent import RECORD_COLUMNS, TABLES, Predicate, Record, RuleRow
-
-settings.register_profile("nightly", max_examples=30_000, deadline=None)
 
 CODES = "https://ehr-commons.hk/fhir/CodeSystem"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"

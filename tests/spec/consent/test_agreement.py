@@ -234,7 +234,6 @@ def worlds(draw: st.DrawFn) -> World:
 EXAMPLES = max(200, settings().max_examples)
 SEARCH = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

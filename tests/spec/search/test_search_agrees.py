@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_gateway.store.store import Store
@@ -79,9 +79,7 @@ def matches(prefix: str, value: tuple[Any, Any], asked: tuple[Any, Any]) -> bool
     return rules[prefix]()
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(recorded=dates(), asked=dates(), prefix=PREFIXES)
 def test_dates(store: Store, recorded: str, asked: str, prefix: str) -> None:
     put(
@@ -127,9 +125,7 @@ def number_matches(prefix: str, recorded: str, asked: str) -> bool:
     return rules[prefix]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(recorded=numbers(), asked=numbers(), prefix=PREFIXES)
 def test_quantities(store: Store, recorded: str, asked: str, prefix: str) -> None:
     put(
@@ -158,9 +154,7 @@ def escaped(text: str) -> str:
     return text
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(
     recorded=st.lists(st.tuples(SYSTEMS, CODES), max_size=3),
     asked=st.lists(st.tuples(st.none() | SYSTEMS, CODES), min_size=1, max_size=3),
@@ -197,9 +191,7 @@ def test_tokens(
 NAMES = st.sampled_from(["Chan", "CHAN", "Chang", "Müller", "muller", "陳大文", "陳", "han", "a"])
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(recorded=NAMES, asked=NAMES, modifier=st.sampled_from(["", ":exact", ":contains"]))
 def test_strings(store: Store, recorded: str, asked: str, modifier: str) -> None:
     put(store, {"resourceType": "Patient", "id": "s", "name": [{"family": recorded}]})

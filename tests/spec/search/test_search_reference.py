@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from ehr_gateway.search.page import search
@@ -290,11 +290,7 @@ def agree(store: Store, resources: list[dict[str, Any]], questions: list[Any]) -
 
 
 def property_of(examples: int) -> Callable[..., None]:
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
+    @settings(max_examples=examples)
     @given(resources=stores(), questions=st.lists(asked(), min_size=QUERIES, max_size=QUERIES))
     def check(store: Store, resources: list[dict[str, Any]], questions: list[Any]) -> None:
         agree(store, resources, questions)

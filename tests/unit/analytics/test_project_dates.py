@@ -60,7 +60,7 @@ def test_months_and_quarters_are_the_true_ones() -> None:
     assert (TRUE - dates_of("shift").show(shown, PATIENT, "e")).days % 7 == 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     form=st.sampled_from(DATE_FORMS),
     days=st.lists(st.dates(date(1930, 1, 1), date(2026, 1, 1)), min_size=1, max_size=20),

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_etl.data_quality import linked_rules
@@ -88,7 +88,7 @@ def assert_same(before: Records, after: Records) -> None:
     assert check_change(before, after, check_all(before)) == check_all(after)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.lists(records(), max_size=12), st.lists(records(), max_size=2), st.data())
 def test_a_change_finds_what_a_check_of_all_finds(
     first: list[dict[str, Any]], then: list[dict[str, Any]], data: st.DataObject

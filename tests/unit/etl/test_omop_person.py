@@ -341,7 +341,7 @@ def test_every_concept_of_0_is_accounted_for(
         assert zeros <= told
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(order=st.randoms())
 def test_the_order_of_the_records_does_not_matter(order: Any) -> None:
     events = [{**event(kind), "id": f"x{number}"} for number, kind in enumerate(DATES)]

@@ -229,7 +229,7 @@ changes = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None, derandomize=True,
+@settings(max_examples=12,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(steps=st.lists(changes, min_size=1, max_size=4))
 def test_changes_give_what_a_build_from_nothing_gives(

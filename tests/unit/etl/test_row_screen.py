@@ -43,7 +43,7 @@ EXPECTATIONS = [
 ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     names=st.lists(st.sampled_from(NAMES), min_size=3, max_size=3),
     texts=st.lists(st.sampled_from(TEXTS), min_size=3, max_size=3),

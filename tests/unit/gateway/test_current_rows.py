@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_gateway.audit_log.recorder import AuditContext, build_disclosure_rows
@@ -93,9 +93,7 @@ def indexed(store: Store, version: Version) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(histories())
 def test_the_index_of_an_updated_resource_is_that_of_a_new_one(
     store: Store, history: list[dict[str, Any] | None]

@@ -233,7 +233,7 @@ def test_what_the_journal_does_not_take_is_not_done(kept: Kept) -> None:
     kept.path.rmdir()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(["keep", "take back", "resolve", "part", "head"]), max_size=12))
 def test_the_journal_agrees_with_the_store_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_gateway.search.page import search
@@ -138,9 +138,7 @@ KEYS = st.lists(
 )
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15)
 @given(people=PEOPLE, keys=KEYS, count=st.integers(1, 3))
 def test_sorting_agrees_with_a_plain_sort(
     store: Store, people: list[Any], keys: list[tuple[str, bool]], count: int

@@ -227,7 +227,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         run(tmp_path, write_table(tmp_path, text))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_rows_features_know_nothing_of_the_persons_other_rows(data: st.DataObject) -> None:
     columns = pd.DataFrame(

@@ -42,7 +42,7 @@ from ehr_models.scores.rows import (
     score_news2_rows,
 )
 
-ROWS = settings(max_examples=15, deadline=None)
+ROWS = settings(max_examples=15)
 
 
 @pytest.mark.parametrize(

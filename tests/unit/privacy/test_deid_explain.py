@@ -63,7 +63,7 @@ def resources(draw: st.DrawFn) -> dict[str, Any]:
     return {"resourceType": kind, **made}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @example({"resourceType": "Patient", "id": {}, "gender": "female"})
 @example({"resourceType": "Provenance", "target": 1})
 @given(resources())

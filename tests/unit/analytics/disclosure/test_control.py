@@ -347,7 +347,7 @@ def attack(cells: Sequence[Cell], shown: Sequence[float | None], policy: Policy)
     return widths
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sizes=SIZES, policy=st.sampled_from([EXACT, ROUNDED]))
 def test_no_reader_places_a_small_count_in_a_narrow_interval(
     sizes: list[int], policy: Policy
@@ -397,7 +397,7 @@ def test_a_published_union_does_not_reveal_an_intersection() -> None:
     assert release.unprotected == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(0, 25), min_size=7, max_size=7),
     unions=st.lists(st.integers(1, 127), min_size=2, max_size=6, unique=True),
@@ -469,7 +469,7 @@ def possible_tables(
     return table
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(st.integers(1, 18), min_size=4, max_size=4),
     policy=st.sampled_from([EXACT, ROUNDED]),

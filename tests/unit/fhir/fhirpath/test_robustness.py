@@ -61,7 +61,7 @@ EXPRESSIONS = st.recursive(st.sampled_from(_TERMS), _combined, max_leaves=6)
 FRAGMENTS = st.lists(st.sampled_from([*_TERMS, *_OPERATORS, *"().,[]{}%`'$@/*", " ", "is", "as"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text() | FRAGMENTS.map("".join) | FRAGMENTS.map(" ".join))
 @example("'\\ud800'.encode('hex')")
 @example("@0000")
@@ -70,7 +70,7 @@ def test_the_parser_refuses_only_as_invalid(text: str) -> None:
         parse(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EXPRESSIONS)
 @example("'\\ud800'.encode('hex')")
 @example("(9.power(9)).power(9)")
@@ -83,7 +83,7 @@ def test_evaluation_fails_only_with_our_errors(expression: str) -> None:
         assert all(fhirpath.to_json(item) is not NotImplemented for item in found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(EXPRESSIONS)
 def test_evaluation_does_not_change_the_resource(expression: str) -> None:
     before = repr(SAMPLE)
@@ -112,7 +112,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(st.sampled_from(["name", "birthDate", "_birthDate", "contained", "id"]), JSON)
 )

@@ -32,7 +32,7 @@ def arrays(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return outcome, rank
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(RANKED)
 def test_auroc_and_average_precision_are_those_of_scikit_learn(rows: list[tuple[int, int]]) -> None:
     outcome, rank = arrays(rows)
@@ -44,7 +44,7 @@ def test_auroc_and_average_precision_are_those_of_scikit_learn(rows: list[tuple[
     assert figures[AVERAGE_PRECISION] == pytest.approx(average_precision_score(outcome, rank))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(RANKED, st.integers(0, 2**32 - 1))
 def test_a_weight_counts_as_so_many_equal_rows_in_every_group(
     rows: list[tuple[int, int]], seed: int
@@ -67,7 +67,7 @@ def test_a_weight_counts_as_so_many_equal_rows_in_every_group(
             assert row[AVERAGE_PRECISION] == pytest.approx(average_precision_score(kept, order))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(RANKED)
 def test_auroc_stays_when_ranks_are_stretched_and_turns_when_they_are_reversed(
     rows: list[tuple[int, int]],
@@ -78,7 +78,7 @@ def test_auroc_stays_when_ranks_are_stretched_and_turns_when_they_are_reversed(
     assert measure_auroc(outcome, -rank) == pytest.approx(1 - measure_auroc(outcome, rank))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(RANKED)
 def test_auprc_is_the_integral_of_precision_between_the_points(rows: list[tuple[int, int]]) -> None:
     outcome, rank = arrays(rows)

@@ -79,7 +79,7 @@ def test_a_person_takes_one_bed_however_many_records_tell_of_it() -> None:
 HOURS = st.integers(0, 9 * 24)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), HOURS, st.none() | st.integers(0, 100)), min_size=1)
 )
