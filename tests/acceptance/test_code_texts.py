@@ -21,7 +21,6 @@ TITLES = """
 """
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("language", ["zh-Hant-HK", "zh-Hans"])
 def test_every_title_of_the_record_is_in_the_readers_language(
     chromium: Browser, served: Platform, language: str

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ehr_etl.change_feed.gateway_feed import HttpFeed
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.pipeline import LakeWriter
 from ehr_etl.status import read_status
 from tests.lib.gateway import House, consent, must
 from tests.lib.lake_input import KEY, resources
-
-pytestmark = pytest.mark.timeout(600)
 
 
 def test_an_opt_out_over_http_is_gone_after_the_next_batch(

@@ -167,7 +167,6 @@ def test_a_lake_that_reads_a_topic_has_the_same_tables(memory: Memory, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_lake_that_reads_a_brokers_topic_has_the_same_tables(
     kafka_broker: KafkaBroker, tmp_path: Path
 ) -> None:

@@ -25,8 +25,6 @@ from ehr_privacy.text import render_tags
 from tests.lib.feed_lines import consent, decision_lines, feed_line
 from tests.lib.lake_input import KEY, NOW_MS, Pages, patient
 
-pytestmark = pytest.mark.timeout(300)
-
 NOTE = (
     "CHAN Tai Man (A123456(3)) fell on 01/03/2026. Wife LEE Siu Fong, 9876 5432. "
     "陳大文情緒穩定。Seen by Dr Wong. HbA1c 7.2%."

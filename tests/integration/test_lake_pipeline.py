@@ -42,7 +42,6 @@ from tests.lib.lake_input import (
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.timeout(600)
 
 Run = Callable[..., LakeReport]
 

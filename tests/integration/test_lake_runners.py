@@ -18,8 +18,6 @@ from ehr_etl.pipeline import LakeWriter
 from tests.lib.lake_input import KEY, NOW_MS, TABLES, Pages, first_feed, rows
 from tests.lib.object_store import ObjectStore
 
-pytestmark = pytest.mark.timeout(900)
-
 ROOT = Path(__file__).resolve().parents[2]
 
 

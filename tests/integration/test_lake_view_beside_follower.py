@@ -12,15 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.pipeline import LakeWriter
 from tests.lib.feed_lines import consent
 from tests.lib.lake_gateway import FakeStore
 from tests.lib.lake_input import KEY, NOW_MS, condition, encounter, patient
-
-pytestmark = pytest.mark.timeout(600)
 
 PEOPLE = tuple(f"p{number}" for number in range(8))
 # All diagnoses have the same one at a time: a reader who sees two sees half of a change.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 
 from ehr_cli.server.serve import wait_until_ready
 from tests.lib.gateway import House, consent
+from tests.lib.ports import free_port
 from tests.lib.postgresql import Cluster
 
 WORKERS = 4
@@ -49,12 +49,7 @@ for child in children:
 
 @contextmanager
 def _served(data: Path, url: str, base: str) -> Iterator[list[str]]:
-    ports = []
-    with ExitStack() as probes:
-        for _ in range(WORKERS):
-            probe = probes.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(str(probe.getsockname()[1]))
+    ports = [str(free_port()) for _ in range(WORKERS)]
     command = [sys.executable, "-c", _SERVERS, str(data), url, base, *ports]
     process = subprocess.Popen(command, start_new_session=True)
     try:
