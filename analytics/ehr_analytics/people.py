@@ -7,10 +7,11 @@ taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -62,6 +63,8 @@ class Platform:
     find_person: FindPerson
     # Data folder -> what tells whose decision changed after the last one that the lake applied.
     open_changes: Callable[[Path], AbstractContextManager[ChangedSubjects]]
+    # Data folder -> the decisions about models that the audit log has, as its leaves tell them.
+    read_model_decisions: Callable[[Path], Sequence[Mapping[str, Any]]]
 
 
 def find_person(context: typer.Context, data: Path, login: str, roles: Collection[str]) -> Person:

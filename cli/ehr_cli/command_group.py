@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -115,7 +115,13 @@ def _build_platform(ctx: Any) -> Platform:
     """Return what commands of research ask of the gateway's store."""
     from ehr_analytics.people import Platform
 
-    return Platform(partial(_find_person, ctx), _open_changes)
+    return Platform(partial(_find_person, ctx), _open_changes, _read_model_decisions)
+
+
+def _read_model_decisions(data: Path) -> Sequence[Mapping[str, Any]]:
+    from ehr_cli.research_people import read_model_decisions
+
+    return read_model_decisions(data)
 
 
 def _open_changes(data: Path) -> AbstractContextManager[ChangedSubjects]:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ehr_cli.model_decisions import LoggedDecisions
 from ehr_fhir.errors import NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.decision_support import Card, HookCall, HookService, RecordSearch
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from ehr_models.serving import ModelServer
     from ehr_models.task import Task
 
-__all__ = ["MedicineCheckService", "ModelService", "ModelServices", "PlatformDecisionSupport"]
+__all__ = [
+    "MedicineCheckService",
+    "ModelService",
+    "ModelServices",
+    "PlatformDecisionSupport",
+    "open_server",
+]
 
 # What a model reads of these types is all of one category.
 _CRITERIA = {"Observation": (("category", "laboratory"),)}
@@ -136,12 +143,13 @@ class ModelServices:
     """A service for each hook of each task that has a promoted model."""
 
     data: Path
+    log: LoggedDecisions
 
     def list_services(self) -> Sequence[CardService]:
         """Return the services of the models that two people have promoted."""
         if not (self.data / "models").is_dir():
             return []
-        server = _open_server(self.data)
+        server = open_server(self.data, self.log)
         return [
             ModelService(server, task, hook)
             for task in server.list_promoted()
@@ -150,14 +158,15 @@ class ModelServices:
 
 
 @cache
-def _open_server(data: Path) -> ModelServer:
+def open_server(data: Path, log: LoggedDecisions) -> ModelServer:
+    """Return what scores with the models of a data folder: one for each folder and log."""
     # Late: a platform that has no model reads none of their code.
     from ehr_models.model_store import ModelStore
     from ehr_models.registry import list_tasks
     from ehr_models.serving import ModelServer
 
-    tasks = {task.name: task for task in list_tasks() if task.find_current is not None}
-    return ModelServer(ModelStore(data), tasks)
+    tasks = {task.name: task for task in list_tasks()}
+    return ModelServer(ModelStore(data), tasks, log)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehr_fhir.errors import Conflict, Fault, NotFound
+from ehr_cli.decision_support import open_server
+from ehr_cli.model_decisions import DecisionSource, LoggedDecisions
+from ehr_fhir.errors import Conflict, EhrError, Fault, NotFound
 from ehr_gateway.model_register import (
     Model,
     ModelAlarm,
@@ -43,14 +45,33 @@ _SCORE = "score"
 
 @dataclass(frozen=True)
 class RegisteredModels:
-    """The models of a data folder."""
+    """The models of a data folder.
+
+    Its decisions are held against the log; `services` answer CDS Hooks by the same versions.
+    """
 
     data: Path
+    log: LoggedDecisions
+    decisions: DecisionSource = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what tells the log of new decisions."""
+        object.__setattr__(self, "decisions", DecisionSource(self.data))
 
     def list_models(self, language: str) -> Sequence[Model]:
         """Return every model that has a version."""
         register = self._open()
-        return [_describe(register, task, language) for task in register.store.list_tasks()]
+        is_as_logged = _is_as_logged(register)
+        return [
+            _describe(register, task, language, is_as_logged=is_as_logged)
+            for task in register.store.list_tasks()
+        ]
+
+    def find_scoring(self) -> Mapping[str, int]:
+        """Return the number of the version that scores by the name of its task."""
+        if not (self.data / "models").is_dir():
+            return {}
+        return open_server(self.data, self.log).find_versions()
 
     def count_waiting(self) -> int:
         """Return how many models have a proposal or an alarm. No version is read for it."""
@@ -96,11 +117,21 @@ class RegisteredModels:
         from ehr_models.model_store import ModelStore
         from ehr_models.promotion import PromotionRegister
 
-        return PromotionRegister(ModelStore(self.data))
+        return PromotionRegister(ModelStore(self.data), log=self.log)
 
 
-def _describe(register: PromotionRegister, task: str, language: str) -> Model:
+def _is_as_logged(register: PromotionRegister) -> bool:
+    try:
+        return register.compare_log().holds
+    except EhrError:
+        return False
+
+
+def _describe(
+    register: PromotionRegister, task: str, language: str, *, is_as_logged: bool
+) -> Model:
     from ehr_models.card_words import find_card_words
+    from ehr_models.version_files import read_summary
 
     store = register.store
     numbers = store.list_versions(task)[-_MOST_VERSIONS:]
@@ -112,11 +143,11 @@ def _describe(register: PromotionRegister, task: str, language: str) -> Model:
     titles = {} if intact is None else _read_feature_titles(intact)
     if words is not None:
         titles = {name: words.name_feature(name, title) for name, title in titles.items()}
-    told = {} if intact is None else _read_summary(intact).get("title", {})
+    told = {} if intact is None else read_summary(intact).get("title", {})
     return Model(
         task=task,
         title=told.get(language) or (words.title if words else _say(told, language)) or task,
-        champion=register.find_champion(task),
+        champion=register.find_champion(task) if is_as_logged else None,
         shadow=register.find_shadow(task),
         proposal=None if proposal is None else proposal.number,
         versions=tuple(
@@ -134,6 +165,7 @@ def _describe(register: PromotionRegister, task: str, language: str) -> Model:
         ),
         watched=max((week["monday"] for week in watch), default=""),
         is_forecast=intact is not None and _is_forecast(intact),
+        is_as_logged=is_as_logged,
     )
 
 
@@ -153,9 +185,9 @@ def _tell_damage(number: int) -> ModelVersion:
 
 
 def _describe_version(version: model_store.ModelVersion, language: str) -> ModelVersion:
-    from ehr_models.promotion import read_gates
+    from ehr_models.version_files import read_gates, read_summary
 
-    summary = _read_summary(version)
+    summary = read_summary(version)
     return ModelVersion(
         number=version.number,
         created=version.created_at,
@@ -180,13 +212,6 @@ def _list_files(version: model_store.ModelVersion) -> tuple[str, ...]:
 
 def _is_forecast(version: model_store.ModelVersion) -> bool:
     return _FORECAST in version.files
-
-
-def _read_summary(version: model_store.ModelVersion) -> Mapping[str, Any]:
-    from ehr_models.promotion import SUMMARY_FILE
-
-    summary: Mapping[str, Any] = json.loads(version.files.get(SUMMARY_FILE, b"{}"))
-    return summary
 
 
 def _say(texts: Mapping[str, str], language: str) -> str:

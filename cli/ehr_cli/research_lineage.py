@@ -68,6 +68,7 @@ class RegisterLineage:
 def record_steps(data: Path) -> None:
     """Put the steps of a command on record; what fails here a gateway does within a second."""
     from ehr_cli.data_folder import gateway_settings
+    from ehr_cli.model_decisions import record_decisions
     from ehr_cli.settings import load_settings
     from ehr_gateway.audit_log.lineage import record_new_lineage
     from ehr_gateway.database import open_database
@@ -76,3 +77,4 @@ def record_steps(data: Path) -> None:
     settings = gateway_settings(load_settings().override(data=data))
     with suppress(EhrError), closing(open_database(settings.database)) as database:
         record_new_lineage(database, RegisterLineage(data), now_ms)
+        record_decisions(database, data, now_ms)

@@ -1,22 +1,26 @@
-"""The store of a data folder, for commands of research.
+"""The store of a data folder, for commands of research and of models.
 
-Who may take a step that `--as` names, and whose decisions the lake may not have heard of yet.
+Who may take a step that `--as` names, whose decisions the lake may not have heard of yet, and what
+the audit log knows of decisions about models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from ehr_analytics.people import Person
 from ehr_cli.data_folder import gateway_settings
+from ehr_cli.model_decisions import LoggedDecisions, record_decisions
 from ehr_cli.settings import load_settings
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_gateway.accounts.accounts import find_account, list_names_of_person
+from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.store.store import Store
 
-__all__ = ["find_person", "open_changes"]
+__all__ = ["find_person", "open_changes", "read_model_decisions"]
 
 
 def find_person(data: Path, login: str, roles: Collection[str]) -> Person:
@@ -45,6 +49,13 @@ def open_changes(data: Path) -> Iterator[Callable[[int, str], list[tuple[str, st
     """Open what tells whose decision changed after a number: `Store.list_changed_subjects`."""
     with _open_store(data) as store:
         yield store.list_changed_subjects
+
+
+def read_model_decisions(data: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the decisions about models that the audit log has, told of all there are."""
+    with _open_store(data) as store:
+        record_decisions(store.database, data, now_ms)
+        return LoggedDecisions(store.database).read_decisions()
 
 
 @contextmanager

@@ -72,7 +72,11 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
     )
     timers = (
         Timer("row into the audit log", log.spool.flush_if_idle, _FLUSH_SECONDS),
-        Timer("step of research in the audit log", partial(_record_steps, gateway), _FLUSH_SECONDS),
+        Timer(
+            "step of research or decision about a model in the audit log",
+            partial(_record_steps, gateway),
+            _FLUSH_SECONDS,
+        ),
         Timer("resolved entries of the journal", store.resolve_journal, _RESOLVE_SECONDS),
         Timer(
             "file written anew after an erasure",
@@ -85,8 +89,11 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
 
 
 def _record_steps(gateway: Gateway) -> None:
+    database, clock = gateway.store.database, gateway.clock
     if gateway.releases is not None:
-        record_new_lineage(gateway.store.database, gateway.releases, gateway.clock)
+        record_new_lineage(database, gateway.releases, clock)
+    if gateway.models is not None:
+        record_new_lineage(database, gateway.models.decisions, clock, program="models")
 
 
 def _finish_erasures(gateway: Gateway, log: AuditLog) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = [
+    "DecisionRecords",
     "Model",
     "ModelAlarm",
     "ModelDecision",
@@ -126,6 +127,18 @@ class Model:
     # The last week that was compared, empty where none was.
     watched: str
     is_forecast: bool = False
+    # Whether the decisions are those of the audit log; where they are not, no version scores.
+    is_as_logged: bool = True
+
+
+class DecisionRecords(Protocol):
+    """The decisions as records for the audit log (`audit_log.lineage.LineageSource`)."""
+
+    def read_new(self) -> Sequence[Mapping[str, Any]]:
+        """Return the records that the log may not have yet, the oldest first."""
+
+    def mark_recorded(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Keep that these are in the log."""
 
 
 class ModelRegister(Protocol):
@@ -136,6 +149,17 @@ class ModelRegister(Protocol):
 
     def count_waiting(self) -> int:
         """Return how many models have a proposal or an alarm. No version is read for it."""
+
+    def find_scoring(self) -> Mapping[str, int]:
+        """Return the number of the version that scores by the name of its task.
+
+        A version is left out whose files are not those that two people promoted; all are where the
+        decisions are not those of the audit log.
+        """
+
+    @property
+    def decisions(self) -> DecisionRecords:
+        """Return what tells the audit log of new decisions."""
 
     def read_file(self, task: str, number: int, name: str) -> tuple[bytes, str]:
         """Return a file of a version that people may read, and its media type.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, find_person
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
@@ -21,13 +22,14 @@ from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import read_model
 from ehr_models.model_store import ModelStore, ModelVersion
-from ehr_models.promotion import SUMMARY_FILE, PromotionRegister
-from ehr_models.promotion_cli import add_commands
+from ehr_models.promotion import PromotionRegister
+from ehr_models.promotion_cli import add_commands, open_register
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task import Task
 from ehr_models.task_file import load_task
 from ehr_models.train import read_task_data, train_model
+from ehr_models.version_files import read_summary
 from ehr_models.version_report import CARD_FILE, list_report_files
 from ehr_models.ward_cli import ward
 from ehr_models.watch import MINIMUM_ROWS, SCORE
@@ -48,6 +50,8 @@ VersionNumber = Annotated[
     typer.Option("--version", help="Number of the version; else that which scores, or the newest."),
 ]
 DEFAULT_DATA = Path("var")
+# Whoever works with data; the two who promote are others.
+TRAINER_ROLES = APPLICANT_ROLES | APPROVER_ROLES
 
 app = typer.Typer(
     help="Prediction models: list, import, train, score, report.\n\nExample: ehr models list",
@@ -80,28 +84,40 @@ app.command("imports")(show_imports)
 
 @app.command()
 def train(
+    context: typer.Context,
     task: TaskName = None,
     source: Source = None,
     data: Data = DEFAULT_DATA,
     synthetic: Annotated[
         bool, typer.Option("--synthetic", help="A generator made the data: the report says so.")
     ] = False,
+    login: Annotated[
+        str,
+        typer.Option(
+            "--as", help="Log-in of who trains: they cannot promote it, and without it nobody can."
+        ),
+    ] = "",
 ) -> None:
-    """Train on the de-identified tables, or an import; two people promote the version that results.
+    """Train on the de-identified tables, or an import; two others promote the version that results.
 
-    Example: ehr models train
+    Example: ehr models train --as researcher.lau
     """
+    trainer = find_person(context, data, login, TRAINER_ROLES).all_names if login else ()
     chosen, tables = read_task_data(get_task(task), data, source)
-    training = train_model(chosen, tables, data, datetime.now(UTC), is_synthetic=synthetic)
+    training = train_model(
+        chosen, tables, data, datetime.now(UTC), is_synthetic=synthetic, trainer=trainer
+    )
     _show_evaluation(training.evaluation)
     number = training.version.number
     typer.echo(f"Version {number} of {chosen.name} is saved ({training.seconds:.0f} s).")
     unmet = [gate.text for gate in training.report.gates if not gate.is_met]
+    if not trainer:
+        unmet.append("Nobody is on record who trained it: --as.")
     if unmet:
         typer.echo(f"It may not score. {' '.join(unmet)}")
     else:
         typer.echo(
-            f"It meets its gates: two people promote it, ehr models promote {chosen.name} {number}."
+            f"It meets its gates: two others promote it, ehr models promote {chosen.name} {number}."
         )
 
 
@@ -117,6 +133,7 @@ def evaluate(task: TaskName = None, source: Source = None, data: Data = DEFAULT_
 
 @app.command()
 def score(
+    context: typer.Context,
     token: Annotated[
         str, typer.Option(envvar="EHR_TOKEN", help="Access token of the client `models`.")
     ],
@@ -148,7 +165,8 @@ def score(
     if not chosen.is_scored_in_batches:
         raise Unprocessable(f"{chosen.name} writes nothing back: it is not scored in batches.")
     lake, now = Lake(data / "lake"), datetime.now(UTC)
-    if PromotionRegister(ModelStore(data)).find_champion(chosen.name) is None:
+    register = open_register(context, data)
+    if register.find_champion(chosen.name) is None:
         _withdraw(chosen, base_url, token, now)
         return
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
@@ -157,7 +175,7 @@ def score(
     with httpx.Client(base_url=base_url, timeout=60) as client:
         try:
             report = score_with_champion(
-                chosen, data, views, client, token, now, people=people, as_of=day
+                chosen, register, views, client, token, now, people=people, as_of=day
             )
         except httpx.TransportError as error:
             raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
@@ -173,6 +191,7 @@ def score(
 
 @app.command()
 def worklist(
+    context: typer.Context,
     task: Annotated[str, typer.Argument(help="Name of the model.", metavar="TASK")] = "",
     most: Annotated[int, typer.Option(help="How many people.", min=1)] = 20,
     data: Data = DEFAULT_DATA,
@@ -184,8 +203,8 @@ def worklist(
     Example: ehr models worklist outreach-90d
     """
     chosen = get_task(task or None)
-    champion = PromotionRegister(ModelStore(data)).get_champion(chosen.name)
-    summary = champion.read_json(SUMMARY_FILE)
+    champion = open_register(context, data).get_champion(chosen.name)
+    summary = read_summary(champion)
     lake, now = Lake(data / "lake"), datetime.now(UTC)
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     identified = IdentifiedViews(lake)
@@ -197,11 +216,14 @@ def worklist(
         for number, row in enumerate(listed[:most], 1)
     ]
     print_table(("", "patient", "risk", "reasons"), rows, whole=("patient",))
-    typer.echo(f"{len(listed)} people in all. {summary['verdict']['en']}")
+    typer.echo(
+        f"{len(listed)} people in all, by version {champion.number}. {summary['verdict']['en']}"
+    )
 
 
 @app.command()
 def watch(
+    context: typer.Context,
     task: Annotated[str, typer.Argument(help="Name of the model.", metavar="TASK")] = "",
     weeks: Annotated[int, typer.Option(help="How many weeks back.", min=1, max=260)] = 26,
     data: Data = DEFAULT_DATA,
@@ -214,7 +236,7 @@ def watch(
     Example: ehr models watch readmission-28d
     """
     chosen, now = get_task(task or None), datetime.now(UTC)
-    register = PromotionRegister(ModelStore(data))
+    register = open_register(context, data)
     lake = Lake(data / "lake")
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     identified = IdentifiedViews(lake)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,12 +18,13 @@ from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import read_features
 from ehr_models.learners.portable import read_model
 from ehr_models.model_store import ModelStore
-from ehr_models.promotion import SUMMARY_FILE, PromotionRegister
+from ehr_models.promotion import PromotionRegister
 from ehr_models.risk_assessments import ScoringRun, derive_assessment_id
 from ehr_models.score import find_reference_instant, predict_current
 from ehr_models.scored_people import ScoredPeople
 from ehr_models.task import PEOPLE_VIEW, Task, Views
 from ehr_models.train import read_gold, train_model
+from ehr_models.version_files import read_summary
 from ehr_models.write_back import HttpClient, send_predictions
 
 
@@ -99,17 +100,21 @@ def train_and_score(
     people: ScoredPeople,
     as_of: date | None = None,
     now: datetime | None = None,
+    trainer: Collection[str] = (),
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> ModelReport:
     """Train a task's model; where a version was promoted, write each patient's risk back."""
     now = now or datetime.now(UTC)
     on_progress("model learns from the de-identified tables")
-    training = train_model(task, read_gold(task, data), data, now, is_synthetic=True)
+    training = train_model(
+        task, read_gold(task, data), data, now, is_synthetic=True, trainer=trainer
+    )
     started, scoring = time.monotonic(), None
-    if PromotionRegister(ModelStore(data)).find_champion(task.name) is not None:
+    register = PromotionRegister(ModelStore(data))
+    if register.find_champion(task.name) is not None:
         on_progress("people who just left acute care are scored, and the risks written back")
         scoring = score_with_champion(
-            task, data, identified_views, client, token, now, people=people, as_of=as_of
+            task, register, identified_views, client, token, now, people=people, as_of=as_of
         )
     return ModelReport(
         version=training.version.number,
@@ -127,7 +132,7 @@ def train_and_score(
 
 def score_with_champion(
     task: Task,
-    data: Path,
+    register: PromotionRegister,
     identified_views: Views,
     client: HttpClient,
     token: str,
@@ -142,7 +147,6 @@ def score_with_champion(
     each assessment says so; without `as_of` it is now.
     """
     instant = now if as_of is None else find_reference_instant(as_of, now)
-    register = PromotionRegister(ModelStore(data))
     champion = register.get_champion(task.name)
     names = dict.fromkeys((*task.views, PEOPLE_VIEW))
     views = {name: identified_views[name] for name in names}
@@ -153,7 +157,7 @@ def score_with_champion(
         instant,
         read_features(champion.files).codes,
     )
-    summary = champion.read_json(SUMMARY_FILE)
+    summary = read_summary(champion)
     run = ScoringRun(
         task,
         str(champion.number),

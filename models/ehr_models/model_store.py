@@ -141,6 +141,20 @@ class ModelStore:
             raise Fault(f"The files of version {number} of the model {task} were changed.")
         return ModelVersion(task, number, stated["created_at"], _hash(manifest), files)
 
+    def read_fingerprint(self, task: str, number: int) -> tuple[object, ...]:
+        """Return what changes when a file of a version is changed, put in or taken out.
+
+        It reads no file: who has read a version once asks so whether it is still that one.
+        """
+        folder = self._versions(task) / str(number)
+        try:
+            stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+        except FileNotFoundError:
+            return ()
+        return tuple(
+            (name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in stats
+        )
+
     def _versions(self, task: str) -> Path:
         if not _NAME.fullmatch(task):
             raise NotFound("There is no model of that name.")

@@ -2,109 +2,57 @@
 
 One person proposes a version, another confirms it. Its gates are judged when it is trained and
 stand in its signed folder. A version in shadow scores beside the champion, and nobody is shown
-what it says. Rolling back takes one person, since it takes a model away from patients. Decisions
-are only added, never changed.
+what it says. Rolling back takes one person, since it takes a model away from patients. Who trained
+a version is none of the two who promote it. Decisions are only added, never changed, and no version
+scores by decisions that contradict the platform's audit log.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
-from ehr_fhir.errors import Conflict, Fault, Invalid, NotFound
+from ehr_fhir.errors import Conflict, Fault, Invalid, NotFound, Unavailable
+from ehr_models.decisions import (
+    Action,
+    Decision,
+    find_proposal,
+    find_shadow,
+    insert_decision,
+    list_champions,
+    open_decisions,
+    select_decisions,
+)
 from ehr_models.model_store import ModelStore, ModelVersion
+from ehr_models.recorded_decisions import DecisionLog, LogComparison, compare_with_log
+from ehr_models.version_files import read_gates, read_trainer
+from ehr_privacy.audit import lineage_id
 
-__all__ = [
-    "GATES_FILE",
-    "SUMMARY_FILE",
-    "Action",
-    "Decision",
-    "GateResult",
-    "PromotionRegister",
-    "read_gates",
-    "write_gates",
-]
+__all__ = ["PromotionRegister"]
 
-# The file of a version that holds how its gates were judged.
-GATES_FILE = "gates.json"
-# What a list of models shows of a version: title and verdict by language, grade, results.
-SUMMARY_FILE = "summary.json"
 _DATABASE = "decisions.db"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS model_decision (
-    position INTEGER PRIMARY KEY,
-    at TEXT NOT NULL, task TEXT NOT NULL, number INTEGER, action TEXT NOT NULL,
-    who TEXT NOT NULL, reason TEXT NOT NULL, digest TEXT
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS model_decision_keeps BEFORE UPDATE ON model_decision
-    BEGIN SELECT RAISE(ABORT, 'decisions about models are never changed'); END;
-CREATE TRIGGER IF NOT EXISTS model_decision_stays BEFORE DELETE ON model_decision
-    BEGIN SELECT RAISE(ABORT, 'decisions about models are never deleted'); END;
-"""
-
-
-class Action(StrEnum):
-    """What was decided about a version of a model."""
-
-    PROPOSE = "propose"
-    PROMOTE = "promote"
-    ROLL_BACK = "roll-back"
-    SHADOW = "shadow"
-    END_SHADOW = "end-shadow"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One step: when, about which version (None: no version scores any more), who and why."""
-
-    at: str
-    task: str
-    number: int | None
-    action: Action
-    who: str
-    reason: str
-    # SHA-256 of the version's manifest.
-    digest: str | None
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """One condition that a version has to meet before it may score.
-
-    `message` is the code of what `text` says and `values` what stands in it, so that a page may say
-    the same in another language.
-    """
-
-    gate: str
-    is_met: bool
-    text: str
-    message: str = ""
-    values: Mapping[str, str] = field(default_factory=dict)
-
-
-def read_gates(version: ModelVersion) -> tuple[GateResult, ...]:
-    """Return how the gates of a version were judged when it was trained."""
-    return tuple(GateResult(**result) for result in version.read_json(GATES_FILE))
-
-
-def write_gates(results: Collection[GateResult]) -> bytes:
-    """Return the content of a version's GATES_FILE."""
-    return json.dumps([vars(result) for result in results], indent=1).encode()
 
 
 class PromotionRegister:
-    """The decisions about the models of a data folder."""
+    """The decisions about the models of a data folder.
+
+    With the platform's log they are held against it before any version scores.
+    """
 
     def __init__(
-        self, store: ModelStore, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: ModelStore,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        log: DecisionLog | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
+        self.log = log
 
     def promote(
         self, task: str, number: int, who: str, reason: str, *, names: Collection[str] = ()
@@ -112,7 +60,7 @@ class PromotionRegister:
         """Propose a version as champion, or confirm it if somebody else has proposed just this one.
 
         `names` are those of all accounts of the person. Conflict where a gate is not met, where the
-        version scores already, and for who proposed it.
+        version scores already, for who proposed it, and for who trained it.
         """
         version = self.store.read_version(task, number)
         gates = read_gates(version)
@@ -122,11 +70,20 @@ class PromotionRegister:
         if unmet:
             raise Conflict(f"Version {number} may not score: {' '.join(unmet)}")
         own = {who, *names}
+        trainer = read_trainer(version)
+        if not trainer:
+            raise Conflict(
+                f"Version {number} may not score: nobody is on record who trained it. Train it "
+                "with `ehr models train --as`."
+            )
+        if trainer & own:
+            raise Conflict("Who trained a version neither proposes nor confirms it.")
+        self.require_log()
         with self._transaction() as connection:
-            decisions = _list(connection, task)
-            if _find_champion(decisions) == number:
+            decisions = _select(connection, task)
+            if _get_champion_number(decisions) == number:
                 raise Conflict(f"Version {number} of {task} scores already.")
-            proposal = _find_proposal(decisions)
+            proposal = find_proposal(decisions)
             is_same = proposal is not None and proposal.digest == version.digest
             if proposal is not None and is_same and proposal.who in own:
                 raise Conflict("Another person confirms a version than who proposed it.")
@@ -136,7 +93,7 @@ class PromotionRegister:
     def roll_back(self, task: str, who: str, reason: str) -> Decision:
         """Put the champion before the present one in its place, or none if there was none."""
         with self._transaction() as connection:
-            champions = _list_champions(_list(connection, task))
+            champions = list_champions(_select(connection, task))
             if not champions:
                 raise Conflict(f"No version of {task} scores.")
             # Its files are not read: a damaged version before must not keep the present one there.
@@ -146,37 +103,44 @@ class PromotionRegister:
     def set_shadow(self, task: str, number: int | None, who: str, reason: str) -> Decision:
         """Let a version score in shadow, or with None end the shadow."""
         with self._transaction() as connection:
-            decisions = _list(connection, task)
+            decisions = _select(connection, task)
             if number is None:
-                if _find_shadow(decisions) is None:
+                if find_shadow(decisions) is None:
                     raise Conflict(f"No version of {task} is in shadow.")
                 return self._add(connection, task, None, Action.END_SHADOW, who, reason)
-            if _find_champion(decisions) == number:
+            if _get_champion_number(decisions) == number:
                 raise Conflict(f"Version {number} of {task} scores: it needs no shadow.")
             version = self.store.read_version(task, number)
             return self._add(connection, task, version, Action.SHADOW, who, reason)
 
     def list_decisions(self, task: str) -> tuple[Decision, ...]:
         """Return the decisions about a task's model, the oldest first."""
-        with closing(self._connect()) as connection:
-            return _list(connection, task)
+        return tuple(one for one in self._list_all() if one.task == task)
 
     def get_champion(self, task: str) -> ModelVersion:
         """Return the version that scores; NotFound where none was promoted.
 
-        Fault where its number is now that of other files than were promoted.
+        Fault where its number is now that of other files than were promoted, and where the
+        decisions contradict the platform's log.
         """
-        champions = _list_champions(self.list_decisions(task))
+        decisions, waiting = self._list_recorded(task)
+        champions = list_champions(decisions)
         if not champions:
             raise NotFound(
                 f"No version of {task} was promoted, so nobody is scored. Two people promote one"
                 " that meets its gates: `ehr models promote`."
             )
+        if champions[-1].position in waiting:
+            raise Unavailable(
+                f"The promotion of version {champions[-1].number} of {task} is not in the audit log"
+                " yet: a running gateway puts it there within a second."
+            )
         return self._read_decided(champions[-1])
 
     def get_shadow(self, task: str) -> ModelVersion | None:
         """Return the version in shadow; Fault where its number is now that of other files."""
-        decided = _find_shadow(self.list_decisions(task))
+        decisions, _ = self._list_recorded(task)
+        decided = find_shadow(decisions)
         return None if decided is None else self._read_decided(decided)
 
     def _read_decided(self, decision: Decision) -> ModelVersion:
@@ -198,27 +162,84 @@ class PromotionRegister:
             return self.get_champion(task)
         return self.store.read_version(task, versions[-1] if number is None else number)
 
-    def changed_at(self) -> int:
-        """Return a number that changes with each decision; 0 where none was made."""
-        path = self.store.folder / _DATABASE
-        if not path.exists():
-            return 0
+    def compare_log(self) -> LogComparison:
+        """Compare the decisions with the platform's log; without one they hold."""
+        return self._compare()[1]
+
+    def _list_recorded(self, task: str) -> tuple[list[Decision], frozenset[int]]:
+        """Return a task's decisions, and the numbers of those that the log was not told of yet.
+
+        Fault where they contradict it.
+        """
+        decisions, comparison = self._compare()
+        _require(comparison)
+        return [one for one in decisions if one.task == task], comparison.waiting
+
+    def require_log(self) -> None:
+        """Raise Fault where the decisions contradict the platform's log."""
+        _require(self.compare_log())
+
+    def _compare(self) -> tuple[Sequence[Decision], LogComparison]:
+        # The log first: what is decided meanwhile it need not have.
+        leaves = None if self.log is None else self.log.read_decisions()
+        decisions = self._list_all()
+        records = [decision.to_record() for decision in decisions]
+        return decisions, compare_with_log(records, records if leaves is None else leaves)
+
+    def list_records(self) -> Sequence[Mapping[str, Any]]:
+        """Return all decisions as records for the log, the oldest first."""
+        return [decision.to_record() for decision in self._list_all()]
+
+    def _list_all(self) -> tuple[Decision, ...]:
+        if not self._path.exists():
+            return ()
         with closing(self._connect()) as connection:
-            found = connection.execute("SELECT max(position) FROM model_decision").fetchone()
-        return int(found[0] or 0)
+            return select_decisions(connection)
+
+    def restore_from_log(self) -> int:
+        """Write the decisions anew from the log, and return how many they are.
+
+        The file of before is kept beside as `decisions.db.rejected`; what it has that is newer than
+        the log's last decision is not taken over.
+        """
+        if self.log is None:
+            raise Unavailable("There is no audit log to restore the decisions from.")
+        decisions = [Decision.from_record(record) for record in self.log.read_decisions()]
+        partial = self._path.with_name(f"{_DATABASE}.partial")
+        partial.unlink(missing_ok=True)
+        with closing(open_decisions(partial)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for decision in decisions:
+                insert_decision(connection, decision)
+            connection.commit()
+        if self._path.exists():
+            self._path.replace(self._path.with_name(f"{_DATABASE}.rejected"))
+        partial.replace(self._path)
+        return len(decisions)
+
+    def read_state(self) -> tuple[object, ...]:
+        """Return what changes with every decision, every change of the file, and with the log."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            known: tuple[object, ...] = ()
+        else:
+            known = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        leaves = () if self.log is None else self.log.read_decisions()
+        return (*known, *map(lineage_id, leaves))
 
     def find_champion(self, task: str) -> int | None:
         """Return the number of the version that scores, None where there is none."""
-        return _find_champion(self.list_decisions(task))
+        return _get_champion_number(self.list_decisions(task))
 
     def find_shadow(self, task: str) -> int | None:
         """Return the number of the version that scores in shadow."""
-        decided = _find_shadow(self.list_decisions(task))
+        decided = find_shadow(self.list_decisions(task))
         return None if decided is None else decided.number
 
     def find_proposal(self, task: str) -> Decision | None:
         """Return the proposal that waits for a second person."""
-        return _find_proposal(self.list_decisions(task))
+        return find_proposal(self.list_decisions(task))
 
     def _add(
         self,
@@ -239,13 +260,16 @@ class PromotionRegister:
             who,
             reason.strip(),
             None if version is None else version.digest,
+            self._choose_position(connection),
         )
-        connection.execute(
-            "INSERT INTO model_decision(at, task, number, action, who, reason, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            tuple(vars(decision).values()),
-        )
+        insert_decision(connection, decision)
         return decision
+
+    def _choose_position(self, connection: sqlite3.Connection) -> int:
+        """Return the number after all of the file and the log: an older file gives none twice."""
+        leaves = () if self.log is None else self.log.read_decisions()
+        kept = connection.execute("SELECT max(position) FROM model_decision").fetchone()[0]
+        return max([int(kept or 0), *(int(leaf["seq"]) for leaf in leaves)]) + 1
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -259,67 +283,30 @@ class PromotionRegister:
                 raise
             connection.commit()
 
+    @property
+    def _path(self) -> Path:
+        return self.store.folder / _DATABASE
+
     def _connect(self) -> sqlite3.Connection:
         self.store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.store.folder / _DATABASE
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-        connection.executescript(_SCHEMA)
-        return connection
+        try:
+            return open_decisions(self._path)
+        except sqlite3.DatabaseError as error:
+            raise Fault("The file of decisions about models cannot be read.") from error
 
 
-def _list(connection: sqlite3.Connection, task: str) -> tuple[Decision, ...]:
-    rows = connection.execute(
-        "SELECT at, task, number, action, who, reason, digest FROM model_decision"
-        " WHERE task = ? ORDER BY position",
-        (task,),
-    )
-    return tuple(
-        Decision(at, name, number, Action(action), who, reason, digest)
-        for at, name, number, action, who, reason, digest in rows
-    )
+def _require(comparison: LogComparison) -> None:
+    if not comparison.holds:
+        raise Fault(
+            "The decisions about models are not those of the audit log, so no version scores: "
+            "`ehr audit verify` tells which."
+        )
 
 
-def _list_champions(decisions: Collection[Decision]) -> list[Decision]:
-    """Return the promotions that one roll-back after the other leads to, the present one last.
-
-    >>> steps = [(1, Action.PROMOTE), (2, Action.PROMOTE), (1, Action.ROLL_BACK)]
-    >>> made = _list_champions([Decision("", "t", n, action, "", "", None) for n, action in steps])
-    >>> [one.number for one in made]
-    [1]
-    """
-    champions: list[Decision] = []
-    for decision in decisions:
-        if decision.action is Action.PROMOTE and decision.number is not None:
-            champions.append(decision)
-        elif decision.action is Action.ROLL_BACK:
-            champions.pop()
-    return champions
+def _select(connection: sqlite3.Connection, task: str) -> list[Decision]:
+    return [one for one in select_decisions(connection) if one.task == task]
 
 
-def _find_champion(decisions: Collection[Decision]) -> int | None:
-    champions = _list_champions(decisions)
+def _get_champion_number(decisions: Collection[Decision]) -> int | None:
+    champions = list_champions(decisions)
     return champions[-1].number if champions else None
-
-
-def _find_shadow(decisions: Collection[Decision]) -> Decision | None:
-    shadow: Decision | None = None
-    for decision in decisions:
-        is_same = shadow is not None and decision.number == shadow.number
-        if decision.action is Action.SHADOW:
-            shadow = decision
-        elif decision.action is Action.END_SHADOW or (
-            decision.action in (Action.PROMOTE, Action.ROLL_BACK) and is_same
-        ):
-            shadow = None
-    return shadow
-
-
-def _find_proposal(decisions: Collection[Decision]) -> Decision | None:
-    """Return the latest proposal, unless a promotion or a roll-back came after it."""
-    proposal = None
-    for decision in decisions:
-        if decision.action is Action.PROPOSE:
-            proposal = decision
-        elif decision.action in (Action.PROMOTE, Action.ROLL_BACK):
-            proposal = None
-    return proposal

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ehr_analytics.people import APPROVER_ROLES, Person, find_person
+from ehr_analytics.people import APPROVER_ROLES, Person, Platform, find_person
 from ehr_etl.console_table import print_table
 from ehr_fhir.errors import NotFound
+from ehr_models.decisions import Action, Decision
 from ehr_models.model_store import ModelStore, ModelVersion
-from ehr_models.promotion import SUMMARY_FILE, Action, Decision, PromotionRegister, read_gates
+from ehr_models.promotion import PromotionRegister
 from ehr_models.registry import list_tasks
+from ehr_models.version_files import read_gates, read_summary
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "open_register"]
 
 Task = Annotated[str, typer.Argument(help="Name of the model, as `ehr models list` shows it.")]
 Number = Annotated[int, typer.Argument(help="Number of the version.")]
@@ -34,12 +36,12 @@ def add_commands(app: typer.Typer) -> None:
         app.command(name)(command)
 
 
-def compare(task: Task, data: Data = DEFAULT_DATA) -> None:
+def compare(context: typer.Context, task: Task, data: Data = DEFAULT_DATA) -> None:
     """Show the versions of a model beside each other: results, gates, which one scores.
 
     Example: ehr models compare readmission-28d
     """
-    register = _open(data)
+    register = open_register(context, data)
     numbers = register.store.list_versions(task)
     if not numbers:
         raise NotFound(f"No version of {task} was trained yet: run `ehr models train`.")
@@ -83,7 +85,7 @@ def promote(
     Example: ehr models promote readmission-28d 3 --as steward.ng --reason "Better than LACE."
     """
     who = find_person(context, data, login, APPROVER_ROLES)
-    made = _open(data).promote(task, number, who.name, reason, names=who.names)
+    made = open_register(context, data).promote(task, number, who.name, reason, names=who.names)
     if made.action is Action.PROPOSE:
         typer.echo(f"Version {number} is proposed: another person confirms it by the same command.")
     elif task in {one.name for one in list_tasks()}:
@@ -127,16 +129,32 @@ def shadow(
     typer.echo("The shadow ends." if number is None else f"Version {number} scores in shadow.")
 
 
-def decisions(task: Task, data: Data = DEFAULT_DATA) -> None:
+def decisions(
+    context: typer.Context,
+    task: Task,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="First write all decisions anew from the audit log.")
+    ] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
     """List who decided what about a model, and why.
+
+    Where the file of decisions is not what the audit log has, nothing scores until it is restored.
 
     Example: ehr models decisions readmission-28d
     """
+    register = open_register(context, data)
+    if restore:
+        typer.echo(f"{register.restore_from_log()} decisions were written anew.")
     rows = [
         (one.at, one.action.value, str(one.number or ""), one.who, one.reason)
-        for one in _open(data).list_decisions(task)
+        for one in register.list_decisions(task)
     ]
     print_table(("at", "step", "version", "who", "reason"), rows, whole=("at", "step"))
+    if not register.compare_log().holds:
+        typer.echo(
+            "These are NOT the decisions of the audit log, so nothing scores: --restore.", err=True
+        )
 
 
 def _decide(
@@ -145,12 +163,12 @@ def _decide(
     login: str,
     step: Callable[[PromotionRegister, Person], Decision],
 ) -> Decision:
-    return step(_open(data), find_person(context, data, login, APPROVER_ROLES))
+    return step(open_register(context, data), find_person(context, data, login, APPROVER_ROLES))
 
 
 def _describe_results(version: ModelVersion) -> str:
     """Return the AUROC of each predictor of a version, with its interval where it has one."""
-    summary = json.loads(version.files.get(SUMMARY_FILE, b"{}"))
+    summary = read_summary(version)
     told = []
     for one in summary.get("results", ()):
         if one["metric"] == "auroc":
@@ -159,8 +177,23 @@ def _describe_results(version: ModelVersion) -> str:
     return f"AUROC {', '.join(told)}" if told else ""
 
 
-def _open(data: Path) -> PromotionRegister:
-    return PromotionRegister(ModelStore(data))
+@dataclass(frozen=True)
+class _PlatformLog:
+    """The audit log of the platform that a command runs on."""
+
+    platform: Platform
+    data: Path
+
+    def read_decisions(self) -> Sequence[Mapping[str, Any]]:
+        """Return the records of the leaves, in their order."""
+        return self.platform.read_model_decisions(self.data)
+
+
+def open_register(context: typer.Context, data: Path) -> PromotionRegister:
+    """Return the decisions of a data folder, held against its audit log where `ehr` runs."""
+    platform: Platform | None = context.find_root().obj
+    log = None if platform is None else _PlatformLog(platform, data)
+    return PromotionRegister(ModelStore(data), log=log)
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {

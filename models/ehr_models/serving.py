@@ -22,6 +22,7 @@ from ehr_models.frames.feature_list import FeatureList, read_features
 from ehr_models.learners.portable import PortableModel, read_model
 from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.promotion import PromotionRegister
+from ehr_models.recorded_decisions import DecisionLog
 from ehr_models.task import Feature, Task
 
 __all__ = ["ModelServer", "Reason", "Score", "end_stay"]
@@ -77,12 +78,22 @@ class ModelServer:
 
     store: ModelStore
     tasks: Mapping[str, Task]
-    # By the task's name; with the number of the decision after which it was read.
-    _loaded: dict[str, tuple[int, _Loaded | None]] = field(default_factory=dict, init=False)
+    log: DecisionLog | None = None
+    # By the task's name; with the state of decisions and files in which it was read.
+    _loaded: dict[str, tuple[object, _Loaded | None]] = field(default_factory=dict, init=False)
 
     def list_promoted(self) -> Sequence[Task]:
-        """Return the tasks that have a promoted version which is as it was signed."""
-        return [task for name, task in self.tasks.items() if self._load(name) is not None]
+        """Return the tasks of single people whose promoted version is as it was signed."""
+        return [
+            task
+            for name, task in self.tasks.items()
+            if task.find_current is not None and self._load(name) is not None
+        ]
+
+    def find_versions(self) -> Mapping[str, int]:
+        """Return the number of the version that scores by the name of its task."""
+        loaded = {name: self._load(name) for name in self.tasks}
+        return {name: one.version.number for name, one in loaded.items() if one is not None}
 
     def list_resource_types(self, name: str) -> Sequence[str]:
         """Return the types of the resources that a task's views are made of."""
@@ -122,13 +133,18 @@ class ModelServer:
 
     def _load(self, name: str) -> _Loaded | None:
         """Return a task's promoted version; None where there is none, or it was changed."""
-        register = PromotionRegister(self.store)
-        # Asked before the champion is: a request that a decision overtakes leaves behind what the
-        # next request does not take.
-        decided_at = register.changed_at()
+        register = PromotionRegister(self.store, log=self.log)
+        try:
+            # Asked before anything is read: a request that a decision, or a change of a file,
+            # overtakes leaves behind what the next request does not take.
+            number = register.find_champion(name)
+            files = () if number is None else self.store.read_fingerprint(name, number)
+            state = (register.read_state(), number, files)
+        except EhrError:
+            return None
         known = self._loaded.get(name)
-        if known is None or known[0] != decided_at:
-            known = self._loaded[name] = (decided_at, self._read(register, name))
+        if known is None or known[0] != state:
+            known = self._loaded[name] = (state, self._read(register, name))
         return known[1]
 
     def _read(self, register: PromotionRegister, name: str) -> _Loaded | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -29,8 +29,8 @@ from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import PortableModel, write_model
 from ehr_models.learners.tuning import Rows, choose_model, fit_learners
 from ehr_models.model_store import ModelStore, ModelVersion
-from ehr_models.promotion import SUMMARY_FILE
 from ehr_models.task import Task, Views
+from ehr_models.version_files import SUMMARY_FILE, TRAINER_FILE, write_trainer
 from ehr_models.version_report import (
     REFIT_RESAMPLES,
     TrainingFacts,
@@ -103,10 +103,12 @@ def train_model(
     *,
     is_synthetic: bool = False,
     resamples: int = RESAMPLES,
+    trainer: Collection[str] = (),
 ) -> Training:
     """Train and evaluate a model, log the run, and save a signed version, which scores nobody yet.
 
     `is_synthetic` says that a generator made the data: a high figure is then suspected of leakage.
+    `trainer` has the names of all accounts of who trains; without them nobody may promote it.
     """
     started = time.monotonic()
     frame = task.build_frame(gold.views)
@@ -151,6 +153,7 @@ def train_model(
                 **write_features(frame),
                 **{name: text.encode() for name, text in report.files.items()},
                 **_describe(task, evaluation, model, rows),
+                **({TRAINER_FILE: write_trainer(trainer)} if trainer else {}),
             },
             now,
         )

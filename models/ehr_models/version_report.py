@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ehr_models.evaluate import MODEL, PREVALENCE, Evaluation, build_frame_sample
-from ehr_models.evaluation.gates import GateLimits, GateOutcome, judge_gates
+from ehr_models.evaluation.gates import GateLimits, judge_gates
 from ehr_models.evaluation.refits import Predict
 from ehr_models.evaluation.refitted import evaluate_refits
 from ehr_models.evaluation.sample import FloatArray, IntArray
@@ -23,8 +23,9 @@ from ehr_models.report.contents import FeatureFacts, ModelFacts, build_report
 from ehr_models.report.messages import LANGUAGES
 from ehr_models.report.page import render_card, render_report
 from ehr_models.task import Frame, Task
+from ehr_models.version_files import GATES_FILE, GateResult, write_gates
 
-REPORT_FILE, CARD_FILE, GATES_FILE = "report.json", "model-card.md", "gates.json"
+REPORT_FILE, CARD_FILE = "report.json", "model-card.md"
 # Of what is beside the out-of-fold figures. Chosen: a fifth of the time of a thousand each.
 REFIT_RESAMPLES = 200
 
@@ -48,7 +49,7 @@ class VersionReport:
     """The report, how the gates were judged, and all files by name."""
 
     report: Mapping[str, Any]
-    gates: tuple[GateOutcome, ...]
+    gates: tuple[GateResult, ...]
     files: Mapping[str, str]
 
 
@@ -92,7 +93,7 @@ def write_version_report(
         "card.json": _to_json(card),
         "card.html": render_card(card),
         "card.fhir.json": _to_json(document),
-        GATES_FILE: _to_json([vars(gate) for gate in gates]),
+        GATES_FILE: write_gates(gates).decode(),
     }
     return VersionReport(report, gates, files)
 

@@ -87,12 +87,13 @@ def test_what_two_people_promoted_scores_and_writes_back(data: Path, trained: Tr
     views = gold.end_last_stays(gold.made_up(60), NOW - timedelta(days=9))
     people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
 
+    register = PromotionRegister(ModelStore(data))
     with pytest.raises(NotFound, match="promote"):
-        score_with_champion(TASK, data, views, client, "token", NOW, people=people)
+        score_with_champion(TASK, register, views, client, "token", NOW, people=people)
     assert taken == []
     promoted = promote(data, trained.version)
-    sent = score_with_champion(TASK, data, views, client, "token", NOW, people=people)
-    PromotionRegister(ModelStore(data)).roll_back(TASK.name, "steward.ng", "For a test.")
+    sent = score_with_champion(TASK, register, views, client, "token", NOW, people=people)
+    register.roll_back(TASK.name, "steward.ng", "For a test.")
 
     assert f'"version": "{promoted.number}"' in taken[0].content.decode()
     assert sent.accepted > 50 and sent.refused == 0

@@ -20,11 +20,17 @@ from ehr_models.evaluation.refitted import RefittedEvaluation
 from ehr_models.evaluation.sample import build_sample
 from ehr_models.forecasting.release import POLICY, control_rows
 from ehr_models.model_store import ModelStore
-from ehr_models.promotion import GATES_FILE, GateResult, write_gates
 from ehr_models.report.card import build_card
 from ehr_models.report.contents import FeatureFacts, ModelFacts, build_report
 from ehr_models.report.messages import LANGUAGES
 from ehr_models.report.page import render_card, render_report
+from ehr_models.version_files import (
+    GATES_FILE,
+    TRAINER_FILE,
+    GateResult,
+    write_gates,
+    write_trainer,
+)
 from ehr_models.watch import Alarm, Week
 
 __all__ = ["TASK", "save_forecast", "save_made_models"]
@@ -182,6 +188,7 @@ def _build_files(report: Mapping[str, Any], gates: list[GateResult]) -> dict[str
         "card.json": _to_json(card),
         "features.json": _to_json({"features": features, "codes": {}}),
         GATES_FILE: write_gates(gates),
+        TRAINER_FILE: write_trainer(["researcher.lau"]),
     }
 
 

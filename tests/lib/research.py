@@ -45,7 +45,9 @@ def find_anybody(data: Path, login: str, roles: Collection[str]) -> Person:
 
 
 # For commands that count a lake made by hand: it knows of no decision, and nobody's changed.
-ANY_PLATFORM = Platform(find_anybody, lambda data: nullcontext(lambda number, epoch: []))
+ANY_PLATFORM = Platform(
+    find_anybody, lambda data: nullcontext(lambda number, epoch: []), lambda data: ()
+)
 
 
 def open_project(register: Register, **changes: object) -> Project:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,22 @@ from typing import Any
 
 import pytest
 
+from ehr_cli.model_decisions import LoggedDecisions
 from ehr_cli.registered_models import RegisteredModels
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.audit_log.lineage import list_model_decisions
+from ehr_models.learners.portable import LogisticRegression, write_model
 from ehr_models.model_store import ModelStore
-from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
+from ehr_models.promotion import PromotionRegister
+from ehr_models.registry import get_task
+from ehr_models.version_files import (
+    GATES_FILE,
+    TRAINER_FILE,
+    GateResult,
+    write_gates,
+    write_trainer,
+)
 from tests.lib.gateway import House, must
 from tests.lib.made_models import save_forecast, save_made_models
 
@@ -35,8 +47,10 @@ def store(furnished: House, tmp_path: Path) -> ModelStore:
     """Return a store with two versions, the second of which fails a gate."""
     folder = tmp_path / "platform"
     folder.mkdir()
-    state = furnished.app.state
-    state.gateway = replace(furnished.gateway, models=RegisteredModels(folder))
+    state, database = furnished.app.state, furnished.gateway.store.database
+    state.gateway = replace(
+        furnished.gateway, models=RegisteredModels(folder, LoggedDecisions(database))
+    )
     made = ModelStore(folder)
     for is_met in (True, False):
         gates = (GateResult("better", is_met, "Compared with LACE."),)
@@ -45,9 +59,37 @@ def store(furnished: House, tmp_path: Path) -> ModelStore:
             "card.json": b'{"name": "card"}',
             "summary.json": json.dumps(SUMMARY).encode(),
             GATES_FILE: write_gates(gates),
+            TRAINER_FILE: write_trainer(["researcher"]),
         }
         made.save_version("return", files, NOW)
     return made
+
+
+@pytest.fixture
+def scoring(furnished: House, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> House:
+    """Return a house in which the task of the store is one that is served."""
+    task = replace(get_task("readmission-28d"), name="return")
+    models = logistic()
+    for number in (1, 2):
+        shutil.rmtree(store.folder / "return" / "versions" / str(number))
+    gates = (GateResult("better", True, "Compared with LACE."),)
+    files = {
+        **models,
+        "card.json": b"{ }",
+        GATES_FILE: write_gates(gates),
+        TRAINER_FILE: write_trainer(["researcher"]),
+    }
+    store.save_version("return", files, NOW)
+    monkeypatch.setattr("ehr_models.registry.list_tasks", lambda: (task,))
+    return furnished
+
+
+def logistic() -> dict[str, bytes]:
+    """Return the files of a model of one feature."""
+    model = LogisticRegression(("age",), -2.0, (0.5,), (60.0,), (60.0,), (10.0,))
+    feature = {"name": "age", "title": "Age", "unit": "a", "source": "patient_demographics"}
+    listed = {"features": [{**feature, "missing": 0.0}], "codes": {}}
+    return {**write_model(model), "features.json": json.dumps(listed).encode()}
 
 
 def parts(parameter: Any) -> dict[str, Any]:
@@ -122,6 +164,75 @@ def test_two_people_promote_and_one_rolls_back(furnished: House, store: ModelSto
     assert model["decision"][0]["reason"] == "Read the report."
     must(decide(furnished, "steward", "roll-back"))
     assert "champion" not in models(furnished)[0]
+
+
+def list_scoring(house: House, login: str = "doctor.a") -> dict[str, int]:
+    answer = must(house.login(login).get("$scoring-models")).json()
+    found = [parts(one) for one in answer.get("parameter", ())]
+    return {one["task"]: one["version"] for one in found}
+
+
+def test_every_decision_is_a_leaf_and_what_scores_follows_them_at_the_next_request(
+    scoring: House, store: ModelStore
+) -> None:
+    for login in ("steward", "auditor"):
+        must(decide(scoring, login, "promote", "1"))
+    assert list_scoring(scoring) == {"return": 1}
+
+    must(decide(scoring, "steward", "roll-back"))
+    assert list_scoring(scoring) == {}
+    with scoring.gateway.store.read_transaction() as connection:
+        leaves = [leaf.record for leaf in list_model_decisions(connection)]
+    assert [(one["action"], one["who"]) for one in leaves] == [
+        ("propose", "steward"), ("promote", "auditor"), ("roll-back", "steward"),
+    ]  # fmt: skip
+    digest = store.read_version("return", 1).digest
+    assert [one["version"] for one in leaves] == [digest, digest, None]
+    assert leaves == list(PromotionRegister(store).list_records())
+
+
+def test_an_older_file_of_decisions_put_back_lets_nothing_score_and_is_told(
+    scoring: House, store: ModelStore
+) -> None:
+    path = store.folder / "decisions.db"
+    for login in ("steward", "auditor"):
+        must(decide(scoring, login, "promote", "1"))
+    older = path.read_bytes()
+    must(decide(scoring, "steward", "roll-back"))
+    path.write_bytes(older)
+
+    assert list_scoring(scoring) == {}
+    assert models(scoring)[0]["logged"] is False
+    # What came of it would be no decision of anybody.
+    must(decide(scoring, "steward", "roll-back"))
+    assert list_scoring(scoring) == {}
+
+
+def test_a_version_whose_files_are_damaged_scores_no_longer_with_the_next_request(
+    scoring: House, store: ModelStore
+) -> None:
+    for login in ("steward", "auditor"):
+        must(decide(scoring, login, "promote", "1"))
+    assert list_scoring(scoring) == {"return": 1}
+
+    (store.folder / "return" / "versions" / "1" / "card.json").write_bytes(b"{}")
+
+    assert list_scoring(scoring) == {}
+
+
+def test_who_trained_a_version_does_not_promote_it_over_http(
+    furnished: House, store: ModelStore
+) -> None:
+    # The trainer is also a steward, by another account.
+    researcher = accounts.find_account(furnished.gateway.store, "researcher")
+    twin = Account(
+        "steward.lau", "steward", "St", "ehr-commons", person=researcher.person or "researcher"
+    )
+    accounts.add_account(furnished.gateway.store, twin)
+
+    assert decide(furnished, "steward.lau", "promote", "1").status_code == 409
+    must(decide(furnished, "steward", "promote", "1"))
+    assert decide(furnished, "steward.lau", "promote", "1").status_code == 409
 
 
 def test_a_version_past_no_gate_is_not_promoted_but_may_be_in_shadow(

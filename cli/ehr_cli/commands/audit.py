@@ -70,6 +70,7 @@ def verify(
         typer.echo("The audit log is NOT what was signed for.", err=True)
         raise typer.Exit(1)
     typer.echo("Every event is there, in its place, as it was written.")
+    _verify_model_decisions(chosen)
 
 
 @app.command()
@@ -168,6 +169,29 @@ def erase(
             approver_login=approver,
         )
     typer.echo(f"{count:,} events were emptied. Their places and leaves are kept.")
+
+
+def _verify_model_decisions(settings: GatewaySettings) -> None:
+    """Hold the decisions about models against their leaves; exit with 1 where they differ."""
+    from ehr_cli.model_decisions import LoggedDecisions
+    from ehr_gateway.database import open_for_reading, readable_place
+    from ehr_models.model_store import ModelStore
+    from ehr_models.promotion import PromotionRegister
+
+    with readable_place(settings.database) as place, closing(open_for_reading(place)) as opened:
+        log = LoggedDecisions(opened)
+        compared = PromotionRegister(ModelStore(settings.data), log=log).compare_log()
+    for number in compared.missing:
+        typer.echo(f"Decision {number} about a model was changed, or is gone.", err=True)
+    for number in compared.put_in:
+        typer.echo(f"Decision {number} about a model was put in: the log has none.", err=True)
+    if not compared.holds:
+        typer.echo(
+            "The decisions about models are NOT those of the log, so nothing scores: "
+            "`ehr models decisions TASK --restore` writes them anew from it.",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _read(path: Path) -> bytes:

@@ -137,6 +137,7 @@ def train_model(tour: Tour) -> StepResult:
             client.token,
             people=people,
             as_of=REFERENCE_DAY,
+            trainer=_find_trainer(tour),
             on_progress=tour.print_progress,
         )
         for task in list_tasks()
@@ -178,7 +179,7 @@ def judge_on_hospital_data(tour: Tour) -> StepResult:
         sample, HOSPITAL_DATA, task, "diabetes130", data, now, one_in=10, replace=True
     )
     own, tables = read_task_data(task, data, "diabetes130")
-    training = train_model(own, tables, data, now)
+    training = train_model(own, tables, data, now, trainer=_find_trainer(tour))
     auroc = training.evaluation.performance[MODEL].auroc
     return StepResult(
         f"{about['rows']:,} real stays of {about['people']:,} people ({about['licence']})",
@@ -211,6 +212,14 @@ def turn_sharing_off_and_on(tour: Tour) -> StepResult:
         f"{milliseconds:.0f} ms); on: {seen_after:,}; {events} looks in the patient's list"
     )
     return StepResult("1 sharing consent, off and on", output)
+
+
+def _find_trainer(tour: Tour) -> frozenset[str]:
+    """Return the names of who trains models in the tour: a researcher, who promotes none."""
+    from ehr_analytics.people import APPLICANT_ROLES
+    from ehr_cli.research_people import find_person
+
+    return find_person(tour.settings.data, "researcher.lau", APPLICANT_ROLES).all_names
 
 
 def _patient_client(tour: Tour, patient_id: str) -> DemoClient:

@@ -27,6 +27,7 @@ from ehr_cli.decision_support import (
     ModelServices,
     PlatformDecisionSupport,
 )
+from ehr_cli.model_decisions import LoggedDecisions
 from ehr_cli.registered_models import RegisteredModels
 from ehr_cli.research_lineage import RegisterLineage
 from ehr_cli.research_projects import RegisteredProjects
@@ -100,6 +101,7 @@ def create_platform(settings: Settings) -> Platform:
     research = ProjectQueries(settings.data)
     research.watch_exports()
     work = RegisteredWork(settings.data, gateway_settings(settings).database)
+    decisions = LoggedDecisions()
     gateway = create_gateway(
         gateway_settings(settings),
         research=research,
@@ -107,10 +109,11 @@ def create_platform(settings: Settings) -> Platform:
         research_work=work,
         releases=RegisterLineage(settings.data),
         decision_support=PlatformDecisionSupport(
-            [MedicineCheckService()], [ModelServices(settings.data)]
+            [MedicineCheckService()], [ModelServices(settings.data, decisions)]
         ),
-        models=RegisteredModels(settings.data),
+        models=RegisteredModels(settings.data, decisions),
     )
+    decisions.database = gateway.state.gateway.store.database
     work.resume_runs(gateway.state.gateway.store.list_changed_subjects)
     # The file lets worker processes share sessions.
     portal = PortalSettings(

@@ -1,4 +1,4 @@
-"""Lineage in the log: refreshes of the lake and steps of research as leaves beside the reads.
+"""Lineage in the log: refreshes of the lake, steps of research, decisions about models as leaves.
 
 The id of a leaf is the digest of its record, so a record that is told again, after a kill between
 the log's commit and the teller's note of it, is there already and adds nothing.
@@ -15,12 +15,19 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.append import append_rows, seal_rows
 from ehr_gateway.database import Connection, Database
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
-from ehr_privacy.audit import LAKE_REFRESH, RESEARCH_STEP, canonical_json, lineage_id
+from ehr_privacy.audit import (
+    LAKE_REFRESH,
+    MODEL_DECISION,
+    RESEARCH_STEP,
+    canonical_json,
+    lineage_id,
+)
 
 __all__ = [
     "LineageLeaf",
     "LineageSource",
     "find_leaf",
+    "list_model_decisions",
     "list_refreshes_after",
     "list_steps",
     "record_lineage",
@@ -89,12 +96,21 @@ def record_lineage(
     return len(rows)
 
 
-def record_new_lineage(database: Database, source: LineageSource, clock: Callable[[], int]) -> int:
-    """Append what a source has not told the log yet; return how many records were new to it."""
+def record_new_lineage(
+    database: Database,
+    source: LineageSource,
+    clock: Callable[[], int],
+    *,
+    program: str = "research",
+) -> int:
+    """Append what a source has not told the log yet; return how many records were new to it.
+
+    `program` is that of the platform's whose records they are.
+    """
     records = source.read_new()
     if not records:
         return 0
-    context = recorder.build_platform_context("research", RESEARCH_STEP, clock())
+    context = recorder.build_platform_context(program, RESEARCH_STEP, clock())
     with database.write_transaction() as connection:
         count = record_lineage(connection, context, records)
     source.mark_recorded(records)
@@ -115,6 +131,16 @@ def list_steps(connection: Connection) -> list[LineageLeaf]:
     rows = connection.execute(
         f"{_SELECT} WHERE login = ? AND interaction = ? ORDER BY seq",
         (recorder.PLATFORM_LOGIN, RESEARCH_STEP),
+    )
+    return [_to_leaf(row) for row in rows]
+
+
+def list_model_decisions(connection: Connection) -> list[LineageLeaf]:
+    """Return the leaves of all decisions about models, in their order in the log."""
+    # As a constant, so that the index of just these rows is used.
+    rows = connection.execute(
+        f"{_SELECT} WHERE interaction = '{MODEL_DECISION}' AND login = ? ORDER BY seq",
+        (recorder.PLATFORM_LOGIN,),
     )
     return [_to_leaf(row) for row in rows]
 

@@ -64,6 +64,7 @@ def build_model_parameter(model: Model) -> dict[str, Any]:
         parameter("task", model.task),
         parameter("title", model.title),
         parameter("forecast", model.is_forecast),
+        parameter("logged", model.is_as_logged),
         *(parameter(name, number) for name, number in numbers.items() if number is not None),
         *([{"name": "watched", "valueDate": model.watched}] if model.watched else []),
         *map(_build_version, model.versions),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Invalid
+from ehr_fhir.errors import Invalid, Unavailable
 from ehr_gateway.accounts.accounts import list_names_of_person
+from ehr_gateway.audit_log.lineage import record_new_lineage
 from ehr_gateway.operations._models import DECIDERS, require_register
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -46,5 +49,14 @@ def answer(call: OperationCall) -> Response:
         names = list_names_of_person(connection, context.caller.subject.login)
     who = context.access.requester.person or context.caller.subject.login
     register.decide(action, task, None if number is None else int(number), who, names, reason)
+    # Where the log cannot be written now it is told within a second: until then nothing scores by
+    # what was decided.
+    with suppress(Unavailable):
+        record_new_lineage(
+            context.gateway.store.database,
+            register.decisions,
+            context.gateway.clock,
+            program="models",
+        )
     call.record()
     return call.respond()

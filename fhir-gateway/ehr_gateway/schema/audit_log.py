@@ -6,7 +6,7 @@ salt: once content and salt are erased, the hash says nothing, and all proofs st
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, LargeBinary, MetaData, Table
+from sqlalchemy import Column, Index, LargeBinary, MetaData, Table, text
 
 from ehr_gateway.database.tables import INTEGER, TEXT
 
@@ -19,6 +19,8 @@ CONTENT_COLUMNS = (
     "address", "interaction", "patient", "entities", "domains", "query", "outcome", "reason",
     "consent",
 )  # fmt: skip
+
+_MODEL_DECISIONS = text("interaction = 'model-decision'")
 
 AUDIT = Table(
     "audit",
@@ -57,6 +59,13 @@ AUDIT = Table(
     Index("audit_patient", "patient", "at_ms", "seq", "login"),
     Index("audit_login", "login", "at_ms", "seq"),
     Index("audit_at", "at_ms", "seq"),
+    # Whether a model may still score is asked with every request that it scores: few rows of many.
+    Index(
+        "audit_model_decision",
+        "seq",
+        sqlite_where=_MODEL_DECISIONS,
+        postgresql_where=_MODEL_DECISIONS,
+    ),
     sqlite_autoincrement=True,
 )
 # Row 1 has the log's size on PostgreSQL, which numbers leaves by it: a sequence leaves gaps after

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ehr_models.evaluation.bootstrap import Interval
 from ehr_models.evaluation.evaluate import LEAKAGE_AUROC, Evaluation
 from ehr_models.evaluation.refitted import RefittedEvaluation
+from ehr_models.version_files import GateResult
 
 
 @dataclass(frozen=True)
@@ -27,27 +27,13 @@ class GateLimits:
     membership_auroc: float = 0.52
 
 
-@dataclass(frozen=True)
-class GateOutcome:
-    """One gate: its name, whether it is met, and why in a sentence.
-
-    `message` is the code of that sentence and `values` what stands in it, for other languages.
-    """
-
-    gate: str
-    is_met: bool
-    text: str
-    message: str = ""
-    values: Mapping[str, str] = field(default_factory=dict)
-
-
 def judge_gates(
     evaluation: Evaluation,
     refitted: RefittedEvaluation,
     limits: GateLimits,
     *,
     is_synthetic: bool,
-) -> tuple[GateOutcome, ...]:
+) -> tuple[GateResult, ...]:
     """Judge every gate; what could not be measured is not met."""
     return (
         _judge_outcomes(evaluation, limits),
@@ -59,10 +45,10 @@ def judge_gates(
     )
 
 
-def _judge_outcomes(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
+def _judge_outcomes(evaluation: Evaluation, limits: GateLimits) -> GateResult:
     is_met = evaluation.outcomes >= limits.minimum_outcomes
     words = "At least" if is_met else "Fewer than"
-    return GateOutcome(
+    return GateResult(
         "enough-outcomes",
         is_met,
         f"{words} {limits.minimum_outcomes} outcomes to judge by.",
@@ -71,12 +57,12 @@ def _judge_outcomes(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
     )
 
 
-def _judge_comparators(evaluation: Evaluation) -> GateOutcome:
+def _judge_comparators(evaluation: Evaluation) -> GateResult:
     auroc = evaluation.performance[evaluation.model].auroc
     told = [f"AUROC {auroc}"] + [
         f"{each.auroc} above {each.comparator}" for each in evaluation.differences
     ]
-    return GateOutcome(
+    return GateResult(
         "better-than-comparators",
         evaluation.is_better_than_comparators(),
         f"{', '.join(told)}; the lower ends must be above 0.5 and above 0.",
@@ -88,7 +74,7 @@ def _judge_comparators(evaluation: Evaluation) -> GateOutcome:
     )
 
 
-def _judge_calibration(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
+def _judge_calibration(evaluation: Evaluation, limits: GateLimits) -> GateResult:
     calibration = evaluation.performance[evaluation.model].calibration
     slope, large = calibration.slope, calibration.in_the_large
     low, high = limits.slope
@@ -98,7 +84,7 @@ def _judge_calibration(evaluation: Evaluation, limits: GateLimits) -> GateOutcom
         and large.low <= limits.in_the_large
         and large.high >= -limits.in_the_large
     )
-    return GateOutcome(
+    return GateResult(
         "calibrated",
         bool(is_met),
         f"Calibration slope {slope}, asked between {low} and {high}; in the large {large}, asked "
@@ -114,7 +100,7 @@ def _judge_calibration(evaluation: Evaluation, limits: GateLimits) -> GateOutcom
     )
 
 
-def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
+def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateResult:
     below = [
         f"{column.column} {group.group}"
         for column in evaluation.subgroups
@@ -124,9 +110,9 @@ def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
     judged = any(group.auroc for column in evaluation.subgroups for group in column.groups)
     if not judged:
         text = "No group has enough people to be judged."
-        return GateOutcome("subgroups", False, text, "subgroups-unjudged")
+        return GateResult("subgroups", False, text, "subgroups-unjudged")
     text = f"Below an AUROC of {limits.subgroup_auroc}: {', '.join(below) or 'no group'}."
-    return GateOutcome(
+    return GateResult(
         "subgroups",
         not below,
         text,
@@ -135,13 +121,13 @@ def _judge_subgroups(evaluation: Evaluation, limits: GateLimits) -> GateOutcome:
     )
 
 
-def _judge_membership(refitted: RefittedEvaluation, limits: GateLimits) -> GateOutcome:
+def _judge_membership(refitted: RefittedEvaluation, limits: GateLimits) -> GateResult:
     if refitted.membership is None:
         text = "Too few people for the membership attacks."
-        return GateOutcome("membership", False, text, "membership-few")
+        return GateResult("membership", False, text, "membership-few")
     attacks = refitted.membership.attacks
     told = ", ".join(f"by {each.name} {each.auroc}" for each in attacks)
-    return GateOutcome(
+    return GateResult(
         "membership",
         all(each.auroc.low <= limits.membership_auroc for each in attacks),
         f"AUROC of the attacks on who was learnt from: {told}; chance is 0.5, the lower end may "
@@ -154,11 +140,11 @@ def _judge_membership(refitted: RefittedEvaluation, limits: GateLimits) -> GateO
     )
 
 
-def _judge_leakage(evaluation: Evaluation, is_synthetic: bool) -> GateOutcome:
+def _judge_leakage(evaluation: Evaluation, is_synthetic: bool) -> GateResult:
     suspected = evaluation.suspects_leakage(is_synthetic)
     kind = "synthetic" if is_synthetic else "real"
     auroc = evaluation.performance[evaluation.model].auroc.value
-    return GateOutcome(
+    return GateResult(
         "no-leakage",
         not suspected,
         f"AUROC {auroc:.3f} on {kind} data; above {LEAKAGE_AUROC:.2f} on synthetic data the model "

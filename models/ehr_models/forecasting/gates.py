@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehr_models.forecasting.evaluation import Scores, ScoreTable
-from ehr_models.promotion import GateResult
+from ehr_models.version_files import GateResult
 
 __all__ = ["judge"]
 

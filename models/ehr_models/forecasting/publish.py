@@ -19,8 +19,8 @@ from ehr_models.forecasting.release import POLICY, control_rows
 from ehr_models.forecasting.tasks import ForecastTask
 from ehr_models.forecasting.train import Trained
 from ehr_models.model_store import ModelStore, ModelVersion
-from ehr_models.promotion import GATES_FILE, write_gates
 from ehr_models.train import hash_code
+from ehr_models.version_files import GATES_FILE, write_gates
 
 __all__ = [
     "CONTROLLED_FILE", "FORECAST_FILE", "PLOT_FILE", "REPORT_FILE", "TABLE_FILE",

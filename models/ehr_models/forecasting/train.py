@@ -24,7 +24,7 @@ from ehr_models.forecasting.forecaster import HORIZON, Forecaster, Quantiles, Se
 from ehr_models.forecasting.gates import judge
 from ehr_models.forecasting.panel import Panel
 from ehr_models.forecasting.smoothing import ExponentialSmoothing
-from ehr_models.promotion import GateResult
+from ehr_models.version_files import GateResult
 
 __all__ = ["AVERAGE", "Trained", "select_hospitals", "train"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from ehr_models.evaluation.evaluate import Evaluation
-from ehr_models.evaluation.gates import GateOutcome
 from ehr_models.evaluation.refitted import RefittedEvaluation
+from ehr_models.version_files import GateResult
 from ehr_privacy.disclosure import POLICIES
 
 FORMAT = "ehr-model-report/1"
@@ -94,7 +94,7 @@ def build_report(
     facts: ModelFacts,
     evaluation: Evaluation,
     refitted: RefittedEvaluation,
-    gates: Sequence[GateOutcome],
+    gates: Sequence[GateResult],
 ) -> dict[str, Any]:
     """Return the report of a model version, ready for `json.dumps`."""
     return {

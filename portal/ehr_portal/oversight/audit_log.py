@@ -42,6 +42,7 @@ INTERACTION_TITLES = {
     "feed": N_("Took the feed of changes"),
     "lake-refresh": N_("Brought the data for research up to date"),
     "research-step": N_("Recorded a step of research"),
+    "model-decision": N_("Recorded a decision about a model"),
     "audit-proof": N_("Asked for a proof of the log"),
     "audit-worklist": N_("Read the worklist"),
     "audit-settle": N_("Settled a flag"),

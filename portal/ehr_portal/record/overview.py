@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ehr_fhir.errors import EhrError
 from ehr_portal.gateway.client import GatewayClient, Resource
+from ehr_portal.gateway.operations import parse_multi_parts
 from ehr_portal.record.display import NO_TEXT, Phrase, Text
 from ehr_portal.record.medicine_rules import MedicineCheck, check_medicines
 from ehr_portal.record.news2_observations import (
@@ -27,7 +29,7 @@ from ehr_portal.record.record import (
     fetch_newest_results,
     usual_ranges,
 )
-from ehr_portal.record.risk_scores import RiskScore, current_risk_scores
+from ehr_portal.record.risk_scores import RiskScore, current_risk_scores, keep_scoring
 from ehr_portal.record.section_content import SectionContent
 from ehr_portal.record.sections import MEDICINES_IN_USE, SECTION_BY_KEY, Search, Section
 
@@ -151,8 +153,25 @@ async def fetch_overview(
         visits=visits,
         reports=reports,
         documents=documents,
-        risk_scores=current_risk_scores(risks.matches if risks else (), now),
+        risk_scores=await _keep_scoring(
+            gateway, current_risk_scores(risks.matches if risks else (), now)
+        ),
     )
+
+
+async def _keep_scoring(
+    gateway: GatewayClient, scores: tuple[RiskScore, ...]
+) -> tuple[RiskScore, ...]:
+    """Return the scores of versions that score now: asked anew each time, where there is one."""
+    if not scores:
+        return ()
+    try:
+        answer = await gateway.invoke_by_get("$scoring-models")
+    except EhrError:
+        # Without knowing that it stands no score is shown.
+        return ()
+    models = parse_multi_parts(answer, "model")
+    return keep_scoring(scores, {model.task: model.version for model in models})
 
 
 async def _fetch_observations(

@@ -1,7 +1,8 @@
 """RiskAssessments as a clinician reads them: a model's score, with where it came from.
 
-A score is shown only within the time it speaks of, and only from a model whose evaluation found it
-better than what it was compared with. Everything else would be a number to be trusted by mistake.
+A score is shown only within the time it speaks of, only from a model whose evaluation found it
+better than what it was compared with, and only from the version of it that scores now. Everything
+else would be a number to be trusted by mistake.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ehr_portal.record.providers import author_organization
 # The extension by which scoring says how the model did; docs/explanation/models.md.
 MODEL_EVALUATION = f"{JURISDICTION.fhir_base}/StructureDefinition/model-evaluation"
 BETTER_THAN_BASELINE = "better-than-baseline"
+# Of the method: the model's name as code, and its version.
+METHOD_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/risk-method"
 _DAY = 24 * 60 * 60
 _FINAL = frozenset({"final", "amended", "corrected"})
 
@@ -36,6 +39,9 @@ class RiskScore:
     stay_end: str
     valid_until: str
     method: str
+    # Of the model, and its version.
+    model: str
+    version: str
     author: str | None
     # What the model is worth, in its makers' words.
     note: str
@@ -57,6 +63,14 @@ def current_risk_scores(assessments: Iterable[Resource], now: datetime) -> tuple
         for assessment, prediction in newest.values()
         if is_better_than_baseline(assessment) and _speaks_of(prediction, now)
     )
+
+
+def keep_scoring(scores: Iterable[RiskScore], scoring: Mapping[str, str]) -> tuple[RiskScore, ...]:
+    """Return the scores of the versions that score now; `scoring` has the version of each model.
+
+    What a version said that was rolled back, or whose files were changed, is no help any more.
+    """
+    return tuple(score for score in scores if scoring.get(score.model) == score.version)
 
 
 def is_better_than_baseline(assessment: Resource) -> bool:
@@ -97,9 +111,16 @@ def _parse_risk_score(assessment: Resource, prediction: Mapping[str, Any]) -> Ri
         stay_end=str(period.get("start", "")),
         valid_until=str(period.get("end", "")),
         method=str(method.get("text") or _first(method, "display")),
+        **_parse_model(method),
         author=author_organization(assessment),
         note=" ".join(str(note.get("text", "")) for note in assessment.get("note", ())),
     )
+
+
+def _parse_model(method: Mapping[str, Any]) -> dict[str, str]:
+    codings = (one for one in method.get("coding", ()) if one.get("system") == METHOD_SYSTEM)
+    coding: Mapping[str, Any] = next(codings, {})
+    return {"model": str(coding.get("code", "")), "version": str(coding.get("version", ""))}
 
 
 def _first(concept: Mapping[str, Any], key: str) -> str:

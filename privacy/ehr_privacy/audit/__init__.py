@@ -28,6 +28,7 @@ from ehr_privacy.audit.leaf import (
 )
 from ehr_privacy.audit.lineage import (
     LAKE_REFRESH,
+    MODEL_DECISION,
     RESEARCH_STEP,
     STEP_FACTS,
     canonical_json,
@@ -51,6 +52,7 @@ __all__ = [
     "HASH_BYTES",
     "LAKE_REFRESH",
     "MESSAGES",
+    "MODEL_DECISION",
     "RESEARCH_STEP",
     "SALT_BYTES",
     "STEP_FACTS",

@@ -1,4 +1,4 @@
-"""Records of lineage: what a leaf of the log says of a refresh of the lake or a step of research.
+"""Records of lineage: what a leaf says of a refresh of the lake, a step of research, or of a model.
 
 A record holds places, versions, digests and names of staff: no content and no pseudonym. It is
 canonical JSON, and its digest names the leaf, so that telling the log twice adds nothing.
@@ -17,6 +17,11 @@ A step of research (`research-step`):
     seq, at, project, run, who, action, before, after   the step, as the register has it
     digest           of the whole event of the register, reason included
     facts            digests and versions that the step is about: see `STEP_FACTS`
+
+A decision about a model (`model-decision`):
+
+    seq, at, task, number, action, who, reason   the decision, as the register has it
+    version          SHA-256 of the manifest of the version's files; null where it is about none
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from ehr_fhir.errors import Invalid
 
 __all__ = [
     "LAKE_REFRESH",
+    "MODEL_DECISION",
     "RESEARCH_STEP",
     "STEP_FACTS",
     "canonical_json",
@@ -42,6 +48,7 @@ __all__ = [
 
 # The interactions of these leaves in the log.
 LAKE_REFRESH, RESEARCH_STEP = "lake-refresh", "research-step"
+MODEL_DECISION = "model-decision"
 # Facts of a step. `code`: of study and package. `tables`: name, version, digest, and the record of
 # the refresh known then. `files`: of the files' names and SHA-256 together. `checks`: of what the
 # checks said. `policy`: of disclosure control. `application`: of what was approved. `persons`:

@@ -16,11 +16,18 @@ from ehr_models.imports.import_store import read_import, save_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.imports.table_import import find_sample, import_table
 from ehr_models.model_store import ModelStore
-from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
+from ehr_models.promotion import PromotionRegister
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.serving import ModelServer
 from ehr_models.task import PATIENT, Task
 from ehr_models.train import read_task_data
+from ehr_models.version_files import (
+    GATES_FILE,
+    TRAINER_FILE,
+    GateResult,
+    write_gates,
+    write_trainer,
+)
 
 NAME = "readmission-diabetes130"
 TASK = get_task("readmission-28d")
@@ -106,7 +113,9 @@ def test_what_is_learnt_from_an_import_scores_nobody_though_two_people_promote_i
 ) -> None:
     store, name = ModelStore(data), apply_import(TASK, read_import(data, "part")).task.name
     gates = write_gates([GateResult("outcomes", True, "Enough.")])
-    store.save_version(name, {"model.json": b"{}", GATES_FILE: gates}, NOW)
+    store.save_version(
+        name, {"model.json": b"{}", GATES_FILE: gates, TRAINER_FILE: write_trainer(["lau"])}, NOW
+    )
     register = PromotionRegister(store)
     for who in ("steward.ng", "auditor.tse"):
         register.promote(name, 1, who, "For a test.")

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_fhir.errors import Conflict, EhrError, Fault, Invalid, NotFound
+from ehr_fhir.errors import Conflict, EhrError, Fault, Invalid, NotFound, Unavailable
+from ehr_models.decisions import Action, Decision
 from ehr_models.model_store import ModelStore, ModelVersion
-from ehr_models.promotion import (
+from ehr_models.promotion import PromotionRegister
+from ehr_models.version_files import (
     GATES_FILE,
-    Action,
-    Decision,
+    TRAINER_FILE,
     GateResult,
-    PromotionRegister,
     read_gates,
     write_gates,
+    write_trainer,
 )
 
 TASK = "falls"
@@ -40,7 +48,11 @@ def register(store: ModelStore) -> PromotionRegister:
 
 
 def save(store: ModelStore, gates: tuple[GateResult, ...] = PASSED) -> ModelVersion:
-    files = {"model.json": b"{}", GATES_FILE: write_gates(gates)}
+    files = {
+        "model.json": b"{}",
+        GATES_FILE: write_gates(gates),
+        TRAINER_FILE: write_trainer(["lau", "lau.2"]),
+    }
     return store.save_version(TASK, files, NOW)
 
 
@@ -132,7 +144,7 @@ def test_a_proposal_is_of_the_files_that_were_read(
     save(store)
     register.promote(TASK, 1, "ng", "Good.")
     shutil.rmtree(store.folder / TASK / "versions" / "1")
-    store.save_version(TASK, {"model.json": b"[]", GATES_FILE: write_gates(PASSED)}, NOW)
+    save(store, (*PASSED, *PASSED))
 
     assert register.promote(TASK, 1, "tse", "Good.").action is Action.PROPOSE
 
@@ -227,6 +239,160 @@ def test_of_those_who_confirm_at_once_one_does(
         made = [one for one in pool.map(confirm, range(8)) if one is not None]
 
     assert [one.action for one in made] == [Action.PROMOTE]
+
+
+def test_who_trained_a_version_neither_proposes_nor_confirms_it(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    save(store)
+    # By whichever account.
+    for who, *names in (("lau",), ("lau.2",), ("lau.3", "lau")):
+        with pytest.raises(Conflict, match="trained"):
+            register.promote(TASK, 1, who, "Mine.", names=names)
+    register.promote(TASK, 1, "ng", "Good.")
+    with pytest.raises(Conflict, match="trained"):
+        register.promote(TASK, 1, "lau", "Mine.")
+    files = {"model.json": b"{}", GATES_FILE: write_gates(PASSED)}
+    store.save_version(TASK, files, NOW)
+    with pytest.raises(Conflict, match="nobody is on record who trained it"):
+        register.promote(TASK, 2, "ng", "Good.")
+
+    assert [one.action for one in register.list_decisions(TASK)] == [Action.PROPOSE]
+
+
+CONFIRM = """
+import sys, time
+from pathlib import Path
+from ehr_fhir.errors import Conflict
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import PromotionRegister
+
+folder, who, start = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+register = PromotionRegister(ModelStore(folder))
+time.sleep(max(0.0, start - time.time()))
+try:
+    print(register.promote("falls", 1, who, "Good.").action.value)
+except Conflict:
+    print("refused")
+"""
+
+
+def test_of_two_processes_that_promote_at_once_one_proposes_and_the_other_confirms(
+    store: ModelStore, register: PromotionRegister, tmp_path: Path
+) -> None:
+    """And of one person in two processes, the second is refused."""
+    for people, expected in ((("ng", "tse"), ["promote", "propose"]), (("ng", "ng"), None)):
+        if expected is None:
+            register.roll_back(TASK, "tse", "Again.")
+        else:
+            save(store)
+        start = str(time.time() + 1.5)
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", CONFIRM, str(tmp_path), who, start],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for who in people
+        ]
+        said = sorted(process.communicate(timeout=60)[0].strip() for process in running)
+        assert said == (expected or ["propose", "refused"])
+
+
+class Log:
+    """An audit log that is told of all decisions when a test says so."""
+
+    def __init__(self) -> None:
+        self.records: list[Mapping[str, Any]] = []
+
+    def read_decisions(self) -> Sequence[Mapping[str, Any]]:
+        return self.records
+
+
+@pytest.fixture
+def logged(store: ModelStore) -> PromotionRegister:
+    """Return a register of which a version was promoted, rolled back and promoted again."""
+    save(store)
+    register = PromotionRegister(store, lambda: NOW, log=Log())
+    promote(register, 1)
+    register.roll_back(TASK, "ng", "Alerts doubled.")
+    promote(register, 1)
+    tell(register)
+    return register
+
+
+def tell(register: PromotionRegister) -> None:
+    assert isinstance(register.log, Log)
+    register.log.records = list(register.list_records())
+
+
+def test_a_promotion_scores_once_the_log_has_it_and_a_roll_back_at_once(
+    logged: PromotionRegister,
+) -> None:
+    assert logged.get_champion(TASK).number == 1
+    logged.roll_back(TASK, "ng", "Again.")
+    with pytest.raises(NotFound):
+        logged.get_champion(TASK)
+    promote(logged, 1)
+    with pytest.raises(Unavailable, match="not in the audit log yet"):
+        logged.get_champion(TASK)
+    tell(logged)
+    assert logged.get_champion(TASK).number == 1
+
+
+def edit(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP TRIGGER model_decision_keeps; DROP TRIGGER model_decision_stays;" + statement
+        )
+
+
+@pytest.mark.parametrize(
+    ("statement", "missing", "put_in"),
+    [
+        ("UPDATE model_decision SET who = 'lee' WHERE position = 2", (2,), (2,)),
+        ("UPDATE model_decision SET digest = 'ab' WHERE position = 5", (5,), (5,)),
+        # An older file has no roll-back yet.
+        ("DELETE FROM model_decision WHERE position > 2", (3, 4, 5), ()),
+        ("DELETE FROM model_decision WHERE position = 3", (3,), ()),
+        (
+            "INSERT INTO model_decision SELECT -1, at, task, number, action, who, reason, digest"
+            " FROM model_decision WHERE position = 2",
+            (),
+            (-1,),
+        ),
+    ],
+)
+def test_decisions_that_are_not_those_of_the_log_let_nothing_score_until_they_are_restored(
+    logged: PromotionRegister,
+    statement: str,
+    missing: tuple[int, ...],
+    put_in: tuple[int, ...],
+) -> None:
+    path = logged.store.folder / "decisions.db"
+    before = logged.list_records()
+    edit(path, statement)
+
+    compared = logged.compare_log()
+    assert (compared.missing, compared.put_in, compared.holds) == (missing, put_in, False)
+    for read in (logged.get_champion, logged.get_shadow):
+        with pytest.raises(Fault, match="not those of the audit log"):
+            read(TASK)
+
+    assert logged.restore_from_log() == 5
+    assert logged.list_records() == before
+    assert logged.get_champion(TASK).number == 1
+    assert path.with_name("decisions.db.rejected").exists()
+
+
+def test_without_its_file_of_decisions_nothing_scores(logged: PromotionRegister) -> None:
+    path = logged.store.folder / "decisions.db"
+    for content in (None, b"no database" * 500):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(Fault):
+            logged.get_champion(TASK)
 
 
 STEPS = st.lists(

@@ -14,6 +14,8 @@ from ehr_fhir.errors import Fault, NotFound, Unprocessable
 from ehr_models import tasks
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
+from ehr_models.model_store import ModelStore
+from ehr_models.promotion import PromotionRegister
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.scored_people import ScoredPeople
 from ehr_models.train import read_gold, train_model
@@ -71,7 +73,8 @@ def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
     promote(tmp_path, training.version)
     people = ScoredPeople({patient: patient for patient in views["patient_demographics"]["id"]})
     current = gold.end_last_stays(views, NOW, ("IMP", "EMER", "AMB"))
-    report = score_with_champion(task, tmp_path, current, client, "token", NOW, people=people)
+    register = PromotionRegister(ModelStore(tmp_path))
+    report = score_with_champion(task, register, current, client, "token", NOW, people=people)
 
     assert list(training.evaluation.performance) == ["model", "prevalence"]
     assert "Who stays long." in training.report.files["model-card.md"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ehr_cli.decision_support import ModelServices
+from ehr_cli.model_decisions import LoggedDecisions
 from ehr_fhir.errors import NotFound
 from ehr_gateway.decision_support import Card, HookCall
 from ehr_models.card_words import read_card_words
@@ -23,11 +24,18 @@ from ehr_models.frames.person import find_current
 from ehr_models.learners.portable import write_model
 from ehr_models.learners.tuning import Rows, choose_model, fit_learners
 from ehr_models.model_store import ModelStore, ModelVersion
-from ehr_models.promotion import GATES_FILE, GateResult, PromotionRegister, write_gates
+from ehr_models.promotion import PromotionRegister
 from ehr_models.registry import get_task
 from ehr_models.serving import ModelServer, Score, end_stay
 from ehr_models.task import Task
 from ehr_models.task_file import parse_declaration, read_document
+from ehr_models.version_files import (
+    GATES_FILE,
+    TRAINER_FILE,
+    GateResult,
+    write_gates,
+    write_trainer,
+)
 from ehr_portal.record.risk_cards import RiskReason, describe_risk
 from tests.lib.fhir_people import Resource, build_views, draw_person
 
@@ -62,7 +70,12 @@ def trained(task: Task, people: dict[str, list[Resource]]) -> dict[str, bytes]:
     frame = task.build_frame(build_views(declared, resources))
     model = choose_model(fit_learners(("logistic",), Rows.of_frame(frame)))
     gates = (GateResult("outcomes", True, "Enough."),)
-    return {**write_model(model), **write_features(frame), GATES_FILE: write_gates(gates)}
+    return {
+        **write_model(model),
+        **write_features(frame),
+        GATES_FILE: write_gates(gates),
+        TRAINER_FILE: write_trainer(["lau"]),
+    }
 
 
 @pytest.fixture
@@ -216,9 +229,11 @@ def test_what_could_not_be_used_is_told(
 def ask(
     data: Path, hook: str, call: HookCall, monkeypatch: pytest.MonkeyPatch, server: ModelServer
 ) -> list[Card]:
-    monkeypatch.setattr("ehr_cli.decision_support._open_server", lambda data: server)
+    monkeypatch.setattr("ehr_cli.decision_support.open_server", lambda data, log: server)
     (service,) = [
-        one for one in ModelServices(data).list_services() if one.declaration.hook == hook
+        one
+        for one in ModelServices(data, LoggedDecisions()).list_services()
+        if one.declaration.hook == hook
     ]
     return list(service.make_cards(call))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ehr_portal.record.new_entries import ENTRY_SYSTEM
-from ehr_portal.record.risk_scores import BETTER_THAN_BASELINE, MODEL_EVALUATION
+from ehr_portal.record.risk_scores import BETTER_THAN_BASELINE, METHOD_SYSTEM, MODEL_EVALUATION
 from tests.lib.portal_house import PortalHouse, portal
 from tests.lib.portal_routes import Values, routes
 
@@ -180,7 +180,10 @@ def risk_assessment(**changes: Any) -> dict[str, Any]:
         "extension": [changes.pop("evaluation", evaluation)],
         "subject": {"reference": "Patient/pat-1"},
         "occurrenceDateTime": changes.pop("at", "2026-11-20T04:00:00Z"),
-        "method": {"text": "readmission, version 3"},
+        "method": {
+            "coding": [{"system": METHOD_SYSTEM, "code": "readmission-28d", "version": "3"}],
+            "text": "readmission, version 3",
+        },
         "prediction": [
             {
                 "outcome": {"text": "Readmission in 28 days"},
@@ -192,15 +195,24 @@ def risk_assessment(**changes: Any) -> dict[str, Any]:
     }
 
 
+def let_score(portal: PortalHouse, version: str, task: str = "readmission-28d") -> None:
+    """Let the gateway say that this version scores now, and no other."""
+    parts = [{"name": "task", "valueString": task}, {"name": "version", "valueInteger": version}]
+    model = {"name": "model", "part": parts}
+    answer = {"resourceType": "Parameters", "parameter": [model]}
+    portal.fake.operations["$scoring-models"] = answer
+
+
 def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
     portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment()
+    let_score(portal, "3")
 
     shown = portal.log_in("doctor").get("/patients/pat-1").text
 
     assert "17.3%" in shown
     assert "Better than LACE." in shown
     assert "Worked out on 20 Nov 2026 by a computer model, not by a person." in shown
-    assert "readmission, version 3" in shown
+    assert "Version 3 of the model." in shown
     assert "It speaks of the time until 29 Nov 2026." in shown
     assert "17.3%" not in portal.log_in("patient").get("/record").text
 
@@ -223,13 +235,33 @@ def test_no_risk_is_shown_past_its_time_or_of_a_model_that_is_not_better(
     portal: PortalHouse, changes: dict[str, Any]
 ) -> None:
     portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment(**changes)
+    let_score(portal, "3")
 
     shown = portal.log_in("doctor").get("/patients/pat-1").text
 
     assert "17.3%" not in shown and "Risk score" not in shown
 
 
+def test_the_score_of_a_version_that_was_rolled_back_is_gone_with_the_next_request(
+    portal: PortalHouse,
+) -> None:
+    portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment()
+    let_score(portal, "3")
+    doctor = portal.log_in("doctor")
+    assert "17.3%" in doctor.get("/patients/pat-1").text
+
+    let_score(portal, "2")
+    assert "17.3%" not in doctor.get("/patients/pat-1").text
+    let_score(portal, "3", task="another-model")
+    assert "17.3%" not in doctor.get("/patients/pat-1").text
+    # Nor where nobody can tell.
+    portal.fake.refused_operations["$scoring-models"] = (503, "Not now.")
+    shown = doctor.get("/patients/pat-1")
+    assert shown.status_code == 200 and "17.3%" not in shown.text
+
+
 def test_a_newer_score_that_is_not_shown_brings_no_older_one_back(portal: PortalHouse) -> None:
+    let_score(portal, "3")
     portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment()
     worse = {"url": MODEL_EVALUATION, "valueCode": "not-better"}
     newer = risk_assessment(evaluation=worse, at="2026-11-21T04:00:00Z")
