@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["drop_partial_file", "replace_file"]
 
 
 def replace_file(target: Path, content: bytes, *, is_durable: bool = False) -> None:
@@ -13,10 +13,19 @@ def replace_file(target: Path, content: bytes, *, is_durable: bool = False) -> N
 
     A durable one is on the disk before it takes that place, so that a loss of power keeps it too.
     """
-    partial = target.with_suffix(".partial")
+    partial = _partial_path(target)
     with partial.open("wb") as file:
         file.write(content)
         if is_durable:
             file.flush()
             os.fsync(file.fileno())
     partial.replace(target)
+
+
+def drop_partial_file(target: Path) -> None:
+    """Delete what a process that was killed wrote of a file and did not put in its place."""
+    _partial_path(target).unlink(missing_ok=True)
+
+
+def _partial_path(target: Path) -> Path:
+    return target.with_suffix(".partial")

@@ -6,6 +6,7 @@ reached by delta-rs alone. The few small files of the one writer are in a folder
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -267,10 +268,14 @@ class Lake:
         return f"{self.tables_url}/{name}" if self.tables_url else str(self.table_path(name))
 
     def has_table(self, name: str) -> bool:
-        """Say whether a table was created."""
+        """Say whether a table was created: its log has an entry that is not half written."""
         if self.tables_url:
             return DeltaTable.is_deltatable(self.table_url(name), dict(self.storage_options))
-        return (self.table_path(name) / "_delta_log").is_dir()
+        try:
+            with os.scandir(self.table_path(name) / "_delta_log") as files:
+                return any(file.name.endswith((".json", ".parquet")) for file in files)
+        except FileNotFoundError:
+            return False
 
     def open_table(self, name: str) -> DeltaTable:
         """Open the newest version of a table."""
@@ -306,11 +311,22 @@ class Lake:
         selector = pyarrow.fs.FileSelector(f"{root}{name}", recursive=True, allow_not_found=True)
         return [info for info in filesystem.get_file_info(selector) if info.is_file]
 
+    def list_folders(self, name: str) -> list[str]:
+        """Return the names of the folders in a folder of tables, such as `gold`."""
+        import pyarrow.fs
+
+        filesystem, root = self.open_storage()
+        infos = filesystem.get_file_info(
+            pyarrow.fs.FileSelector(f"{root}{name}", allow_not_found=True)
+        )
+        return sorted(info.base_name for info in infos if not info.is_file)
+
     def delete_table(self, name: str) -> None:
-        """Delete a table with all its files."""
+        """Delete a table with all its files, also what is left of one that was half deleted."""
         if self._kept is not None:
             self._kept.pop(name, None)
-        if self.has_table(name):
+        parent, _, own_name = name.rpartition("/")
+        if own_name in self.list_folders(parent):
             filesystem, root = self.open_storage()
             filesystem.delete_dir(f"{root}{name}")
 

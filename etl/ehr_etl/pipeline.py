@@ -60,7 +60,7 @@ from ehr_etl.tables.quarantine import (
 )
 from ehr_etl.tables.scores import append_scores
 from ehr_etl.tables.silver import SilverReport
-from ehr_etl.upkeep import maintain_tables
+from ehr_etl.upkeep import drop_abandoned_tables, maintain_tables
 from ehr_etl.work_folder import clear_work_folders
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
@@ -133,6 +133,8 @@ class LakeWriter:
         self._is_cut_short = False
         # Whether every table was held against what is on record, since another wrote last.
         self._is_compared = False
+        # Whether the files of every table were looked through, since another wrote last.
+        self._is_maintained = False
 
     def __enter__(self) -> LakeWriter:
         with ExitStack() as stack:
@@ -143,6 +145,7 @@ class LakeWriter:
                     f"{self.lake.root} and run the lake again: it is read anew from the feed."
                 )
             create_tables(self.lake)
+            drop_abandoned_tables(self.lake)
             self._progress = load_progress(self.lake)
             self.cursor = stored_cursor(self.lake)
             self._is_cut_short = self.cursor.sequence > self._progress.sequence
@@ -326,7 +329,9 @@ class LakeWriter:
             retention_hours=retention_hours,
             now_ms=now_ms,
             is_thorough=is_thorough,
+            is_first=not self._is_maintained,
         )
+        self._is_maintained = True
         # It shortens their logs.
         self._close_tables()
         if upkeep.tables:

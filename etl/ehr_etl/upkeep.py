@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ehr_etl.gold.notes import NOTES_TABLE
+from ehr_etl.gold.dictionary import TABLE as DICTIONARY_TABLE
+from ehr_etl.gold.notes import NOTES_TABLE, has_notes
 from ehr_etl.gold.tables import list_gold_views
 from ehr_etl.lake import TABLES, Lake, gold_table_name
 from ehr_etl.maintenance import (
@@ -18,7 +19,7 @@ from ehr_etl.maintenance import (
 from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.rebuild.scratch import clear_scratch
 
-__all__ = ["Upkeep", "iterate_tables", "maintain_tables"]
+__all__ = ["Upkeep", "drop_abandoned_tables", "iterate_tables", "maintain_tables"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,34 @@ def iterate_tables(lake: Lake) -> Iterator[str]:
     return filter(lake.has_table, names)
 
 
+def drop_abandoned_tables(lake: Lake) -> None:
+    """Delete gold tables that no view makes any more, and what is left of half-deleted ones.
+
+    A process that was killed before it kept a view's definition, or after it dropped one, leaves a
+    table that no run follows: whoever leaves the lake would stay in it.
+    """
+    kept = {DICTIONARY_TABLE, *map(gold_table_name, list_gold_views(lake))}
+    if has_notes(lake):
+        kept.add(NOTES_TABLE)
+    for name in map(gold_table_name, lake.list_folders("gold")):
+        if name not in kept:
+            lake.delete_table(name)
+
+
 def maintain_tables(
-    lake: Lake, before: Mapping[str, int], *, retention_hours: int, now_ms: int, is_thorough: bool
+    lake: Lake,
+    before: Mapping[str, int],
+    *,
+    retention_hours: int,
+    now_ms: int,
+    is_thorough: bool,
+    is_first: bool = False,
 ) -> Upkeep:
     """Maintain the tables; `before` has the version of each after its last thorough maintenance.
 
     A table that is as it was then, with no old file, is left alone. Upkeep that is not thorough
-    deletes old files alone: it costs some hundredths of a second.
+    deletes old files alone: it costs some hundredths of a second. The first of a process looks for
+    files in every table: one that was killed may have left them in a table without a new version.
     """
     if is_thorough:
         clear_scratch(lake)
@@ -62,7 +84,11 @@ def maintain_tables(
             if not is_thorough:
                 versions[name] = before.get(name, -1)
                 continue
+        elif is_first:
+            left[name] = delete_old_files(
+                lake, name, {}, retention_hours=retention_hours, now_ms=now_ms
+            )
         versions[name] = table_version(lake, name)
-    if changed:
+    if changed or any(left.values()):
         save_old_files(lake, {name: files for name, files in left.items() if files})
     return Upkeep(tuple(changed), versions)

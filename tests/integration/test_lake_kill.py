@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake
 from ehr_etl.lake_run import run_once
+from ehr_etl.maintenance import list_files_in_use
 from ehr_etl.pipeline import LakeWriter
+from ehr_etl.upkeep import iterate_tables
 from tests.lib.feed_lines import consent
+from tests.lib.killed_states import record_states
 from tests.lib.lake_gateway import FakeStore
 from tests.lib.lake_input import (
     KEY,
@@ -181,8 +187,70 @@ def rows_without_bucket(lake: Lake, table: str) -> list[str]:
     )  # fmt: skip
 
 
-def test_three_kills_at_any_instant_leave_the_tables_of_an_undisturbed_run(tmp_path: Path) -> None:
-    check_kills(tmp_path, kills=3, seed=1)
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_run_that_was_killed_anywhere_is_finished_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """`step`: every so many states in which a kill can leave the lake; all of them are slow."""
+    # Small files are joined at once, so that this is killed too.
+    monkeypatch.setattr("ehr_etl.maintenance._MOST_FILES", 1)
+    first, *others = feed_of_many_changes(7, steps=4)
+    whole = Lake(tmp_path / "whole")
+    run(whole, [first])
+    with record_states(whole, tmp_path) as states:
+        run(whole, others)
+    wanted = {table: rows(whole, table) for table in TABLES}
+    # The last ones are those of upkeep.
+    for state in [*states[::step], states[-2]]:
+        killed = Lake(tmp_path / "next" / state.name)
+        shutil.copytree(state, killed.root)
+
+        run(killed, others)
+
+        assert {table: rows(killed, table) for table in TABLES} == wanted, state.name
+        assert list_unused_files(killed) == [], state.name
+
+
+def run(lake: Lake, pages: list[bytes]) -> None:
+    """Take in some pages, bring the tables up and delete what is old."""
+    with LakeWriter(lake, KEY, LocalRunner(1)) as writer:
+        writer.take_in(Pages(pages))
+        writer.bring_up(NOW_MS)
+        writer.maintain(0, NOW_MS)
+
+
+def list_unused_files(lake: Lake) -> list[str]:
+    """Return the data files that no newest version of a table has."""
+    found = []
+    for name in iterate_tables(lake):
+        used = list_files_in_use(lake.open_table(name))
+        paths = (info.path.removeprefix(f"{lake.root}/{name}/") for info in lake.list_files(name))
+        found += [path for path in paths if path not in used and "_delta_log/" not in path]
+    return found
+
+
+def test_a_table_that_was_half_created_is_created_by_the_next_run(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    log = lake.table_path("silver") / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json#1").write_text("{")
+
+    run(lake, first_feed().content)
+
+    assert rows(lake, "silver")
+
+
+def test_a_table_that_no_view_makes_any_more_is_dropped_by_the_next_run(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    run(lake, first_feed().content)
+    shutil.copytree(lake.table_path("gold/condition_flat"), lake.table_path("gold/dropped"))
+    half_deleted = lake.table_path("gold/half_deleted")
+    shutil.copytree(lake.table_path("gold/condition_flat"), half_deleted)
+    shutil.rmtree(half_deleted / "_delta_log")
+
+    run(lake, [])
+
+    assert lake.list_folders("gold") == sorted(list_view_names())
 
 
 @pytest.mark.slow

@@ -15,11 +15,11 @@ from ehr_etl.maintenance import list_files_in_use
 __all__ = ["drop_old_files"]
 
 _LOG = "_delta_log/"
-_LOG_ENTRY = re.compile(r"(\d{20})\.(?:json|checkpoint.*|crc)(?:\.crc)?")
+_LOG_ENTRY = re.compile(r"(\d{20})\.(?:json|checkpoint(?:\.[\w-]+)*\.(?:json|parquet))")
 
 
 def drop_old_files(lake: Lake, name: str) -> None:
-    """Delete every file of a table that its newest version does not need.
+    """Delete every file of a table that its newest version does not need, half-written ones too.
 
     Done twice it changes nothing; whoever reads an older version finds its files gone.
     """
@@ -46,9 +46,14 @@ def _is_current_log(path: str, version: int) -> bool:
     False
     >>> _is_current_log("_delta_log/_last_checkpoint", 7)
     True
+
+    What a killed process had not renamed yet has statistics of its rows as well:
+
+    >>> _is_current_log("_delta_log/00000000000000000008.json#1", 7)
+    False
     """
     name = path.removeprefix(_LOG)
-    if name.endswith(".crc") or "/" in name:
-        return False
-    entry = _LOG_ENTRY.fullmatch(name.removeprefix("."))
-    return entry is None or int(entry[1]) >= version
+    if name == "_last_checkpoint":
+        return True
+    entry = _LOG_ENTRY.fullmatch(name)
+    return entry is not None and int(entry[1]) >= version

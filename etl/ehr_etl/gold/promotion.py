@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehr_etl.atomic_files import replace_file
+from ehr_etl.atomic_files import drop_partial_file, replace_file
 from ehr_etl.data_quality.expectations import (
     find_faulty_rows,
     list_holding_expectations,
@@ -81,7 +81,11 @@ def gate_rows(
 
 
 def forget_held(lake: Lake, keys: Collection[str]) -> None:
-    """Drop records that are erased from what is held, by their pseudonyms."""
+    """Drop records that are erased from what is held, by their pseudonyms.
+
+    What a killed process had half written of it goes as well.
+    """
+    drop_partial_file(lake.promotions_file)
     held = _read_held(lake)
     kept = {
         view: {key: names for key, names in records.items() if key not in keys}
