@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,6 +19,7 @@ from ehr_gateway.research_queries import ResearchQueries
 from ehr_gateway.research_work import ResearchWork
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
+from ehr_gateway.store.profile_libraries import ProfileLibraries
 from ehr_gateway.store.store import Store
 from ehr_gateway.thread_admission import ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
@@ -63,6 +64,8 @@ class Gateway:
     models: ModelRegister | None = None
     # Where releases came from; None where the gateway stands alone.
     releases: ReleaseSource | None = None
+    # The profiles in the store, compiled.
+    profiles: ProfileLibraries = field(default_factory=ProfileLibraries)
 
 
 def gateway_of(request: Request) -> Gateway:

@@ -58,4 +58,10 @@ def test_the_example_of_a_page_is_a_call_of_the_operation(operation: Operation) 
         assert "_format" in {parameter.name for parameter in operation.parameters}
         assert all(isinstance(row, dict) for row in answer)
     else:
-        assert answer["resourceType"] in ("Parameters", "Bundle", "Task", "ValueSet")
+        assert answer["resourceType"] in (
+            "Parameters",
+            "Bundle",
+            "OperationOutcome",
+            "Task",
+            "ValueSet",
+        )

@@ -15,7 +15,7 @@ from tests.lib.gateway import House
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 PLACES = {"system": "", "type": "Patient/", "instance": "Patient/pat-1/"}
 # Operations of R4, and names that nobody has.
-ABSENT = ("export", "validate", "graph", "match", "lookup", "expand", "x", "é", "a%2Fb", "$")
+ABSENT = ("export", "graph", "match", "lookup", "expand", "x", "é", "a%2Fb", "$")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_an_operation_that_is_not_there_is_named_with_those_that_are(
 def test_every_type_answers_so(furnished: House) -> None:
     client = furnished.login("doctor.a")
     for kind in definitions.resource_types():
-        for address in (f"{kind}/$validate", f"{kind}/x/$graph"):
+        for address in (f"{kind}/$convert", f"{kind}/x/$graph"):
             assert refuses(client.get(address), address.rpartition("$")[2]), address
             assert refuses(client.post(address, {}), address.rpartition("$")[2]), address
 

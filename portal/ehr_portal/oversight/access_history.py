@@ -102,6 +102,7 @@ OPERATION_TITLES = {
     "suspend": N_("Suspended somebody's access"),
     "suspensions": N_("Looked at the suspensions"),
     "unread-notices": N_("Counted the new notices"),
+    "validate": N_("Checked a record for faults"),
     "waiting": N_("Looked at how much waits"),
     "withdraw": N_("Marked a record as wrong"),
     "withheld": N_("Asked whether anything is withheld"),

@@ -1,0 +1,81 @@
+"""Libraries of the profiles and value sets in the store, compiled once for each state of them.
+
+A library holds what one requester may find, so that no answer tells of a definition that is hidden
+from them. Requesters who find the same versions share one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+from ehr_fhir.json_text import parse
+from ehr_fhir.profiles.codes import LibraryCodes
+from ehr_fhir.profiles.library import ProfileLibrary
+from ehr_fhir.terminology.library import LayeredLibrary, ResourceLibrary, newest
+from ehr_fhir.terminology.r4 import R4_LIBRARY
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+
+__all__ = ["ProfileLibraries"]
+
+_TYPES = ("StructureDefinition", "ValueSet", "CodeSystem")
+# Chosen: as many kinds of requesters as see different definitions; each takes some megabytes.
+_MAX_LIBRARIES = 4
+_Key = tuple[tuple[int, int], ...]
+
+
+class ProfileLibraries:
+    """The libraries of one process, those that were used last."""
+
+    def __init__(self) -> None:
+        self._libraries: OrderedDict[_Key, ProfileLibrary] = OrderedDict()
+        self._lock = Lock()
+
+    def library(self, connection: Connection, access: Access) -> ProfileLibrary:
+        """Return the library of what a requester may find now."""
+        types = [kind for kind in _TYPES if access.covers("search", kind)]
+        rows = _select(connection, access, types, "r.pk, r.version") if types else []
+        key: _Key = tuple((row["pk"], row["version"]) for row in rows)
+        with self._lock:
+            if key in self._libraries:
+                self._libraries.move_to_end(key)
+                return self._libraries[key]
+        rows = _select(connection, access, types, "r.body") if types else []
+        library = _make_library(parse(bytes(row["body"])) for row in rows)
+        with self._lock:
+            self._libraries[key] = library
+            if len(self._libraries) > _MAX_LIBRARIES:
+                self._libraries.popitem(last=False)
+        return library
+
+
+def _select(connection: Connection, access: Access, types: list[str], columns: str) -> Any:
+    """Return rows of the current definitions of some types that a requester may find."""
+    visible = access.search_predicate
+    named = {f"type{index}": kind for index, kind in enumerate(types)}
+    listed = ", ".join(f":{name}" for name in named)
+    return connection.execute(
+        f"SELECT {columns} FROM resource r WHERE r.type IN ({listed}) AND r.current = 1"  # noqa: S608
+        f" AND r.deleted = 0 AND ({visible.sql}) ORDER BY r.pk",
+        {**named, **visible.params},
+    ).fetchall()
+
+
+# Any: a definition as parsed JSON, here and below.
+def _make_library(resources: Iterable[Mapping[str, Any]]) -> ProfileLibrary:
+    structures: dict[str, list[Mapping[str, Any]]] = {}
+    terminology: list[Mapping[str, Any]] = []
+    for resource in resources:
+        if resource["resourceType"] == "StructureDefinition":
+            structures.setdefault(resource["url"], []).append(resource)
+        elif "url" in resource:
+            terminology.append(resource)
+
+    def find_structure(url: str, version: str) -> Mapping[str, Any] | None:
+        return newest(structures.get(url, ()), version or None)
+
+    codes = LibraryCodes(LayeredLibrary(R4_LIBRARY, ResourceLibrary(terminology)))
+    return ProfileLibrary(find_structure, codes)
