@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehr_fhir.errors import EhrError, Invalid
+from ehr_fhir.errors import EhrError, Invalid, Unavailable
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.database import DATABASE_ERRORS, Connection, Database, open_database
+from ehr_gateway.file_lock import lock_file
 from ehr_gateway.journal.journal import load_journal_head
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_gateway.settings import GatewaySettings
@@ -23,16 +24,19 @@ from ehr_privacy.audit import open_note
 
 __all__ = [
     "PreviousLog",
-    "copy_exported_log",
     "copy_tail_rows",
     "find_signed_size",
+    "install_exported_log",
     "read_checkpoint_notes",
     "read_journal_number",
+    "save_exported_log",
 ]
 
 _COLUMNS = f"seq, {', '.join(CONTENT_COLUMNS)}, salt, leaf"
 # Rows per statement. Chosen: bounds memory, whatever the size of the tail.
 _BATCH_ROWS = 2000
+# Within the folder of `save_exported_log`.
+_EXPORTED, _SPOOL = "exported", "spool"
 
 
 @dataclass(frozen=True)
@@ -116,17 +120,40 @@ def _copy_people(connection: Connection, database: Database) -> None:
         )
 
 
-def copy_exported_log(previous_log: PreviousLog, settings: GatewaySettings) -> None:
-    """Copy the previous log's tiles, checkpoints and spool, in place of the backup's."""
+def save_exported_log(previous_log: PreviousLog, folder: Path) -> None:
+    """Copy the previous log's tiles, checkpoints and spool to a folder, before its rows are copied.
+
+    An installation that still runs brings events from its spool into its log at any time, and signs
+    for them. In this order an event is in the copy of the spool, among the rows, or in both, and
+    no checkpoint states more rows than are copied.
+    """
     if previous_log.settings is None:
         return
-    if previous_log.settings.audit_folder.is_dir():
-        shutil.rmtree(settings.audit_folder, ignore_errors=True)
-        shutil.copytree(previous_log.settings.audit_folder, settings.audit_folder)
-    # Events still in the spool enter the log when the server starts; by their ids, none twice.
     for path in sorted(previous_log.settings.audit_spool.glob("*.rows")):
-        settings.audit_spool.mkdir(mode=0o700, exist_ok=True)
-        shutil.copy2(path, settings.audit_spool / path.name)
+        (folder / _SPOOL).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A file that is gone by now is among the rows.
+        with suppress(FileNotFoundError):
+            shutil.copy2(path, folder / _SPOOL / path.name)
+    exported = previous_log.settings.audit_folder
+    if exported.is_dir():
+        with ExitStack() as stack:
+            # A folder that cannot be written is at rest, and so is one whose process has frozen.
+            with suppress(OSError, Unavailable):
+                lock_file(stack.enter_context((exported / "lock").open("ab")))
+            shutil.copytree(exported, folder / _EXPORTED)
+
+
+def install_exported_log(folder: Path, settings: GatewaySettings) -> None:
+    """Put what `save_exported_log` copied in place of the backup's.
+
+    Events of the spool enter the log when the server starts; by their ids, none twice.
+    """
+    if (folder / _EXPORTED).is_dir():
+        shutil.rmtree(settings.audit_folder, ignore_errors=True)
+        (folder / _EXPORTED).rename(settings.audit_folder)
+    if (folder / _SPOOL).is_dir():
+        shutil.rmtree(settings.audit_spool, ignore_errors=True)
+        (folder / _SPOOL).rename(settings.audit_spool)
 
 
 def find_signed_size(previous_log: PreviousLog, settings: GatewaySettings) -> int:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +23,10 @@ from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.audit_log.restores import RESTORE, RESTORE_CONFIRMATION, RestoreNote
 from ehr_gateway.backup.audit_tail import (
     PreviousLog,
-    copy_exported_log,
     copy_tail_rows,
     find_signed_size,
+    install_exported_log,
+    save_exported_log,
 )
 from ehr_gateway.backup.journal_recovery import RecoveredJournal, recover_journal
 from ehr_gateway.backup.manifest import Contents, Manifest
@@ -79,7 +81,9 @@ def secure_restored_store(
     """Take the post-restore steps, in one transaction and then on the key folder."""
     store = Store(settings.database, settings.data)
     audit_context = recorder.build_platform_context("restore", RESTORE, now_ms)
+    saved_log = settings.data / "previous-log"
     try:
+        save_exported_log(previous_log, saved_log)
         signed_size = find_signed_size(previous_log, settings)
         with store.write_transaction() as connection:
             _end_sessions(connection, now_ms)
@@ -124,7 +128,8 @@ def secure_restored_store(
     if erased:
         rewrite_database(settings.database)
     if copied_rows is not None:
-        copy_exported_log(previous_log, settings)
+        install_exported_log(saved_log, settings)
+    shutil.rmtree(saved_log, ignore_errors=True)
     # New signing keys end every access token there is.
     keys.rotate_keys(settings.keys, now_ms, settings.token_seconds, at_once=True)
     return RestoredState(epoch, journal, result.replayed, closure, note, tuple(erased))
