@@ -11,10 +11,10 @@ import os
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,37 @@ class PersonIdentifier:
 
 
 @dataclass(frozen=True)
+class TelephoneNumbers:
+    """How telephone numbers of the place are written.
+
+    >>> numbers = load_jurisdiction("hong-kong").telephone
+    >>> numbers.normalize("+852 5555-0001"), numbers.write_forms("55550001")[:2]
+    ('55550001', ['+852 5555 0001', '+85255550001'])
+    """
+
+    country_code: str
+    digits: int
+    written: tuple[str, ...]
+
+    def normalize(self, text: str) -> str:
+        """Return a written number as digits, without the code of this country."""
+        digits = re.sub(r"\D", "", unicodedata.normalize("NFKC", text))
+        if len(digits) == self.digits + len(self.country_code):
+            return digits.removeprefix(self.country_code)
+        return digits
+
+    def write_forms(self, number: str) -> list[str]:
+        """Return the ways in which records write a number; itself if it is not of the place."""
+        if len(number) != self.digits:
+            return [number, f"+{number}"]
+        return [re.sub("N", partial(_next_digit, iter(number)), form) for form in self.written]
+
+
+def _next_digit(digits: Iterator[str], _: re.Match[str]) -> str:
+    return next(digits)
+
+
+@dataclass(frozen=True)
 class Jurisdiction:
     """Facts of one place."""
 
@@ -113,6 +144,7 @@ class Jurisdiction:
     base: str
     languages: tuple[Language, ...]
     person_identifier: PersonIdentifier
+    telephone: TelephoneNumbers
     # From this day joining alone lets every registered organisation deposit.
     deposit_by_joining_since: date
     # District, in each script it is written in -> region.
@@ -202,6 +234,9 @@ def _jurisdiction(data: Mapping[str, Any]) -> Jurisdiction:
         languages=tuple(Language(**language) for language in data["languages"]),
         person_identifier=PersonIdentifier(
             **{**identifier, "weights": tuple(identifier["weights"])},
+        ),
+        telephone=TelephoneNumbers(
+            **{**data["telephone"], "written": tuple(data["telephone"]["written"])}
         ),
         deposit_by_joining_since=data["law"]["deposit_by_joining_since"],
         regions={

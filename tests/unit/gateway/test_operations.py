@@ -18,10 +18,10 @@ DECLARED = [registered.declaration for registered in OPERATIONS]
 FILES = {operation.name: ROOM / f"{operation.name.replace('-', '_')}.py" for operation in DECLARED}
 each_operation = pytest.mark.parametrize("operation", DECLARED, ids=lambda one: str(one.name))
 # FHIR's types of what is sent (R4 §2.24) that operations here take.
-TYPES = {"BackboneElement", "Consent", "Library", "Meta", "Parameters", "ViewDefinition"} | {
+TYPES = {"BackboneElement", "Consent", "Library", "Meta", "Parameters", "Patient"} | {
     "boolean", "canonical", "code", "CodeableConcept", "CodeSystem", "Coding", "ConceptMap",
     "date", "dateTime", "decimal", "id", "instant", "integer", "Resource", "string", "uri",
-    "ValueSet",
+    "ValueSet", "ViewDefinition",
 }  # fmt: skip
 
 

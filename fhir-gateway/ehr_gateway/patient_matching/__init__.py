@@ -1,0 +1,6 @@
+"""Compare two descriptions of a person, and say how likely they are of one (`Patient/$match`).
+
+In: Patients as JSON.
+Out: the searches that find who may be the same person; a probability and a grade for each.
+May import: of the gateway nothing.
+"""
