@@ -6,7 +6,7 @@ not see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlencode
 
 import orjson
@@ -18,14 +18,15 @@ def build_bundle(
     *,
     total: int | None = None,
     links: Sequence[tuple[str, str]] = (),
+    more: Mapping[str, object] | None = None,
 ) -> bytes:
-    """Return the bytes of a Bundle of serialized entries.
+    """Return the bytes of a Bundle of serialized entries, with more elements of its own.
 
     >>> build_bundle("searchset", [build_entry("http://e/1", b"{}", mode="match")], total=1)
     b'{"resourceType":"Bundle","type":"searchset","total":1,"entry":[{"fullUrl":"http://e/1",\
 "resource":{},"search":{"mode":"match"}}]}'
     """
-    head: dict[str, object] = {"resourceType": "Bundle", "type": kind}
+    head: dict[str, object] = {"resourceType": "Bundle", "type": kind, **(more or {})}
     if total is not None:
         head["total"] = total
     if links:

@@ -11,7 +11,7 @@ from ehr_fhir.search.query import DEFAULT_COUNT, MAX_COUNT
 from ehr_gateway.operations.declaration import Parameter
 from ehr_gateway.search.record_page import RecordQuery
 
-__all__ = ["PAGING", "parse_record_query"]
+__all__ = ["PAGING", "parse_day", "parse_once", "parse_record_query"]
 
 PAGING = (
     Parameter("_since", "instant", "Only what was changed at this instant or later"),
@@ -39,11 +39,21 @@ def parse_record_query(owner: tuple[str, str], pairs: Iterable[tuple[str, str]])
         tuple(kept),
         types=None if types is None else frozenset(types),
         since_ms=_parse_instant("_since", sent["_since"]) if "_since" in sent else None,
-        care_from_ms=_parse_day("start", sent["start"])[0] if "start" in sent else None,
-        care_before_ms=_parse_day("end", sent["end"])[1] if "end" in sent else None,
+        care_from_ms=parse_day("start", sent["start"])[0] if "start" in sent else None,
+        care_before_ms=parse_day("end", sent["end"])[1] if "end" in sent else None,
         count=_parse_count(sent["_count"]) if "_count" in sent else DEFAULT_COUNT,
         cursor=sent.get("_cursor"),
     )
+
+
+def parse_once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return parameters that are each given once, by name."""
+    sent: dict[str, str] = {}
+    for name, text in pairs:
+        if name in sent:
+            raise Invalid(f"`{name}` is given once.", expression=name)
+        sent[name] = text
+    return sent
 
 
 def _parse_types(text: str) -> set[str]:
@@ -60,7 +70,7 @@ def _parse_instant(name: str, text: str) -> int:
         raise Invalid(f"`{name}` is a date, or a time with its zone.", expression=name) from error
 
 
-def _parse_day(name: str, text: str) -> tuple[int, int]:
+def parse_day(name: str, text: str) -> tuple[int, int]:
     """Return the first instant of a date and the first one after it, at the place of care."""
     try:
         return date_interval(text)

@@ -111,11 +111,17 @@ def find_whole_record(
     types: Iterable[str],
     *,
     most: int,
+    care_ms: tuple[int | None, int | None] = (None, None),
 ) -> list[Version]:
-    """Return up to `most` of what the requester may find of a patient's record, of some types."""
+    """Return up to `most` of what the requester may find of a patient's record, of some types.
+
+    `care_ms`: the days of care, as in `RecordQuery`.
+    """
     access.inquiry.name_target("Patient", patient)
     covered = frozenset(name for name in types if access.covers("search", name))
-    query = RecordQuery(("Patient", patient), types=covered)
+    query = RecordQuery(
+        ("Patient", patient), types=covered, care_from_ms=care_ms[0], care_before_ms=care_ms[1]
+    )
     finder = _RecordFinder(connection, store.registry(connection), access, query, covered)
     return finder.find(None, most)
 

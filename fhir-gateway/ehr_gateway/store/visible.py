@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
+import orjson
+
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection, array_literal
 from ehr_gateway.store.disclosure import Disclosure, reader_parameters
 from ehr_gateway.store.store import Version
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
 
-__all__ = ["is_current_visible", "read_on"]
+__all__ = ["is_current_visible", "read_on", "read_several"]
 
 
 def read_on(
@@ -51,6 +54,40 @@ def read_on(
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
     return replace(version, facts=StoredFacts.from_row(row)) if with_facts else version
+
+
+def read_several(
+    connection: Connection, access: Access, references: Iterable[tuple[str, str]]
+) -> list[Version]:
+    """Return those of some resources, by type and id, that the requester can read, in that order.
+
+    A hidden one is left out, as is one that is absent, deleted, or of a type without a scope.
+    """
+    ids_by_type: dict[str, list[str]] = {}
+    wanted = list(dict.fromkeys(references))
+    for resource_type, identity in wanted:
+        ids_by_type.setdefault(resource_type, []).append(identity)
+    visible, requester, dialect = access.read_predicate, access.requester, connection.dialect
+    is_listed = "IN (SELECT value FROM json_each(:ids))" if dialect == "sqlite" else "= ANY(:ids)"
+    found: dict[tuple[str, str], Version] = {}
+    for resource_type, ids in ids_by_type.items():
+        if not access.covers("read", resource_type):
+            continue
+        rows = connection.execute(
+            f"SELECT r.*{Disclosure.columns(dialect)} FROM resource r"  # noqa: S608
+            f" WHERE r.type = :type AND r.id {is_listed} AND r.current = 1 AND r.deleted = 0"
+            f" AND ({visible.sql})",
+            {
+                "type": resource_type,
+                "ids": orjson.dumps(ids).decode() if dialect == "sqlite" else array_literal(ids),
+                **reader_parameters(requester.person, requester.organization, access.now_ms),
+                **visible.params,
+            },
+        )
+        for row in rows:
+            version = Version.from_row(row, has_disclosure=True)
+            found[version.type, version.id] = version
+    return [found[one] for one in wanted if one in found]
 
 
 # Cached: the consent condition is a long text, and joining it anew would cost each read.

@@ -1,0 +1,32 @@
+"""`$meta`: profiles, tags and security labels of a resource (R4 Resource-meta)."""
+
+from __future__ import annotations
+
+from fastapi.responses import Response
+
+from ehr_fhir.json_text import parse
+from ehr_gateway.http.responses import record_disclosure
+from ehr_gateway.interactions.read import read
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import ANY_TYPE, Operation
+
+OPERATION = Operation(
+    name="meta",
+    summary="Return the profiles, tags and security labels that a resource bears.",
+    levels=("instance",),
+    resource_types=(ANY_TYPE,),
+    affects_state=False,
+    callers="whoever may read the resource",
+    required_scope=None,
+)
+
+
+def answer(call: OperationCall) -> Response:
+    """Answer with the Meta as a read would show it."""
+    version = read(
+        call.context.gateway.store, call.context.access, call.resource_type, call.logical_id
+    )
+    record_disclosure(call.context, call.audit_context, [version])
+    meta = parse(version.body).get("meta", {})
+    kept = {key: meta[key] for key in ("profile", "security", "tag") if key in meta}
+    return call.respond({"name": "return", "valueMeta": kept})
