@@ -27,7 +27,7 @@ from ehr_models.frames.feature_list import write_features
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import PortableModel, write_model
-from ehr_models.learners.tuning import Rows, choose_model, fit_learners
+from ehr_models.learners.tuning import Rows, fit_best
 from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.task import Task, Views
 from ehr_models.version_files import SUMMARY_FILE, TRAINER_FILE, write_trainer
@@ -114,7 +114,7 @@ def train_model(
     frame = task.build_frame(gold.views)
     evaluation = cross_validate(task, frame, resamples)
     rows = Rows.of_frame(frame)
-    model = choose_model(fit_learners(task.learners, rows))
+    model = fit_best(task.learners, rows)
     code = hash_code()
 
     mlflow = tracking.open_store(task, data)

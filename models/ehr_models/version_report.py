@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ehr_models.evaluate import MODEL, PREVALENCE, Evaluation, build_frame_sample
 from ehr_models.evaluation.gates import GateLimits, judge_gates
@@ -16,7 +17,7 @@ from ehr_models.evaluation.refits import Predict
 from ehr_models.evaluation.refitted import evaluate_refits
 from ehr_models.evaluation.sample import FloatArray, IntArray
 from ehr_models.frames.feature_list import measure_missing
-from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
+from ehr_models.learners.tuning import LEARNERS, Rows, fit_best
 from ehr_models.report.card import build_card, build_document_reference, write_markdown
 from ehr_models.report.card_text import parse_card_text
 from ehr_models.report.contents import FeatureFacts, ModelFacts, build_report
@@ -70,14 +71,15 @@ def write_version_report(
 ) -> VersionReport:
     """Evaluate what needs the learners fitted anew, judge the gates, and write every file."""
     labelled = frame.select_labelled()
-    refitted = evaluate_refits(
-        labelled.rows[frame.feature_names],
-        build_frame_sample(frame),
-        lambda features, outcome, people: _fit(task, features, outcome, people),
-        horizon=pd.Timedelta(task.outcome.horizon),
-        resamples=resamples,
-        on_progress=on_progress,
-    )
+    with threadpool_limits(1):
+        refitted = evaluate_refits(
+            labelled.rows[frame.feature_names],
+            build_frame_sample(frame),
+            lambda features, outcome, people: _fit(task, features, outcome, people),
+            horizon=pd.Timedelta(task.outcome.horizon),
+            resamples=resamples,
+            on_progress=on_progress,
+        )
     limits = GateLimits(minimum_outcomes=task.gates.minimum_outcomes)
     is_synthetic = training.is_synthetic
     gates = judge_gates(evaluation.figures, refitted, limits, is_synthetic=is_synthetic)
@@ -100,7 +102,7 @@ def write_version_report(
 
 def _fit(task: Task, features: pd.DataFrame, outcome: FloatArray, people: IntArray) -> Predict:
     rows = Rows(tuple(features.columns), features.to_numpy(dtype=float), outcome, people)
-    model = choose_model(fit_learners(task.learners, rows))
+    model = fit_best(task.learners, rows)
     return lambda others: model.predict(others.to_numpy(dtype=float))
 
 

@@ -25,6 +25,13 @@ class DecisionPoint:
     threshold: float
     net_benefit: Interval
     treat_all: float
+    # Alerts with the outcome, or without it, whichever are the fewer but some: net benefit is
+    # made of the two.
+    smallest_cell: int
+
+    def list_figures_of_few(self, minimum: int) -> frozenset[str]:
+        """Return the figures that tell of fewer rows than the minimum."""
+        return frozenset({"net_benefit"} if 0 < self.smallest_cell < minimum else ())
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,9 @@ def read_decision_curve(counts: FloatArray) -> tuple[DecisionPoint, ...]:
         true, alerts = outcomes[:, number], rows[:, number]
         benefit = (true - (alerts - true) * odds) / rows[:, 0]
         treat_all = float(prevalence - (1 - prevalence) * odds)
-        points.append(DecisionPoint(threshold, to_interval(benefit), treat_all))
+        cells = [int(cell) for cell in (true[0], alerts[0] - true[0]) if cell]
+        smallest = min(cells, default=0)
+        points.append(DecisionPoint(threshold, to_interval(benefit), treat_all, smallest))
     return tuple(points)
 
 

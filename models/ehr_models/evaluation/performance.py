@@ -92,9 +92,10 @@ class BrierStatistic:
 
     def __call__(self, weights: IntArray) -> FloatArray:
         """Return both scores under these weights of the persons."""
-        rows = weights @ self._rows
-        prevalence = float(weights @ self._outcomes / rows)
-        # Sums in a fixed order: a library for matrices may divide the work as it likes.
+        # No product of matrices: a library for them may divide the sum as it likes, and its threads
+        # wait for each other where the machine does more than this.
+        rows = (weights * self._rows).sum()
+        prevalence = float((weights * self._outcomes).sum() / rows)
         brier = float((weights * self._squared).sum() / rows)
         return np.array([brier, prevalence * (1 - prevalence)])
 

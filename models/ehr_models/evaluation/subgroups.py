@@ -80,8 +80,12 @@ class FairnessGap:
     ratio: float
 
     def list_figures_of_few(self, minimum: int) -> frozenset[str]:
-        """Return the figures that tell of fewer rows than the minimum."""
-        return frozenset({"by_group"} if self.smallest_cell < minimum else ())
+        """Return the figures that tell of fewer rows than the minimum.
+
+        With the rate of one group, which may be shown, the difference tells that of another.
+        """
+        is_few = self.smallest_cell < minimum
+        return frozenset({"by_group", "difference", "ratio"} if is_few else ())
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,15 @@ from ehr_models.learners.portable import (
 )
 from ehr_models.task import PATIENT, Frame
 
-__all__ = ["LEARNERS", "Learner", "Rows", "choose_model", "fit_learners"]
+__all__ = ["LEARNERS", "Learner", "Rows", "choose_model", "fit_best", "fit_learners"]
+
+# Settings of a learner by name, and the `log_loss` of the rows held out where some were.
+Tuning = Mapping[str, float]
 
 # One part of so many is held out for the choice.
 _PARTS = 4
-# Penalties per row, from hardly any to one that leaves little but the prevalence.
-_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# Penalties per row, from one that leaves little but the prevalence to hardly any.
+_PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 # More rows change no choice of a penalty, and cost minutes.
 _TUNING_ROWS = 50_000
 _LEAVES = (4, 15)
@@ -83,7 +86,7 @@ class Rows:
 
 
 class Learner(Protocol):
-    """Fits a model, its settings chosen on the rows held out."""
+    """Chooses its settings on rows held out, and fits a model by them."""
 
     @property
     def name(self) -> str:
@@ -93,29 +96,52 @@ class Learner(Protocol):
     def title(self) -> str:
         """Return its name in words."""
 
-    def fit(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> PortableModel:
-        """Return the model fitted to all rows with the settings that did best on those held out."""
+    @property
+    def cautious(self) -> Tuning:
+        """Return the settings where nobody can be held out."""
+
+    def tune(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> Tuning:
+        """Return the settings that did best on the rows held out."""
+
+    def fit(self, rows: Rows, tuning: Tuning) -> PortableModel:
+        """Return the model of these settings fitted to all rows."""
 
 
 @dataclass(frozen=True)
 class RidgeRegression:
-    """Logistic regression with a ridge penalty (scikit-learn's, by Newton's method)."""
+    """Logistic regression with a ridge penalty (scikit-learn's, by L-BFGS)."""
 
     name: str = "logistic"
     title: str = "logistic regression"
 
-    def fit(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> PortableModel:
-        """Return the model fitted to all rows with the penalty that did best on those held out."""
+    @property
+    def cautious(self) -> Tuning:
+        """Return the strongest penalty."""
+        return {"penalty": _PENALTIES[0]}
+
+    def tune(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> Tuning:
+        """Return the penalty that did best on the rows held out.
+
+        From the strongest on, each fit begun where the one before ended, until the loss grows: the
+        weaker ones after it cost most and would do worse.
+        """
         learnt = _standardize(_cap(rows.select(~held_out)))
         judged = _cap(rows.select(held_out))
-        losses = {
-            penalty: _log_loss(judged.outcome, _fit_ridge(learnt, penalty).predict(judged.inputs))
-            for penalty in _PENALTIES
-        }
-        # Of equals the stronger penalty.
-        best = min(reversed(_PENALTIES), key=lambda penalty: losses[penalty])
-        model = _fit_ridge(_standardize(rows), best)
-        return replace(model, tuning={"penalty": best, "log_loss": losses[best]})
+        best, least = _PENALTIES[0], math.inf
+        regression = _build_regression(warm_start=True)
+        for penalty in _PENALTIES:
+            model = _fit_ridge(regression, learnt, penalty)
+            loss = _log_loss(judged.outcome, model.predict(judged.inputs))
+            if loss >= least:
+                break
+            best, least = penalty, loss
+        return {"penalty": best, "log_loss": least}
+
+    def fit(self, rows: Rows, tuning: Tuning) -> PortableModel:
+        """Return the model of a penalty fitted to all rows."""
+        regression = _build_regression()
+        model = _fit_ridge(regression, _standardize(rows), tuning["penalty"])
+        return replace(model, tuning=tuning)
 
 
 @dataclass(frozen=True)
@@ -125,32 +151,41 @@ class GradientBoosting:
     name: str = "boosting"
     title: str = "gradient boosting (LightGBM)"
 
-    def fit(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> PortableModel:
-        """Return the trees of all rows, as large and as many as did best on those held out."""
+    @property
+    def cautious(self) -> Tuning:
+        """Return one small tree."""
+        return {"leaves": _LEAVES[0], "trees": 1}
+
+    def tune(self, rows: Rows, held_out: npt.NDArray[np.bool_]) -> Tuning:
+        """Return the size and number of trees that did best on the rows held out."""
         import lightgbm
 
         # Their values are sorted into bins once: the size of a tree changes none.
         learnt = _to_dataset(rows.select(~held_out), _BOOSTING)
         judged = _to_dataset(rows.select(held_out), _BOOSTING)
-        best: tuple[float, int, int] | None = None
+        tried = []
         for leaves in _LEAVES:
-            settings = {**_BOOSTING, "num_leaves": leaves}
-            stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
             booster = lightgbm.train(
-                settings,
+                {**_BOOSTING, "num_leaves": leaves},
                 learnt,
                 num_boost_round=_MOST_TREES,
                 valid_sets=[judged],
-                callbacks=[stop],
+                callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
             )
             loss = float(booster.best_score["valid_0"]["binary_logloss"])
-            if best is None or loss < best[0]:
-                best = (loss, leaves, max(1, booster.best_iteration))
-        assert best is not None  # noqa: S101 - there are sizes to try
-        loss, leaves, rounds = best
-        settings = {**_BOOSTING, "num_leaves": leaves}
-        booster = lightgbm.train(settings, _to_dataset(rows, settings), num_boost_round=rounds)
-        tuning = {"leaves": leaves, "trees": rounds, "log_loss": loss}
+            tried.append(
+                {"leaves": leaves, "trees": max(1, booster.best_iteration), "log_loss": loss}
+            )
+        return min(tried, key=lambda tuning: tuning["log_loss"])
+
+    def fit(self, rows: Rows, tuning: Tuning) -> PortableModel:
+        """Return the trees of these settings fitted to all rows."""
+        import lightgbm
+
+        settings = {**_BOOSTING, "num_leaves": int(tuning["leaves"])}
+        booster = lightgbm.train(
+            settings, _to_dataset(rows, settings), num_boost_round=int(tuning["trees"])
+        )
         return BoostedTrees(rows.features, booster.model_to_string(), tuning)
 
 
@@ -161,17 +196,35 @@ LEARNERS: Mapping[str, Learner] = {
 
 def fit_learners(names: Sequence[str], rows: Rows) -> Mapping[str, PortableModel]:
     """Fit learners by name, each tuned on the same people held out of these rows."""
-    held_out = assign_folds(rows.people, rows.outcome, _PARTS) == 0
-    for part in (rows.outcome[held_out], rows.outcome[~held_out]):
-        if len(set(part.tolist())) < 2:
-            # Too few to hold any out.
-            return {name: _fit_without_choice(LEARNERS[name], rows) for name in names}
-    return {name: LEARNERS[name].fit(rows, held_out) for name in names}
+    return {name: LEARNERS[name].fit(rows, tuning) for name, tuning in _tune(names, rows).items()}
+
+
+def fit_best(names: Sequence[str], rows: Rows) -> PortableModel:
+    """Fit the learner that does best on the people held out: `choose_model` of all, at less cost.
+
+    The others are tuned, and not fitted to all rows.
+    """
+    tunings = _tune(names, rows)
+    best = min(tunings, key=lambda name: _read_loss(tunings[name]))
+    return LEARNERS[best].fit(rows, tunings[best])
 
 
 def choose_model(models: Mapping[str, PortableModel]) -> PortableModel:
     """Return the model that did best on the people held out; of equals the first."""
-    return min(models.values(), key=lambda model: model.tuning.get("log_loss", math.inf))
+    return min(models.values(), key=lambda model: _read_loss(model.tuning))
+
+
+def _tune(names: Sequence[str], rows: Rows) -> Mapping[str, Tuning]:
+    held_out = assign_folds(rows.people, rows.outcome, _PARTS) == 0
+    for part in (rows.outcome[held_out], rows.outcome[~held_out]):
+        if len(set(part.tolist())) < 2:
+            # Too few to hold any out.
+            return {name: LEARNERS[name].cautious for name in names}
+    return {name: LEARNERS[name].tune(rows, held_out) for name in names}
+
+
+def _read_loss(tuning: Tuning) -> float:
+    return tuning.get("log_loss", math.inf)
 
 
 @dataclass(frozen=True)
@@ -199,14 +252,21 @@ def _standardize(rows: Rows) -> _Standardized:
     return _Standardized(rows.features, inputs, rows.outcome, fill, centre, scale)
 
 
-def _fit_ridge(rows: _Standardized, penalty: float) -> LogisticRegression:
-    from sklearn.exceptions import ConvergenceWarning
+def _build_regression(*, warm_start: bool = False) -> Any:  # Any: untyped
     from sklearn.linear_model import LogisticRegression as Regression
+
+    return Regression(solver="lbfgs", max_iter=300, tol=1e-5, warm_start=warm_start)
+
+
+def _fit_ridge(
+    regression: Any,  # Any: scikit-learn has no types
+    rows: _Standardized,
+    penalty: float,
+) -> LogisticRegression:
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    regression = Regression(
-        C=1 / (penalty * len(rows.inputs)), solver="lbfgs", max_iter=300, tol=1e-5
-    )
+    regression.set_params(C=1 / (penalty * len(rows.inputs)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Sums of several threads differ in their last digits.
@@ -220,19 +280,6 @@ def _fit_ridge(rows: _Standardized, penalty: float) -> LogisticRegression:
         centre=tuple(map(float, rows.centre)),
         scale=tuple(map(float, rows.scale)),
     )
-
-
-def _fit_without_choice(learner: Learner, rows: Rows) -> PortableModel:
-    """Fit with the most cautious setting, where nobody can be held out."""
-    if isinstance(learner, RidgeRegression):
-        model = _fit_ridge(_standardize(rows), _PENALTIES[-1])
-        return replace(model, tuning={"penalty": _PENALTIES[-1]})
-    import lightgbm
-
-    settings = {**_BOOSTING, "num_leaves": _LEAVES[0]}
-    booster = lightgbm.train(settings, _to_dataset(rows, settings), num_boost_round=1)
-    tuning = {"leaves": _LEAVES[0], "trees": 1}
-    return BoostedTrees(rows.features, booster.model_to_string(), tuning)
 
 
 def _to_dataset(rows: Rows, settings: Mapping[str, Any]) -> Any:  # Any: LightGBM's data set

@@ -195,6 +195,8 @@ def _fairness(report: Mapping[str, Any]) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for column in report["subgroups"]:
         for gap in column["fairness"]:
+            if gap["difference"] is None:
+                continue
             label = f"Largest difference of the {gap['metric']} by {column['column']}"
             results[label.replace("_", " ")] = gap["difference"]
     return _metric(

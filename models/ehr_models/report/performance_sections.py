@@ -134,7 +134,7 @@ def build_use(report: Report, words: Words) -> list[Part]:
         Line(
             title,
             at,
-            [each["net_benefit"]["value"] for each in performance["decision_curve"]][: len(at)],
+            [_read_value(each["net_benefit"]) for each in performance["decision_curve"]][: len(at)],
         )
         for title, performance in list_drawn_predictors(report, words)
     ]
@@ -222,6 +222,10 @@ def _draw_calibration(report: Report, words: Words) -> list[Part]:
         ],
     )
     return [Part(words("calibration_curve"), plot, table), Part(table=numbers)]
+
+
+def _read_value(interval: Mapping[str, Any] | None) -> float | None:
+    return None if interval is None else interval["value"]
 
 
 def _cut_below(line: Line, floor: float) -> Line:

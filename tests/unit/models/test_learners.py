@@ -19,7 +19,7 @@ from ehr_models.learners.portable import (
     read_model,
     write_model,
 )
-from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_learners
+from ehr_models.learners.tuning import LEARNERS, Rows, choose_model, fit_best, fit_learners
 
 NAMES = tuple(LEARNERS)
 
@@ -126,6 +126,36 @@ def test_the_choice_goes_by_the_people_held_out(rows: Rows) -> None:
 
     assert choose_model(fit_learners(NAMES, product)).kind == "boosting"
     assert choose_model(fit_learners(NAMES, total)).kind == "logistic"
+
+
+def test_the_best_alone_is_the_one_chosen_of_all(
+    rows: Rows, models: dict[str, PortableModel]
+) -> None:
+    assert write_model(fit_best(NAMES, rows)) == write_model(choose_model(models))
+
+
+def test_the_penalty_is_the_one_that_did_best_of_all_that_there_are(rows: Rows) -> None:
+    from sklearn.linear_model import LogisticRegression as Regression
+
+    # Each fitted from nothing, to the end.
+    held_out = assign_folds(rows.people, rows.outcome, 4) == 0
+    known = np.nan_to_num(rows.inputs, nan=0.0)
+    plain = replace(rows, inputs=known)
+    mean, spread = known[~held_out].mean(axis=0), known[~held_out].std(axis=0)
+    standard = (known - mean) / spread
+    losses = {}
+    for penalty in (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
+        fitted = Regression(C=1 / (penalty * (~held_out).sum()), tol=1e-8, max_iter=1000).fit(
+            standard[~held_out], rows.outcome[~held_out]
+        )
+        chance = fitted.predict_proba(standard[held_out])[:, 1]
+        right = np.where(rows.outcome[held_out] == 1, chance, 1 - chance)
+        losses[penalty] = -np.log(right).mean()
+
+    tuning = LEARNERS["logistic"].tune(plain, held_out)
+
+    assert tuning["penalty"] == min(losses, key=lambda penalty: losses[penalty])
+    assert tuning["log_loss"] == pytest.approx(min(losses.values()), abs=1e-4)
 
 
 def test_a_person_is_in_one_fold_and_outcomes_are_dealt_evenly() -> None:

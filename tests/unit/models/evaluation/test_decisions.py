@@ -14,7 +14,9 @@ from ehr_models.evaluation.decisions import (
     read_alert_points,
     read_decision_curve,
 )
+from ehr_models.evaluation.evaluate import evaluate
 from ehr_models.evaluation.sample import build_sample
+from ehr_models.report.contents import publish
 
 # Net benefit of the predictions below as dcurves 1.1.7 gives it: of the model, and of treating all.
 DCURVES = {
@@ -85,3 +87,22 @@ def test_rows_of_equal_rank_all_raise_an_alert() -> None:
     ranking = np.array([3.0, 2, 2, 2, 1, 1, 0, 0, 0, 0])
 
     assert choose_alert_thresholds(ranking, (0.1, 0.2, 0.4, 0.41)).tolist() == [3, 2, 2, 1]
+
+
+def test_net_benefit_of_few_alerts_is_not_shown() -> None:
+    # Three people are above 0.3, of them two with the outcome; at 0.1 it is a hundred.
+    risk = np.repeat([0.35, 0.15, 0.05], [3, 97, 400])
+    outcome = np.zeros(500)
+    outcome[[0, 1, *range(3, 53)]] = 1
+    sample = build_sample(outcome, np.arange(500))
+
+    found = evaluate(sample, {"model": risk}, model="model", resamples=20)
+
+    curve = {
+        point["threshold"]: point["net_benefit"]
+        for point in publish(found.performance["model"].decision_curve)
+    }
+    assert curve[0.3] is None
+    # (52 - 48 / 9) / 500; above all predictions nobody is alerted, and nothing gained.
+    assert curve[0.1]["value"] == pytest.approx(0.0933, abs=1e-4)
+    assert curve[0.5]["value"] == 0

@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ehr_models.evaluation.evaluate import Evaluation, evaluate
 from ehr_models.evaluation.sample import build_sample
 from ehr_models.evaluation.subgroups import FEW
+from ehr_models.report.contents import publish
 
 ROWS = 1200
 
@@ -119,3 +120,18 @@ def test_a_group_of_few_people_is_not_named() -> None:
     (column,) = found.subgroups
     assert [group.group for group in column.groups] == ["cantonese", FEW]
     assert [group.rows for group in column.groups] == [590, 10]
+
+
+def test_a_difference_between_groups_does_not_tell_a_share_that_is_hidden() -> None:
+    # Of ten people of group b with the outcome two raise an alert: few, so the share is hidden.
+    risk = np.repeat([0.9, 0.1, 0.9, 0.1], [30, 30, 2, 38])
+    outcome = np.concatenate([np.tile([1.0, 0.0], 30), [1.0] * 10, [0.0] * 30])
+    groups = {"part": np.repeat(["a", "b"], [60, 40])}
+    sample = build_sample(outcome, np.arange(100), groups=groups)
+
+    found = evaluate(sample, {"model": risk}, model="model", alert_rate=0.3, resamples=20)
+
+    shown = publish(found.subgroups)[0]
+    assert [group["sensitivity"] is None for group in shown["groups"]] == [False, True]
+    missed = next(gap for gap in shown["fairness"] if gap["metric"] == "false_negative_rate")
+    assert (missed["by_group"], missed["difference"], missed["ratio"]) == (None, None, None)
