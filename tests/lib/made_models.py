@@ -143,7 +143,9 @@ def save_forecast(data: Path, key: str, title: str, *, passes: bool) -> None:
         "policy": POLICY,
     }
     files = {
-        "controlled.json": _to_json({**head, "rows": control_rows(rows, tuple(QUANTILES))}),
+        "controlled.json": _to_json(
+            {**head, "rows": control_rows(rows, tuple(QUANTILES), "q50", served)}
+        ),
         "report.json": _to_json(head),
         GATES_FILE: write_gates(gates),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ehr_models import tracking
-from ehr_models.forecasting.forecaster import HORIZON, LEVELS
+from ehr_models.forecasting.forecaster import HORIZON, LEVELS, MEDIAN
 from ehr_models.forecasting.metrics import INTERVALS
 from ehr_models.forecasting.plot import draw_forecast
 from ehr_models.forecasting.release import POLICY, control_rows
@@ -101,7 +101,8 @@ def build_files(
         "verdict": trained.verdict,
         "levels": dict(zip(QUANTILE_COLUMNS, LEVELS, strict=True)),
     }
-    controlled = control_rows(rows, QUANTILE_COLUMNS)
+    median = QUANTILE_COLUMNS[MEDIAN]
+    controlled = control_rows(rows, QUANTILE_COLUMNS, median, trained.served)
     return {
         FORECAST_FILE: _to_json({**head, "rows": rows}),
         TABLE_FILE: pd.DataFrame(rows).to_csv(index=False).encode(),

@@ -65,11 +65,11 @@ CONTROLLED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def forecast() -> dict[str, Any]:
+def forecast(*, is_met: bool = False) -> dict[str, Any]:
     value = part("value", name="worst", text="1.04")
     hospital = part("value", name="hospital", text="st-b")
     gate = part(
-        "gate", name="mase", met=False, text="High.", message="mase", parts=[value, hospital]
+        "gate", name="mase", met=is_met, text="High.", message="mase", parts=[value, hospital]
     )
     file = {"name": "file", "valueString": "controlled.json"}
     made = part("version", number="1", created="2026-11-20T08:00:00Z", parts=[gate, file])
@@ -194,14 +194,24 @@ def test_a_forecast_says_what_is_served_and_why(models: PortalHouse) -> None:
     assert "Makes forecasts" in listed and "None scores" not in listed
     shown = browser.get("/forecasts").text
 
-    for words in ("Beds in use at midnight", "since what was learnt missed a gate", "45 to 55"):
+    for words in ("Beds in use at midnight", "since what was learnt missed a gate"):
         assert words in shown
     assert "error is 1.04, at St" in shown
+    # What is served are counts of days that were: whatever the file has, none is shown.
+    assert "trusted zone alone" in shown and "<polyline" not in shown
+    browser.get("/language/zh-Hant-HK?back=/forecasts")
+    assert "The highest" not in browser.get("/forecasts").text
+
+
+def test_a_learnt_forecast_is_drawn_without_the_days_of_too_few(models: PortalHouse) -> None:
+    models.fake.operations["$models"]["parameter"][1] = forecast(is_met=True)
+
+    shown = models.log_in("steward").get("/forecasts").text
+
+    assert "45 to 55" in shown and "trusted zone alone" not in shown
     # A day of which too little may be shown is in the table and not in the drawing.
     assert len(re.findall(r"<polyline[^>]*points=\"([^\"]*)", shown)[0].split()) == 2
     assert shown.count("too few") == 1
-    browser.get("/language/zh-Hant-HK?back=/forecasts")
-    assert "The highest" not in browser.get("/forecasts").text
 
 
 def test_nobody_decides_on_a_forecast(models: PortalHouse) -> None:

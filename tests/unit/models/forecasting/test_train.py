@@ -50,7 +50,10 @@ def test_the_same_data_and_seed_give_the_same_files() -> None:
     assert set(report["scores"]["seasonal-naive"]["hospitals"]) == {"hospital-01"}
     assert b"<title>A&amp;E attendances</title>" in files[0][PLOT_FILE]
     shown = json.loads(files[0][CONTROLLED_FILE])["rows"]
-    assert all(value % 5 == 0 for row in shown for name, value in row.items() if name[0] == "q")
+    numbers = [value for row in shown for name, value in row.items() if name[0] == "q"]
+    served = json.loads(files[0][CONTROLLED_FILE])["served"]
+    is_shown = served != "seasonal-naive"
+    assert all(value % 5 == 0 if is_shown else value is None for value in numbers)
 
 
 def test_what_is_no_better_than_the_reference_is_not_served_and_it_is_said() -> None:
@@ -126,10 +129,29 @@ def test_one_wrong_date_makes_no_century() -> None:
     assert (len(chosen), chosen.last_day.year) == (1820, 2011)
 
 
-def test_small_forecasts_are_hidden_and_others_rounded_where_they_are_shown() -> None:
-    rows = [{"hospital": "one", "q10": 6.6, "q50": 12.4}]
+COLUMNS = ("q10", "q50", "q90")
 
-    assert control_rows(rows, ("q10", "q50")) == [{"hospital": "one", "q10": None, "q50": 10}]
+
+def control(*values: float, served: str = "exponential-smoothing") -> list[object]:
+    rows = [{"hospital": "one", **dict(zip(COLUMNS, values, strict=True))}]
+    shown = control_rows(rows, COLUMNS, "q50", served)[0]
+    return [shown[name] for name in COLUMNS]
+
+
+def test_small_forecasts_are_hidden_and_others_rounded_where_they_are_shown() -> None:
+    assert control(6.6, 12.4, 21.0) == [None, 10, 20]
+    # Beside a middle that is hidden the others would tell it.
+    assert control(1.0, 7.4, 18.0) == [None, None, None]
+
+
+def test_the_ends_of_an_interval_do_not_tell_a_count_behind_its_rounding() -> None:
+    # The middle is 38 to 42, and whichever it is, the same numbers are shown: rounded one by one,
+    # the ends would tell which.
+    assert {str(control(m - 9.0, float(m), m + 9.0)) for m in range(38, 43)} == {"[30, 40, 50]"}
+
+
+def test_counts_that_are_served_as_a_forecast_are_not_shown() -> None:
+    assert control(30.0, 41.0, 60.0, served="seasonal-naive") == [None, None, None]
 
 
 @pytest.mark.parametrize(
