@@ -109,7 +109,7 @@ def addresses() -> list[str]:
     """Return one address of every route, FHIR's and the others, with and without criteria."""
     values = {
         "resource_type": "Observation", "logical_id": "x", "version_id": "1", "owner": "Patient",
-        "patient": "x", "export_id": "x", "number": "0",
+        "patient": "x", "export_id": "x", "number": "0", "page": "1", "name": "1",
     }  # fmt: skip
     fhir = {route.path.format(**values) for route in FHIR_ROUTES}
     audit_log = {"/fhir/AuditEvent/x", "/fhir/Patient/metadata"}

@@ -20,6 +20,7 @@ from ehr_gateway.erasure.requests import is_pending
 from ehr_gateway.schema import ALL_TABLES
 from ehr_inbound.bulk_files.load import load
 from ehr_privacy.audit import public_key
+from tests.lib.bulk import output, start, status_of, wait
 from tests.lib.gateway import House, condition, encounter, must, observation, patient
 
 REASON = "Asked for by the person, papers 12/2026"
@@ -379,3 +380,20 @@ def test_what_a_crash_left_is_finished_by_the_next_process(
 
     assert not is_pending(staffed.gateway.store)
     assert MARK not in "".join(row for _, row in read_rows(staffed))
+
+
+def test_an_erasure_forgets_what_exports_asked_of_patients(staffed: House) -> None:
+    hospital = staffed.system("ehr-commons")
+    reference = {"name": "patient", "valueReference": {"reference": "Patient/pat-1"}}
+    asked = {"resourceType": "Parameters", "parameter": [reference]}
+    by_name = "$export?_type=Patient&_typeFilter=Patient?name=chan"
+    named = [
+        status_of(start(hospital, "Patient/$export", asked)),
+        status_of(start(hospital, by_name)),
+    ]
+    other = status_of(start(hospital, "$export?_type=Observation"))
+
+    erase(staffed)
+
+    assert [hospital.get(status).status_code for status in named] == [404, 404]
+    assert output(hospital, wait(hospital, other)) == []

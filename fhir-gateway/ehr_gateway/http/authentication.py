@@ -14,6 +14,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.gateway import Gateway, gateway_of
+from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.tokens.access_tokens import Caller
 from ehr_privacy.consent import has_scope
 
@@ -107,6 +108,25 @@ async def authenticate_token(request: Request, token: str) -> RequestContext:
         raise Forbidden("This access is suspended. Ask the platform's data steward.")
     gateway.closure.check_role(caller.requester.role)
     return context
+
+
+def renew_access(context: RequestContext) -> Access:
+    """Return a request's access at this moment, for an answer that is sent for a long while.
+
+    Raises as at the beginning where the token was revoked or suspended meanwhile. That it expires
+    does not cut the answer: it was good when the request came.
+    """
+    gateway, token = context.gateway, read_bearer_token(context.request)
+    now = gateway.clock()
+    if gateway.verifier.is_stale():
+        gateway.verifier.reload()
+    caller = gateway.verifier.authenticate(token, context.access.now_ms)
+    if gateway.verifier.is_suspended(caller, now):
+        raise Forbidden("This access is suspended. Ask the platform's data steward.")
+    gateway.closure.check_role(caller.requester.role)
+    suspended = gateway.revocations.suspensions.is_emergency_suspended(now)
+    requester = replace(context.access.requester, emergency_suspended=suspended)
+    return replace(context.access, requester=requester, now_ms=now, inquiry=Inquiry())
 
 
 Authenticated = Annotated[RequestContext, Depends(authenticate)]

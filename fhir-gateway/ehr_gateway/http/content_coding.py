@@ -90,7 +90,8 @@ def accepts_gzip(header: str) -> bool:
 
 async def compress_response(request: Request, response: Response) -> Response:
     """Compress the body of a response in place, where that helps and the client takes it."""
-    body = response.body
+    # One that is sent piece by piece has none, and compresses itself.
+    body = getattr(response, "body", b"")
     if len(body) < _SHORTEST or not _is_text(response.media_type or ""):
         return response
     # On the raw list: Starlette's own methods go through it several times, at each read.

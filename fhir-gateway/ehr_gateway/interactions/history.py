@@ -19,6 +19,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.version_positions import first_position_since
 from ehr_gateway.store.visible import is_current_visible
 
 __all__ = [
@@ -182,7 +183,7 @@ def _limit_to_period(
     where, params = select.where, dict(select.params)
     if period.since is not None:
         where += " AND r.position >= :since"
-        params["since"] = _first_since(connection, period.since)
+        params["since"] = first_position_since(connection, period.since)
     if period.at is not None:
         # Current at some time of [from, until): written before `until`, and not replaced by `from`.
         # A replacement that the requester cannot see does not count.
@@ -192,7 +193,7 @@ def _limit_to_period(
             " WHERE later.type = r.type AND later.id = r.id AND later.version > r.version"
             f" AND later.last_updated <= :from AND ({later.sql}))"
         )
-        params |= {"from": period.at[0], "until": _first_since(connection, period.at[1])}
+        params |= {"from": period.at[0], "until": first_position_since(connection, period.at[1])}
         params |= later.params
     return _Select(where, params)
 
@@ -233,26 +234,3 @@ def _find_position(connection: Connection, *version: object) -> int:
     if row is None:
         raise Invalid("The version that this page link begins after is no longer there.")
     return int(row["position"])
-
-
-def _first_since(connection: Connection, instant: int) -> int:
-    """Return the lowest position of the versions written at or after an instant, by binary search.
-
-    Times never decrease with the position, so no index by time is needed, which each write would
-    pay for.
-    """
-    low = 0
-    high = 1 + int(
-        connection.execute("SELECT COALESCE(MAX(position), 0) FROM resource").fetchone()[0]
-    )
-    while low < high:
-        middle = (low + high) // 2
-        row = connection.execute(
-            "SELECT last_updated FROM resource WHERE position >= ? ORDER BY position LIMIT 1",
-            (middle,),
-        ).fetchone()
-        if row is not None and row["last_updated"] < instant:
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -54,12 +54,17 @@ class Operation:
     audit_code: str = "operation"
     audit_query: str = ""
     # Where an operation that changes nothing takes its parameters: in the query of a GET, in the
-    # body of a POST (so that an address holds nothing of a person), or in either.
+    # body of a POST (so that an address holds nothing of a person), or in either. One that changes
+    # something takes them by a POST, or in either.
     input: Input = "query"
+    # Of the instance level, where it is called on other types than at the type level.
+    instance_types: tuple[str, ...] = ()
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Return the HTTP methods that call it (R4 §3.2.0)."""
+        if self.affects_state and self.input == "either":
+            return ("GET", "POST")
         if self.affects_state or self.input == "body":
             return ("POST",)
         return ("GET", "HEAD", "POST") if self.input == "either" else ("GET", "HEAD")
@@ -73,6 +78,10 @@ class Operation:
             and (not parameter.resource_types or resource_type in parameter.resource_types)
         }
 
+    def types_at(self, level: Level) -> tuple[str, ...]:
+        """Return the types on which it is called at the type or the instance level."""
+        return (level == "instance" and self.instance_types) or self.resource_types
+
     def paths(self) -> list[tuple[Level, str, str]]:
         """Return each address: its level, the type it is about (or none), its path.
 
@@ -84,7 +93,7 @@ class Operation:
             if level == "system":
                 found.append((level, "", f"/fhir/${self.name}"))
                 continue
-            for resource_type in self.resource_types:
+            for resource_type in self.types_at(level):
                 about = "{resource_type}" if resource_type == ANY_TYPE else resource_type
                 if level == "instance":
                     about += "/{patient}" if resource_type == "Patient" else "/{logical_id}"

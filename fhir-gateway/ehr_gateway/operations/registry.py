@@ -92,7 +92,7 @@ def type_capabilities(resource_type: str) -> list[dict[str, str]]:
         _capability(operation)
         for name in names
         for operation in OPERATIONS
-        if name in operation.declaration.resource_types
+        if name in operation.declaration.resource_types + operation.declaration.instance_types
     ]
 
 
@@ -117,7 +117,7 @@ def operation_names(level: Level, resource_type: str = "") -> list[str]:
         operation.name
         for operation in OPERATIONS
         if level in operation.declaration.levels
-        and (level == "system" or types & set(operation.declaration.resource_types))
+        and (level == "system" or types & set(operation.declaration.types_at(level)))
     ]
 
 

@@ -29,7 +29,11 @@ from ehr_gateway.routes.route import FHIR_PREFIX, Route, RouteTable
 
 __all__ = ["BatchRequests"]
 
-_READS = {route.path: route for route in operation_routes() if "GET" in route.methods}
+_READS = {
+    route.path: route
+    for route in operation_routes()
+    if "GET" in route.methods and not route.operation.declaration.affects_state
+}
 _READ_TABLE = RouteTable(
     Route(route.methods, route.path, route.endpoint) for route in _READS.values()
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ehr_gateway.conformance.metadata import answer_metadata, answer_openapi
 from ehr_gateway.http.binary_content import read_resource_body
 from ehr_gateway.http.body import read_fhir_body, read_form_pairs, read_patch
+from ehr_gateway.http.bulk_exports import EXPORT_PATH as BULK_EXPORT_PATH
 from ehr_gateway.http.view_exports import EXPORT_PATH
 from ehr_gateway.operations import registry
 from ehr_gateway.routes import (
     audit_events,
+    bulk_exports,
     bundles,
     conditional,
     history,
@@ -51,6 +53,13 @@ _VIEW_EXPORTS = (
     Route(_DELETE, _EXPORT, in_thread(view_exports.cancel_export)),
     Route(_GET, f"{_EXPORT}/result", in_thread(view_exports.read_export_result)),
     Route(_GET, f"{_EXPORT}/files/{{number}}", in_thread(view_exports.read_export_file)),
+)
+_BULK_EXPORT = f"/fhir/{BULK_EXPORT_PATH}/{{export_id}}"
+_BULK_EXPORTS = (
+    Route(_GET, _BULK_EXPORT, in_thread(bulk_exports.read_bulk_status)),
+    Route(_DELETE, _BULK_EXPORT, in_thread(bulk_exports.cancel_bulk_export)),
+    Route(_GET, f"{_BULK_EXPORT}/manifests/{{page}}", in_thread(bulk_exports.read_bulk_manifest)),
+    Route(("GET",), f"{_BULK_EXPORT}/files/{{name}}", in_thread(bulk_exports.read_bulk_file)),
 )
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),
@@ -102,6 +111,7 @@ FHIR_ROUTES = (
     *_CONFORMANCE,
     *_OPERATIONS,
     *_VIEW_EXPORTS,
+    *_BULK_EXPORTS,
     *_AUDIT_LOG,
     *_SYSTEM_LEVEL,
     *_TYPE_LEVEL,

@@ -62,9 +62,6 @@ def read_export_file(context: RequestContext, export_id: str, number: str) -> Re
 class _FileResponse(StreamingResponse):
     """An open file, sent piece by piece; an erasure of it meanwhile does not cut it."""
 
-    # What compresses responses looks at their bodies.
-    body = b""
-
     def __init__(self, content: BinaryIO, media_type: str) -> None:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         super().__init__(_read_chunks(content), headers=headers, media_type=media_type)

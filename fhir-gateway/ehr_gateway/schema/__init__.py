@@ -16,6 +16,7 @@ from ehr_gateway.schema import (
     access_requests,
     accounts,
     audit_log,
+    bulk_data,
     decision_support,
     notices,
     resources,
@@ -30,4 +31,5 @@ ALL_TABLES: tuple[MetaData, ...] = (
     access_requests.METADATA,
     notices.METADATA,
     decision_support.METADATA,
+    bulk_data.METADATA,
 )

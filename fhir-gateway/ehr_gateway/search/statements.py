@@ -29,7 +29,7 @@ from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent.domain_rules import load_domains
 
-__all__ = ["Match", "SearchExecutor", "SearchLimits"]
+__all__ = ["CompiledCriteria", "Match", "SearchExecutor", "SearchLimits"]
 
 # The number of matches, then a row for each patient whose records are among them.
 _COUNT_WITH_PATIENTS = (
@@ -74,6 +74,20 @@ class CountedMatches:
 
 
 @dataclass(frozen=True)
+class CompiledCriteria:
+    """Criteria as a condition on the current row `r`, with the CTEs that it reads."""
+
+    condition: str
+    tables: tuple[str, ...]
+    params: Mapping[str, object]
+
+    @property
+    def with_clause(self) -> str:
+        """Return what a statement that holds the condition begins with."""
+        return f"WITH {', '.join(self.tables)} " if self.tables else ""
+
+
+@dataclass(frozen=True)
 class SearchExecutor:
     """Runs searches on one connection for one requester."""
 
@@ -81,6 +95,21 @@ class SearchExecutor:
     registry: SearchRegistry
     access: Access
     limits: SearchLimits
+
+    def compile_any(self, queries: Sequence[SearchQuery]) -> CompiledCriteria:
+        """Compile queries of one type, of which a current resource has to match one."""
+        visible = self.access.search_predicate
+        params = Params(self.access.now_ms, self.limits.base, {**visible.params})
+        compiler = FilterCompiler(
+            self.registry.ids, params, visible.sql, self.connection.dialect, by_time=False
+        )
+        conditions = []
+        for query in queries:
+            filters = [expand_codes(one, self._find_terminology) for one in query.filters]
+            compiled = [compiler.compile(query.resource_type, one).condition for one in filters]
+            conditions.append(" AND ".join(f"({one})" for one in compiled) or "TRUE")
+        condition = " OR ".join(f"({one})" for one in conditions)
+        return CompiledCriteria(f"({condition})", compiler.tables, params.values)
 
     def find_matches(
         self,

@@ -1,0 +1,42 @@
+"""Tables of bulk exports: what was asked for and which files it gives, never a record.
+
+A file's lines are read when it is fetched, so nothing of a record is kept here. A request may name
+patients and hold search criteria; it is kept until the export ends.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, MetaData, Table
+
+from ehr_gateway.database.tables import INTEGER, TEXT
+
+METADATA = MetaData()
+
+Table(
+    "bulk_export",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    # Whose it is: log-in, client, organisation and patient of the token, as JSON.
+    Column("owner", TEXT, nullable=False),
+    Column("started_ms", INTEGER, nullable=False),
+    Column("expires_ms", INTEGER, nullable=False),
+    # The last position of the feed that it holds: what `_since` at `started_ms` begins after.
+    Column("position", INTEGER, nullable=False),
+    # The kick-off as JSON; null once the export was cancelled or has expired.
+    Column("request", TEXT),
+    # Where the search for its files goes on, as JSON; null when all are found.
+    Column("progress", TEXT),
+    Index("bulk_export_owner", "owner", "started_ms"),
+)
+
+Table(
+    "bulk_export_file",
+    METADATA,
+    Column("export", TEXT, primary_key=True),
+    Column("number", INTEGER, primary_key=True),
+    # The page of the manifest that names it.
+    Column("page", INTEGER, nullable=False),
+    # Which lines it has, as JSON: positions of the feed, or places in a list of patients.
+    Column("slice", TEXT, nullable=False),
+    sqlite_with_rowid=False,
+)
