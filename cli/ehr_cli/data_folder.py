@@ -18,6 +18,7 @@ from ehr_gateway.notice_settings import NoticeSettings
 from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
+from ehr_gateway.validation_settings import ValidationSettings, parse_required_profiles
 from ehr_privacy.consent import Requester, parse_scopes
 
 PLATFORM = "ehr-commons"
@@ -57,6 +58,11 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         online_seconds=settings.online_seconds,
         registration=settings.registration,
         client_ids=settings.client_ids,
+        validation=ValidationSettings(
+            settings.validation,
+            settings.validation_invariants,
+            parse_required_profiles(settings.validation_profiles),
+        ),
         eid_authorize_url=settings.eid_authorize_url,
         eid_token_url=settings.eid_token_url,
         eid_client_id=settings.eid_client_id,

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.validation_settings import VALIDATION_MODES, parse_required_profiles
 
 FILE = "ehr.toml"
 PREFIX = "EHR_"
@@ -44,6 +45,9 @@ class Settings:
     online_seconds: int = 43_200
     registration: str = "token"
     client_ids: str = "any"
+    validation: str = "off"
+    validation_invariants: bool = True
+    validation_profiles: str = ""
     eid_authorize_url: str = ""
     eid_token_url: str = ""
     eid_client_id: str = "ehr-commons"
@@ -198,6 +202,14 @@ _RANGES = (
 )
 
 
+def _check_validation(settings: Settings, where: str) -> None:
+    if settings.validation not in VALIDATION_MODES:
+        modes = ", ".join(VALIDATION_MODES)
+        raise Invalid(f"validation must be one of {modes} ({where}).")
+    if parse_required_profiles(settings.validation_profiles) and settings.validation != "profiles":
+        raise Invalid(f"validation_profiles needs validation = profiles ({where}).")
+
+
 def _check_values(settings: Settings, where: str) -> None:
     for name, least, most in _RANGES:
         if not least <= getattr(settings, name) <= most:
@@ -211,6 +223,7 @@ def _check_values(settings: Settings, where: str) -> None:
         raise Invalid(f"registration must be token, open or off ({where}).")
     if settings.client_ids not in ("any", "own"):
         raise Invalid(f"client_ids must be any or own ({where}).")
+    _check_validation(settings, where)
     for proxy in settings.trusted_proxies.split(","):
         try:
             ipaddress.ip_network(proxy.strip())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from ehr_fhir.errors import InsufficientScope
 from ehr_gateway.inquiry import Inquiry
@@ -35,6 +35,11 @@ class Access:
     client: str = ""
     # Whom the request asks about, for the audit log.
     inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
+    # Raises for a resource that breaks what the store's settings want of content, at an instant.
+    # Any: a resource as parsed JSON.
+    check_content: Callable[[Mapping[str, Any], int], None] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     # No cached properties: `compile_predicate` has a cache, which is quicker than their lock.
     @property

@@ -59,6 +59,7 @@ from ehr_gateway.served_address import record_served_address
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
+from ehr_gateway.store.write_validation import WriteValidation
 from ehr_gateway.thread_admission import WORK_THREADS, ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
@@ -220,8 +221,15 @@ def _open_gateway(
         research=research,
         projects=projects,
         research_work=research_work,
+        write_validation=_create_write_validation(settings, store),
     )
     return gateway, log
+
+
+def _create_write_validation(settings: GatewaySettings, store: Store) -> WriteValidation | None:
+    if settings.validation.mode == "off":
+        return None
+    return WriteValidation(settings.validation, store.database)
 
 
 def _create_writer(store: Store) -> BatchWriter:

@@ -21,6 +21,7 @@ from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.profile_libraries import ProfileLibraries
 from ehr_gateway.store.store import Store
+from ehr_gateway.store.write_validation import WriteValidation
 from ehr_gateway.thread_admission import ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import SigningKeys
@@ -66,6 +67,8 @@ class Gateway:
     releases: ReleaseSource | None = None
     # The profiles in the store, compiled.
     profiles: ProfileLibraries = field(default_factory=ProfileLibraries)
+    # What writes are checked for beyond their structure; None where the settings want nothing.
+    write_validation: WriteValidation | None = None
 
 
 def gateway_of(request: Request) -> Gateway:

@@ -10,6 +10,7 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.notice_settings import NoticeSettings
+from ehr_gateway.validation_settings import ValidationSettings
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8080"
 
@@ -51,6 +52,8 @@ class GatewaySettings:
     # Limits of access requests, and how patients are notified of them.
     limits: AccessLimits = field(default_factory=AccessLimits)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
+    # What a write is checked for beyond its structure.
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.

@@ -74,6 +74,8 @@ class Run:
         root: Mapping[str, Any] | None = None,
         entries: Mapping[str, Mapping[str, Any]] | None = None,
         depth: int = 0,
+        uses_own_profiles: bool = True,
+        with_invariants: bool = True,
     ) -> None:
         self.resource = resource
         # The resource that contains this one; itself where none does.
@@ -84,6 +86,8 @@ class Run:
         self.codes = codes
         self.now = now
         self.depth = depth
+        self.uses_own_profiles = uses_own_profiles
+        self.with_invariants = with_invariants
         self.findings: list[Finding] = []
         self._root_element = Element(str(self.root.get("resourceType", "")), self.root)
 
@@ -129,6 +133,8 @@ class Run:
             root=root,
             entries=self.entries if entries is None else entries,
             depth=self.depth + 1,
+            uses_own_profiles=self.uses_own_profiles,
+            with_invariants=self.with_invariants,
         )
 
     def resolve(self, reference: str) -> Mapping[str, Any] | None:

@@ -16,6 +16,7 @@ from ehr_fhir.profiles.r4 import find_r4_profile, find_r4_structure
 from ehr_fhir.profiles.rules import Node, check_node
 from ehr_fhir.profiles.snapshot import with_snapshot
 from ehr_fhir.profiles.structure import Profile, read_profile, split_canonical
+from ehr_fhir.validation.fast import is_valid_fast
 from ehr_fhir.validation.strict import find_issues
 
 __all__ = ["ProfileLibrary"]
@@ -49,10 +50,12 @@ class ProfileLibrary:
         *,
         now: datetime,
         uses_own_profiles: bool = True,
+        with_invariants: bool = True,
     ) -> list[Finding]:
         """Return what is wrong with a resource by R4, by some profiles and by those it names.
 
-        `now` is the clock of invariants. `uses_own_profiles` says whether `meta.profile` counts.
+        `now` is the clock of invariants. `uses_own_profiles` says whether `meta.profile` counts,
+        of it and of the resources inside.
         """
         kind = resource.get("resourceType")
         if not isinstance(kind, str) or kind not in definitions.resource_types():
@@ -64,11 +67,15 @@ class ProfileLibrary:
             codes=self._codes,
             now=now,
             entries=self.entries(resource),
+            uses_own_profiles=uses_own_profiles,
+            with_invariants=with_invariants,
         )
-        for issue in find_issues(kind, resource):
-            run.error(issue.code or "structure", issue.expression or kind, issue.diagnostics)
+        if not is_valid_fast(kind, resource):
+            for issue in find_issues(kind, resource):
+                run.error(issue.code or "structure", issue.expression or kind, issue.diagnostics)
+        # What has another shape than R4's cannot be judged by rules about its content.
         if run.is_sound:
-            self.check_resource(resource, kind, run, profiles, uses_own_profiles=uses_own_profiles)
+            self.check_resource(resource, kind, run, profiles)
         return list(dict.fromkeys(run.findings))
 
     def check_resource(
@@ -77,14 +84,12 @@ class ProfileLibrary:
         path: str,
         run: Run,
         profiles: Sequence[str] = (),
-        *,
-        uses_own_profiles: bool = True,
     ) -> None:
         """Check a resource at a path, whose structure is sound."""
         kind = resource["resourceType"]
         place = Place(resource, None, kind, path, kind)
         check_node(base_node(kind), place, run)
-        own = resource.get("meta", {}).get("profile", ()) if uses_own_profiles else ()
+        own = resource.get("meta", {}).get("profile", ()) if run.uses_own_profiles else ()
         named = {url: f"{path}.meta.profile[{index}]" for index, url in enumerate(own)}
         for url in dict.fromkeys((*profiles, *own)):
             self._check_profile(place, url, named.get(url, path), run)

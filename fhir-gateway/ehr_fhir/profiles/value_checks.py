@@ -53,6 +53,8 @@ def make_constraint_check(constraint: Constraint, profile: str = "") -> Check | 
 
     def check(place: Place, run: Run) -> None:
         value = place.value
+        if not run.with_invariants:
+            return
         if needed and (type(value) is not dict or needed not in value):
             return
         # ref-1 is about references to contained resources alone.

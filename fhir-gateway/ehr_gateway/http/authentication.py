@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -100,6 +100,7 @@ async def authenticate_token(request: Request, token: str) -> RequestContext:
         base=gateway.settings.fhir_base,
         own_ids_only=gateway.settings.client_ids == "own",
         client=caller.subject.client,
+        check_content=await _content_check(gateway),
     )
     request.scope["state"]["inquiry"] = access.inquiry
     context = RequestContext(gateway, caller, access, request)
@@ -127,6 +128,18 @@ def renew_access(context: RequestContext) -> Access:
     suspended = gateway.revocations.suspensions.is_emergency_suspended(now)
     requester = replace(context.access.requester, emergency_suspended=suspended)
     return replace(context.access, requester=requester, now_ms=now, inquiry=Inquiry())
+
+
+async def _content_check(
+    gateway: Gateway,
+) -> Callable[[Mapping[str, Any], int], None] | None:
+    """Return the check of what is written, by definitions not older than about a second."""
+    validation = gateway.write_validation
+    if validation is None:
+        return None
+    if validation.is_stale():
+        await run_in_threadpool(validation.reload)
+    return validation.check
 
 
 Authenticated = Annotated[RequestContext, Depends(authenticate)]

@@ -19,12 +19,17 @@ from ehr_fhir.terminology.r4 import R4_LIBRARY
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 
-__all__ = ["ProfileLibraries"]
+__all__ = ["ProfileLibraries", "read_open_library", "select_open_versions"]
 
 _TYPES = ("StructureDefinition", "ValueSet", "CodeSystem")
 # Chosen: as many kinds of requesters as see different definitions; each takes some megabytes.
 _MAX_LIBRARIES = 4
 _Key = tuple[tuple[int, int], ...]
+# What is in the directory holds nothing of a person, and every role reads it.
+_OPEN = (
+    "SELECT {columns} FROM resource WHERE type IN ('StructureDefinition', 'ValueSet', 'CodeSystem')"
+    " AND current = 1 AND deleted = 0 AND directory = 1 ORDER BY pk"
+)
 
 
 class ProfileLibraries:
@@ -50,6 +55,18 @@ class ProfileLibraries:
             if len(self._libraries) > _MAX_LIBRARIES:
                 self._libraries.popitem(last=False)
         return library
+
+
+def select_open_versions(connection: Connection) -> _Key:
+    """Return the versions of the definitions that everybody may read."""
+    rows = connection.execute(_OPEN.format(columns="pk, version")).fetchall()
+    return tuple((row["pk"], row["version"]) for row in rows)
+
+
+def read_open_library(connection: Connection) -> ProfileLibrary:
+    """Return the library of the definitions that everybody may read."""
+    rows = connection.execute(_OPEN.format(columns="body")).fetchall()
+    return _make_library(parse(bytes(row["body"])) for row in rows)
 
 
 def _select(connection: Connection, access: Access, types: list[str], columns: str) -> Any:

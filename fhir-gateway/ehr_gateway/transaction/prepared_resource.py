@@ -141,6 +141,8 @@ def prepare_draft(
     """
     validate(resource, expected_type)
     _check_type_is_written(resource)
+    if access.check_content is not None:
+        access.check_content(resource, access.now_ms)
     references = tuple(list_references(resource, path))
     if access.base and resource["resourceType"] in CONTAINERS:
         resource = state_patients(resource, access.base)
