@@ -24,7 +24,7 @@ from ehr_models.learners.portable import read_model
 from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.promotion import PromotionRegister
 from ehr_models.promotion_cli import add_commands, open_register
-from ehr_models.registry import get_task, list_tasks
+from ehr_models.registry import get_task, list_tasks, refuse_registered
 from ehr_models.scored_people import read_scored_people
 from ehr_models.task import Task
 from ehr_models.task_file import load_task
@@ -104,6 +104,9 @@ def train(
     """
     trainer = find_person(context, data, login, TRAINER_ROLES).all_names if login else ()
     chosen, tables = read_task_data(get_task(task), data, source)
+    if source is not None:
+        # A task of that name may have come after the import.
+        refuse_registered(chosen.name)
     training = train_model(
         chosen, tables, data, datetime.now(UTC), is_synthetic=synthetic, trainer=trainer
     )

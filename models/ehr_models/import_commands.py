@@ -11,9 +11,10 @@ import typer
 from ehr_etl.console_table import print_table
 from ehr_fhir.errors import Unprocessable
 from ehr_models.imports.import_store import list_imports
+from ehr_models.imports.imported_task import name_imported_task
 from ehr_models.imports.omop_import import import_omop
 from ehr_models.imports.table_import import find_sample, import_table
-from ehr_models.registry import get_task
+from ehr_models.registry import get_task, refuse_registered
 
 
 def import_data(
@@ -44,6 +45,9 @@ def import_data(
     Example: ehr models import readmission-diabetes130 --task readmission-28d --name diabetes130
     """
     chosen, sample, now = get_task(task), find_sample(file), datetime.now(UTC)
+    # Under its own name, and under that of what is learnt from it.
+    for clashing in (name, name_imported_task(chosen, name)):
+        refuse_registered(clashing)
     path = sample or Path(file)
     if path.is_dir():
         if mapping is not None or keep_excluded:

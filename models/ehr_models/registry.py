@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from ehr_fhir.errors import Fault, NotFound, Unprocessable
+from ehr_fhir.errors import Conflict, Fault, NotFound, Unprocessable
 from ehr_models import tasks
 from ehr_models.task import Task
 from ehr_models.task_file import load_task
@@ -34,6 +34,15 @@ def get_task(name: str | None = None) -> Task:
     if name not in by_name:
         raise NotFound(f"There is no model {name!r}: there are {choices}.")
     return by_name[name]
+
+
+def refuse_registered(name: str) -> None:
+    """Refuse a name for what is learnt from an import that is a registered task's."""
+    if name in {task.name for task in list_tasks()}:
+        raise Conflict(
+            f"{name} is a task of the platform: what is learnt from an import would be a version of"
+            " it. Give the import another name."
+        )
 
 
 def _load_task(folder: Path) -> Task:

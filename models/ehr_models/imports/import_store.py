@@ -1,7 +1,8 @@
 """Imports in the data folder: `models/imports/NAME/`, written whole or not at all.
 
-`import.json` says what they are; `tables/` holds the Parquet files, whose SHA-256 together are the
-import's digest. A run names its data by it, and a file that was changed is not learnt from.
+`import.json` says what they are, and in which folder beside it the Parquet files are. Their SHA-256
+together are the import's digest: a run names its data by it, and a file that was changed is not
+learnt from. Replacing an import puts another `import.json` in place, in one step.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from ehr_etl.atomic_files import replace_file
 from ehr_fhir.errors import Conflict, Fault, NotFound, Unprocessable
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -53,19 +56,35 @@ def save_import(
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
-        (partial / _TABLES).mkdir()
+        own = partial / f"{_TABLES}-{uuid.uuid4().hex[:12]}"
+        own.mkdir()
         for table, frame in tables.items():
-            frame.to_parquet(partial / _TABLES / f"{table}.parquet", compression="zstd")
-        digest = _hash_tables(partial)
-        text = json.dumps({**about, "name": name, "digest": digest}, ensure_ascii=False, indent=1)
-        (partial / _ABOUT).write_text(text + "\n", "utf-8")
+            frame.to_parquet(own / f"{table}.parquet", compression="zstd")
+        digest = _hash_tables(own)
+        text = json.dumps(
+            {**about, "name": name, "digest": digest, "tables": own.name},
+            ensure_ascii=False,
+            indent=1,
+        )
         if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+            own.rename(folder / own.name)
+            replace_file(folder / _ABOUT, f"{text}\n".encode())
+            _remove_leftovers(folder, own.name)
+            shutil.rmtree(partial)
+        else:
+            (partial / _ABOUT).write_text(text + "\n", "utf-8")
+            partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return digest
+
+
+def _remove_leftovers(folder: Path, kept: str) -> None:
+    """Remove the tables of before, also those of a replacement that was killed."""
+    for path in folder.glob(f"{_TABLES}*"):
+        if path.name != kept:
+            shutil.rmtree(path)
 
 
 def read_import(data: Path, name: str) -> StoredImport:
@@ -75,11 +94,10 @@ def read_import(data: Path, name: str) -> StoredImport:
         choices = ", ".join(about["name"] for about in list_imports(data)) or "none"
         raise NotFound(f"There is no import {name}; there are: {choices}.")
     about = _read_about(folder)
-    if _hash_tables(folder) != about["digest"]:
+    own = folder / about.get("tables", _TABLES)
+    if own.parent != folder or not own.is_dir() or _hash_tables(own) != about["digest"]:
         raise Fault(f"The tables of the import {name} are not those that were written.")
-    tables = {
-        path.stem: pd.read_parquet(path) for path in sorted((folder / _TABLES).glob("*.parquet"))
-    }
+    tables = {path.stem: pd.read_parquet(path) for path in sorted(own.glob("*.parquet"))}
     return StoredImport(name, about, tables, about["digest"])
 
 
@@ -99,7 +117,7 @@ def _read_about(folder: Path) -> Mapping[str, Any]:
 
 def _hash_tables(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted((folder / _TABLES).iterdir()):
+    for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
             digest.update(path.name.encode() + b"\0")
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -25,6 +25,11 @@ class ImportedTask:
     versions: Mapping[str, str]
 
 
+def name_imported_task(task: Task, name: str) -> str:
+    """Return the name of a task over an import of a name."""
+    return f"{task.name}-{name}"
+
+
 def apply_import(task: Task, stored: StoredImport) -> ImportedTask:
     """Return the task over an import.
 
@@ -39,7 +44,7 @@ def apply_import(task: Task, stored: StoredImport) -> ImportedTask:
     title = f"{task.title} ({about['title']})"
     own = replace(
         task,
-        name=f"{task.name}-{stored.name}",
+        name=name_imported_task(task, stored.name),
         title=title,
         card_text=_fill_card(task, title, about),
     )

@@ -5,7 +5,9 @@ A fault never shows a cell: rows are counted from 1, the first below the header.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,10 @@ from ehr_fhir.errors import NotFound, Unprocessable
 
 _READERS = {".csv": "read_csv(?, all_varchar = true, header = true)", ".parquet": "read_parquet(?)"}
 _SHOWN_ROWS = 3
+# What a .csv.gz may unpack to. Chosen: a hundred times the table that comes with the platform, and
+# a packed file of a few megabytes cannot fill the memory.
+MOST_UNPACKED_BYTES = 2 * 2**30
+_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ def read_source_table(path: Path, columns: Sequence[str], missing: Sequence[str]
     if kind not in _READERS:
         raise Unprocessable(f"{path.name}: only .csv, .csv.gz and .parquet files can be read.")
     reader = _READERS[kind]
+    if path.suffix == ".gz":
+        _check_unpacked_size(path)
     with duckdb.connect() as connection:
         try:
             described = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [str(path)])  # noqa: S608
@@ -58,6 +66,22 @@ def read_source_table(path: Path, columns: Sequence[str], missing: Sequence[str]
     if texts.empty:
         raise Unprocessable(f"{path.name} has no rows.")
     return SourceTable(path.name, _hash_file(path), texts)
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Refuse a file that unpacks to more than a table may have, before anything is kept of it."""
+    size = 0
+    try:
+        with gzip.open(path) as unpacked:
+            while chunk := unpacked.read(_CHUNK_BYTES):
+                size += len(chunk)
+                if size > MOST_UNPACKED_BYTES:
+                    raise Unprocessable(
+                        f"{path.name} has more than {MOST_UNPACKED_BYTES / 2**30:g} GiB when it is"
+                        " unpacked: unpack it, or make a Parquet file of it."
+                    )
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unprocessable(f"{path.name} cannot be unpacked.") from error
 
 
 def refuse_rows(wrong: pd.Series[bool], column: str, fault: str) -> None:

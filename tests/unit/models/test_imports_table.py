@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +14,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from ehr_fhir.errors import Conflict, EhrError, Fault, NotFound, Unprocessable
+from ehr_models import registry
+from ehr_models.cli import app
+from ehr_models.imports import source_table
 from ehr_models.imports.comparators import build_comparator
 from ehr_models.imports.flat_table import build_frame
 from ehr_models.imports.import_store import list_imports, read_import
@@ -291,12 +298,97 @@ def test_a_name_that_is_taken_is_replaced_only_when_asked(tmp_path: Path) -> Non
 
 def test_a_table_that_was_changed_is_not_learnt_from(tmp_path: Path) -> None:
     run(tmp_path, write_table(tmp_path))
-    stored = tmp_path / "data" / "models" / "imports" / "ward" / "tables" / "frame.parquet"
+    (stored,) = (tmp_path / "data" / "models" / "imports" / "ward").rglob("frame.parquet")
     frame = pd.read_parquet(stored)
     frame.assign(returned=1.0).to_parquet(stored)
 
     with pytest.raises(Fault):
         read_import(tmp_path / "data", "ward")
+
+
+# Kills itself at each step of writing, one process for each, and prints which import is there then.
+KILLED = """
+import itertools, os, sys
+from pathlib import Path
+import pandas as pd
+from ehr_models.imports.import_store import read_import, save_import
+
+data, value, step = Path(sys.argv[1]), 0, 0
+STEPS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "open", "shutil.rmtree")
+
+def save(value):
+    save_import(data, "ward", {"value": value}, {"frame": pd.DataFrame({"x": [value]})},
+                replace=True)
+
+save(0)
+for value in itertools.count(1):
+    child = os.fork()
+    if child == 0:
+        def count(event, args):
+            global step
+            if event in STEPS and str(data) in str(args):
+                step += 1
+                if step == value:
+                    os.kill(os.getpid(), 9)
+        sys.addaudithook(count)
+        save(value)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    stored = read_import(data, "ward")
+    assert stored.about["value"] == stored.tables["frame"]["x"][0]
+    print(int(stored.about["value"] == value), flush=True)
+    if status == 0:
+        break
+"""
+
+
+def test_a_replacement_that_is_killed_at_any_step_leaves_the_old_import_or_the_new(
+    tmp_path: Path,
+) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, timeout=240
+    )
+
+    assert told.returncode == 0, told.stderr
+    is_new = told.stdout.split()
+    # At first the old one, from some step on the new one, and nothing of the old is left.
+    assert len(is_new) > 8 and is_new == sorted(is_new)
+    assert is_new[0] == "0" and is_new[-1] == "1" and "0" in is_new[1:]
+    assert len(list((tmp_path / "models" / "imports" / "ward").glob("tables*"))) == 1
+
+
+def test_a_packed_table_is_read_up_to_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "table.csv.gz"
+    write_table(tmp_path)
+    packed.write_bytes(gzip.compress(TABLE.encode()))
+    run(tmp_path, packed)
+    assert read_import(tmp_path / "data", "ward").about["rows"] == 4
+
+    monkeypatch.setattr(source_table, "MOST_UNPACKED_BYTES", len(TABLE) - 1)
+    with pytest.raises(Unprocessable, match="when it is unpacked"):
+        run(tmp_path, packed, replace=True)
+    for content in (b"no gzip", packed.read_bytes()[:-9]):
+        packed.write_bytes(content)
+        with pytest.raises(Unprocessable, match="cannot be unpacked"):
+            run(tmp_path, packed, replace=True)
+
+
+@pytest.mark.parametrize(("task", "name"), [("readmission-28d", "outreach-90d"), ("ward", "stay")])
+def test_a_name_that_clashes_with_a_task_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, name: str
+) -> None:
+    own = get_task("readmission-28d")
+    others = [replace(own, name=each) for each in ("ward", "ward-stay", "outreach-90d")]
+    monkeypatch.setattr(registry, "list_tasks", lambda: (own, *others))
+    told = CliRunner().invoke(
+        app, ["import", str(write_table(tmp_path)), "--task", task, "--name", name,
+              "--mapping", str(tmp_path / "mapping.toml"), "--data", str(tmp_path / "data")],
+    )  # fmt: skip
+
+    assert isinstance(told.exception, Conflict)
+    assert not (tmp_path / "data" / "models").exists()
 
 
 def test_an_import_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path) -> None:
