@@ -78,6 +78,30 @@ def list_models() -> None:
     print_table(("model", "predicts", "beside", "reads"), rows, whole=("model",))
 
 
+@app.command("tasks")
+def show_tasks() -> None:
+    """Show what each task learns with, and the limits of its gates. Example: ehr models tasks"""
+    rows = [
+        (
+            task.name,
+            ", ".join(task.learners),
+            str(task.gates.minimum_outcomes),
+            "{:g} to {:g}".format(*task.gates.slope),
+            f"{task.gates.in_the_large:g}",
+            f"{task.gates.subgroup_auroc:g}",
+            f"{task.gates.membership_auroc:g}",
+            f"{task.gates.leakage_auroc:g}",
+        )
+        for task in list_tasks()
+    ]
+    # As `[gates]` of a task's file names them.
+    columns = (
+        "model", "learners", "minimum_outcomes", "slope", "in_the_large", "subgroup_auroc",
+        "membership_auroc", "leakage_auroc",
+    )  # fmt: skip
+    print_table(columns, rows, whole=("model",))
+
+
 app.command("import")(import_data)
 app.command("imports")(show_imports)
 

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from ehr_models.gate_limits import GateLimits
+
 # Tables by name, as pandas or Arrow has them (pyarrow ships no types).
 Views = Mapping[str, Any]
 
@@ -95,13 +97,6 @@ class Comparator:
 
 
 @dataclass(frozen=True)
-class Gates:
-    """What must hold before the figures count as more than a demonstration."""
-
-    minimum_outcomes: int
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What is predicted: the code in the RiskAssessment, the horizon, and the words for it."""
 
@@ -130,7 +125,8 @@ class Task:
     # By their names in `learners.tuning`; the one that does best on people held out is the model.
     learners: tuple[str, ...]
     comparators: tuple[Comparator, ...]
-    gates: Gates
+    # What must hold before the figures count as more than a demonstration.
+    gates: GateLimits
     build_frame: Callable[..., Frame]
     # Markdown whose headings name the paragraphs of the model card (`report.card_text`).
     card_text: str

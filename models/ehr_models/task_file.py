@@ -25,8 +25,9 @@ from ehr_models.frames.declaration import IN_PROGRESS, DeclaredFeature, FrameDec
 from ehr_models.frames.duckdb_frame import build_frame
 from ehr_models.frames.measurements import Measurement
 from ehr_models.frames.person import find_current
-from ehr_models.learners.tuning import LEARNERS
-from ehr_models.task import GROUP_PREFIX, Comparator, Feature, Gates, Outcome, Task
+from ehr_models.gate_limits import GateLimits
+from ehr_models.learners.tuning import LEARNERS, USUAL_LEARNERS
+from ehr_models.task import GROUP_PREFIX, Comparator, Feature, Outcome, Task
 
 __all__ = ["load_task", "parse_declaration", "parse_task", "read_document"]
 
@@ -65,8 +66,6 @@ def parse_task(document: Table, card: str) -> Task:
     """Return the task of a parsed TOML document."""
     declaration = parse_declaration(document)
     outcome = document["outcome"]
-    gates = _read(document, "gates", dict, "the task", {})
-    _require_keys(gates, {"minimum_outcomes"}, "gates")
     return Task(
         name=declaration.cohort.name,
         title=declaration.cohort.title,
@@ -81,7 +80,7 @@ def parse_task(document: Table, card: str) -> Task:
         ),
         learners=_parse_learners(document),
         comparators=_parse_comparators(document, declaration),
-        gates=Gates(_read(gates, "minimum_outcomes", int, "gates", 100)),
+        gates=_parse_gates(document),
         build_frame=partial(build_frame, declaration),
         find_current=partial(find_current, declaration),
         card_text=card,
@@ -280,8 +279,39 @@ def _parse_comparators(document: Table, declaration: FrameDeclaration) -> tuple[
     return tuple(comparators)
 
 
+def _parse_gates(document: Table) -> GateLimits:
+    """Return the limits that `[gates]` sets, and those that hold without it."""
+    gates = _read(document, "gates", dict, "the task", {})
+    usual = GateLimits()
+    _require_keys(gates, {*vars(usual)}, "gates")
+    number = (int, Decimal)
+    slope = _read(gates, "slope", list, "gates", list(usual.slope))
+    if len(slope) != 2 or not all(type(each) in (*number, float) for each in slope):
+        raise Unprocessable("gates has a `slope` that is not two numbers.")
+    limits = GateLimits(
+        minimum_outcomes=_read(gates, "minimum_outcomes", int, "gates", usual.minimum_outcomes),
+        slope=(float(slope[0]), float(slope[1])),
+        **{
+            key: float(_read(gates, key, number, "gates", getattr(usual, key)))
+            for key in ("in_the_large", "subgroup_auroc", "membership_auroc", "leakage_auroc")
+        },
+    )
+    ranges = {
+        "minimum_outcomes": limits.minimum_outcomes >= 1,
+        "slope": 0 < limits.slope[0] <= 1 <= limits.slope[1],
+        "in_the_large": limits.in_the_large > 0,
+        "subgroup_auroc": 0.5 <= limits.subgroup_auroc <= 1,
+        "membership_auroc": 0.5 <= limits.membership_auroc <= 1,
+        "leakage_auroc": 0.5 <= limits.leakage_auroc <= 1,
+    }
+    for key, is_possible in ranges.items():
+        if not is_possible:
+            raise Unprocessable(f"gates has a `{key}` that no gate can have.")
+    return limits
+
+
 def _parse_learners(document: Table) -> tuple[str, ...]:
-    names = _read(document, "learners", list, "the task", list(LEARNERS))
+    names = _read(document, "learners", list, "the task", list(USUAL_LEARNERS))
     unknown = sorted({*map(str, names)} - {*LEARNERS})
     if unknown or not names:
         raise Unprocessable(f"learners names {unknown}: there are {', '.join(LEARNERS)}.")

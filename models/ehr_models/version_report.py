@@ -12,7 +12,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ehr_models.evaluate import MODEL, PREVALENCE, Evaluation, build_frame_sample
-from ehr_models.evaluation.gates import GateLimits, judge_gates
+from ehr_models.evaluation.gates import judge_gates
 from ehr_models.evaluation.refits import Predict
 from ehr_models.evaluation.refitted import evaluate_refits
 from ehr_models.evaluation.sample import FloatArray, IntArray
@@ -80,9 +80,8 @@ def write_version_report(
             resamples=resamples,
             on_progress=on_progress,
         )
-    limits = GateLimits(minimum_outcomes=task.gates.minimum_outcomes)
     is_synthetic = training.is_synthetic
-    gates = judge_gates(evaluation.figures, refitted, limits, is_synthetic=is_synthetic)
+    gates = judge_gates(evaluation.figures, refitted, task.gates, is_synthetic=is_synthetic)
     facts = _describe(task, labelled, evaluation, training)
     report = build_report(facts, evaluation.figures, refitted, gates)
     card = build_card(report)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from ehr_models.evaluation.evaluate import evaluate
-from ehr_models.evaluation.gates import GateLimits, judge_gates
+from ehr_models.evaluation.gates import judge_gates
 from ehr_models.evaluation.refitted import RefittedEvaluation
 from ehr_models.evaluation.sample import build_sample
 from ehr_models.forecasting.release import POLICY, control_rows
+from ehr_models.gate_limits import GateLimits
 from ehr_models.model_store import ModelStore
 from ehr_models.report.card import build_card
 from ehr_models.report.contents import FeatureFacts, ModelFacts, build_report

@@ -15,12 +15,11 @@ from ehr_models.evaluation.performance import Difference, Performance, Predictor
 from ehr_models.evaluation.recalibration import Recalibration, compare_recalibrations
 from ehr_models.evaluation.sample import Sample, check_probabilities
 from ehr_models.evaluation.subgroups import SubgroupColumn, SubgroupStatistic, read_subgroups
+from ehr_models.gate_limits import GateLimits
 
 # The share of rows that raises an alert where a task names none: fairness and sensitivity by group
 # are told at it.
 ALERT_RATE = 0.1
-# Above this a model of synthetic data has found the generator's rules, or the future.
-LEAKAGE_AUROC = 0.80
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class Evaluation:
         above_chance = self.performance[self.model].auroc.low > 0.5
         return above_chance and all(each.auroc.low > 0 for each in self.differences)
 
-    def suspects_leakage(self, is_synthetic: bool) -> bool:
+    def suspects_leakage(self, is_synthetic: bool, limit: float = GateLimits.leakage_auroc) -> bool:
         """Whether synthetic data gave an AUROC that honest work does not reach."""
-        return is_synthetic and self.performance[self.model].auroc.value > LEAKAGE_AUROC
+        return is_synthetic and self.performance[self.model].auroc.value > limit
 
 
 def evaluate(

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ehr_models.evaluation.bootstrap import Interval
-from ehr_models.evaluation.evaluate import LEAKAGE_AUROC, Evaluation
+from ehr_models.evaluation.evaluate import Evaluation
 from ehr_models.evaluation.refitted import RefittedEvaluation
+from ehr_models.gate_limits import GateLimits
 from ehr_models.version_files import GateResult
-
-
-@dataclass(frozen=True)
-class GateLimits:
-    """The limits of a task's gates."""
-
-    # Collins et al. 2016 ask for 100 outcomes to validate a prediction model.
-    minimum_outcomes: int = 100
-    # The interval of the calibration slope must meet this range, that of the calibration in the
-    # large come this near to 0. Chosen: a slope of 0.8 makes a risk of 40 % out of one of 45 %.
-    slope: tuple[float, float] = (0.8, 1.25)
-    in_the_large: float = 0.2
-    # No group's AUROC may lie below with its whole interval. Chosen: a half is chance.
-    subgroup_auroc: float = 0.55
-    # The lower end of an attack's AUROC may not lie above. Chosen: of enough people every learner
-    # keeps a trace (the interval leaves 0.5), and 0.52 is to be right in 52 of 100 pairs.
-    membership_auroc: float = 0.52
 
 
 def judge_gates(
@@ -41,7 +23,7 @@ def judge_gates(
         _judge_calibration(evaluation, limits),
         _judge_subgroups(evaluation, limits),
         _judge_membership(refitted, limits),
-        _judge_leakage(evaluation, is_synthetic),
+        _judge_leakage(evaluation, limits, is_synthetic),
     )
 
 
@@ -131,26 +113,27 @@ def _judge_membership(refitted: RefittedEvaluation, limits: GateLimits) -> GateR
         "membership",
         all(each.auroc.low <= limits.membership_auroc for each in attacks),
         f"AUROC of the attacks on who was learnt from: {told}; chance is 0.5, the lower end may "
-        f"not be above {limits.membership_auroc}.",
+        f"not be above {limits.membership_auroc:g}.",
         "membership",
         {
-            "limit": str(limits.membership_auroc),
+            "limit": f"{limits.membership_auroc:g}",
             **{each.name: _format(each.auroc) for each in attacks},
         },
     )
 
 
-def _judge_leakage(evaluation: Evaluation, is_synthetic: bool) -> GateResult:
-    suspected = evaluation.suspects_leakage(is_synthetic)
+def _judge_leakage(evaluation: Evaluation, limits: GateLimits, is_synthetic: bool) -> GateResult:
+    suspected = evaluation.suspects_leakage(is_synthetic, limits.leakage_auroc)
     kind = "synthetic" if is_synthetic else "real"
     auroc = evaluation.performance[evaluation.model].auroc.value
+    limit = f"{limits.leakage_auroc:.2f}"
     return GateResult(
         "no-leakage",
         not suspected,
-        f"AUROC {auroc:.3f} on {kind} data; above {LEAKAGE_AUROC:.2f} on synthetic data the model "
+        f"AUROC {auroc:.3f} on {kind} data; above {limit} on synthetic data the model "
         "has found the generator's rules or the future, until that is explained.",
         f"leakage-{kind}",
-        {"auroc": f"{auroc:.3f}", "limit": f"{LEAKAGE_AUROC:.2f}"},
+        {"auroc": f"{auroc:.3f}", "limit": limit},
     )
 
 

@@ -151,7 +151,7 @@ def read_model(files: Mapping[str, bytes]) -> PortableModel:
         features, kind = tuple(content.pop("features")), content.pop("kind")
         if kind == "boosting":
             return BoostedTrees(features, files[TREES_FILE].decode(), content["tuning"])
-        if kind != "logistic":
+        if kind not in ("logistic", "elastic-net"):
             raise Fault(f"There is no model of the kind {kind!r}.")
         return LogisticRegression(
             features=features,
@@ -161,6 +161,7 @@ def read_model(files: Mapping[str, bytes]) -> PortableModel:
             centre=tuple(content["centre"]),
             scale=tuple(content["scale"]),
             tuning=content["tuning"],
+            kind=kind,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Fault("The model's files are not those of a model.") from error

@@ -108,7 +108,9 @@ def build_report(
         },
         "flags": {
             "is_synthetic": facts.is_synthetic,
-            "leakage_suspected": evaluation.suspects_leakage(facts.is_synthetic),
+            "leakage_suspected": any(
+                gate.gate == "no-leakage" and not gate.is_met for gate in gates
+            ),
             "better_than_comparators": evaluation.is_better_than_comparators(),
         },
         "gates": [vars(gate) for gate in gates],

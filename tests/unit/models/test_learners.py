@@ -76,6 +76,22 @@ def test_a_model_read_from_its_files_predicts_the_same(
     assert (again.predict(rows.inputs) == models[name].predict(rows.inputs)).all()
 
 
+def test_what_tells_nothing_weighs_nothing_in_an_elastic_net() -> None:
+    rows = draw(2000)
+    noise = np.random.default_rng(9).normal(size=(2000, 30))
+    wide = replace(
+        rows,
+        features=(*rows.features, *(f"noise{number}" for number in range(30))),
+        inputs=np.hstack([rows.inputs, noise]),
+    )
+    net, ridge = (fit_learners((name,), wide)[name] for name in ("elastic-net", "logistic"))
+
+    assert isinstance(net, LogisticRegression) and isinstance(ridge, LogisticRegression)
+    assert net.kind == "elastic-net" and net.tuning["absolute_share"] in (0.2, 0.8)
+    assert sum(each == 0 for each in net.coefficients[6:]) > 10
+    assert all(net.coefficients[:2]) and all(ridge.coefficients)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_rows_give_the_same_files(name: str, rows: Rows) -> None:
     first, second = (write_model(fit_learners([name], rows)[name]) for _ in range(2))

@@ -17,6 +17,7 @@ from ehr_analytics.cohorts.toml_text import parse_cohort
 from ehr_etl.gold.library import load_view
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_models.cli import app
+from ehr_models.gate_limits import GateLimits
 from ehr_models.task_file import load_task, parse_declaration, parse_task
 
 TASK = """
@@ -107,12 +108,27 @@ def test_a_small_file_is_a_task(tmp_path: Path) -> None:
         ("[events.visits]", 'comparators = ["apache"]\n[events.visits]', "names 'apache'"),
         ("[events.visits]", 'comparators = ["lace"]\n[events.visits]', "lace needs the feature"),
         ("[events.visits]", 'learners = ["oracle"]\n[events.visits]', "there are logistic"),
+        ("[events.visits]", 'gates = { auroc = 0.7 }\n[events.visits]', "gates has the key auroc"),
+        ("[events.visits]", 'gates = { slope = [2, 3] }\n[events.visits]', "gates has a `slope`"),
+        ("[events.visits]", 'gates = { slope = 1 }\n[events.visits]', "gates has a `slope`"),
+        ("[events.visits]", 'gates = { membership_auroc = 0.4 }\n[events.visits]', "no gate can"),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_by_its_key(old: str, new: str, fault: str) -> None:
     assert old in TASK
     with pytest.raises(Unprocessable, match=fault):
         parse_task(parse(TASK.replace(old, new, 1)), "")
+
+
+def test_a_task_sets_the_limits_of_its_gates_and_the_others_are_the_usual_ones() -> None:
+    gates = "gates = { minimum_outcomes = 50, slope = [0.7, 1.3], membership_auroc = 0.52 }"
+    task = parse_task(parse(TASK.replace("[events.visits]", f"{gates}\n[events.visits]", 1)), "")
+
+    assert task.gates == GateLimits(
+        minimum_outcomes=50, slope=(0.7, 1.3), membership_auroc=0.52, subgroup_auroc=0.55
+    )
+    told = CliRunner().invoke(app, ["tasks"]).output
+    assert all(name in told for name in vars(GateLimits()))
 
 
 def test_files_that_are_not_there_or_no_toml_are_said(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound
-from ehr_models.task import Comparator, Frame, Gates, Outcome, Task, Views
+from ehr_models.gate_limits import GateLimits
+from ehr_models.task import Comparator, Frame, Outcome, Task, Views
 from ehr_models.ward.lake import read_ward
 from ehr_models.ward.rounds import HORIZON, TARGET, build_rounds, list_features
 from ehr_models.ward.tables import WardTables
@@ -53,7 +54,7 @@ TASK = Task(
     learners=("logistic", "boosting"),
     comparators=(Comparator("news2", "NEWS2", _read_points),),
     # 100 events (Collins et al. 2016); some seven rounds of the day before each count.
-    gates=Gates(minimum_outcomes=700),
+    gates=GateLimits(minimum_outcomes=700),
     build_frame=build_frame,
     card_text=files(__package__).joinpath("card.md").read_text("utf-8"),
     read_identified=read_identified,

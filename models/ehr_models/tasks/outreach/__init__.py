@@ -6,7 +6,8 @@ from importlib.resources import files
 
 import pandas as pd
 
-from ehr_models.task import Comparator, Gates, Outcome, Task
+from ehr_models.gate_limits import GateLimits
+from ehr_models.task import Comparator, Outcome, Task
 from ehr_models.tasks.outreach.census import HORIZON, TARGET, VIEWS, build_census
 
 
@@ -32,7 +33,7 @@ TASK = Task(
         Comparator("emergencies", "Emergency visits of the year before", _count_emergencies),
     ),
     # 100 outcomes (Collins et al. 2016); each is that of some three months.
-    gates=Gates(minimum_outcomes=300),
+    gates=GateLimits(minimum_outcomes=300),
     build_frame=build_census,
     card_text=files(__package__).joinpath("card.md").read_text("utf-8"),
     # A worklist is made instead, and nothing written about those on it.

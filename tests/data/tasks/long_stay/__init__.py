@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ehr_models.task import Feature, Frame, Gates, Outcome, Task, Views
+from ehr_models.gate_limits import GateLimits
+from ehr_models.task import Feature, Frame, Outcome, Task, Views
 
 VIEWS = ("encounter_flat", "patient_demographics")
 
@@ -50,7 +51,7 @@ TASK = Task(
     ),
     learners=("logistic",),
     comparators=(),
-    gates=Gates(minimum_outcomes=10),
+    gates=GateLimits(minimum_outcomes=10),
     build_frame=build_frame,
     card_text="## Summary\nWho stays long.\n",
 )

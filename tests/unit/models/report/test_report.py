@@ -20,11 +20,12 @@ from sklearn.linear_model import LogisticRegression
 
 from ehr_fhir.errors import Invalid
 from ehr_models.evaluation.evaluate import evaluate
-from ehr_models.evaluation.gates import GateLimits, judge_gates
+from ehr_models.evaluation.gates import judge_gates
 from ehr_models.evaluation.refits import Predict
 from ehr_models.evaluation.refitted import evaluate_refits
 from ehr_models.evaluation.sample import FloatArray, IntArray, build_sample
 from ehr_models.evaluation.subgroups import FEW
+from ehr_models.gate_limits import GateLimits
 from ehr_models.report.card import NOT_STATED, build_card, build_document_reference
 from ehr_models.report.contents import TEXT_KEYS, FeatureFacts, ModelFacts, build_report
 from ehr_models.report.messages import LANGUAGES
