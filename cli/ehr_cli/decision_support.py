@@ -216,6 +216,7 @@ class ModelService:
             version=score.version,
             unknown=len(score.unknown),
             incomplete=score.incomplete,
+            unknown_codes=score.unknown_codes,
             is_partial=call.is_partial,
             language=call.language,
         )

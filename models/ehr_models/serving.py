@@ -58,6 +58,8 @@ class Score:
     reasons: tuple[Reason, ...]
     # What was wrong with the input, in words of ours.
     incomplete: tuple[str, ...] = ()
+    # How many codes of the record the model knows nothing of.
+    unknown_codes: int = 0
 
     @property
     def unknown(self) -> tuple[Feature, ...]:
@@ -129,6 +131,7 @@ class ModelServer:
             contributions.base,
             tuple(sorted(reasons, key=lambda one: -abs(one.log_odds))),
             row.incomplete,
+            row.unknown_codes,
         )
 
     def _load(self, name: str) -> _Loaded | None:

@@ -85,6 +85,8 @@ class PersonRow:
     features: npt.NDArray[np.float64]
     # What was wrong with the input, in words.
     incomplete: tuple[str, ...] = ()
+    # How many codes of the record are none that the model has a feature of.
+    unknown_codes: int = 0
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class PersonFrame:
         found = self._find_encounter(tables, day)
         if found is None or self._has_begun_again(tables, sets, person, day, local_date(at)):
             return None
-        features, reasons = [], []
+        features, reasons, unknown = [], [], 0
         for declared in self.declaration.features:
             features.append(_to_number(declared, rows[0]))
             if declared.is_required and np.isnan(features[-1]):
@@ -75,9 +75,11 @@ class PersonFrame:
             uncoded = _count_uncoded(group, sets[group.events].get(person, ()), day)
             if uncoded:
                 reasons.append(f"{group.title}: records without a code: {uncoded}")
-            features += _list_code_values(group, self.codes.get(group.name, ()), sets, person, day)
+            known = self.codes.get(group.name, ())
+            features += _list_code_values(group, known, sets, person, day)
+            unknown += _count_unknown_codes(group, known, sets[group.events].get(person, ()), day)
         encounter, ended = found
-        return PersonRow(encounter, ended, np.array(features, dtype=float), tuple(reasons))
+        return PersonRow(encounter, ended, np.array(features, dtype=float), tuple(reasons), unknown)
 
     def _as_of(self, day: date) -> Cohort:
         """Return the cohort of the latest index date up to a day, without its groups."""
@@ -240,16 +242,33 @@ def _count_uncoded(group: CodeGroup, events: Sequence[Event], day: date) -> int:
     )
 
 
+def _count_unknown_codes(
+    group: CodeGroup, codes: tuple[str, ...], events: Sequence[Event], day: date
+) -> int:
+    """Return how many codes of the days before are none that the model has a feature of."""
+    found = {
+        _roll_up(group, event)
+        for event in events
+        if event.values[group.column] is not None
+        and (day - event.start).days <= group.days
+        and is_known(event, day)
+    }
+    return len(found - {*codes})
+
+
+def _roll_up(group: CodeGroup, event: Event) -> str:
+    system = None if group.system is None else event.values[group.system]
+    return roll_up(str(event.values[group.column]), system)
+
+
 def _list_code_values(
     group: CodeGroup, codes: tuple[str, ...], sets: EventSets, person: str, day: date
 ) -> list[float]:
     """Return days and recency of each code of a group."""
     days_by_code: dict[str, set[int]] = {}
     for event in sets[group.events].get(person, ()):
-        code = event.values[group.column]
-        if code is not None and is_known(event, day):
-            system = None if group.system is None else event.values[group.system]
-            days_by_code.setdefault(roll_up(str(code), system), set()).add((day - event.start).days)
+        if event.values[group.column] is not None and is_known(event, day):
+            days_by_code.setdefault(_roll_up(group, event), set()).add((day - event.start).days)
     values = []
     for code in codes:
         days = days_by_code.get(code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ehr_models.report.messages import Words
 from ehr_models.report.page_parts import (
@@ -26,6 +26,9 @@ from ehr_models.report.robustness_sections import (
     build_transport,
 )
 from ehr_models.report.tripod import fill_checklist
+
+# The attacks on who was learnt from, as a gate names them.
+_ATTACKS = ("loss", "likelihood-ratio")
 
 
 def build_sections(report: Report, words: Words) -> list[Section]:
@@ -59,12 +62,29 @@ def build_overview(report: Report, words: Words) -> list[Part]:
             (
                 words.find(f"gate_{gate['gate']}", gate["gate"]),
                 words("met" if gate["is_met"] else "not_met"),
-                gate["text"],
+                explain_gate(gate, report["facts"]["predictors"], words),
             )
             for gate in report["gates"]
         ],
     )
     return [Part(notes=notes), Part(table=gates)]
+
+
+def explain_gate(gate: Report, predictors: Mapping[str, str], words: Words) -> str:
+    """Return what a gate found, in the language of the page; its own English where that is all.
+
+    `predictors` are their titles by name.
+    """
+    key = f"why_{gate.get('message')}"
+    if key not in words.messages:
+        return str(gate["text"])
+    values: Mapping[str, str] = {"groups": "", **gate["values"]}
+    named = [
+        f"{words.find(f'predictor_{name}', words.find(f'attack_{name}', title))} {values[name]}"
+        for name, title in {**predictors, **dict.fromkeys(_ATTACKS, "")}.items()
+        if name in values
+    ]
+    return words(key, **values, list=words("listed").join(named))
 
 
 def build_data(report: Report, words: Words) -> list[Part]:

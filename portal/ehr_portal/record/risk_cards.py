@@ -41,13 +41,15 @@ def describe_risk(
     version: int,
     unknown: int,
     incomplete: Sequence[str],
+    unknown_codes: int = 0,
     is_partial: bool,
     language: str,
 ) -> RiskNotice:
     """Return what a score says.
 
     `unknown` is how many of what the model reads is not known of this patient, `incomplete` what of
-    the record could not be used, in English. `is_partial`: the reader may not see all of the
+    the record could not be used, in English, `unknown_codes` how many of its codes the model never
+    learnt of. `is_partial`: the reader may not see all of the
     record, and the model did not either.
     """
     share = str(round(probability * 100))
@@ -97,6 +99,14 @@ def describe_risk(
                 language,
                 N_("Not known, and taken as usual: %(count)s of what the model reads"),
                 count=str(unknown),
+            )
+        )
+    if unknown_codes:
+        lines.append(
+            compose(
+                language,
+                N_("Codes of this record that the model does not know: %(count)s"),
+                count=str(unknown_codes),
             )
         )
     lines.append(

@@ -226,6 +226,33 @@ def test_what_could_not_be_used_is_told(
     assert "9999" not in card.detail
 
 
+def test_codes_that_the_model_does_not_know_are_told_and_change_no_score(
+    store: ModelStore,
+    server: ModelServer,
+    people: dict[str, list[Resource]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promote(store)
+    person, score = find_score(server, people)
+    at = score.ended + timedelta(hours=1)
+    strange = {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "subject": {"reference": f"Patient/{person}"},
+        "performedDateTime": (score.ended - timedelta(hours=30)).isoformat(),
+    }
+    codes = [{"coding": [{"system": "urn:own", "code": f"code-{number}"}]} for number in (1, 2, 2)]
+    added = [{**strange, "id": f"p{place}", "code": code} for place, code in enumerate(codes)]
+    more = server.score(NAME, [*people[person], *added], at)
+
+    assert more is not None and more.unknown_codes == score.unknown_codes + 2
+    assert more.probability == score.probability
+    call = HookCall(NAME, person, "", [*people[person], *added], (), False, "en", at)
+    (card,) = ask(store.data, "patient-view", call, monkeypatch, server)
+    told = f"Codes of this record that the model does not know: {more.unknown_codes}"
+    assert told in card.detail
+
+
 def ask(
     data: Path, hook: str, call: HookCall, monkeypatch: pytest.MonkeyPatch, server: ModelServer
 ) -> list[Card]:

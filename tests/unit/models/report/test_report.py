@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 import tomllib
@@ -28,8 +29,9 @@ from ehr_models.evaluation.subgroups import FEW
 from ehr_models.gate_limits import GateLimits
 from ehr_models.report.card import NOT_STATED, build_card, build_document_reference
 from ehr_models.report.contents import TEXT_KEYS, FeatureFacts, ModelFacts, build_report
-from ehr_models.report.messages import LANGUAGES
+from ehr_models.report.messages import LANGUAGES, read_words
 from ehr_models.report.page import render_card, render_report
+from ehr_models.report.sections import explain_gate
 from ehr_models.report.tripod import fill_checklist
 
 ROWS = 1203
@@ -161,6 +163,27 @@ def test_every_text_is_there_in_three_languages_with_the_same_places(name: str) 
 
 def places(text: str) -> list[str]:
     return [name for _, name, _, _ in Formatter().parse(text) if name]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_page_says_in_its_language_what_each_gate_found(
+    report: dict[str, Any], language: str
+) -> None:
+    words = read_words(language)
+    titles = {"logistic": "This model", "lace": "LACE"}
+    told = [explain_gate(gate, titles, words) for gate in report["gates"]]
+    page = render_report(report, language)
+
+    assert all(text in html.unescape(page) for text in told)
+    is_own = [text == gate["text"] for text, gate in zip(told, report["gates"], strict=True)]
+    if language == "en":
+        assert sum(is_own) < len(is_own)
+    else:
+        # Of the English sentences none is left.
+        assert not any(is_own) and all(re.search("[一-鿿]", text) for text in told)
+    compared = {"message": "comparators", "text": "", "values": {"auroc": "0.7", "lace": "0.1"}}
+    assert "LACE 0.1" in explain_gate(compared, titles, words)
+    assert explain_gate({"message": "new", "text": "A new rule."}, {}, words) == "A new rule."
 
 
 def test_another_language_is_refused_by_name(report: dict[str, Any]) -> None:
