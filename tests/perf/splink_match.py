@@ -9,20 +9,16 @@ from __future__ import annotations
 import sys
 import time
 
-import duckdb
-import splink.comparison_library as cl  # type: ignore[import-not-found]
-from splink import (
-    DuckDBAPI,
-    Linker,
-    SettingsCreator,
-    block_on,
-)
-
 CUTS = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
 def main() -> None:
     """Print precision and recall of pairs by cut-off."""
+    # Here, so that the module can be read where there is no Splink.
+    import duckdb
+    import splink.comparison_library as cl  # type: ignore[import-not-found]
+    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+
     connection = duckdb.connect()
     connection.execute(f"CREATE TABLE people AS FROM '{sys.argv[1]}'")
     api = DuckDBAPI(connection)
