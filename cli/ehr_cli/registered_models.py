@@ -10,7 +10,7 @@ import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ehr_cli.decision_support import open_server
 from ehr_cli.model_decisions import DecisionSource, LoggedDecisions
@@ -160,7 +160,12 @@ def _describe(
         ),
         alarms=tuple(_list_alarms(watch, titles)),
         weeks=tuple(
-            ModelWeek(week["monday"], week["psi"][_SCORE], week["expected"], week["observed"])
+            ModelWeek(
+                week["monday"],
+                _round(week["psi"][_SCORE]),
+                _round(week["expected"]),
+                _round(week["observed"]),
+            )
             for week in watch
         ),
         watched=max((week["monday"] for week in watch), default=""),
@@ -224,6 +229,19 @@ def _read_feature_titles(version: model_store.ModelVersion) -> Mapping[str, str]
     return {feature["name"]: feature["title"] for feature in features}
 
 
+@overload
+def _round(figure: float) -> float: ...
+
+
+@overload
+def _round(figure: None) -> None: ...
+
+
+def _round(figure: float | None) -> float | None:
+    # All digits of a share are those of one fraction: they would tell how many people of how many.
+    return None if figure is None else round(figure, 2)
+
+
 def _list_alarms(
     watch: Iterable[Mapping[str, Any]], titles: Mapping[str, str]
 ) -> Iterable[ModelAlarm]:
@@ -231,5 +249,5 @@ def _list_alarms(
         for alarm in week["alarms"]:
             about = alarm["about"]
             yield ModelAlarm(
-                week["monday"], alarm["kind"], about, alarm["value"], titles.get(about, "")
+                week["monday"], alarm["kind"], about, _round(alarm["value"]), titles.get(about, "")
             )

@@ -12,6 +12,7 @@ from typing import Any
 from ehr_etl.gold.delta_views import run_identified_view
 from ehr_etl.gold.library import list_library_names, list_view_names
 from ehr_etl.lake import Lake
+from ehr_fhir.errors import Conflict
 from ehr_models.ended_assessments import end_assessments
 from ehr_models.evaluation.performance import Performance
 from ehr_models.frames.declaration import find_view
@@ -144,8 +145,27 @@ def score_with_champion(
     """Score with the version that two people promoted, and write the assessments back.
 
     `people` are those who may be scored. As of a day that was, what ended later is not known, and
-    each assessment says so; without `as_of` it is now.
+    each assessment says so; without `as_of` it is now. Conflict where another process scores the
+    task, and where a decision takes the version away meanwhile: no batch of patients is written
+    after it.
     """
+    with register.store.lock_scoring(task.name):
+        return _score(
+            task, register, identified_views, client, token, now, people=people, as_of=as_of
+        )
+
+
+def _score(
+    task: Task,
+    register: PromotionRegister,
+    identified_views: Views,
+    client: HttpClient,
+    token: str,
+    now: datetime,
+    *,
+    people: ScoredPeople,
+    as_of: date | None,
+) -> ScoringReport:
     instant = now if as_of is None else find_reference_instant(as_of, now)
     champion = register.get_champion(task.name)
     names = dict.fromkeys((*task.views, PEOPLE_VIEW))
@@ -166,7 +186,15 @@ def score_with_champion(
         grade=summary["grade"],
         as_of=as_of,
     )
-    report = send_predictions(client, token, run, predictions.current)
+
+    def require_champion() -> None:
+        if register.find_champion(task.name) != champion.number:
+            raise Conflict(
+                f"Version {champion.number} of {task.name} ceased to score while it scored: score"
+                " again, and what it wrote is written anew or ended."
+            )
+
+    report = send_predictions(client, token, run, predictions.current, require_champion)
     ended = 0
     if as_of is None:
         kept = {derive_assessment_id(task, prediction) for prediction in predictions.current}

@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ehr_etl.atomic_files import replace_file
-from ehr_fhir.errors import Fault, NotFound
+from ehr_fhir.errors import Conflict, Fault, NotFound
+from ehr_gateway.file_lock import open_locked
 from ehr_gateway.private_file import create_private_file
 
 __all__ = ["ModelStore", "ModelVersion"]
@@ -108,6 +110,22 @@ class ModelStore:
             return ()
         names = (path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
         return tuple(sorted(name for name in names if self.list_versions(name)))
+
+    @contextmanager
+    def lock_scoring(self, task: str) -> Iterator[None]:
+        """Let nobody else score a task meanwhile, in this process or another; else Conflict.
+
+        Of two at once the slower would write what the version before says over the other's.
+        """
+        folder = self._versions(task).parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = open_locked(folder, os.O_RDONLY)
+        if descriptor is None:
+            raise Conflict(f"{task} is being scored already: wait until that is done.")
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def read_watch(self, task: str) -> list[dict[str, Any]]:
         """Return the weeks in which the model of a task was watched, as `save_watch` wrote them."""

@@ -29,6 +29,7 @@ from ehr_models.imports.imported_task import apply_import
 from ehr_models.learners.portable import PortableModel, write_model
 from ehr_models.learners.tuning import Rows, fit_best
 from ehr_models.model_store import ModelStore, ModelVersion
+from ehr_models.report.contents import publish
 from ehr_models.task import Task, Views
 from ehr_models.version_files import SUMMARY_FILE, TRAINER_FILE, write_trainer
 from ehr_models.version_report import (
@@ -215,10 +216,14 @@ def hash_code() -> str:
 
 
 def _flatten_metrics(evaluation: Evaluation) -> dict[str, float]:
+    counts = (
+        ("stays", evaluation.stays),
+        ("people", evaluation.people),
+        ("outcomes", evaluation.outcomes),
+    )
+    # As the report has them; none of few people.
     metrics: dict[str, float] = {
-        "stays": evaluation.stays,
-        "people": evaluation.people,
-        "outcomes": evaluation.outcomes,
+        name: shown for name, count in counts if (shown := publish(count)) is not None
     }
     for name, performance in evaluation.performance.items():
         intervals = {

@@ -30,6 +30,8 @@ BINS = 10
 MINIMUM_ROWS = 50
 # Rule of thumb of credit scoring: below 0.1 stable, above 0.25 another population.
 LARGE_PSI = 0.2
+# Rows that lie in other bins than at training, at least: an alarm about fewer would tell of them.
+FEWEST_MOVED = 8
 # A change of the share of missing values in points, and of observed over expected outcomes.
 LARGE_MISSING_CHANGE = 0.1
 LARGE_RATIO = 1.25
@@ -136,7 +138,7 @@ def _judge(
         learnt = profile.distributions[name]
         now = _count(values, learnt.edges)
         psi[name], p = _compare(np.array(learnt.counts), np.array(now.counts))
-        if psi[name] >= LARGE_PSI and p < alpha:
+        if psi[name] >= LARGE_PSI and p < alpha and _count_moved(learnt, now) >= FEWEST_MOVED:
             alarms.append(Alarm("psi", name, psi[name], p))
         missing[name] = now.missing / len(values)
         change, p = _compare_missing(learnt, now)
@@ -190,6 +192,13 @@ def _compare(learnt: npt.NDArray[np.int_], now: npt.NDArray[np.int_]) -> tuple[f
     index = float(np.sum((actual - expected) * np.log(actual / expected)))
     p = float(stats.chi2.sf(index * n * m / (n + m), max(len(learnt) - 1, 1)))
     return index, p
+
+
+def _count_moved(learnt: Distribution, now: Distribution) -> float:
+    """Return how many rows of now lie in other bins than the shares of training would have them."""
+    total = sum(now.counts)
+    expected = np.array(learnt.counts) * (total / max(sum(learnt.counts), 1))
+    return float(np.abs(np.array(now.counts) - expected).sum() / 2)
 
 
 def _compare_missing(learnt: Distribution, now: Distribution) -> tuple[float, float]:

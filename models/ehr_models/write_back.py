@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,14 +70,20 @@ def send_transaction(client: HttpClient, token: str, bundle: Resource) -> int:
 
 
 def send_predictions(
-    client: HttpClient, token: str, run: ScoringRun, predictions: Sequence[Prediction]
+    client: HttpClient,
+    token: str,
+    run: ScoringRun,
+    predictions: Sequence[Prediction],
+    require_champion: Callable[[], None] = lambda: None,
 ) -> WriteBackReport:
     """Send predictions in batches; where a batch is refused, patient by patient.
 
+    `require_champion` is asked before each batch, and raises where no more may be written.
     A patient who has left the platform since must not hold up the others' assessments.
     """
     accepted, reason = 0, None
     for batch in _batches(predictions):
+        require_champion()
         try:
             send_transaction(client, token, build_transaction(run, batch))
             accepted += len(batch)

@@ -105,7 +105,11 @@ def build_files(
     controlled = control_rows(rows, QUANTILE_COLUMNS, median, trained.served)
     return {
         FORECAST_FILE: _to_json({**head, "rows": rows}),
-        TABLE_FILE: pd.DataFrame(rows).to_csv(index=False).encode(),
+        TABLE_FILE: pd.DataFrame(
+            [{**row, "hospital": _escape_formula(row["hospital"])} for row in rows]
+        )
+        .to_csv(index=False)
+        .encode(),
         PLOT_FILE: draw_forecast(trained, task.title, task.unit),
         CONTROLLED_FILE: _to_json({**head, "policy": POLICY, "rows": controlled}),
         REPORT_FILE: _to_json({**head, **_describe(trained, provenance)}),
@@ -160,6 +164,15 @@ def _flatten_scores(trained: Trained) -> dict[str, float]:
             for nominal in INTERVALS
         }
     return flat
+
+
+def _escape_formula(name: str) -> str:
+    """Return a text that no spreadsheet takes for a formula (OWASP, CSV injection).
+
+    >>> _escape_formula("=HYPERLINK(1)"), _escape_formula("ha-harbour")
+    ("'=HYPERLINK(1)", 'ha-harbour')
+    """
+    return f"'{name}" if name[:1] in ("=", "+", "-", "@", "\t", "\r") else name
 
 
 def _to_json(value: object) -> bytes:

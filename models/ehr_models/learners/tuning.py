@@ -6,6 +6,7 @@ An outer fold gives its training rows alone, so nothing of its test rows tunes a
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -200,7 +201,7 @@ class GradientBoosting:
         booster = lightgbm.train(
             settings, _to_dataset(rows, settings), num_boost_round=int(tuning["trees"])
         )
-        return BoostedTrees(rows.features, booster.model_to_string(), tuning)
+        return BoostedTrees(rows.features, _drop_ranges(booster.model_to_string()), tuning)
 
 
 @dataclass(frozen=True)
@@ -335,6 +336,16 @@ def _fit_linear(
         centre=tuple(map(float, rows.centre)),
         scale=tuple(map(float, rows.scale)),
     )
+
+
+def _drop_ranges(trees: str) -> str:
+    """Return LightGBM's text without the least and largest value of each feature.
+
+    These are of single people, and nothing is predicted by them.
+    """
+    count = len(re.findall("^feature_names=(.*)$", trees, re.MULTILINE)[0].split(" "))
+    ranges = "feature_infos=" + " ".join(["none"] * count)
+    return re.sub("^feature_infos=.*$", ranges, trees, count=1, flags=re.MULTILINE)
 
 
 def _to_dataset(rows: Rows, settings: Mapping[str, Any]) -> Any:  # Any: LightGBM's data set

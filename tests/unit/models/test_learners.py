@@ -174,6 +174,18 @@ def test_the_penalty_is_the_one_that_did_best_of_all_that_there_are(rows: Rows) 
     assert tuning["log_loss"] == pytest.approx(min(losses.values()), abs=1e-4)
 
 
+def test_a_model_keeps_no_value_of_a_single_person(rows: Rows) -> None:
+    inputs = rows.inputs.copy()
+    inputs[7, 0], inputs[8, 1] = 98_765.0, -98_765.0
+
+    for files in map(
+        write_model, fit_learners(["boosting"], replace(rows, inputs=inputs)).values()
+    ):
+        assert b"98765" not in b"".join(files.values())
+        # The text is whole all the same: LightGBM reads it.
+        assert 0 < read_model(files).predict(inputs)[7] < 1
+
+
 def test_a_person_is_in_one_fold_and_outcomes_are_dealt_evenly() -> None:
     rows = draw(1000)
 

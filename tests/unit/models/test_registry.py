@@ -10,7 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from ehr_fhir.errors import Fault, NotFound, Unprocessable
+from ehr_fhir.errors import Conflict, Fault, NotFound, Unprocessable
 from ehr_models import tasks
 from ehr_models.cli import app
 from ehr_models.demo import score_with_champion
@@ -56,7 +56,7 @@ def test_a_second_folder_is_a_second_task() -> None:
 
 @pytest.mark.usefixtures("second_task")
 def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = gold.made_up(60)
     gold.write(tmp_path, views)
@@ -86,6 +86,25 @@ def test_a_second_task_is_trained_evaluated_carded_and_scored_by_the_same_code(
     assert shown.output.startswith("# Model card: Stay of more than a week")
     listed = CliRunner().invoke(app, ["list"])
     assert "long-stay" in listed.output and "readmission-28d" in listed.output
+
+    def score_again() -> None:
+        score_with_champion(task, register, current, client, "token", NOW, people=people)
+
+    # One run at a time: of two the slower would write over the other's.
+    with register.store.lock_scoring("long-stay"), pytest.raises(Conflict, match="scored already"):
+        score_again()
+    # A version that is taken away while it scores writes no further batch.
+    monkeypatch.setattr("ehr_models.write_back.BATCH_PATIENTS", 20)
+    requests.clear()
+
+    def roll_back(request: httpx.Request) -> httpx.Response:
+        register.roll_back("long-stay", "steward.ng", "It is wrong.")
+        return accept(request)
+
+    client = httpx.Client(transport=httpx.MockTransport(roll_back), base_url="http://gateway")
+    with pytest.raises(Conflict, match="ceased to score"):
+        score_again()
+    assert len(requests) == 1
 
 
 def test_a_folder_without_a_declaration_is_a_fault(

@@ -119,6 +119,21 @@ def test_a_week_of_few_rows_is_not_judged(profile: Profile) -> None:
     assert watch_weeks(profile, inputs, scores, outcomes, pd.Series([MONDAY] * rows)) == []
 
 
+def test_an_alarm_is_of_enough_people(profile: Profile) -> None:
+    # Hardly anybody had it when the model learnt; now five of sixty have, or nine.
+    yes = pd.DataFrame({"rare": np.repeat([0.0, 1.0], [19_990, 10])})
+    learnt = build_profile(yes, np.full(20_000, 0.1))
+
+    def watch(people: int) -> list[tuple[date, str, str]]:
+        inputs = pd.DataFrame({"rare": np.repeat([0.0, 1.0], [60 - people, people])})
+        unknown = np.full(60, np.nan)
+        when = pd.Series([MONDAY] * 60)
+        return list_alarms(watch_weeks(learnt, inputs, np.full(60, 0.1), unknown, when))
+
+    assert watch(5) == []
+    assert watch(9) == [(MONDAY.date(), "psi", "rare")]
+
+
 def test_a_profile_is_kept_as_json(profile: Profile) -> None:
     assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
 
