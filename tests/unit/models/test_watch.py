@@ -128,7 +128,7 @@ def test_an_alarm_is_of_enough_people(profile: Profile) -> None:
         inputs = pd.DataFrame({"rare": np.repeat([0.0, 1.0], [60 - people, people])})
         unknown = np.full(60, np.nan)
         when = pd.Series([MONDAY] * 60)
-        return list_alarms(watch_weeks(learnt, inputs, np.full(60, 0.1), unknown, when))
+        return list_alarms(list(watch_weeks(learnt, inputs, np.full(60, 0.1), unknown, when)))
 
     assert watch(5) == []
     assert watch(9) == [(MONDAY.date(), "psi", "rare")]
