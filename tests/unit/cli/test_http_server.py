@@ -20,6 +20,8 @@ from ehr_cli.settings import Settings
 from ehr_gateway.deadline import Deadline
 
 LONG_ANSWER = b"x" * 40_000_000
+# Far longer than what is waited for takes; it is waited for no longer than it takes.
+PATIENCE_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +100,7 @@ def test_a_request_that_is_never_finished_ends(sent: bytes) -> None:
     with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(sent)
 
-        assert closed_within(client, 5)
+        assert closed_within(client, PATIENCE_S)
 
 
 def test_headers_that_come_byte_by_byte_end_too() -> None:
@@ -106,17 +108,25 @@ def test_headers_that_come_byte_by_byte_end_too() -> None:
         start = time.monotonic()
         with pytest.raises(OSError):
             client.sendall(b"GET / HTTP/1.1\r\n")
-            while time.monotonic() - start < 5:
+            while time.monotonic() - start < PATIENCE_S:
                 client.sendall(b"a: b\r\n")
                 time.sleep(0.1)
 
 
-def test_an_answer_that_nobody_reads_ends() -> None:
+def test_an_answer_that_nobody_reads_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = threading.Event()
+    lose = protocol.BoundedProtocol.connection_lost
+
+    def note_loss(self: protocol.BoundedProtocol, error: Exception | None) -> None:
+        lose(self, error)
+        lost.set()
+
+    monkeypatch.setattr(protocol.BoundedProtocol, "connection_lost", note_loss)
     with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(3)
+        assert lost.wait(PATIENCE_S)
         read = 0
-        client.settimeout(5)
+        client.settimeout(PATIENCE_S)
         try:
             while piece := client.recv(1 << 20):
                 read += len(piece)
@@ -126,13 +136,15 @@ def test_an_answer_that_nobody_reads_ends() -> None:
         assert read < len(LONG_ANSWER)
 
 
-def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
+def test_a_body_that_comes_slowly_but_steadily_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Eight times what lies between two pieces, and less than the whole takes.
+    monkeypatch.setattr(protocol, "STALL_SECONDS", 2.0)
     with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):
-            time.sleep(0.2)
+            time.sleep(0.25)
             client.sendall(b"x")
-        client.settimeout(5)
+        client.settimeout(PATIENCE_S)
 
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
@@ -146,7 +158,7 @@ def test_an_answer_may_take_longer_than_the_limits_of_clients() -> None:
 
     with serving(slow) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        client.settimeout(5)
+        client.settimeout(PATIENCE_S)
 
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
@@ -158,7 +170,7 @@ def test_too_many_connections_are_told_when_to_come_back(
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 30)
     with serving(echo) as port:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
-        clients[2].settimeout(5)
+        clients[2].settimeout(PATIENCE_S)
         answer = clients[2].recv(1000)
         for client in clients:
             client.close()
@@ -168,10 +180,12 @@ def test_too_many_connections_are_told_when_to_come_back(
 
 
 def test_work_learns_that_its_client_has_gone() -> None:
-    deadline = Deadline(time.monotonic() + 60)
+    deadline = Deadline(time.monotonic() + 10 * PATIENCE_S)
+    begun = threading.Event()
 
     async def working(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["deadline"] = deadline
+        begun.set()
         while not deadline.is_over:
             import asyncio
 
@@ -180,10 +194,10 @@ def test_work_learns_that_its_client_has_gone() -> None:
     with serving(working) as port:
         client = socket.create_connection(("127.0.0.1", port))
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.2)
+        assert begun.wait(PATIENCE_S)
         assert not deadline.is_abandoned
         client.close()
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE_S
         while not deadline.is_abandoned and time.monotonic() < until:
             time.sleep(0.01)
 

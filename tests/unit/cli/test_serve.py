@@ -52,7 +52,7 @@ def port() -> Iterator[int]:
 
 def said(port: int, request: bytes) -> list[bytes]:
     """Return the status lines with which bytes are answered."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         answer = b""

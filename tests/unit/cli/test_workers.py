@@ -33,7 +33,7 @@ def serve(listening, beat):
 
 serve_with_workers(count, ("127.0.0.1", port), serve, lambda: print("begun", flush=True))
 """
-PATIENCE_S = 20
+PATIENCE_S = 120
 
 
 @contextmanager

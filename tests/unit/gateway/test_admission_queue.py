@@ -13,7 +13,7 @@ from ehr_gateway.admission_queue import AdmissionQueue
 from ehr_gateway.deadline import Deadline, deadline_of
 from ehr_gateway.http.request_guard import _patience
 from ehr_gateway.thread_admission import ThreadAdmission
-from tests.lib.loops import run
+from tests.lib.loops import SimulatedTimeLoop, run, run_in
 
 
 async def admitted(queue: AdmissionQueue, waiting: list[tuple[str, float, str]]) -> list[str]:
@@ -36,13 +36,13 @@ async def admitted(queue: AdmissionQueue, waiting: list[tuple[str, float, str]])
 def test_equals_come_in_their_order_and_the_impatient_pass_the_patient() -> None:
     waiting = [("a", 10, "x"), ("b", 10, "y"), ("c", 0.5, "z"), ("d", 10, "v")]
 
-    assert run(admitted(AdmissionQueue(), waiting)) == ["c", "a", "b", "d"]
+    assert run_in(SimulatedTimeLoop(), admitted(AdmissionQueue(), waiting)) == ["c", "a", "b", "d"]
 
 
 def test_many_requests_of_one_account_do_not_hold_up_the_others() -> None:
     flood = [(f"flood-{number:02}", 0.5, "program") for number in range(20)]
 
-    order = run(admitted(AdmissionQueue(), [*flood, ("person", 10, "p")]))
+    order = run_in(SimulatedTimeLoop(), admitted(AdmissionQueue(), [*flood, ("person", 10, "p")]))
 
     # Equals of the others, then the person, then the rest of the flood.
     assert order.index("person") == 8
@@ -60,7 +60,7 @@ def test_no_more_wait_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
         return list(await asyncio.gather(*tasks, return_exceptions=True))
 
-    results = run(crowd())
+    results = run_in(SimulatedTimeLoop(), crowd())
     assert [isinstance(result, Unavailable) for result in results] == [False] * 3 + [True] * 2
     assert len(queue) == 0
 
