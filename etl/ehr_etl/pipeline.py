@@ -38,7 +38,6 @@ from ehr_etl.omop.writer import OmopWriter, create_omop_tables
 from ehr_etl.progress import Progress, load_progress, save_progress
 from ehr_etl.rebuild.omop import rebuild_omop
 from ehr_etl.rebuild.research import rebuild_research
-from ehr_etl.rebuild.scratch import clear_scratch
 from ehr_etl.rebuild.silver import SILVER_TABLES, rebuild_silver
 from ehr_etl.sql_on_fhir import ViewDefinition
 from ehr_etl.tables.bronze import (
@@ -60,8 +59,7 @@ from ehr_etl.tables.quarantine import (
 )
 from ehr_etl.tables.scores import append_scores
 from ehr_etl.tables.silver import SilverReport
-from ehr_etl.upkeep import drop_abandoned_tables, maintain_tables
-from ehr_etl.work_folder import clear_work_folders
+from ehr_etl.upkeep import clear_leftovers, drop_abandoned_tables, maintain_tables
 from ehr_etl.writer_lock import hold_writer_lock
 from ehr_fhir.errors import Conflict, NotFound
 
@@ -210,8 +208,7 @@ class LakeWriter:
                 "The feed tells of an erasure, and the key of erasures is not there: it is in the "
                 "folder of keys of the data folder."
             )
-        clear_scratch(self.lake)
-        clear_work_folders(self.lake)
+        clear_leftovers(self.lake)
         # It may write every table.
         self._is_compared = False
         erasure = find_erased(self.lake, key, hashes)

@@ -18,8 +18,15 @@ from ehr_etl.maintenance import (
 )
 from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.rebuild.scratch import clear_scratch
+from ehr_etl.work_folder import clear_work_folders
 
-__all__ = ["Upkeep", "drop_abandoned_tables", "iterate_tables", "maintain_tables"]
+__all__ = [
+    "Upkeep",
+    "clear_leftovers",
+    "drop_abandoned_tables",
+    "iterate_tables",
+    "maintain_tables",
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,13 @@ def drop_abandoned_tables(lake: Lake) -> None:
     for name in map(gold_table_name, lake.list_folders("gold")):
         if name not in kept:
             lake.delete_table(name)
+
+
+def clear_leftovers(lake: Lake) -> None:
+    """Delete what processes that were killed left beside the tables."""
+    clear_scratch(lake)
+    clear_work_folders(lake)
+    drop_abandoned_tables(lake)
 
 
 def maintain_tables(

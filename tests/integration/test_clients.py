@@ -100,7 +100,7 @@ def test_fhir_kit_client_of_node_does_all_it_can(served: Served) -> None:
         pytest.skip("fhir-kit-client is not installed: make clients")
 
     command = [node, str(KIT / "fhir-kit.mjs"), served.fhir, served.token("doctor.a")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {

@@ -80,7 +80,7 @@ def test_no_address_is_printed_but_the_command_that_opens_the_portal(demo: Demo)
             f"eHR Commons is ready at http://127.0.0.1:{demo.port} "
             f"(FHIR at http://127.0.0.1:{demo.port}/fhir).\n"
         )
-        assert httpx.get(f"http://127.0.0.1:{demo.port}/").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{demo.port}/", timeout=60).status_code == 200
 
 
 def test_the_doctor_saw_nothing_while_sharing_was_off(demo: Demo) -> None:
@@ -132,7 +132,7 @@ def start(demo: Demo, command: str) -> Iterator[str]:
         yield process.stdout.readline()
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
 
 def test_no_identifier_of_the_sample_is_in_deid_or_gold(demo: Demo) -> None:

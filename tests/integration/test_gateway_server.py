@@ -56,7 +56,7 @@ def test_many_clients_write_at_once_and_no_version_is_lost(served: Served) -> No
         "Content-Type": "application/fhir+json",
     }
     address = f"{served.base}/fhir/Observation/vital-1"
-    before = httpx.get(address, headers=headers).headers["etag"]
+    before = httpx.get(address, headers=headers, timeout=60).headers["etag"]
 
     def write(number: int) -> int:
         body = {**observation("vital-1", "vital-signs"), "note": [{"text": str(number)}]}
@@ -72,7 +72,7 @@ def test_many_clients_write_at_once_and_no_version_is_lost(served: Served) -> No
         statuses = list(pool.map(write, range(24)))
         contested = sorted(pool.map(guarded, range(8)))
 
-    after = httpx.get(address, headers=headers).headers["etag"]
+    after = httpx.get(address, headers=headers, timeout=60).headers["etag"]
     assert set(statuses) == {200}
     assert int(after[3:-1]) - int(before[3:-1]) == 24
     assert contested == [200] + [412] * 7

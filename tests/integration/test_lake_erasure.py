@@ -12,14 +12,18 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ehr_cli.commands import erasure as erasure_command
+from ehr_cli.settings import Settings
 from ehr_etl.erasure.byte_search import ByteSearch
 from ehr_etl.erasure.erased_lines import find_erased
 from ehr_etl.erasure.folder_scan import FolderScan, scan_folder
 from ehr_etl.erasure.lake_erasure import list_lake_tables
+from ehr_etl.erasure.table_files import drop_old_files
 from ehr_etl.gold.delta_views import save_definition, write_view_table
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.gold.notes import keep_notes
@@ -30,6 +34,7 @@ from ehr_etl.omop.identifiers import person_key
 from ehr_etl.omop.state import OmopState, save_state
 from ehr_etl.omop.writer import list_omop_tables
 from ehr_etl.pipeline import LakeWriter
+from ehr_etl.writer_lock import hold_writer_lock
 from ehr_privacy.deid import pseudonym
 from ehr_privacy.erasure import hash_patient
 from tests.lib.feed_lines import consent
@@ -374,6 +379,37 @@ def test_an_erasure_that_was_killed_anywhere_is_finished_by_the_next_run(
 
 def _is_erased_from_bronze(state: Path) -> bool:
     return not find_erased(Lake(state), ERASURE_KEY, [hash_patient(ERASURE_KEY, "p-gone")]).patients
+
+
+def test_the_command_waits_until_the_process_that_follows_has_deleted_old_files(
+    killed: KilledStates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = next(state for state in killed.folders if _is_erased_from_bronze(state))
+    lake = Lake(tmp_path / "lake")
+    shutil.copytree(done, lake.root)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "erasure.key").write_bytes(ERASURE_KEY)
+    (tmp_path / "keys" / "deid.key").write_bytes(KEY)
+    waits: list[float] = []
+
+    def delete_old_files(seconds: float) -> None:
+        waits.append(seconds)
+        for name in list_lake_tables(lake):
+            drop_old_files(lake, name)
+
+    monkeypatch.setattr(erasure_command, "time", SimpleNamespace(
+        sleep=delete_old_files, monotonic=lambda: 0.0
+    ))  # fmt: skip
+    hashes = (hash_patient(ERASURE_KEY, "p-gone"),)
+    assert find_left(lake.root)
+
+    with hold_writer_lock(lake):
+        erasure_command._erase_from_lake(
+            Settings(data=tmp_path), erasure_command.Erasure("e1", hashes, None)
+        )
+
+    assert len(waits) == 1
+    assert find_left(lake.root) == {}
 
 
 def check_next_run(killed: KilledStates, states: Iterable[Path]) -> None:

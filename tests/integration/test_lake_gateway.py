@@ -28,7 +28,7 @@ def test_an_opt_out_over_http_is_gone_after_the_next_batch(
         body = consent("no-research", "research", provision=refusal)
         furnished.login("p.pat-1").store(body)
         cursor = writer.cursor
-        is_told = feed.wait_for_change(cursor.position, cursor.decision, 5)
+        is_told = feed.wait_for_change(cursor.position, cursor.decision, 60)
         writer.take_in(feed)
         writer.bring_up(now)
         gone = resources(lake, "deid", "Observation")

@@ -152,7 +152,7 @@ def check_by_topic(address: TopicAddress, folder: Path) -> None:
     change(gateway.store)
     publish(gateway, address)
     assert (landed, again, is_told) == (2, 0, False)
-    assert feed.wait_for_change(0, 0, 10)
+    assert feed.wait_for_change(0, 0, 60)
     run(by_topic, feed)
     feed.close()
     run(direct, gateway.store)

@@ -231,9 +231,10 @@ def _assert_it_serves(folder: Path, up: str, token: str) -> None:
         answer = httpx.get(
             f"http://127.0.0.1:{port}/fhir/Observation?code=http://loinc.org|8302-2&_count=5",
             headers=headers,
+            timeout=60,
         )
         assert answer.status_code == 200
         assert answer.json().get("entry")
     finally:
         server.terminate()
-        server.communicate(timeout=30)
+        server.communicate(timeout=120)

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,27 @@ from ehr_gateway.store.store import Store
 from tests.lib.store import rows
 
 FULL_TEXT_PAGES = ("full_text_data", "full_text_idx", "full_text_config")
+# The process kills itself after the first commit with which there are so many resources.
 SCRIPT = """
-import sys
+import os, signal, sys
+from contextlib import contextmanager
 from pathlib import Path
 from ehr_inbound.bulk_files.load import load
 from ehr_gateway.store.store import Store
 
+class KilledStore(Store):
+    @contextmanager
+    def write_transaction(self):
+        with super().write_transaction() as connection:
+            yield connection
+        with self.read_transaction() as connection:
+            (count,) = connection.execute("SELECT COUNT(*) FROM resource").fetchone()
+        if count >= int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
 if __name__ == "__main__":
-    load(Store(Path(sys.argv[1])), [Path(sys.argv[2])], workers=2, clock=lambda: 1_790_000_000_000)
+    store = KilledStore(Path(sys.argv[1])) if len(sys.argv) > 3 else Store(Path(sys.argv[1]))
+    load(store, [Path(sys.argv[2])], workers=2, clock=lambda: 1_790_000_000_000)
 """
 
 
@@ -60,23 +72,19 @@ def count(path: Path) -> int:
         return 0
 
 
-def start(script: Path, database: Path, export: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(script), str(database), str(export)])
+def run(script: Path, *words: object) -> int:
+    return subprocess.run([sys.executable, str(script), *map(str, words)], check=False).returncode
 
 
 def test_a_killed_load_is_resumed(tmp_path: Path, export: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     undisturbed, killed = tmp_path / "a" / "ehr.db", tmp_path / "b" / "ehr.db"
-    assert start(script, undisturbed, export).wait() == 0
+    assert run(script, undisturbed, export) == 0
 
-    victim = start(script, killed, export)
-    while count(killed) < 1000 and victim.poll() is None:
-        time.sleep(0.01)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    assert run(script, killed, export, 1000) == -signal.SIGKILL
     half = count(killed)
-    assert start(script, killed, export).wait() == 0
+    assert run(script, killed, export) == 0
 
     assert 1000 <= half < count(undisturbed)
     expected, actual = tables(undisturbed), tables(killed)

@@ -84,7 +84,8 @@ def test_what_a_server_writes_is_private(folder: Path) -> None:
         assert process.stdout is not None and process.stdout.readline()
         token = ehr(folder, "token", "--client", "x", "--scope", "system/*.cruds", "--data", "data")
         headers = {"Authorization": f"Bearer {token.strip()}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+        address = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
             assert client.post("/fhir/Patient", json={"resourceType": "Patient"}).status_code == 201
             assert client.get("/fhir/Patient").status_code == 200
             assert client.get("/").status_code == 200
@@ -93,7 +94,7 @@ def test_what_a_server_writes_is_private(folder: Path) -> None:
         assert open_files(folder) == []
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
     assert open_files(folder) == []
 
 

@@ -56,7 +56,7 @@ def _served(data: Path, url: str, base: str) -> Iterator[list[str]]:
         yield [f"http://127.0.0.1:{port}" for port in ports]
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -77,7 +77,7 @@ def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ho
         base = house.settings.base_url
         found = stack.enter_context(_served(tmp_path / "data", url or "", base))
         for one in found:
-            assert wait_until_ready(one)
+            assert wait_until_ready(one, 300)
         yield house, found
 
 

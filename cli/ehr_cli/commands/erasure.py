@@ -174,12 +174,12 @@ def erase_from_restored(folder: Path, patients: Sequence[str]) -> None:
     from ehr_etl.erasure.lake_erasure import erase_from_bronze, erase_from_lake
     from ehr_etl.lake import Lake
     from ehr_etl.pipeline import forget_tables
-    from ehr_etl.work_folder import clear_work_folders
+    from ehr_etl.upkeep import clear_leftovers
     from ehr_gateway.erasure.erased_patients import open_erasure_key
 
     settings = Settings(data=folder)
     key, lake = open_erasure_key(folder / "keys"), Lake(folder / "lake")
-    clear_work_folders(lake)
+    clear_leftovers(lake)
     references = {f"Patient/{patient}" for patient in patients}
     deid_key = folder / "keys" / "deid.key"
     if lake.has_table("bronze") and deid_key.exists():
@@ -215,23 +215,31 @@ def _finish_store(settings: Settings) -> None:
 
 def _erase_from_lake(settings: Settings, erasure: Erasure) -> None:
     from ehr_cli.commands.lake_access import now_ms, open_lake, open_writer
+    from ehr_etl.erasure.table_files import list_data_files
+    from ehr_etl.maintenance import list_files_in_use
     from ehr_gateway.erasure.erased_patients import open_erasure_key
 
-    if not open_lake(settings).has_table("bronze"):
+    lake = open_lake(settings)
+    if not lake.has_table("bronze"):
         return
     key = open_erasure_key(settings.data / "keys")
     deadline = time.monotonic() + _FOLLOWER_SECONDS
+    before = list_data_files(lake, "bronze")
     while True:
         try:
             with open_writer(settings) as writer:
                 writer.erase(erasure.hashes, now_ms())
             return
         except Conflict:
-            if time.monotonic() >= deadline:
-                raise
-            # A process that follows the feed finds the erasure there.
+            is_late = time.monotonic() >= deadline
+            # A process that follows the feed finds the erasure there. It deletes what is old last,
+            # of bronze after all other tables.
             if _is_out_of_lake(settings, key, erasure.hashes):
-                return
+                used = list_files_in_use(lake.open_table("bronze"))
+                if is_late or not (before & list_data_files(lake, "bronze")) - used.keys():
+                    return
+            if is_late:
+                raise
             time.sleep(1)
 
 

@@ -12,7 +12,7 @@ import re
 from ehr_etl.lake import Lake
 from ehr_etl.maintenance import list_files_in_use
 
-__all__ = ["drop_old_files"]
+__all__ = ["drop_old_files", "list_data_files"]
 
 _LOG = "_delta_log/"
 _LOG_ENTRY = re.compile(r"(\d{20})\.(?:json|checkpoint(?:\.[\w-]+)*\.(?:json|parquet))")
@@ -35,6 +35,13 @@ def drop_old_files(lake: Lake, name: str) -> None:
         is_kept = _is_current_log(path, version) if path.startswith(_LOG) else path in needed
         if not is_kept:
             filesystem.delete_file(info.path)
+
+
+def list_data_files(lake: Lake, name: str) -> set[str]:
+    """Return the paths of a table's data files in its storage, old ones too."""
+    _, root = lake.open_storage()
+    paths = (info.path.removeprefix(f"{root}{name}/") for info in lake.list_files(name))
+    return {path for path in paths if not path.startswith(_LOG)}
 
 
 def _is_current_log(path: str, version: int) -> bool:

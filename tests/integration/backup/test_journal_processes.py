@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ehr_gateway.journal.entries import (
@@ -49,6 +50,13 @@ for number in range(10_000):
 """
 
 
+# Connections of the database that are in the middle of something.
+_AT_WORK = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND state <> 'idle'"
+)
+
+
 @pytest.fixture
 def place(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[str]:
     if database == "sqlite":
@@ -77,6 +85,12 @@ def test_what_is_in_the_store_is_on_the_journal_whoever_is_killed(
             rows = connection.execute("SELECT id FROM load_ledger WHERE type = 't'").fetchall()
         return {row[0] for row in rows}
 
+    def is_at_work() -> bool:
+        if not place.startswith("postgresql:"):
+            return False
+        with psycopg.connect(place) as connection:
+            return bool(connection.execute(_AT_WORK).fetchall())
+
     for round_number in range(3):
         writers = [
             subprocess.Popen(
@@ -88,13 +102,16 @@ def test_what_is_in_the_store_is_on_the_journal_whoever_is_killed(
         for writer in writers:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"begin\n"
-        time.sleep(random.Random(round_number).uniform(0.2, 0.6))
+        while len(stored()) < 8 * (round_number + 1):
+            time.sleep(0.01)
+        time.sleep(random.Random(round_number).uniform(0, 0.4))
         for writer in writers:
             writer.send_signal(signal.SIGKILL)
         for writer in writers:
             writer.communicate()
         # The server of a database ends what a killed client had begun.
-        time.sleep(0.2)
+        while is_at_work():
+            time.sleep(0.01)
         found, there = outcome(), stored()
         known, in_doubt = names(found.committed), names(found.in_doubt)
         assert set(known) <= there <= {*known, *in_doubt}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from ehr_cli.main import app
 from ehr_fhir import errors
-from tests.integration.faults.server import serving
+from tests.integration.faults.server import PATIENCE_S, serving
 
 READ = "/fhir/Organization/ehr-commons"
 
@@ -67,7 +67,7 @@ def test_a_server_whose_disk_is_full_says_so_and_recovers(tmp_path: Path) -> Non
     with small_disk(tmp_path / "disk", 24) as disk, serving(disk / "data", log=log) as served:
         assert served.create().status_code == 201
         filler = fill(disk)
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while (refused := served.create()).status_code == 201:
             # What SQLite had set aside is used up first.
             assert time.monotonic() < until
@@ -134,7 +134,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(5):
             served.create()
             served.get(READ)
-        time.sleep(2.5)
+        until = time.monotonic() + PATIENCE_S
+        while list((data / "audit-spool").glob("*.rows")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
         ehr("audit", "checkpoint", "--data", data)
     return data
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.faults.server import wait_for_end
+from tests.integration.faults.server import PATIENCE_S, wait_for_end
 from tests.integration.faults.test_disk import ehr, write_organizations
 
 
@@ -28,7 +28,7 @@ def start_load(file: Path, data: Path) -> subprocess.Popen[str]:
         [sys.executable, "-m", "ehr_cli.main", "load", str(file), "--data", str(data)],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while not list(data.glob("load-*/*.spool")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -51,13 +51,13 @@ def test_sigterm_ends_a_load_as_ctrl_c_does(file: Path, tmp_path: Path) -> None:
     process = start_load(file, data)
     workers = descendants(process.pid)
     process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=10)
+    output = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 143, output
     assert "Traceback" not in output[1]
     assert not list(data.glob("load-*"))
     assert workers
-    assert all(wait_for_end(worker, 5) for worker in workers)
+    assert all(wait_for_end(worker) for worker in workers)
 
 
 def test_what_a_killed_load_leaves_is_named_and_cleared(file: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_a_killed_load_leaves_is_named_and_cleared(file: Path, tmp_path: Pa
     process.kill()
     process.communicate()
 
-    assert all(wait_for_end(worker, 5) for worker in workers)
+    assert all(wait_for_end(worker) for worker in workers)
     (left,) = data.glob("load-*")
     assert f"PROBLEM leftovers: {left.name}" in ehr("doctor", "--data", data).stdout
 

@@ -161,7 +161,7 @@ def test_code_ends_with_the_process_that_runs_it_and_leaves_nothing_it_wrote(
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.05)

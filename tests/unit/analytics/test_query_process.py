@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,8 @@ def _tenfold(steps: int) -> str:
 
 
 def test_a_query_is_answered_from_a_process_of_its_own(job: QueryJob) -> None:
-    answer = run_in_process(job)
+    # A busy machine may take long to start it.
+    answer = run_in_process(replace(job, limits=replace(LIMITS, seconds=600)))
 
     assert (answer.rows, answer.media_type) == (2, "application/json")
     assert answer.content.startswith(b'[{"name":')
@@ -62,12 +63,18 @@ def test_a_query_is_answered_from_a_process_of_its_own(job: QueryJob) -> None:
 )
 def test_texts_that_grow_and_joins_that_multiply_end_in_time(job: QueryJob, sql: str) -> None:
     check_sql_text(sql, {"people"})
-    started = time.monotonic()
+    started = processor_seconds()
 
     with pytest.raises(TooCostly):
         run_in_process(replace(job, sql=sql))
-    # Without the process the first of these took 88 s; a busy machine gets what it needs to start.
-    assert time.monotonic() - started < 30
+    # Without the process the first of these took 88 s.
+    assert processor_seconds() - started < 30
+
+
+def processor_seconds() -> float:
+    """Return what ended children used of the processors, whatever else runs beside them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize(

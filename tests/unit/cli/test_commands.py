@@ -35,7 +35,7 @@ def ehr(*args: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -20,10 +20,13 @@ def test_a_wait_for_the_lock_that_is_cancelled_spoils_no_later_write(postgresql:
     with postgresql.database() as url:
         first = open_database(url)
         second = open_database(url)
-        with first.write_transaction() as connection:
-            connection.execute("CREATE TABLE note (word TEXT)")
+        # Both are connected: what is waited for is the lock alone.
+        for database in (first, second):
+            with database.write_transaction() as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS note (word TEXT)")
+        with first.write_transaction():
             with (
-                deadline_of(Deadline(time.monotonic() + 0.1)),
+                deadline_of(Deadline(time.monotonic() + 0.5)),
                 pytest.raises(Unavailable, match="longer than a request can wait"),
                 second.write_transaction(),
             ):

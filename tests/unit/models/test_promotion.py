@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -261,15 +260,16 @@ def test_who_trained_a_version_neither_proposes_nor_confirms_it(
 
 
 CONFIRM = """
-import sys, time
+import sys
 from pathlib import Path
 from ehr_fhir.errors import Conflict
 from ehr_models.model_store import ModelStore
 from ehr_models.promotion import PromotionRegister
 
-folder, who, start = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+folder, who = Path(sys.argv[1]), sys.argv[2]
 register = PromotionRegister(ModelStore(folder))
-time.sleep(max(0.0, start - time.time()))
+print("ready", flush=True)
+sys.stdin.readline()
 try:
     print(register.promote("falls", 1, who, "Good.").action.value)
 except Conflict:
@@ -286,16 +286,22 @@ def test_of_two_processes_that_promote_at_once_one_proposes_and_the_other_confir
             register.roll_back(TASK, "tse", "Again.")
         else:
             save(store)
-        start = str(time.time() + 1.5)
         running = [
             subprocess.Popen(
-                [sys.executable, "-c", CONFIRM, str(tmp_path), who, start],
+                [sys.executable, "-c", CONFIRM, str(tmp_path), who],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
             for who in people
         ]
-        said = sorted(process.communicate(timeout=60)[0].strip() for process in running)
+        for process in running:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = sorted(process.communicate(timeout=600)[0].strip() for process in running)
         assert said == (expected or ["propose", "refused"])
 
 
