@@ -23,6 +23,7 @@ from ehr_cli.commands import (
     open_data,
     privacy,
     quarantine,
+    terminology,
 )
 from ehr_cli.options import Data, Database, Port
 
@@ -48,6 +49,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(backup.backup_app, name="backup")
 app.add_typer(backup.restore_app, name="restore")
 app.add_typer(account.app, name="account")
+app.add_typer(terminology.app, name="terminology")
 app.add_typer(authorization.keys_app, name="keys")
 app.add_typer(authorization.client_app, name="client")
 

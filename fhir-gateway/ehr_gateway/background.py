@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 from dataclasses import dataclass
 from functools import cache, partial
@@ -113,7 +112,4 @@ def _settle_memory() -> None:
     # a process only: a later gateway would make what an earlier one left behind stay as well.
     gc.collect()
     gc.freeze()
-    # The last collection, when the interpreter ends, is to visit it: what it passes over would be
-    # told on stderr as leaked, a page of lines, by DuckDB's extension.
-    atexit.register(gc.unfreeze)
     gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)

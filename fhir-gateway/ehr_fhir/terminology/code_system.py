@@ -143,7 +143,8 @@ class MemoryCodeSystem:
             self._concepts.setdefault(self._key(code), Concept(header.url, code, own))
         self._parents: dict[str, list[str]] = defaultdict(list)
         self._children: dict[str, list[str]] = defaultdict(list)
-        for child, parent in dict.fromkeys(hierarchy_edges(resource.get("concept", ()))):
+        for edge in dict.fromkeys(hierarchy_edges(resource.get("concept", ()))):
+            child, parent = map(self._own_code, edge)
             self._parents[child].append(parent)
             self._children[parent].append(child)
 
@@ -154,6 +155,11 @@ class MemoryCodeSystem:
 
     def _key(self, code: str) -> str:
         return code if self._header.is_case_sensitive else code.casefold()
+
+    def _own_code(self, code: str) -> str:
+        """Return a code as the system writes it."""
+        concept = self.find(code)
+        return concept.code if concept else code
 
     def find(self, code: str) -> Concept | None:
         """Return the concept of a code, in any case where case means nothing."""
@@ -170,19 +176,21 @@ class MemoryCodeSystem:
 
     def parents(self, code: str) -> Sequence[str]:
         """Return the codes next above one."""
-        return self._parents.get(code, ())
+        return self._parents.get(self._own_code(code), ())
 
     def children(self, code: str) -> Sequence[str]:
         """Return the codes next below one."""
-        return self._children.get(code, ())
+        return self._children.get(self._own_code(code), ())
 
     def is_below(self, code: str, ancestor: str) -> bool:
         """Say whether a code is a descendant of another, and not the same."""
+        code, ancestor = self._own_code(code), self._own_code(ancestor)
         return code != ancestor and ancestor in self._walk(code, self._parents)
 
     def lineage(self, code: str, direction: str) -> Sequence[str]:
         """Return the codes `above` or `below` one, itself first."""
-        return list(self._walk(code, self._parents if direction == "above" else self._children))
+        neighbours = self._parents if direction == "above" else self._children
+        return list(self._walk(self._own_code(code), neighbours))
 
     def _matching(self, selection: Selection) -> Iterator[Concept]:
         check_filters(self, selection.filters)

@@ -16,6 +16,7 @@ __all__ = [
     "has_words",
     "property_values",
     "search_words",
+    "value_text",
     "words_of",
 ]
 

@@ -121,7 +121,9 @@ def open_terms(call: OperationCall) -> Iterator[Terms]:
             "accept-language", ""
         )
         resources = sent.resources("tx-resource", _MOST_SENT)
-        yield Terms(call, sent, library_of(find, resources), accepted_languages(header), find)
+        yield Terms(
+            call, sent, library_of(connection, find, resources), accepted_languages(header), find
+        )
     call.record()
 
 

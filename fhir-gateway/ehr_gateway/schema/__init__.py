@@ -20,6 +20,7 @@ from ehr_gateway.schema import (
     decision_support,
     notices,
     resources,
+    terminology,
 )
 
 __all__ = ["ALL_TABLES"]
@@ -32,4 +33,5 @@ ALL_TABLES: tuple[MetaData, ...] = (
     notices.METADATA,
     decision_support.METADATA,
     bulk_data.METADATA,
+    terminology.METADATA,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ehr_fhir.search.filters import Filter, InCompartment
 from ehr_fhir.search.query import SearchQuery, parse_search
@@ -22,7 +23,8 @@ from ehr_gateway.search.order import (
 )
 from ehr_gateway.search.plan import MAX_ROWS, SearchPlan, plan_search
 from ehr_gateway.search.sql import FilterCompiler
-from ehr_gateway.search.value_sets import expand_codes
+from ehr_gateway.search.stored_library import library_of
+from ehr_gateway.search.value_sets import TerminologyAccess, expand_codes
 from ehr_gateway.search.values import Params
 from ehr_gateway.store.disclosure import Disclosure, reader_parameters
 from ehr_gateway.store.search_registry import SearchRegistry
@@ -38,6 +40,8 @@ _COUNT_WITH_PATIENTS = (
     " JOIN record_patient p ON p.pk = m.pk ORDER BY position, patient"
 )
 
+# Versions of one code system, or of one value set, that are looked at. Chosen.
+_MAX_SAME_URL = 20
 # PostgreSQL's plans show the values of a search; `explain` must not.
 _QUOTED_LITERAL = re.compile(r"'(?:[^']|'')*'")
 
@@ -99,13 +103,15 @@ class SearchExecutor:
     def compile_any(self, queries: Sequence[SearchQuery]) -> CompiledCriteria:
         """Compile queries of one type, of which a current resource has to match one."""
         visible = self.access.search_predicate
-        params = Params(self.access.now_ms, self.limits.base, {**visible.params})
+        params = Params(
+            self.access.now_ms, self.limits.base, {**visible.params}, self.connection.dialect
+        )
         compiler = FilterCompiler(
             self.registry.ids, params, visible.sql, self.connection.dialect, by_time=False
         )
         conditions = []
         for query in queries:
-            filters = [expand_codes(one, self._find_terminology) for one in query.filters]
+            filters = [expand_codes(one, self._terminology) for one in query.filters]
             compiled = [compiler.compile(query.resource_type, one).condition for one in filters]
             conditions.append(" AND ".join(f"({one})" for one in compiled) or "TRUE")
         condition = " OR ".join(f"({one})" for one in conditions)
@@ -185,14 +191,14 @@ class SearchExecutor:
             self.access.now_ms,
             self.limits.base,
             {**visible.params, **self._reader_parameters()},
+            self.connection.dialect,
         )
         by_time = is_ordered_scan(query) and [key.code for key in query.sort] == ["_lastUpdated"]
         compiler = FilterCompiler(
             self.registry.ids, params, visible.sql, self.connection.dialect, by_time=by_time
         )
         filters = [
-            expand_codes(search_filter, self._find_terminology)
-            for search_filter in self._filters(query)
+            expand_codes(search_filter, self._terminology) for search_filter in self._filters(query)
         ]
         return plan_search(
             self.connection,
@@ -290,8 +296,13 @@ class SearchExecutor:
         # plan a short candidate list.
         return (*query.filters, InCompartment(requester.patient))
 
+    @cached_property
+    def _terminology(self) -> TerminologyAccess:
+        library = library_of(self.connection, self._find_terminology)
+        return TerminologyAccess(self._find_terminology, library)
+
     def _find_terminology(self, kind: str, pairs: Sequence[tuple[str, str]]) -> list[Version]:
-        query = replace(parse_search(kind, pairs), count=2)
+        query = replace(parse_search(kind, pairs), count=_MAX_SAME_URL)
         return self.load_versions(self.find_matches(query, query.count))
 
 

@@ -1,7 +1,8 @@
 """The library of one request: R4's own terminology, what was loaded, and the resources stored here.
 
 Of stored resources those that the requester can find: what is hidden from them changes no answer.
-R4's own come first, so that nobody who stores a resource redefines them for others.
+R4's own and what the operator loaded come first, so that nobody who stores a resource redefines
+them for others.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from ehr_fhir.errors import Invalid
 from ehr_fhir.json_text import parse
 from ehr_fhir.terminology.code_system import CodeSystem, MemoryCodeSystem
 from ehr_fhir.terminology.library import LayeredLibrary, Library, ResourceLibrary, newest
 from ehr_fhir.terminology.r4 import R4_LIBRARY
+from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Version
+from ehr_gateway.terminology.library import LoadedLibrary
 
 __all__ = ["Find", "StoredLibrary", "escape_search_value", "library_of"]
 
@@ -24,9 +28,13 @@ Find = Callable[[str, Sequence[tuple[str, str]]], Sequence[Version]]
 _WITH_CONCEPTS = frozenset({"complete", "fragment"})
 
 
-def library_of(find: Find, resources: Iterable[Mapping[str, Any]] = ()) -> Library:
+def library_of(
+    connection: Connection, find: Find, resources: Iterable[Mapping[str, Any]] = ()
+) -> Library:
     """Return the library of a request, which may bring resources of its own (`tx-resource`)."""
-    return LayeredLibrary(ResourceLibrary(resources), R4_LIBRARY, StoredLibrary(find))
+    return LayeredLibrary(
+        ResourceLibrary(resources), R4_LIBRARY, LoadedLibrary(connection), StoredLibrary(find)
+    )
 
 
 class StoredLibrary:
@@ -42,18 +50,20 @@ class StoredLibrary:
             for body in self._bodies("CodeSystem", url, version)
             if (resource := parse(body)).get("content") in _WITH_CONCEPTS
         ]
-        if not stored:
+        chosen = _newest_of_all([resource for resource, _ in stored], "code systems")
+        if chosen is None:
             return None
-        chosen = newest([resource for resource, _ in stored])
         return _read_code_system(next(body for one, body in stored if one is chosen))
 
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ValueSet resource, the newest version where none is named."""
-        return newest(parse(body) for body in self._bodies("ValueSet", url, version))
+        found = [parse(body) for body in self._bodies("ValueSet", url, version)]
+        return _newest_of_all(found, "value sets")
 
     def concept_map(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ConceptMap resource, the newest version where none is named."""
-        return newest(parse(body) for body in self._bodies("ConceptMap", url, version))
+        found = [parse(body) for body in self._bodies("ConceptMap", url, version)]
+        return _newest_of_all(found, "concept maps")
 
     def concept_maps(self, system: str, code: str) -> Sequence[Mapping[str, Any]]:
         """Return the ConceptMap resources that have a code as a source or a target."""
@@ -70,6 +80,16 @@ class StoredLibrary:
         if version:
             pairs.append(("version", escape_search_value(version)))
         return [found.body for found in self._find(kind, pairs)]
+
+
+def _newest_of_all(resources: Sequence[Mapping[str, Any]], words: str) -> Mapping[str, Any] | None:
+    """Return the newest resource; refuse to choose between two of one version."""
+    chosen = newest(resources)
+    if chosen is not None:
+        same = [one for one in resources if one.get("version") == chosen.get("version")]
+        if len(same) > 1:
+            raise Invalid(f"Several {words} have this url; say which, as in `url|version`.")
+    return chosen
 
 
 # Chosen: each may take some megabytes. The bytes are the key, so a new version is another entry.

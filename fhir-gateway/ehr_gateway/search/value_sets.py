@@ -1,13 +1,13 @@
-"""Expand `:in`, `:not-in`, `:above` and `:below` into codes of stored ValueSets and CodeSystems.
+"""Expand `:in`, `:not-in`, `:above` and `:below` into codes, by the library of the requester.
 
-There is no terminology service: a value set defined by a filter over a code system is refused,
-never guessed.
+A whole code system, or one of which a few codes are left out, stays what it is and is not listed:
+its codes need not be here. What needs a code system that is not here is refused, never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ehr_fhir.errors import Invalid, TooCostly
@@ -15,13 +15,22 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.references import local_target
 from ehr_fhir.search.filters import AnyOf, Chain, Clause, Filter, Not, ReverseChain
 from ehr_fhir.search.value_parser import SearchValue
-from ehr_gateway.search.code_systems import related_codes
-from ehr_gateway.store.store import Version
+from ehr_fhir.terminology.code_system import ConceptFilter, Selection
+from ehr_fhir.terminology.library import Library
+from ehr_fhir.terminology.r4 import R4_LIBRARY
+from ehr_fhir.terminology.value_sets import split_canonical
+from ehr_gateway.search.stored_library import Find, escape_search_value
 
-__all__ = ["CODE_SET_MODIFIERS", "MAX_CODES", "TERMINOLOGY_TYPES", "expand_codes"]
+__all__ = [
+    "CODE_SET_MODIFIERS",
+    "MAX_CODES",
+    "TERMINOLOGY_TYPES",
+    "TerminologyAccess",
+    "expand_codes",
+]
 
-# Chosen: each code is a parameter of the statement, and both databases limit their number.
-MAX_CODES = 1000
+# Chosen: such a search takes tens of milliseconds; a set of more is too much for one.
+MAX_CODES = 20_000
 # Modifiers of a token whose values name a set of codes, and the type that holds the set.
 TERMINOLOGY_TYPES = {
     "above": "CodeSystem",
@@ -35,24 +44,30 @@ _MAX_DEPTH = 8
 
 # (code system, code); without a code, every code of the system.
 Code = tuple[str, str | None]
-# Searches the ValueSets and CodeSystems that the requester can find.
-Find = Callable[[str, Sequence[tuple[str, str]]], Sequence[Version]]
 
 
-def expand_codes(search_filter: Filter, find: Find) -> Filter:
+@dataclass(frozen=True)
+class TerminologyAccess:
+    """How a requester finds ValueSets, and the library that has their code systems."""
+
+    find: Find
+    library: Library
+
+
+def expand_codes(search_filter: Filter, terms: TerminologyAccess) -> Filter:
     """Return a filter in which the codes take the place of the names of their sets."""
     if isinstance(search_filter, Chain):
         targets = tuple(
-            (kind, expand_codes(target_filter, find))
+            (kind, expand_codes(target_filter, terms))
             for kind, target_filter in search_filter.targets
         )
         return replace(search_filter, targets=targets)
     if isinstance(search_filter, ReverseChain | Not):
-        return replace(search_filter, filter=expand_codes(search_filter.filter, find))
+        return replace(search_filter, filter=expand_codes(search_filter.filter, terms))
     if isinstance(search_filter, AnyOf):
         return AnyOf(
             tuple(
-                tuple(expand_codes(part, find) for part in group) for group in search_filter.groups
+                tuple(expand_codes(part, terms) for part in group) for group in search_filter.groups
             )
         )
     if (
@@ -64,57 +79,66 @@ def expand_codes(search_filter: Filter, find: Find) -> Filter:
     codes: dict[Code, None] = {}
     for value in search_filter.values:
         if search_filter.modifier in ("above", "below"):
-            codes |= dict.fromkeys(_related_in_code_system(value, search_filter.modifier, find))
+            codes |= dict.fromkeys(_related_in_code_system(value, search_filter.modifier, terms))
         else:
-            codes |= dict.fromkeys(_expand_value_set(str(value.url), find, ()))
+            codes |= dict.fromkeys(_expand_value_set(str(value.url), terms, ()))
     if len(codes) > MAX_CODES:
         raise TooCostly(f"`:{search_filter.modifier}` takes at most {MAX_CODES} codes in all.")
     values = tuple(SearchValue(system=system, code=code) for system, code in codes)
     return replace(search_filter, values=values)
 
 
-def _related_in_code_system(value: SearchValue, direction: str, find: Find) -> Iterator[Code]:
-    system, code = str(value.system), str(value.code)
-    body = _load_by_url("CodeSystem", system, find)
-    yield from ((system, related) for related in related_codes(body, code, direction))
+def _related_in_code_system(
+    value: SearchValue, direction: str, terms: TerminologyAccess
+) -> Iterator[Code]:
+    url, _, version = str(value.system).partition("|")
+    code = str(value.code)
+    system = terms.library.code_system(url, version or None)
+    if system is None:
+        raise Invalid("There is no such code system here; store the CodeSystem first.")
+    if system.header.content != "complete":
+        raise Invalid(
+            "The code system is stored without all of its concepts.", issue_code="not-supported"
+        )
+    if not system.header.is_hierarchy:
+        raise Invalid(
+            "The levels of the code system do not mean that one code is another.",
+            issue_code="not-supported",
+        )
+    if system.find(code) is None:
+        raise Invalid("The code system has no such code.")
+    yield from ((url, related) for related in system.lineage(code, direction))
 
 
-def _expand_value_set(name: str, find: Find, within: tuple[str, ...]) -> list[Code]:
+def _expand_value_set(name: str, terms: TerminologyAccess, within: tuple[str, ...]) -> list[Code]:
     if name in within or len(within) >= _MAX_DEPTH:
         raise Invalid("A value set holds itself, or others too deep.", issue_code="too-costly")
-    return _value_set_codes(_load_by_url("ValueSet", name, find), find, (*within, name))
+    return _value_set_codes(_load_value_set(name, terms), terms, (*within, name))
 
 
-_TYPE_WORDS = {"CodeSystem": "code system", "ValueSet": "value set"}
-
-
-def _load_by_url(kind: str, name: str, find: Find) -> Mapping[str, Any]:
-    """Return the only resource stored under a reference, a url, or `url|version`."""
+def _load_value_set(name: str, terms: TerminologyAccess) -> Mapping[str, Any]:
+    """Return R4's own value set, or the only one stored under a reference, a url or `url|1`."""
     local = local_target(name)
-    if local and local.type == kind:
-        versions = find(kind, [("_id", local.id)])
+    if local and local.type == "ValueSet":
+        versions = terms.find("ValueSet", [("_id", local.id)])
     else:
-        url, _, version = name.partition("|")
-        pairs = [("url", _escape_search_value(url)), ("version", _escape_search_value(version))]
-        versions = find(kind, pairs if version else pairs[:1])
+        url, version = split_canonical(name)
+        if own := R4_LIBRARY.value_set(url, version):
+            return own
+        pairs = [("url", escape_search_value(url))]
+        if version:
+            pairs.append(("version", escape_search_value(version)))
+        versions = terms.find("ValueSet", pairs)
     if not versions:
-        raise Invalid(f"There is no such {_TYPE_WORDS[kind]} here; store the {kind} first.")
+        raise Invalid("There is no such value set here; store the ValueSet first.")
     if len(versions) > 1:
-        raise Invalid(
-            f"Several {_TYPE_WORDS[kind]}s have this url; say which, as in `url|version`."
-        )
+        raise Invalid("Several value sets have this url; say which, as in `url|version`.")
     body: Mapping[str, Any] = parse(versions[0].body)
     return body
 
 
-def _escape_search_value(text: str) -> str:
-    for letter in "\\,|$":
-        text = text.replace(letter, f"\\{letter}")
-    return text
-
-
 def _value_set_codes(
-    value_set: Mapping[str, Any], find: Find, within: tuple[str, ...]
+    value_set: Mapping[str, Any], terms: TerminologyAccess, within: tuple[str, ...]
 ) -> list[Code]:
     expansion = value_set.get("expansion")
     if expansion and len(expansion.get("contains", ())) >= expansion.get("total", 0):
@@ -124,14 +148,15 @@ def _value_set_codes(
         raise Invalid("The value set lists no codes, and has no expansion that is whole.")
     codes: dict[Code, None] = {}
     for element in compose["include"]:
-        codes |= dict.fromkeys(_element_codes(element, find, within))
+        codes |= dict.fromkeys(_element_codes(element, terms, within))
     for element in compose.get("exclude", ()):
-        excluded = set(_element_codes(element, find, within))
+        excluded = set(_element_codes(element, terms, within))
         whole_systems = {system for system, code in excluded if code is None}
         partly = {system for system, _ in excluded} - whole_systems
-        # All codes of a system but some: without a terminology service they cannot be listed.
-        if any(code is None and system in partly for system, code in codes):
-            raise _needs_terminology_service()
+        # All codes of a system but some: they have to be listed.
+        for system in partly & {system for system, code in codes if code is None}:
+            del codes[system, None]
+            codes |= dict.fromkeys(_select_codes({"system": system}, terms))
         codes = {
             code: None for code in codes if code not in excluded and code[0] not in whole_systems
         }
@@ -145,12 +170,14 @@ def _expansion_codes(entries: Iterable[Mapping[str, Any]]) -> Iterable[Code]:
         yield from _expansion_codes(entry.get("contains", ()))
 
 
-def _element_codes(element: Mapping[str, Any], find: Find, within: tuple[str, ...]) -> list[Code]:
+def _element_codes(
+    element: Mapping[str, Any], terms: TerminologyAccess, within: tuple[str, ...]
+) -> list[Code]:
     """Return the codes of one `include` or `exclude`: the intersection of the sets it names."""
+    sets = [_expand_value_set(name, terms, within) for name in element.get("valueSet", ())]
     if element.get("filter"):
-        raise _needs_terminology_service()
-    sets = [_expand_value_set(name, find, within) for name in element.get("valueSet", ())]
-    if system := element.get("system"):
+        sets.append(_select_codes(element, terms))
+    elif system := element.get("system"):
         codes = [concept["code"] for concept in element.get("concept", ())]
         sets.append([(system, code) for code in codes] if codes else [(system, None)])
     if not sets:
@@ -173,9 +200,18 @@ def _intersect(left: Sequence[Code], right: Sequence[Code]) -> list[Code]:
     return list(dict.fromkeys(common))
 
 
-def _needs_terminology_service() -> Invalid:
-    return Invalid(
-        "The value set is defined by a filter over a code system, which needs a terminology"
-        " service; there is none here. Store it with its expansion.",
-        issue_code="not-supported",
+def _select_codes(element: Mapping[str, Any], terms: TerminologyAccess) -> list[Code]:
+    """Return the codes of a code system that is here, by the filters of an `include`."""
+    url = str(element.get("system", ""))
+    system = terms.library.code_system(url, element.get("version"))
+    if system is None or system.header.content != "complete":
+        raise Invalid(
+            "The value set chooses among the codes of a code system that is not here whole.",
+            issue_code="not-supported",
+        )
+    filters = tuple(
+        ConceptFilter(str(one.get("property")), str(one.get("op")), str(one.get("value", "")))
+        for one in element.get("filter", ())
     )
+    found = system.select(Selection(filters, limit=MAX_CODES + 1))
+    return [(url, concept.code) for concept in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.string_folding import normalize_string, shorten_for_index
 from ehr_fhir.token_keys import folded_key, search_keys
 from ehr_fhir.units import CANONICAL_SYSTEM
+from ehr_gateway.database import Dialect
+from ehr_gateway.database.array_literal import array_literal
 from ehr_gateway.search.value_sets import CODE_SET_MODIFIERS
 
 __all__ = [
@@ -75,6 +78,8 @@ _COUNT_CONDITIONS = {
     },
 }  # fmt: skip
 
+# Both databases limit the number of parameters.
+_MAX_BOUND_CODES = 500
 # Index table by modifier or type, where it has another name.
 _INDEX_TABLES = {"identifier": "token", "special": "position", "text": "string"}
 
@@ -87,6 +92,7 @@ class Params:
     # References may name resources of this server by absolute URLs.
     base: str = ""
     values: dict[str, object] = field(default_factory=dict)
+    dialect: Dialect = "sqlite"
 
     def bind(self, value: object) -> str:
         """Bind a value to a new name and return its placeholder."""
@@ -132,10 +138,19 @@ def any_token_conditions(params: Params, clause: Clause) -> list[str]:
         codes += _token_keys(clause, value) if value.code is not None else []
     tests = []
     for system, codes in by_system.items():
-        named = [f"code IN ({', '.join(map(params.bind, codes))})"] if codes else []
+        named = [_is_one_of(params, codes)] if codes else []
         named += [f"system = {params.bind(system)}"] if system is not None else []
         tests.append(" AND ".join(named) or "TRUE")
     return tests or ["FALSE"]
+
+
+def _is_one_of(params: Params, codes: list[str]) -> str:
+    """Return the condition that `code` is in a list; a long one is a single parameter."""
+    if len(codes) <= _MAX_BOUND_CODES:
+        return f"code IN ({', '.join(map(params.bind, codes))})"
+    if params.dialect == "sqlite":
+        return f"code IN (SELECT value FROM json_each({params.bind(json.dumps(codes))}))"  # noqa: S608
+    return f"code = ANY(CAST({params.bind(array_literal(codes))} AS text[]))"
 
 
 def count_condition(params: Params, kind: str, value: SearchValue) -> str | None:

@@ -93,27 +93,20 @@ const replaceRows = (list, html) => {
 
 const followRows = (list) => {
   let source = null;
-  let isLeaving = false;
   const stop = () => { source?.close(); source = null; };
   const start = () => {
     if (source) return;
     source = new EventSource(list.dataset.live);
     source.addEventListener("open", () => showState(list, true));
     source.addEventListener("rows", (event) => replaceRows(list, JSON.parse(event.data)));
-    // Logged out, here or in another window: nobody's patients stay on the screen. Here the form
-    // leads away, to where the log-in ends too: a reload would overtake its answer.
-    source.addEventListener("end", () => {
-      stop();
-      list.replaceChildren();
-      if (!isLeaving) location.reload();
-    });
+    // Logged out, here or in another window: nobody's patients stay on the screen.
+    source.addEventListener("end", () => { stop(); location.reload(); });
     source.addEventListener("error", () => showState(list, false));
   };
   // A page that nobody looks at asks for nothing.
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
-  document.addEventListener("submit", () => { isLeaving = true; });
   window.addEventListener("pagehide", stop);
-  window.addEventListener("pageshow", () => { isLeaving = false; start(); });
+  window.addEventListener("pageshow", start);
   if (!document.hidden) start();
 };
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -65,20 +63,6 @@ def test_a_closed_gateway_leaves_the_memory_of_its_process(tmp_path: Path) -> No
     gc.collect()
 
     assert closed[1]() is None
-
-
-def test_a_process_that_served_ends_without_a_word() -> None:
-    # DuckDB's extension tells of every object of its own that nobody collected.
-    served = (
-        "import anyio, duckdb\n"
-        "from ehr_gateway.background import tune_process\n"
-        "async def serve(): tune_process()\n"
-        "anyio.run(serve)\n"
-    )
-
-    ran = subprocess.run([sys.executable, "-c", served], capture_output=True, text=True)
-
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
 def test_a_second_start_keeps_keys_and_accounts(tmp_path: Path) -> None:
