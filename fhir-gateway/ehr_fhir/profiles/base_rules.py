@@ -18,6 +18,7 @@ from ehr_fhir.profiles.rules import Check, KeyRule, Node
 from ehr_fhir.profiles.structure import ElementDefinition
 from ehr_fhir.profiles.type_profiles import make_type_profile_check
 from ehr_fhir.profiles.value_checks import (
+    check_canonical,
     check_coding,
     make_binding_check,
     make_constraint_check,
@@ -90,6 +91,8 @@ def _element_checks(owner: str, element: JsonElement, definition: ElementDefinit
         # Simple quantities; the profiles of extensions are met by their url.
         if kind.code == element.type and kind.profiles and kind.code != "Extension":
             checks.append(make_type_profile_check(kind.profiles))
+    if element.type == "canonical":
+        checks.append(check_canonical)
     return checks + make_value_checks(definition, "of R4")
 
 

@@ -110,6 +110,8 @@ class _Compiler:
         definition = child.definition
         types = _narrowed_types(definition, elements)
         slices = self._slice_rules(child, elements[0], base)
+        if child.definition.slicing is not None and len(slices) < len(child.slices):
+            made.checks.append(_make_unclear_check(name, self.url))
         is_limited = (definition.least, definition.most) != (
             (base.least, base.most) if base else (0, None)
         )
@@ -182,6 +184,16 @@ def _make_inner_check(slices: list[tuple[Matcher, Node]]) -> Check:
             if matches(place, run):
                 check_node(node, place, run)
                 return
+
+    return check
+
+
+def _make_unclear_check(name: str, profile: str) -> Check:
+    text = f"Slices of {name} cannot be told apart here (profile {profile})."
+
+    def check(place: Place, run: Run) -> None:
+        if type(place.value) is dict and name.removesuffix("[x]") in place.value:
+            run.add("information", "not-supported", f"{place.path}.{name}", text)
 
     return check
 

@@ -12,6 +12,7 @@ from ehr_fhir.fhirpath.datatypes import base_types
 from ehr_fhir.profiles.findings import Place, Run
 from ehr_fhir.profiles.r4 import TYPE_BASE
 from ehr_fhir.profiles.rules import Check, check_node
+from ehr_fhir.profiles.structure import ElementNode, Profile
 
 __all__ = ["make_extension_check"]
 
@@ -36,11 +37,27 @@ def make_extension_check(*, is_modifier: bool) -> Check:
             run.error("extension", place.path, f"The extension {url} must be in `{kind}`.")
         if not _fits(profile.context, place, run):
             run.error("extension", place.path, f"The extension {url} may not be used here.")
+        _check_parts(profile, place, run)
         node = run.library.node(url)
         if node is not None:
             check_node(node, place, run)
 
     return check
+
+
+def _check_parts(profile: Profile, place: Place, run: Run) -> None:
+    """Check that the definition of an extension has each of its parts with a relative address."""
+    slices = profile.root.children["extension"].slices
+    known = {url for one in slices if "url" in one.children for url in _fixed(one)}
+    for index, part in enumerate(place.value.get("extension", ())):
+        url = part.get("url", "")
+        if ":" not in url and url not in known:
+            text = f"The extension {profile.url} has no such part."
+            run.error("extension", f"{place.path}.extension[{index}]", text)
+
+
+def _fixed(part: ElementNode) -> tuple[str, ...]:
+    return part.children["url"].definition.fixed
 
 
 def _report_unknown(place: Place, run: Run, *, is_modifier: bool) -> None:

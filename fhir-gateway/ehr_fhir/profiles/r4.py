@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from ehr_fhir.profiles.structure import ElementNode, Profile, read_profile
+from ehr_fhir.profiles.structure import ElementDefinition, ElementNode, Profile, read_profile
 
-__all__ = ["TYPE_BASE", "find_r4_profile", "find_r4_structure", "r4_element"]
+__all__ = ["TYPE_BASE", "find_r4_profile", "find_r4_structure", "r4_definition", "r4_element"]
 
 TYPE_BASE = "http://hl7.org/fhir/StructureDefinition/"
 _URL = re.compile(rb'"url":"([^"]*)"')
@@ -50,6 +50,26 @@ def r4_element(owner: str, name: str) -> ElementNode | None:
     for step in (*inner, name):
         node = None if node is None else node.children.get(step) or node.children.get(f"{step}[x]")
     return node
+
+
+@cache
+def r4_definition(path: str) -> ElementDefinition | None:
+    """Return R4's definition of the element at a path, which may lead through datatypes.
+
+    >>> r4_definition("Patient.identifier.use").binding.strength
+    'required'
+    """
+    owner, *names = path.split(".")
+    definition = None
+    for name in names:
+        node = r4_element(owner, name.removesuffix("[x]"))
+        if node is None:
+            return None
+        definition = node.definition
+        types = [kind.code for kind in definition.types]
+        is_part = types in (["BackboneElement"], ["Element"])
+        owner = definition.path if is_part else types[0] if len(types) == 1 else ""
+    return definition
 
 
 @cache

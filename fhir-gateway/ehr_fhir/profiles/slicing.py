@@ -8,9 +8,15 @@ from collections.abc import Callable, Iterator
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath.datatypes import base_types
 from ehr_fhir.profiles.findings import Place, Run
-from ehr_fhir.profiles.r4 import r4_element
+from ehr_fhir.profiles.r4 import r4_definition, r4_element
 from ehr_fhir.profiles.rules import KeyRule, Matcher, Node, check_node, items_of
-from ehr_fhir.profiles.structure import Discriminator, ElementNode, Profile, Slicing
+from ehr_fhir.profiles.structure import (
+    Discriminator,
+    ElementDefinition,
+    ElementNode,
+    Profile,
+    Slicing,
+)
 from ehr_fhir.profiles.type_profiles import conforms
 from ehr_fhir.profiles.value_checks import contains_pattern
 from ehr_fhir.references import referenced_type
@@ -19,7 +25,7 @@ __all__ = ["make_matcher"]
 
 _STEP = re.compile(r"([\w$]+)(?:\('?([^')]*)'?\))?(?:\.|$)")
 FindProfile = Callable[[str], Profile | None]
-CompileNode = Callable[[ElementNode, str], Node]
+CompileNode = Callable[[ElementNode, str, ElementDefinition | None], Node]
 _Step = tuple[str, str]
 
 
@@ -117,11 +123,9 @@ def _match_values(
         return lambda place, run: any(
             contains_pattern(item.value, wanted) for item in _select(place, steps, run)
         )
-    is_bound = definition.binding is not None and definition.binding.strength == "required"
-    if not is_bound and not inner.children:
-        return None
     type_name = definition.types[0].code if len(definition.types) == 1 else ""
-    node = compile_node(inner, type_name)
+    # Only what it says beyond R4 tells it from the other slices.
+    node = compile_node(inner, type_name, r4_definition(definition.path))
     if node.is_empty:
         return None
 

@@ -13,6 +13,7 @@ from ehr_fhir.profiles.rules import Check
 from ehr_fhir.profiles.structure import Binding, Constraint, ElementDefinition
 
 __all__ = [
+    "check_canonical",
     "check_coding",
     "contains_pattern",
     "make_binding_check",
@@ -32,7 +33,6 @@ HOLDS_WITHOUT: Mapping[str, str] = {
     "rng-2": "high",
     "cpt-2": "value",
     "att-1": "data",
-    "sdd-1": "lowerLimit",
 }
 
 
@@ -133,8 +133,8 @@ def _codes(place: Place) -> list[tuple[str | None, str]] | None:
         return [pair for coding in codings if (pair := _coding(coding))]
     if pair := _coding(value):
         return [pair]
-    # A Coding or a Quantity that has no code.
-    return [] if value.keys() - {"extension", "id"} else None
+    # A Coding that has no code. Of a Quantity the code alone is bound: `unit` is for people.
+    return [] if place.type == "Coding" and value.keys() - {"extension", "id"} else None
 
 
 def _coding(coding: Any) -> tuple[str | None, str] | None:
@@ -151,6 +151,13 @@ def check_coding(place: Place, run: Run) -> None:
     system, code = value.get("system"), value.get("code")
     if type(system) is str and type(code) is str and run.codes.is_code(system, code) is False:
         run.error("code-invalid", f"{place.path}.code", "The code system has no such code.")
+
+
+def check_canonical(place: Place, run: Run) -> None:
+    """Check that a canonical address is absolute, or names what is inside (R4 §2.3.0.2)."""
+    value = place.value
+    if type(value) is str and ":" not in value and value[:1] != "#":
+        run.error("value", place.path, "A canonical address must be absolute.")
 
 
 def make_value_checks(definition: ElementDefinition, profile: str) -> list[Check]:

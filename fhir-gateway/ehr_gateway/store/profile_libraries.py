@@ -25,10 +25,14 @@ _TYPES = ("StructureDefinition", "ValueSet", "CodeSystem")
 # Chosen: as many kinds of requesters as see different definitions; each takes some megabytes.
 _MAX_LIBRARIES = 4
 _Key = tuple[tuple[int, int], ...]
+# Chosen: a library is kept in memory. The codes of a larger code system are not known to it.
+_MAX_CODE_SYSTEM_BYTES = 4_000_000
+_IS_KEPT = f"(type <> 'CodeSystem' OR LENGTH(body) <= {_MAX_CODE_SYSTEM_BYTES})"
 # What is in the directory holds nothing of a person, and every role reads it.
 _OPEN = (
-    "SELECT {columns} FROM resource WHERE type IN ('StructureDefinition', 'ValueSet', 'CodeSystem')"
-    " AND current = 1 AND deleted = 0 AND directory = 1 ORDER BY pk"
+    "SELECT {columns} FROM resource"  # noqa: S608 - the columns are this module's
+    " WHERE type IN ('StructureDefinition', 'ValueSet', 'CodeSystem')"
+    f" AND current = 1 AND deleted = 0 AND directory = 1 AND {_IS_KEPT} ORDER BY pk"
 )
 
 
@@ -76,7 +80,7 @@ def _select(connection: Connection, access: Access, types: list[str], columns: s
     listed = ", ".join(f":{name}" for name in named)
     return connection.execute(
         f"SELECT {columns} FROM resource r WHERE r.type IN ({listed}) AND r.current = 1"  # noqa: S608
-        f" AND r.deleted = 0 AND ({visible.sql}) ORDER BY r.pk",
+        f" AND r.deleted = 0 AND {_IS_KEPT} AND ({visible.sql}) ORDER BY r.pk",
         {**named, **visible.params},
     ).fetchall()
 
