@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
@@ -59,20 +60,16 @@ def answer(call: OperationCall) -> Response:
         )
         if len(versions) > _MOST_RECORDS:
             raise TooCostly(f"A summary is made of {_MOST_RECORDS} records at most.")
-        records = [(version, parse(version.body)) for version in versions]
-        person = next(
-            (body for _, body in records if (body["resourceType"], body["id"]) == _is(patient)),
-            None,
-        )
+        person = next((one for one in versions if (one.type, one.id) == ("Patient", patient)), None)
         if person is None:
             raise NotFound("There is no Patient with this id.")
-        listed = _listed(records)
+        listed = _list_shown(versions)
         limits = search_limits(gateway.settings)
         supporting = find_supporting(connection, gateway.store, access, listed, limits)
     document = compose_summary(
         Summary(
-            patient=person,
-            records=tuple(body for version, body in records if version in listed),
+            patient=parse(person.body),
+            records=tuple(parse(version.body) for version in listed),
             supporting=tuple(parse(version.body) for version in supporting),
             base=gateway.settings.fhir_base,
             language=language,
@@ -90,12 +87,9 @@ def answer(call: OperationCall) -> Response:
     )
 
 
-def _is(patient: str) -> tuple[str, str]:
-    return "Patient", patient
-
-
-def _listed(records: list[tuple[Version, dict[str, Any]]]) -> list[Version]:
+def _list_shown(versions: list[Version]) -> list[Version]:
     """Return the versions that stand in some section."""
-    selected = select_records(body for _, body in records)
+    # Quickly, for there are many: what is shown is parsed once more, digit by digit.
+    selected = select_records(orjson.loads(version.body) for version in versions)
     keys = {(one["resourceType"], one["id"]) for section in selected.values() for one in section}
-    return [version for version, _ in records if (version.type, version.id) in keys]
+    return [version for version in versions if (version.type, version.id) in keys]
