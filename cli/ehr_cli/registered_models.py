@@ -9,11 +9,13 @@ import json
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ehr_cli.decision_support import open_server
 from ehr_cli.model_decisions import DecisionSource, LoggedDecisions
+from ehr_cli.model_worklists import ModelWorklists
 from ehr_fhir.errors import Conflict, EhrError, Fault, NotFound
 from ehr_gateway.model_register import (
     Model,
@@ -23,6 +25,7 @@ from ehr_gateway.model_register import (
     ModelResult,
     ModelVersion,
     ModelWeek,
+    Worklist,
 )
 
 if TYPE_CHECKING:
@@ -47,16 +50,18 @@ _SCORE = "score"
 class RegisteredModels:
     """The models of a data folder.
 
-    Its decisions are held against the log; `services` answer CDS Hooks by the same versions.
+    Its decisions are held against the log.
     """
 
     data: Path
     log: LoggedDecisions
     decisions: DecisionSource = field(init=False)
+    worklists: ModelWorklists = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make what tells the log of new decisions."""
+        """Make what tells the log of new decisions, and what works worklists out."""
         object.__setattr__(self, "decisions", DecisionSource(self.data))
+        object.__setattr__(self, "worklists", ModelWorklists(self.data, self.log))
 
     def list_models(self, language: str) -> Sequence[Model]:
         """Return every model that has a version."""
@@ -72,6 +77,10 @@ class RegisteredModels:
         if not (self.data / "models").is_dir():
             return {}
         return open_server(self.data, self.log).find_versions()
+
+    def read_worklist(self, task: str, language: str, now: datetime) -> Worklist:
+        """Return the people whom a task's model puts first."""
+        return self.worklists.read(task, language, now)
 
     def count_waiting(self) -> int:
         """Return how many models have a proposal or an alarm. No version is read for it."""

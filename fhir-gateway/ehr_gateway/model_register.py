@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
     "ModelResult",
     "ModelVersion",
     "ModelWeek",
+    "Worklist",
+    "WorklistPerson",
+    "WorklistReason",
 ]
 
 
@@ -131,6 +135,32 @@ class Model:
     is_as_logged: bool = True
 
 
+@dataclass(frozen=True)
+class WorklistReason:
+    """What raises somebody's score, in words; its value, None where it is not known."""
+
+    text: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class WorklistPerson:
+    """Somebody on a worklist: the probability, and what raises it most."""
+
+    patient: str
+    probability: float
+    reasons: tuple[WorklistReason, ...]
+
+
+@dataclass(frozen=True)
+class Worklist:
+    """People in the order of their risk, by the version of a model that scores."""
+
+    title: str
+    version: int
+    people: Sequence[WorklistPerson]
+
+
 class DecisionRecords(Protocol):
     """The decisions as records for the audit log (`audit_log.lineage.LineageSource`)."""
 
@@ -155,6 +185,13 @@ class ModelRegister(Protocol):
 
         A version is left out whose files are not those that two people promoted; all are where the
         decisions are not those of the audit log.
+        """
+
+    def read_worklist(self, task: str, language: str, now: datetime) -> Worklist:
+        """Return the people whom a task's model puts first; who may see whom is not judged here.
+
+        NotFound where no version scores or the task has no worklist, Unavailable while it is being
+        worked out.
         """
 
     @property

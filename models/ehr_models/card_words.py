@@ -100,8 +100,13 @@ def _read_all() -> Mapping[str, Mapping[str, Any]]:
     found = {}
     for folder in files("ehr_models.tasks").iterdir():
         if (folder / "words.toml").is_file():
-            task = tomllib.loads((folder / "task.toml").read_text("utf-8"))
-            found[task["name"]] = tomllib.loads((folder / "words.toml").read_text("utf-8"))
+            words = tomllib.loads((folder / "words.toml").read_text("utf-8"))
+            # A task that its code declares has no file that names it.
+            name = (
+                words.get("task")
+                or tomllib.loads((folder / "task.toml").read_text("utf-8"))["name"]
+            )
+            found[name] = words
     return found
 
 

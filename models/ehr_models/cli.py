@@ -12,11 +12,12 @@ from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, find_person
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
-from ehr_models.demo import IdentifiedViews, score_with_champion
+from ehr_models.demo import score_with_champion
 from ehr_models.ended_assessments import withdraw_assessments
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.frames.feature_list import read_features
+from ehr_models.identified_views import IdentifiedViews
 from ehr_models.import_commands import import_data, show_imports
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-from ehr_etl.gold.delta_views import run_identified_view
-from ehr_etl.gold.library import list_library_names, list_view_names
-from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict
 from ehr_models.ended_assessments import end_assessments
 from ehr_models.evaluation.performance import Performance
-from ehr_models.frames.declaration import find_view
 from ehr_models.frames.feature_list import read_features
 from ehr_models.learners.portable import read_model
 from ehr_models.model_store import ModelStore
@@ -27,25 +22,6 @@ from ehr_models.task import PEOPLE_VIEW, Task, Views
 from ehr_models.train import read_gold, train_model
 from ehr_models.version_files import read_summary
 from ehr_models.write_back import HttpClient, send_predictions
-
-
-class IdentifiedViews(Mapping[str, Any]):  # Any: Arrow tables
-    """Views over the identified records by name, each run when it is asked for."""
-
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
-
-    def __getitem__(self, name: str) -> Any:
-        """Return the table of a view."""
-        return run_identified_view(self._lake, find_view(name))
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of the views there are."""
-        return iter((*list_view_names(), *list_library_names()))
-
-    def __len__(self) -> int:
-        """Return how many views there are."""
-        return len(list(iter(self)))
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ def run_study(tour: Tour) -> StepResult:
 
 def train_model(tour: Tour) -> StepResult:
     """Train, register and score; the scores go back as RiskAssessments."""
-    from ehr_models.demo import IdentifiedViews, train_and_score
+    from ehr_models.demo import train_and_score
+    from ehr_models.identified_views import IdentifiedViews
     from ehr_models.registry import list_tasks
     from ehr_models.scored_people import read_scored_people
 

@@ -149,8 +149,8 @@ def read_model(files: Mapping[str, bytes]) -> PortableModel:
         if content.pop("format") != _FORMAT:
             raise Fault("The model's files are of another version of the platform: train it anew.")
         features, kind = tuple(content.pop("features")), content.pop("kind")
-        if kind == "boosting":
-            return BoostedTrees(features, files[TREES_FILE].decode(), content["tuning"])
+        if kind in ("boosting", "cautious-boosting"):
+            return BoostedTrees(features, files[TREES_FILE].decode(), content["tuning"], kind)
         if kind not in ("logistic", "elastic-net"):
             raise Fault(f"There is no model of the kind {kind!r}.")
         return LogisticRegression(

@@ -32,6 +32,7 @@ PREDICTOR_TITLES = {
     "news2": "NEWS2",
     "logistic": N_("Logistic regression"),
     "boosting": N_("Gradient boosting"),
+    "cautious-boosting": N_("Gradient boosting with large leaves"),
     "elastic-net": N_("Logistic regression with an elastic net"),
 }
 _ATTACK_TITLES = {"loss": N_("by the loss"), "likelihood-ratio": N_("by the likelihood ratio")}

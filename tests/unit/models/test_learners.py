@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -90,6 +91,18 @@ def test_what_tells_nothing_weighs_nothing_in_an_elastic_net() -> None:
     assert net.kind == "elastic-net" and net.tuning["absolute_share"] in (0.2, 0.8)
     assert sum(each == 0 for each in net.coefficients[6:]) > 10
     assert all(net.coefficients[:2]) and all(ridge.coefficients)
+
+
+def test_cautious_trees_have_no_leaf_of_few_rows() -> None:
+    model = fit_learners(("cautious-boosting",), draw(4000))["cautious-boosting"]
+    booster = lightgbm.Booster(model_str=write_model(model)["trees.txt"].decode())
+    trees = booster.trees_to_dataframe()
+    leaves = trees[trees["left_child"].isna()]
+
+    assert model.kind == read_model(write_model(model)).kind == "cautious-boosting"
+    # LightGBM estimates how many rows a leaf has, by their weight; as usual it is 20.
+    assert len(leaves) > 10 and leaves["count"].min() >= 250
+    assert leaves.groupby("tree_index").size().max() <= 4
 
 
 @pytest.mark.parametrize("name", NAMES)
