@@ -14,7 +14,12 @@ from ehr_fhir.terminology.code_system import (
     Selection,
 )
 from ehr_fhir.terminology.concepts import Concept, has_words, search_words
-from ehr_fhir.terminology.value_sets import ListedCode, Part, ResolvedValueSet
+from ehr_fhir.terminology.value_sets import (
+    ListedCode,
+    Part,
+    ResolvedValueSet,
+    join_canonical,
+)
 
 __all__ = ["MAX_EXPANSION", "Expansion", "ExpansionRequest", "expand", "list_codes"]
 
@@ -47,8 +52,9 @@ class Expansion:
 
     contains: tuple[dict[str, Any], ...]
     total: int
-    # Canonicals of the code systems that were used.
+    # Canonicals of the code systems and value sets that were used.
     used_systems: tuple[str, ...]
+    used_value_sets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,10 @@ def expand(value_set: ResolvedValueSet, request: ExpansionRequest) -> Expansion:
     entries: Iterable[dict[str, Any]] = (_entry(member, request) for member in members)
     if part is not None and _may_nest(part, request):
         entries = _nest(part.system, list(entries))
-    return Expansion(tuple(entries), total, tuple(used))
+    sets = dict.fromkeys(
+        join_canonical(one.resource) for one in value_set.imported() if one.resource.get("url")
+    )
+    return Expansion(tuple(entries), total, tuple(used), tuple(sets))
 
 
 def list_codes(value_set: ResolvedValueSet, most: int) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from ehr_fhir.terminology.concepts import Concept
 __all__ = ["R4_LIBRARY", "GrammarCodeSystem", "R4Library"]
 
 _HEAD = re.compile(r'\{"resourceType":"(\w+)","id":"[^"]*","url":"([^"]*)"')
+_VERSION = re.compile(_HEAD.pattern.replace("(", "(?:") + r',"version":"([^"]*)"')
 # Parsed code systems and value sets that are kept; the largest take about a megabyte.
 _KEPT = 256
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,6}")
@@ -51,6 +52,17 @@ def _lines() -> Mapping[tuple[str, str], str]:
         assert head is not None  # noqa: S101 - the file is ours
         found[head[1], head[2]] = line
     return found
+
+
+@cache
+def _system_versions() -> tuple[tuple[str, str], ...]:
+    """Read the versions from the beginnings of the lines: parsing them all takes a second."""
+    found = []
+    for (kind, url), line in sorted(_lines().items()):
+        version = _VERSION.match(line)
+        if kind == "CodeSystem" and version is not None:
+            found.append((url, version[1]))
+    return tuple(found)
 
 
 @lru_cache(_KEPT)
@@ -101,6 +113,10 @@ class R4Library:
         True
         """
         return sorted({url for kind, url in _lines() if kind == "CodeSystem"} | _GRAMMARS.keys())
+
+    def system_versions(self) -> list[tuple[str, str]]:
+        """Return the url and the version of each code system that has one."""
+        return list(_system_versions())
 
     def value_set_urls(self) -> list[str]:
         """Return the urls of all value sets."""

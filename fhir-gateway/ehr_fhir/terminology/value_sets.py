@@ -7,7 +7,7 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ __all__ = [
     "Versions",
     "find_code_system",
     "find_value_set",
+    "join_canonical",
     "resolve_value_set",
     "split_canonical",
 ]
@@ -154,6 +155,13 @@ class ResolvedValueSet:
             for value_set in part.sets:
                 yield from value_set.parts()
 
+    def imported(self) -> Iterator[ResolvedValueSet]:
+        """Yield the value sets that it is made of, also by what it excludes."""
+        for part in (*self.includes, *self.excludes):
+            for value_set in part.sets:
+                yield value_set
+                yield from value_set.imported()
+
     def unknown_systems(self) -> list[str]:
         """Return the code systems it needs that are not here."""
         missing = {
@@ -176,6 +184,16 @@ def split_canonical(canonical: str) -> tuple[str, str | None]:
     """
     url, _, version = canonical.partition("|")
     return url, version or None
+
+
+def join_canonical(resource: Mapping[str, Any]) -> str:
+    """Return `url|version` of a resource, its url where it has no version.
+
+    >>> join_canonical({"url": "urn:x", "version": "2"})
+    'urn:x|2'
+    """
+    version = resource.get("version")
+    return f"{resource['url']}|{version}" if version else str(resource["url"])
 
 
 def find_code_system(library: Library, url: str, version: str | None = None) -> CodeSystem:
@@ -202,11 +220,12 @@ def resolve_value_set(
     within: tuple[str, ...] = (),
 ) -> ResolvedValueSet:
     """Resolve a value set; raise Unprocessable for a faulty definition or a missing import."""
-    url = str(value_set.get("url", ""))
-    if (url and url in within) or len(within) >= _MAX_DEPTH:
-        raise Unprocessable(
-            "A value set imports itself, or others too deep.", issue_code="too-costly"
-        )
+    url = str(value_set.get("url") or f"#{value_set.get('id', '')}")
+    if (url != "#" and url in within) or len(within) >= _MAX_DEPTH:
+        raise Unprocessable("A value set imports itself, or others too deep.")
+    contained = [one for one in value_set.get("contained", ()) if one.get("id")]
+    if contained:
+        library = _ContainedValueSets(contained, library)
     compose = value_set.get("compose", {})
     if not compose.get("include"):
         return ResolvedValueSet(value_set, (_expansion_part(value_set),), ())
@@ -216,6 +235,32 @@ def resolve_value_set(
         tuple(_resolve_part(part, library, versions, below) for part in compose["include"]),
         tuple(_resolve_part(part, library, versions, below) for part in compose.get("exclude", ())),
     )
+
+
+class _ContainedValueSets:
+    """The value sets that a value set contains, before those of a library."""
+
+    def __init__(self, contained: Iterable[Mapping[str, Any]], library: Library) -> None:
+        self._contained = {
+            f"#{one['id']}": one for one in contained if one.get("resourceType") == "ValueSet"
+        }
+        self._library = library
+
+    def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a ValueSet resource; `#id` names one that is contained."""
+        return self._contained.get(url) or self._library.value_set(url, version)
+
+    def code_system(self, url: str, version: str | None = None) -> CodeSystem | None:
+        """Return a code system of the library."""
+        return self._library.code_system(url, version)
+
+    def concept_map(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a ConceptMap of the library."""
+        return self._library.concept_map(url, version)
+
+    def concept_maps(self, system: str, code: str) -> Sequence[Mapping[str, Any]]:
+        """Return the ConceptMaps of the library."""
+        return self._library.concept_maps(system, code)
 
 
 def _resolve_part(

@@ -7,16 +7,21 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Unauthorized
+from ehr_fhir.errors import Invalid, Unauthorized
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.conformance.capability import build_capability_statement
 from ehr_gateway.conformance.openapi import build_openapi
+from ehr_gateway.conformance.terminology import build_terminology_capabilities
 from ehr_gateway.gateway import Gateway, gateway_of
 from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.negotiation import json_response, parse_preferences
 from ehr_gateway.http.threads import run_in_thread
+from ehr_gateway.terminology.load import list_systems
 
-__all__ = ["answer_metadata", "answer_openapi", "read_capabilities"]
+__all__ = ["answer_metadata", "answer_openapi", "read_capabilities", "read_terminology"]
+
+# What a client may ask for (R4 §3.1.0.10); the whole statement has all that a shorter one would.
+_MODES = ("full", "normative", "terminology")
 
 
 async def answer_metadata(request: Request, path_params: dict[str, str]) -> Response:
@@ -30,6 +35,13 @@ async def answer_openapi(request: Request, path_params: dict[str, str]) -> Respo
     base = gateway_of(request).settings.fhir_base
     document = await run_in_thread(request, build_openapi, base)
     return Response(document, media_type="application/json")
+
+
+def read_terminology(gateway: Gateway) -> dict[str, Any]:
+    """Return the TerminologyCapabilities with the code systems that are loaded now."""
+    with gateway.store.read_transaction() as connection:
+        loaded = [one.header for one in list_systems(connection)]
+    return build_terminology_capabilities(gateway.settings, loaded)
 
 
 def read_capabilities(gateway: Gateway) -> dict[str, Any]:
@@ -56,4 +68,8 @@ def _capabilities(request: Request, context: RequestContext | None) -> Response:
         context.add_audit_entry(
             recorder.build_event_rows(audit_context=audit_context, patient=None)
         )
-    return json_response(read_capabilities(gateway), pretty=prefer.pretty)
+    mode = request.query_params.get("mode", "full")
+    if mode not in _MODES:
+        raise Invalid(f"`mode` is one of {', '.join(_MODES)}.", expression="mode")
+    content = read_terminology(gateway) if mode == "terminology" else read_capabilities(gateway)
+    return json_response(content, pretty=prefer.pretty)

@@ -166,3 +166,5 @@ def _applied_parameters(
         # R4 calls it `version`, later versions `used-codesystem`.
         yield {"name": "used-codesystem", "valueUri": canonical}
         yield {"name": "version", "valueUri": canonical}
+    for canonical in expansion.used_value_sets:
+        yield {"name": "used-valueset", "valueUri": canonical}
