@@ -34,6 +34,7 @@ from tests.lib.lake_input import (
     hospital,
     rows,
 )
+from tests.lib.object_store import ObjectStore
 
 pytestmark = [pytest.mark.timeout(3000)]
 
@@ -240,17 +241,28 @@ def test_a_table_that_was_half_created_is_created_by_the_next_run(tmp_path: Path
     assert rows(lake, "silver")
 
 
-def test_a_table_that_no_view_makes_any_more_is_dropped_by_the_next_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["folder", "object store"])
+def test_a_table_that_no_view_makes_any_more_is_dropped_by_the_next_run(
+    tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
     lake = Lake(tmp_path)
+    if where == "object store":
+        store: ObjectStore = request.getfixturevalue("object_store")
+        lake = Lake(tmp_path, f"{store.url}/abandoned", store.options)
     run(lake, first_feed().content)
-    shutil.copytree(lake.table_path("gold/condition_flat"), lake.table_path("gold/dropped"))
-    half_deleted = lake.table_path("gold/half_deleted")
-    shutil.copytree(lake.table_path("gold/condition_flat"), half_deleted)
-    shutil.rmtree(half_deleted / "_delta_log")
+    filesystem, _ = lake.open_storage()
+    for info in lake.list_files("gold/condition_flat"):
+        content = filesystem.open_input_stream(info.path).read()
+        path = info.path.rpartition("gold/condition_flat/")[2]
+        lake.write_file(f"gold/dropped/{path}", content)
+        if "_delta_log/" not in path:
+            lake.write_file(f"gold/half_deleted/{path}", content)
+    assert {"dropped", "half_deleted"} < set(lake.list_folders("gold"))
 
     run(lake, [])
 
     assert lake.list_folders("gold") == sorted(list_view_names())
+    assert lake.list_files("gold/half_deleted") == []
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from ehr_etl.spark.java import find_java_home
 from tests.lib.ports import free_port
 
 COORDINATE = "org.apache.kafka:kafka_2.13:3.9.1"
-_START_SECONDS = 90
+_START_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
     with (folder / "broker.log").open("wb") as log:
         subprocess.run(
             [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)],
-            stdout=log, stderr=log, check=True, timeout=120,
+            stdout=log, stderr=log, check=True, timeout=600,
         )  # fmt: skip
         process = subprocess.Popen([*java, "kafka.Kafka", str(settings)], stdout=log, stderr=log)
         try:
@@ -63,7 +63,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
             yield KafkaBroker(f"127.0.0.1:{port}")
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
             shutil.rmtree(folder, ignore_errors=True)
 
 

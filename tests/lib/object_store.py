@@ -13,7 +13,7 @@ import pytest
 
 from tests.lib.ports import free_port
 
-_START_SECONDS = 60
+_START_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def object_store() -> Iterator[ObjectStore]:
         )
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def _make_bucket(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -61,7 +61,7 @@ class Cluster:
             self._operator.close()
             self._operator = None
         self._server.send_signal(signal.SIGINT)
-        self._server.wait(30)
+        self._server.wait(300)
 
     def url(self, name: str = "postgres") -> str:
         """Return the address of a database."""

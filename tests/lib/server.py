@@ -77,7 +77,7 @@ def serve_platform(data: Path, patient: SamplePatient) -> Iterator[Platform]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        assert wait_until_ready(settings.base_url)
+        assert wait_until_ready(settings.base_url, 600)
         yield Platform(settings.base_url, settings.data, patient)
     finally:
         server.should_exit = True

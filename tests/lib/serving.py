@@ -46,7 +46,7 @@ def serving(data: Path) -> Iterator[Served]:
     one = Served(data)
     thread = threading.Thread(target=one.server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not one.server.started and time.monotonic() < deadline:
         time.sleep(0.02)
     try:

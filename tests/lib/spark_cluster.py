@@ -14,7 +14,7 @@ import pyspark
 from ehr_etl.spark.java import find_java_home
 from tests.lib.ports import free_port
 
-_START_SECONDS = 90
+_START_SECONDS = 600
 
 
 @contextmanager
@@ -52,4 +52,4 @@ def run_standalone(folder: Path, workers: int) -> Iterator[str]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(30)
+    process.wait(120)

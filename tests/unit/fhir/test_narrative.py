@@ -137,7 +137,8 @@ def test_a_large_narrative_is_judged_in_linear_time(inner: str) -> None:
 
     find_narrative_fault(div(inner))
 
-    assert time.process_time() - started < 1
+    # A tenth of a second; a square of these lengths would take hours.
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize(
