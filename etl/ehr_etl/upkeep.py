@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ehr_etl.gold.dictionary import TABLE as DICTIONARY_TABLE
 from ehr_etl.gold.notes import NOTES_TABLE, has_notes
 from ehr_etl.gold.tables import list_gold_views
-from ehr_etl.lake import TABLES, Lake, gold_table_name
+from ehr_etl.lake import GOLD_BUCKET, TABLES, Lake, gold_table_name
 from ehr_etl.maintenance import (
     delete_old_files,
     load_old_files,
@@ -48,14 +47,22 @@ def drop_abandoned_tables(lake: Lake) -> None:
     """Delete gold tables that no view makes any more, and what is left of half-deleted ones.
 
     A process that was killed before it kept a view's definition, or after it dropped one, leaves a
-    table that no run follows: whoever leaves the lake would stay in it.
+    table that no run follows: whoever leaves the lake would stay in it. Tables without the lake's
+    buckets are another program's, and stay.
     """
-    kept = {DICTIONARY_TABLE, *map(gold_table_name, list_gold_views(lake))}
+    kept = set(map(gold_table_name, list_gold_views(lake)))
     if has_notes(lake):
         kept.add(NOTES_TABLE)
     for name in map(gold_table_name, lake.list_folders("gold")):
-        if name not in kept:
+        if name not in kept and _is_in_buckets(lake, name):
             lake.delete_table(name)
+
+
+def _is_in_buckets(lake: Lake, name: str) -> bool:
+    """Say whether all data files of a gold table lie in folders of buckets, as the lake's do."""
+    _, root = lake.open_storage()
+    paths = (info.path.removeprefix(f"{root}{name}/") for info in lake.list_files(name))
+    return all(path.startswith((f"{GOLD_BUCKET}=", "_delta_log/")) for path in paths)
 
 
 def clear_leftovers(lake: Lake) -> None:

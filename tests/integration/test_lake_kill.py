@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from ehr_etl.gold.delta_views import overwrite_table
 from ehr_etl.gold.library import list_view_names
 from ehr_etl.jobs import LocalRunner
 from ehr_etl.lake import Lake
@@ -257,11 +259,13 @@ def test_a_table_that_no_view_makes_any_more_is_dropped_by_the_next_run(
         lake.write_file(f"gold/dropped/{path}", content)
         if "_delta_log/" not in path:
             lake.write_file(f"gold/half_deleted/{path}", content)
+    # Another program's.
+    overwrite_table(lake, "gold/colours", pa.table({"name": ["red"]}))
     assert {"dropped", "half_deleted"} < set(lake.list_folders("gold"))
 
     run(lake, [])
 
-    assert lake.list_folders("gold") == sorted(list_view_names())
+    assert lake.list_folders("gold") == sorted(["colours", *list_view_names()])
     assert lake.list_files("gold/half_deleted") == []
 
 
