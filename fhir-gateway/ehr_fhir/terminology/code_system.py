@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from ehr_fhir.errors import Invalid, Unprocessable
+from ehr_fhir.errors import TooCostly, Unprocessable
 from ehr_fhir.fhirpath.linear_regex import compile_pattern
 from ehr_fhir.terminology.concepts import Concept, has_words, property_values
 
@@ -30,8 +30,10 @@ FILTER_OPERATORS = frozenset(
 HIERARCHY_OPERATORS = frozenset({"is-a", "descendent-of", "is-not-a", "generalizes"})
 # Names by which filters mean the concept's own code.
 OWN_CODE = frozenset({"concept", "code"})
-# Chosen: the work of all the matches of one pattern.
-_MAX_PATTERN_STEPS = 2_000_000
+# Of one match: no pattern of a value set comes near, and a hundred thousand matches take seconds.
+_MAX_PATTERN_STEPS = 20
+# Codes for which all above or below them is remembered. Chosen: those of a value set's filters.
+_MAX_WALKS = 64
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class MemoryCodeSystem:
                 own["property"] = [*own["property"], *_renamed(own["property"], renamed)]
             code = str(own.get("code", ""))
             self._concepts.setdefault(self._key(code), Concept(header.url, code, own))
+        self._walked: dict[tuple[str, str], Mapping[str, None]] = {}
         self._parents: dict[str, list[str]] = defaultdict(list)
         self._children: dict[str, list[str]] = defaultdict(list)
         for edge in dict.fromkeys(hierarchy_edges(resource.get("concept", ()))):
@@ -185,12 +188,25 @@ class MemoryCodeSystem:
     def is_below(self, code: str, ancestor: str) -> bool:
         """Say whether a code is a descendant of another, and not the same."""
         code, ancestor = self._own_code(code), self._own_code(ancestor)
-        return code != ancestor and ancestor in self._walk(code, self._parents)
+        if code == ancestor:
+            return False
+        # A filter asks of one code again and again: what was walked for it is kept.
+        if (above := self._walked.get((code, "above"))) is not None:
+            return ancestor in above
+        return code in self._reach(ancestor, "below")
 
     def lineage(self, code: str, direction: str) -> Sequence[str]:
         """Return the codes `above` or `below` one, itself first."""
-        neighbours = self._parents if direction == "above" else self._children
-        return list(self._walk(self._own_code(code), neighbours))
+        return list(self._reach(self._own_code(code), direction))
+
+    def _reach(self, code: str, direction: str) -> Mapping[str, None]:
+        key = code, direction
+        if key not in self._walked:
+            if len(self._walked) >= _MAX_WALKS:
+                self._walked.clear()
+            neighbours = self._parents if direction == "above" else self._children
+            self._walked[key] = self._walk(code, neighbours)
+        return self._walked[key]
 
     def _matching(self, selection: Selection) -> Iterator[Concept]:
         check_filters(self, selection.filters)
@@ -249,7 +265,7 @@ def satisfies(system: CodeSystem, concept: Concept, one: ConceptFilter) -> bool:
         named = system.find(one.value)
         code = named.code if named else one.value
         if one.operator == "generalizes":
-            return concept.code == code or system.is_below(code, concept.code)
+            return concept.code in system.lineage(code, "above")
         is_below = system.is_below(concept.code, code)
         if one.operator == "descendent-of":
             return is_below
@@ -258,21 +274,20 @@ def satisfies(system: CodeSystem, concept: Concept, one: ConceptFilter) -> bool:
     if one.operator == "exists":
         return bool(values) == (one.value == "true")
     if one.operator == "regex":
-        steps = [0]
-
-        def count_steps(number: int) -> None:
-            steps[0] += number
-            if steps[0] > _MAX_PATTERN_STEPS:
-                raise Invalid("The regular expression takes too long.", issue_code="too-costly")
-
         pattern = compile_pattern(one.value)
-        return any(pattern.matches_whole(value, count_steps) for value in values)
+        return any(pattern.matches_whole(value, _check_steps) for value in values)
     listed = one.value.split(",") if one.operator in ("in", "not-in") else [one.value]
     wanted = {value.strip() for value in listed}
     if one.property in OWN_CODE and not system.header.is_case_sensitive:
         wanted = {value.casefold() for value in wanted}
         values = [value.casefold() for value in values]
     return wanted.isdisjoint(values) == (one.operator == "not-in")
+
+
+def _check_steps(number: int) -> None:
+    """Refuse a match that costs too much: a filter makes one for each concept."""
+    if number > _MAX_PATTERN_STEPS:
+        raise TooCostly("A regular expression of the value set is too costly for its texts.")
 
 
 def filter_values(system: CodeSystem, concept: Concept, name: str) -> Sequence[str]:

@@ -29,6 +29,8 @@ _MAX_WORD = 32
 # A run of ideographs is found from each of its characters on, for so many characters.
 _MAX_RUN = 8
 _MAX_LANGUAGES = 16
+# Words of one filter; no name has more that matter.
+_MAX_WORDS = 10
 # Values of HL7's properties for concepts (R4 §4.8.12, concept-properties).
 _INACTIVE_STATUS = frozenset({"inactive", "retired"})
 _ABSTRACT = ("notSelectable", "abstract")
@@ -145,7 +147,8 @@ def search_words(text: str) -> tuple[str, ...]:
     >>> search_words("Diabetes typ"), search_words("高血")
     (('diabetes', 'typ'), ('高血',))
     """
-    return tuple(dict.fromkeys(word[:_MAX_WORD] for word in _WORDS.findall(fold_text(text))))
+    words = dict.fromkeys(word[:_MAX_WORD] for word in _WORDS.findall(fold_text(text)))
+    return tuple(words)[:_MAX_WORDS]
 
 
 @lru_cache(8192)

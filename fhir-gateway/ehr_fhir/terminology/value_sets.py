@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_fhir.errors import NotFound, TooCostly, Unprocessable
 from ehr_fhir.terminology.code_system import (
     CodeSystem,
     ConceptFilter,
@@ -38,6 +38,8 @@ __all__ = [
 Membership = Literal["yes", "no", "unknown"]
 # Chosen: how deep value sets may import others.
 _MAX_DEPTH = 16
+# Chosen: how many, by whatever ways; R4's largest set imports some dozens.
+_MAX_IMPORTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -218,11 +220,17 @@ def resolve_value_set(
     library: Library,
     versions: Versions = NO_VERSIONS,
     within: tuple[str, ...] = (),
+    counted: list[str] | None = None,
 ) -> ResolvedValueSet:
     """Resolve a value set; raise Unprocessable for a faulty definition or a missing import."""
     url = str(value_set.get("url") or f"#{value_set.get('id', '')}")
     if (url != "#" and url in within) or len(within) >= _MAX_DEPTH:
         raise Unprocessable("A value set imports itself, or others too deep.")
+    # Those that import each other by many ways would be asked by each of them.
+    counted = [] if counted is None else counted
+    counted.append(url)
+    if len(counted) > _MAX_IMPORTS:
+        raise TooCostly(f"A value set imports more than {_MAX_IMPORTS} others.")
     contained = [one for one in value_set.get("contained", ()) if one.get("id")]
     if contained:
         library = _ContainedValueSets(contained, library)
@@ -232,8 +240,13 @@ def resolve_value_set(
     below = (*within, url)
     return ResolvedValueSet(
         value_set,
-        tuple(_resolve_part(part, library, versions, below) for part in compose["include"]),
-        tuple(_resolve_part(part, library, versions, below) for part in compose.get("exclude", ())),
+        tuple(
+            _resolve_part(part, library, versions, below, counted) for part in compose["include"]
+        ),
+        tuple(
+            _resolve_part(part, library, versions, below, counted)
+            for part in compose.get("exclude", ())
+        ),
     )
 
 
@@ -264,7 +277,11 @@ class _ContainedValueSets:
 
 
 def _resolve_part(
-    part: Mapping[str, Any], library: Library, versions: Versions, within: tuple[str, ...]
+    part: Mapping[str, Any],
+    library: Library,
+    versions: Versions,
+    within: tuple[str, ...],
+    counted: list[str],
 ) -> Part:
     url = str(part.get("system", ""))
     version = versions.of(url, part.get("version"))
@@ -289,7 +306,7 @@ def _resolve_part(
             raise Unprocessable(
                 "A value set that is imported is not here.", issue_code="not-found"
             ) from error
-        sets.append(resolve_value_set(imported, library, versions, within))
+        sets.append(resolve_value_set(imported, library, versions, within, counted))
     system = library.code_system(url, version) if url else None
     return Part(url, version, system, listed, filters, tuple(sets))
 

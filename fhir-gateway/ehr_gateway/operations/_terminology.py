@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_fhir.errors import Invalid, NotFound, Unprocessable
+from ehr_fhir.errors import Invalid, NotFound, TooCostly, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_fhir.terminology.code_system import CodeSystem, MemoryCodeSystem
 from ehr_fhir.terminology.code_validation import CodeToCheck
@@ -165,6 +165,8 @@ def coded_values(
     codings = value.get("coding", [])
     if not isinstance(codings, list) or not codings:
         raise Unprocessable("The codeableConcept has no coding.", expression="codeableConcept")
+    if len(codings) > _MOST_SENT:
+        raise TooCostly(f"The codeableConcept has more than {_MOST_SENT} codings.")
     return [
         _read_coding(coding, f"codeableConcept.coding[{index}]")
         for index, coding in enumerate(codings)

@@ -7,7 +7,7 @@ its codes need not be here. What needs a code system that is not here is refused
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ehr_fhir.errors import Invalid, TooCostly
@@ -41,6 +41,8 @@ TERMINOLOGY_TYPES = {
 CODE_SET_MODIFIERS = frozenset(TERMINOLOGY_TYPES)
 # Chosen: how deep value sets may include others.
 _MAX_DEPTH = 8
+# Chosen: of one search, those that others include and each repetition.
+_MAX_VALUE_SETS = 200
 
 # (code system, code); without a code, every code of the system.
 Code = tuple[str, str | None]
@@ -52,6 +54,8 @@ class TerminologyAccess:
 
     find: Find
     library: Library
+    # The value sets that one search has read.
+    read: list[str] = field(default_factory=list)
 
 
 def expand_codes(search_filter: Filter, terms: TerminologyAccess) -> Filter:
@@ -113,6 +117,9 @@ def _related_in_code_system(
 def _expand_value_set(name: str, terms: TerminologyAccess, within: tuple[str, ...]) -> list[Code]:
     if name in within or len(within) >= _MAX_DEPTH:
         raise Invalid("A value set holds itself, or others too deep.", issue_code="too-costly")
+    terms.read.append(name)
+    if len(terms.read) > _MAX_VALUE_SETS:
+        raise TooCostly(f"A search takes at most {_MAX_VALUE_SETS} value sets.")
     return _value_set_codes(_load_value_set(name, terms), terms, (*within, name))
 
 

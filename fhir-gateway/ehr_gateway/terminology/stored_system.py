@@ -8,6 +8,7 @@ from itertools import islice
 
 import orjson
 
+from ehr_fhir.errors import TooCostly
 from ehr_fhir.terminology.code_system import (
     HIERARCHY_OPERATORS,
     OWN_CODE,
@@ -40,6 +41,10 @@ _ANCESTORS = (
 # After every text that begins with what stands before it.
 _LAST = "\U0010ffff"
 _PAGE = 2000
+# Concepts that Python goes through. Chosen: about two seconds.
+_MAX_JUDGED = 100_000
+# Values of one filter that are bound to a statement; of more, Python judges.
+_MAX_BOUND = 500
 # Names by which filters mean a column of the concept, and what is worked out.
 _COLUMNS = {"inactive": "inactive", "notSelectable": "abstract"}
 _DERIVED = frozenset({*OWN_CODE, *_COLUMNS, "display", "parent", "child"})
@@ -113,10 +118,28 @@ class StoredCodeSystem:
         """Return how many concepts there are, on all pages."""
         if not (selection.filters or selection.words or selection.active_only):
             return self._concepts
+        if (below := self._count_below(selection)) is not None:
+            return below
         query = self._query(selection)
         if query.others:
             return sum(1 for _ in self._judged(query))
         return int(self._connection.execute(query.sql("COUNT(*)"), query.params).fetchone()[0])
+
+    def _count_below(self, selection: Selection) -> int | None:
+        """Return how many concepts are below one, by the lengths of its intervals alone."""
+        check_filters(self, selection.filters)
+        if selection.words or selection.active_only or len(selection.filters) != 1:
+            return None
+        (one,) = selection.filters
+        position = self._position(one.value)
+        if one.operator not in ("is-a", "descendent-of") or position is None:
+            return None
+        row = self._connection.execute(
+            "SELECT COALESCE(SUM(high - low + 1), 1) FROM terminology_interval"
+            " WHERE system = ? AND ancestor = ?",
+            (self._number, position),
+        )
+        return int(row.fetchone()[0]) - (one.operator == "descendent-of")
 
     def parents(self, code: str) -> Sequence[str]:
         """Return the codes next above one."""
@@ -188,7 +211,11 @@ class StoredCodeSystem:
 
     def _judged(self, query: _Query) -> Iterator[Concept]:
         """Yield the concepts that also meet the filters which no index answers."""
-        for concept in self._rows(query, 0, None):
+        for number, concept in enumerate(self._rows(query, 0, None)):
+            if number >= _MAX_JUDGED:
+                raise TooCostly(
+                    "A filter of the value set is one that no index answers, over too many codes."
+                )
             if all(satisfies(self, concept, one) for one in query.others):
                 yield concept
 
@@ -242,14 +269,15 @@ class StoredCodeSystem:
     def _add_filter(self, query: _Query, system: str, one: ConceptFilter) -> None:
         listed = [one.value] if one.operator == "=" else one.value.split(",")
         values = [value.strip() for value in listed]
-        if one.property in OWN_CODE and one.operator in ("=", "in", "not-in"):
+        by_code = one.property in OWN_CODE and one.operator in ("=", "in", "not-in")
+        if by_code and len(values) <= _MAX_BOUND:
             keys = [query.bind(code_key(self._header, value)) for value in values]
             sign = "NOT IN" if one.operator == "not-in" else "IN"
             query.of_concept.append(f"c.code_key {sign} ({', '.join(keys)})")
         elif one.property in _COLUMNS and one.operator == "=":
             wanted = 1 if one.value == "true" else 0
             query.of_concept.append(f"c.{_COLUMNS[one.property]} = {wanted}")
-        elif one.property in _DERIVED or one.operator == "regex":
+        elif one.property in _DERIVED or one.operator == "regex" or len(values) > _MAX_BOUND:
             query.others.append(one)
         else:
             places = f"w.system = {system} AND w.name = {query.bind(one.property)}"

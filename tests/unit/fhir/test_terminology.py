@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from ehr_fhir.errors import EhrError, Unprocessable
+from ehr_fhir.errors import EhrError, TooCostly, Unprocessable
 from ehr_fhir.terminology import CodeMembership
-from ehr_fhir.terminology.code_system import MemoryCodeSystem, Selection
+from ehr_fhir.terminology.code_system import ConceptFilter, MemoryCodeSystem, Selection
 from ehr_fhir.terminology.concepts import search_words
 from ehr_fhir.terminology.library import LayeredLibrary, ResourceLibrary
 from ehr_fhir.terminology.r4 import R4_LIBRARY
@@ -188,3 +189,38 @@ def test_a_hostile_pattern_and_a_deep_system_end() -> None:
 
     assert deep.is_below("0", "4999")
     assert codes_of(filtered("display", "regex", "(S|St|o|n|e)+x")) == ""
+
+
+def test_value_sets_that_import_each_other_by_many_ways_are_refused_at_once() -> None:
+    sets = [
+        {
+            "resourceType": "ValueSet",
+            "url": f"urn:set:{number}",
+            "compose": {"include": [{"valueSet": [f"urn:set:{number + 1}"]}] * 40},
+        }
+        for number in range(12)
+    ]
+    compose = {"include": [{"system": ANIMALS}]}
+    last = {"resourceType": "ValueSet", "url": "urn:set:12", "compose": compose}
+
+    with pytest.raises(TooCostly):
+        resolve_value_set(sets[0], ResourceLibrary([SYSTEM, *sets, last]))
+
+
+def test_a_long_chain_of_concepts_is_filtered_in_time() -> None:
+    chain = [
+        {"code": f"c{number}", "property": [{"code": "parent", "valueCode": f"c{number - 1}"}]}
+        for number in range(1, 20_000)
+    ]
+    system = MemoryCodeSystem({**SYSTEM, "concept": [{"code": "c0"}, *chain]})
+    below = (ConceptFilter("concept", "is-a", "c5"),)
+
+    begun = time.process_time()
+    assert system.count(Selection(below)) == 19_995
+    # A walk for each concept would take minutes.
+    assert time.process_time() - begun < 10
+
+
+def test_an_expensive_pattern_is_refused() -> None:
+    with pytest.raises(TooCostly):
+        codes_of(filtered("display", "regex", "(a?){900}b"))
