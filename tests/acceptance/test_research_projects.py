@@ -71,7 +71,7 @@ def test_from_an_application_to_an_open_project(
     inspect_page(researcher, tmp_path, f"{size}-missing")
     page.locator("#purpose").fill("Who comes back after a fall?")
     page.locator("#ethics").fill("REC-2026-7")
-    page.locator("#to").fill("2027-12-31")
+    page.locator("#to").fill((date.today() + timedelta(days=365)).isoformat())
     page.locator("summary", has_text="encounter_flat").click()
     for column in ("patient_id", "start"):
         page.locator(f"[id='encounter_flat.{column}']").check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -102,7 +103,7 @@ def open_project(data: Any, project: str, items: tuple[str, ...]) -> None:
     today = register.clock().date()
     research.open_project(
         register, id=project, items=items, people=("doctor.b",), applicant="doctor.b",
-        period_from=today, period_to=today.replace(year=today.year + 1),
+        period_from=today, period_to=today + timedelta(days=365),
     )  # fmt: skip
 
 

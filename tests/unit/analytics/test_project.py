@@ -118,7 +118,7 @@ def test_an_unknown_project_is_not_found(tmp_path: Path) -> None:
 
 def test_only_its_people_work_on_an_open_project_within_its_period(tmp_path: Path) -> None:
     book = register(tmp_path)
-    opened = open_project(book)
+    opened = open_project(book, period_to=date(2027, 10, 31))
     late = register(tmp_path, datetime(2027, 11, 1, tzinfo=UTC))
 
     projects.require_open_for(book, opened, "researcher.mok")
