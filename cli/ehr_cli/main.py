@@ -162,6 +162,58 @@ def load(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or not there yet.")],
+    organization: Annotated[
+        str, typer.Option(help="Whose system asks: it gets what that may see.", metavar="ID")
+    ] = "ehr-commons",
+    patients: Annotated[bool, typer.Option("--patients", help="Patients' records alone.")] = False,
+    group: Annotated[
+        str | None, typer.Option(help="The records of a Group's members.", metavar="ID")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Of these types alone.", metavar="TYPE")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="What was written since then; an export prints it.", metavar="INSTANT"),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Export records from the gateway that serves a data folder, as files of NDJSON.
+
+    Each file is whole once it has its name. An interrupted export is begun anew, in another folder.
+
+    Example: ehr export records --type Condition --type Observation --data var/demo
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import export as exporting
+    from ehr_cli.data_folder import gateway_settings, require_data_folder
+    from ehr_gateway.oauth.offline_tokens import issue_local_token
+    from ehr_gateway.served_address import read_served_address
+
+    chosen = settings.load_settings().override(data=data)
+    require_data_folder(chosen.data)
+    gateway = gateway_settings(chosen)
+    base = f"{read_served_address(chosen.data) or gateway.base_url}/fhir"
+
+    def issue_token() -> str:
+        return issue_local_token(
+            chosen.data,
+            client="ehr-export",
+            scope="system/*.rs",
+            organization=organization,
+            database_url=gateway.database_url,
+            base_url=gateway.base_url,
+        )
+
+    selection = exporting.Selection(patients, group, tuple(types or ()), since)
+    done = exporting.export_with_progress(base, issue_token, folder, selection)
+    typer.echo(f"{done.resources:,} resources in {done.files} files. Next time: --since "
+               f"{done.transaction_time}")  # fmt: skip
+
+
+@app.command()
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop when the tour is done.")] = False,
     data: Annotated[Path, typer.Option(help="Made anew each time.", metavar="DIR")] = Path(

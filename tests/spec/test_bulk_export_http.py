@@ -156,6 +156,8 @@ def test_who_may_export(furnished: House) -> None:
 
     assert {*OF_ANN, *RESULTS, "Patient/pat-1", "Consent/joining-1"} <= set(own)
     assert "Patient/pat-2" not in own
+    other = _parameters(patient={"reference": "Patient/pat-2"})
+    assert start(patient, "Patient/$export", other).status_code == 403
 
 
 def test_what_is_written_later_is_not_in_it(furnished: House) -> None:

@@ -17,7 +17,7 @@ import orjson
 from ehr_gateway.access import Access
 from ehr_gateway.bulk_data.members import list_members
 from ehr_gateway.bulk_data.request import PROVENANCE, ExportRequest
-from ehr_gateway.bulk_data.selection import RowSelection
+from ehr_gateway.bulk_data.selection import RowSelection, list_stored_types
 from ehr_gateway.bulk_data.slices import ExportSlice, Section
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
@@ -156,8 +156,13 @@ class _Planner:
         return slices, replace(progress, place=end)
 
     def _find_types(self, patients: Sequence[str], *, deleted: bool) -> list[str]:
+        # First what there is at all, in one go: to look for each of R4's types would go through
+        # all records of the patients as often.
+        stored = list_stored_types(self.connection, patients)
         found = []
         for kind in self.request.patient_types:
+            if kind not in stored:
+                continue
             selection = RowSelection(
                 self.connection, self.store, self.access, self.request, kind, deleted=deleted
             )

@@ -20,7 +20,7 @@ from ehr_gateway.database import Connection, Dialect, Row, array_literal, encode
 from ehr_gateway.search.statements import CompiledCriteria, SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store
 
-__all__ = ["ExportedRow", "RowSelection", "encode_texts", "text_list"]
+__all__ = ["ExportedRow", "RowSelection", "encode_texts", "list_stored_types", "text_list"]
 
 # Patients of a version, with bars between them.
 _JOIN_TEXTS: Mapping[Dialect, str] = {"sqlite": "group_concat", "postgresql": "string_agg"}
@@ -225,6 +225,17 @@ def _select_snapshot(visible: str, later: str) -> str:
         f" AND later.current = 1 AND later.deleted = 0 AND ({later}))))"
         f" AND ({visible})"
     )
+
+
+def list_stored_types(connection: Connection, patients: Iterable[str]) -> frozenset[str]:
+    """Return the types of all versions about some patients, visible or not."""
+    dialect = connection.dialect
+    rows = connection.execute(
+        "SELECT DISTINCT r.type FROM record_patient q JOIN resource r ON r.pk = q.pk"  # noqa: S608
+        f" WHERE q.patient {text_list(dialect, 'patients')}",
+        {"patients": encode_texts(dialect, patients)},
+    )
+    return frozenset(row[0] for row in rows)
 
 
 def text_list(dialect: Dialect, name: str) -> str:

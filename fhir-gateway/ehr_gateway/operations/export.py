@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request
@@ -69,6 +70,11 @@ def answer(call: OperationCall) -> Response:
         context.access, level, pairs,
         url=_address_called(request), lenient=call.preferences.lenient, added=added,
     )  # fmt: skip
+    subject = context.caller.subject
+    if subject.role == "patient" and subject.patient is not None:
+        if parsed.patients not in (None, (subject.patient,)):
+            raise Forbidden("A patient exports the own record.")
+        parsed = replace(parsed, patients=(subject.patient,))
     export = begin_export(store, context.access, owner, parsed, call.logical_id)
     call.record()
     return accepted_response(context, export)
