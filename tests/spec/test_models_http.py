@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from ehr_cli.main import app as main_app
 from ehr_cli.model_decisions import LoggedDecisions
 from ehr_cli.registered_models import RegisteredModels
 from ehr_gateway.accounts import accounts
@@ -206,6 +208,36 @@ def test_an_older_file_of_decisions_put_back_lets_nothing_score_and_is_told(
     # What came of it would be no decision of anybody.
     must(decide(scoring, "steward", "roll-back"))
     assert list_scoring(scoring) == {}
+
+
+def test_verifying_the_log_tells_which_decisions_are_not_those_that_it_has(
+    furnished: House,
+) -> None:
+    data, log = furnished.settings.data, LoggedDecisions(furnished.gateway.store.database)
+    furnished.app.state.gateway = replace(furnished.gateway, models=RegisteredModels(data, log))
+    files = {
+        "model.json": b"{}",
+        GATES_FILE: write_gates((GateResult("better", True, "Compared with LACE."),)),
+        TRAINER_FILE: write_trainer(["researcher"]),
+    }
+    store = ModelStore(data)
+    store.save_version("return", files, NOW)
+    path = store.folder / "decisions.db"
+    must(decide(furnished, "steward", "promote", "1"))
+    older = path.read_bytes()
+    must(decide(furnished, "auditor", "promote", "1"))
+    furnished.app.state.audit_log.flush_and_sign()
+    place = ["--data", str(data), "--database", str(furnished.settings.database)]
+    command = ["audit", "verify", *(place if "://" in place[-1] else place[:2])]
+
+    verified = CliRunner().invoke(main_app, command)
+    assert verified.exit_code == 0, verified.output
+    path.write_bytes(older)
+    verified = CliRunner().invoke(main_app, command)
+    assert verified.exit_code == 1
+    assert "Decision 2 about a model was changed, or is gone." in verified.output
+    PromotionRegister(store, log=log).restore_from_log()
+    assert CliRunner().invoke(main_app, command).exit_code == 0
 
 
 def test_a_version_whose_files_are_damaged_scores_no_longer_with_the_next_request(
