@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+import orjson
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.json_text import parse
-from ehr_fhir.search.query import MAX_COUNT
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import fhir_response
 from ehr_gateway.http.responses import record_disclosure
 from ehr_gateway.http.searchset import search_limits
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
-from ehr_gateway.search.page import search
+from ehr_gateway.search.page import search_whole
 from ehr_gateway.store.store import Version
 
 OPERATION = Operation(
@@ -37,8 +36,8 @@ OPERATION = Operation(
     ),
     required_scope=None,
 )
-# Pages of matches that are read. Chosen: 20,000 measurements of one person.
-_MOST_PAGES = 20
+# Chosen: they are read into memory as a whole.
+_MOST_MATCHES = 20_000
 _LARGEST = 100
 
 
@@ -70,24 +69,20 @@ def _parse_most(sent: list[str]) -> int:
     return int(text)
 
 
-def _matches(call: OperationCall, pairs: list[tuple[str, str]]) -> Iterator[Version]:
-    """Yield what a search for the same finds, the newest first."""
-    store, access = call.context.gateway.store, call.context.access
-    limits = search_limits(call.context.gateway.settings)
-    asked = [
-        *pairs,
-        ("status:not", "entered-in-error"),
-        ("_sort", "-date"),
-        ("_count", str(MAX_COUNT)),
-    ]
-    cursor: list[tuple[str, str]] = []
-    for _ in range(_MOST_PAGES):
-        page = search(store, access, "Observation", [*asked, *cursor], limits=limits)
-        yield from page.matches
-        if page.next_cursor is None:
-            return
-        cursor = [("_cursor", page.next_cursor)]
-    raise TooCostly("There are more measurements than are looked at: name codes or a period.")
+def _matches(call: OperationCall, pairs: list[tuple[str, str]]) -> list[Version]:
+    """Return what a search for the same finds, the newest first."""
+    gateway = call.context.gateway
+    found = search_whole(
+        gateway.store,
+        call.context.access,
+        "Observation",
+        [*pairs, ("status:not", "entered-in-error"), ("_sort", "-date")],
+        limit=_MOST_MATCHES + 1,
+        limits=search_limits(gateway.settings),
+    )
+    if len(found) > _MOST_MATCHES:
+        raise TooCostly("There are more measurements than are looked at: name codes or a period.")
+    return found
 
 
 def _newest(versions: Iterable[Version], most: int) -> list[Version]:
@@ -95,7 +90,7 @@ def _newest(versions: Iterable[Version], most: int) -> list[Version]:
     counts: Counter[str] = Counter()
     groups: dict[str, list[Version]] = {}
     for version in versions:
-        code = parse(version.body).get("code", {})
+        code = orjson.loads(version.body).get("code", {})
         keys = [f"{one.get('system', '')}|{one.get('code', '')}" for one in code.get("coding", ())]
         # With another coding of the same test it is of the same group.
         key = next((one for one in keys if one in groups), (keys or [str(code.get("text"))])[0])

@@ -23,7 +23,14 @@ from ehr_gateway.search.scope_check import require_search_scopes
 from ehr_gateway.search.statements import Match, SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store, Version
 
-__all__ = ["SearchPage", "explain_search", "find_matching_ids", "search", "search_on"]
+__all__ = [
+    "SearchPage",
+    "explain_search",
+    "find_matching_ids",
+    "search",
+    "search_on",
+    "search_whole",
+]
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,26 @@ def explain_search(
                 query, filters=(compartment_filter(*within, resource_type), *query.filters)
             )
         return SearchExecutor(connection, registry, access, limits or SearchLimits()).explain(query)
+
+
+def search_whole(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    limit: int,
+    limits: SearchLimits | None = None,
+) -> list[Version]:
+    """Return up to `limit` matches in the requested order, found and sorted once."""
+    require_search_scope(access, [resource_type], pairs)
+    with store.read_transaction() as connection:
+        registry = store.registry(connection)
+        with use_added_parameters(registry.served):
+            query = parse_criteria(access, resource_type, pairs)
+        require_search_scopes(access, query)
+        executor = SearchExecutor(connection, registry, access, limits or SearchLimits())
+        return executor.load_versions(executor.find_matches(query, limit))
 
 
 def find_matching_ids(

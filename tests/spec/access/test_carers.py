@@ -337,3 +337,18 @@ def test_a_carer_does_not_lift_what_limits_carers(furnished: House) -> None:
         if consent["category"][0]["coding"][0]["code"] == "restriction":
             must(patient.put(consent | {"status": "inactive"}))
     assert limited.get("Observation/lab-1").status_code == 200
+
+
+def test_a_carer_takes_the_record_and_its_summary_while_the_power_lasts(furnished: House) -> None:
+    session, addresses = carer(furnished, "carer.1", domain="laboratory"), ("everything", "summary")
+    for name in addresses:
+        answer = must(session.get(f"Patient/pat-1/${name}")).json()
+        held = [one["resource"]["id"] for one in answer["entry"]]
+        # What the patient keeps from carers is not in it.
+        assert "con-1" in held, name
+        assert not {"lab-1", "lab-2"} & set(held), name
+
+    (one,) = named(furnished.login("p.pat-1").get("Patient/pat-1/$carers"))["carer"]
+    must(send(furnished.login("p.pat-1"), "$end-carer", carer=one["id"][0]))
+
+    assert [session.get(f"Patient/pat-1/${name}").status_code for name in addresses] == [404, 404]
