@@ -365,3 +365,26 @@ def test_a_token_that_may_not_search_terminology_asks_nothing(furnished: House) 
     for address in ("ValueSet/$expand", "CodeSystem/$lookup", "ConceptMap/$translate"):
         assert doctor.get(address).status_code == 403
         assert doctor.post(address, sent(url=PETS)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("login", "asks", "writes"),
+    [
+        ("p.pat-1", True, False),
+        ("doctor.a", True, False),
+        ("steward", True, False),
+        ("admin", True, True),
+        ("auditor", False, False),
+        ("researcher", False, False),
+        ("", True, True),
+    ],
+)
+def test_who_asks_and_who_writes(furnished: House, login: str, asks: bool, writes: bool) -> None:
+    person = furnished.login(login) if login else furnished.system("hospital-a")
+    body = {key: value for key, value in SYSTEM.items() if key != "id"}
+
+    asked = person.get(f"ValueSet/$expand?url={R4}/ValueSet/administrative-gender")
+    written = person.post("CodeSystem", body)
+
+    assert (asked.status_code == 200, written.status_code == 201) == (asks, writes)
+    assert {asked.status_code, written.status_code} <= {200, 201, 403}
