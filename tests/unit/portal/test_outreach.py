@@ -63,7 +63,8 @@ def test_people_stand_in_the_order_of_their_risk_with_reasons_and_the_version(
 
     assert shown.index("CHAN Siu Ming 1") < shown.index("CHAN Siu Ming 2")
     assert "41.3%" in shown and "8.1%" in shown and 'href="/patients/pat-1"' in shown
-    assert "Emergency visits in 6 months: 3" in shown
+    colon = {"en": ": "}.get(language, "：")
+    assert f"Emergency visits in 6 months{colon}3" in shown
     version = {"en": "Version 2 of the model."}.get(language, "模型版本 2。")
     assert version in shown
     asked = portal.fake.asked[-1].url
