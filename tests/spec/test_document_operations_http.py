@@ -96,6 +96,11 @@ def test_docref_lists_the_newest_document_or_those_of_a_period(furnished: House)
         answer = must(other.get(f"DocumentReference/$docref?patient={about}&on-demand=true"))
         assert "entry" not in answer.json()
     assert patient.get("DocumentReference/$docref").status_code == 400
+    platform = furnished.system("ehr-commons")
+    platform.store({"resourceType": "Patient", "id": "left"})
+    must(platform.delete("Patient/left"))
+    gone = must(platform.get("DocumentReference/$docref?patient=left&on-demand=true"))
+    assert "entry" not in gone.json()
 
 
 def test_lastn_returns_the_newest_of_each_code(furnished: House) -> None:

@@ -9,10 +9,8 @@ import orjson
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import Invalid, NotFound, TooCostly
+from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.json_text import parse
-from ehr_gateway.access import Access
-from ehr_gateway.database import Connection
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import fhir_response
 from ehr_gateway.http.responses import record_disclosure
@@ -21,7 +19,7 @@ from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.search.record_page import find_whole_record
 from ehr_gateway.store.store import Version
-from ehr_gateway.store.visible import read_on
+from ehr_gateway.store.visible import read_several
 
 OPERATION = Operation(
     name="docref",
@@ -68,7 +66,10 @@ def answer(call: OperationCall) -> Response:
         )  # fmt: skip
         if len(versions) > _MOST_DOCUMENTS:
             raise TooCostly("There are more documents than one answer holds: narrow the period.")
-        shows_patient = sent.get("on-demand") == "true" and _is_visible(connection, access, patient)
+        # Of a Patient who is absent, hidden or deleted there is no summary.
+        shows_patient = sent.get("on-demand") == "true" and bool(
+            read_several(connection, access, [("Patient", patient)])
+        )
     documents = _select(versions, sent.get("type"))
     if care == (None, None):
         documents = documents[:1]
@@ -82,16 +83,6 @@ def answer(call: OperationCall) -> Response:
     links = [("self", build_page_url(f"{base}/DocumentReference/$docref", pairs))]
     body = build_bundle("searchset", entries, links=links)
     return fhir_response(body, pretty=call.preferences.pretty)
-
-
-def _is_visible(connection: Connection, access: Access, patient: str) -> bool:
-    if not access.covers("read", "Patient"):
-        return False
-    try:
-        read_on(connection, access, "Patient", patient)
-    except NotFound:
-        return False
-    return True
 
 
 def _select(versions: list[Version], asked: str | None) -> list[Version]:
