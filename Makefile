@@ -13,7 +13,7 @@ DATABASES ?= sqlite
 BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])
 
 .DEFAULT_GOAL := help
-.PHONY: acro clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
+.PHONY: acro bench-validation clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
 	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-cds-hooks bench-lake bench-latency bench-memory bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
@@ -95,6 +95,9 @@ fix: .venv/.ready ## format and mend what can be mended
 bench: setup ## measured rates against their references, in one run (BULK=folder of NDJSON)
 	@$(BIN)/python -m tests.perf.bench_fhirpath
 	@$(BIN)/python -m tests.perf.bench_load $(BULK)
+
+bench-validation: .venv/.ready ## resources validated against US Core in a processor second (DATA=folder of the published data)
+	@$(BIN)/python -m tests.perf.bench_validation $(or $(DATA),../shared/data)
 
 bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs, or AGAINST=checkout (ROUNDS=3 SECONDS=5 WORKERS=2 DATABASE=postgresql)
 	@$(BIN)/python -m tests.perf.bench_gateway --rounds $(ROUNDS) --seconds $(SECONDS) \
