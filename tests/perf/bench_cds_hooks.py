@@ -1,8 +1,10 @@
 """How long a card takes: `make bench-cds-hooks`.
 
-A clinician's screen calls each service that is offered, of a patient with thousands of records. The
-gateway and the caller run in one process, as in `ehr up` with one worker. Told are median and 95th
-percentile of whole answers, and the processor's time for one, beside that of reading the Patient.
+A clinician's screen calls each service that is offered, of a patient with thousands of records who
+left hospital three days ago: the check of medicines, and those of a promoted version of
+`readmission-28d`, which learnt from made-up people. The gateway and the caller run in one process,
+as in `ehr up` with one worker. Told are median and 95th percentile of whole answers, and the
+processor's time for one, beside that of reading the Patient.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import sys
 import tempfile
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,17 @@ from ehr_cli.data_folder import gateway_settings
 from ehr_cli.settings import Settings
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.keys import open_signing_keys
+from ehr_models.frames.duckdb_frame import build_frame
+from ehr_models.frames.feature_list import write_features
+from ehr_models.learners.portable import write_model
+from ehr_models.learners.tuning import Rows, fit_best
+from ehr_models.model_store import ModelStore
+from ehr_models.registry import get_task
+from ehr_models.task import Frame
+from ehr_models.task_file import parse_declaration, read_document
 from ehr_portal.web.oauth_login import SCOPE
+from tests.lib.fhir_people import build_views, draw_person
+from tests.lib.promoted import promote
 from tests.lib.server import Platform, platform
 from tests.perf.bench_portal import doctor_of_sample, repeated_records
 
@@ -41,7 +55,9 @@ def main() -> None:
     wanted = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         more = list(repeated_records(wanted.resources))
+        more.append(_end_a_stay(more))
         with platform(Path(folder), patients=1, more=more) as served:
+            _promote_model(served.data)
             client = _client(served)
             patient = served.patient.id
             _measure("Patient, by id", lambda: client.get(f"/fhir/Patient/{patient}"), wanted)
@@ -49,6 +65,33 @@ def main() -> None:
                 sent = _body(service, patient)
                 address = f"/cds-services/{service['id']}"
                 _measure(service["id"], lambda: client.post(address, json=sent), wanted)  # noqa: B023
+
+
+def _end_a_stay(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a copy of one of the patient's encounters as a stay that ended three days ago."""
+    own = next(one for one in records if one["resourceType"] == "Encounter")
+    ended = datetime.now(UTC) - timedelta(days=3)
+    return {
+        **own,
+        "id": "bench-stay",
+        "status": "finished",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+        "period": {
+            "start": (ended - timedelta(days=4)).isoformat(timespec="seconds"),
+            "end": ended.isoformat(timespec="seconds"),
+        },
+    }
+
+
+def _promote_model(data: Path) -> None:
+    """Promote a version that learnt from 300 made-up people."""
+    declared = parse_declaration(read_document(files("ehr_models") / "tasks/readmission"))
+    people = [resource for number in range(300) for resource in draw_person(number)]
+    frame: Frame = build_frame(declared, build_views(declared, people))
+    model = fit_best(("boosting",), Rows.of_frame(frame))
+    written = {**write_model(model), **write_features(frame)}
+    store = ModelStore(data)
+    promote(data, store.save_version(get_task("readmission-28d").name, written, datetime.now(UTC)))
 
 
 def _client(served: Platform) -> httpx.Client:

@@ -22,7 +22,9 @@ from tests.lib.gateway import (
     observation,
     restriction,
 )
+from tests.lib.gateway import patient as make_patient
 from tests.lib.smart import Signer
+from tests.spec.access.steps import send
 
 SOURCE = "https://example.org/model"
 SERVICE = "/cds-services/counting"
@@ -426,3 +428,52 @@ def test_half_a_surrogate_pair_is_refused(furnished: House, support: CountingSup
 
     path = "feedback[0].overrideReason.userComment"
     assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (400, [path])
+
+
+def test_an_emergency_that_is_over_opens_no_card(
+    furnished: House, support: CountingSupport
+) -> None:
+    furnished.share("hospital-b", status="inactive")
+    doctor = furnished.login("doctor.b")
+    must(send(doctor, "Patient/pat-1/$declare-emergency", reason="Found unconscious"))
+    assert summary(doctor) == "4 records"
+
+    furnished.clock.forward(seconds=24 * 3600)
+    assert ask(furnished.login("doctor.b")) == []
+    assert len(support.calls) == 1
+
+
+def test_who_is_hidden_deleted_or_was_never_born_is_answered_alike(
+    furnished: House, support: CountingSupport
+) -> None:
+    furnished.share("hospital-b", status="inactive")
+    platform = furnished.system("ehr-commons")
+    must(platform.put(make_patient("gone", "ZD1234569")))
+    must(platform.delete("Patient/gone"))
+
+    doctor = furnished.login("doctor.b")
+    answers = [
+        doctor.post(SERVICE, body(name)) for name in ("pat-1", "gone", "nobody", "not-born-yet")
+    ]
+
+    assert {(one.status_code, one.text) for one in answers} == {(200, '{"cards":[]}')}
+    shown = [{key: one.headers[key] for key in sorted(one.headers)} for one in answers]
+    for headers in shown:
+        headers.pop("x-request-id", None)
+    assert all(headers == shown[0] for headers in shown)
+    assert support.calls == []
+    with furnished.gateway.store.read_transaction() as connection:
+        assert not connection.execute("SELECT * FROM cds_card").fetchall()
+
+
+def test_of_merged_accounts_one_is_told_as_a_part(
+    furnished: House, support: CountingSupport
+) -> None:
+    doctor = furnished.login("doctor.b")
+    assert summary(doctor) == "4 records"
+
+    link = {"type": "replaces", "other": {"reference": "Patient/pat-2"}}
+    merged = {**make_patient("pat-1", "ZA1234560"), "link": [link]}
+    must(furnished.system("ehr-commons").put(merged))
+
+    assert summary(doctor).endswith(", in part")

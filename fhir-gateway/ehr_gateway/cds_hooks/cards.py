@@ -53,8 +53,9 @@ def find_visible_records(
 ) -> VisibleRecords:
     """Return what the searches find of a patient for a requester, each record once.
 
-    It is partial where the token does not cover a type, where there are too many, and, unless the
-    marker policy hides it, where a restriction withholds something.
+    It is partial where the token does not cover a type, where there are too many, where the Patient
+    names another account of the person, whose records are not read, and, unless the marker policy
+    hides it, where a restriction withholds something.
     """
     found: dict[int, Version] = {}
     is_partial = False
@@ -69,6 +70,7 @@ def find_visible_records(
     if gateway.settings.limits.withheld_marker != "hide":
         marker = find_marker(connection, access, patient)
         is_partial |= bool(marker.hidden or marker.domains)
+    is_partial |= any(_names_other_account(version) for version in found.values())
     return VisibleRecords(list(found.values()), is_partial)
 
 
@@ -86,6 +88,13 @@ def _find(
         found += (*page.matches, *page.included)
         cursor = page.next_cursor
     return found, cursor is None
+
+
+def _names_other_account(version: Version) -> bool:
+    if version.type != "Patient":
+        return False
+    links = orjson.loads(version.body).get("link", ())
+    return any(link["type"] in ("replaces", "replaced-by") for link in links)
 
 
 def show_card(card: Card, identity: str) -> dict[str, Any]:
