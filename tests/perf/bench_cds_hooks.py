@@ -41,6 +41,7 @@ from tests.lib.server import Platform, platform
 from tests.perf.bench_portal import doctor_of_sample, repeated_records
 
 _WARM_UP = 5
+_MOST_SECONDS = 120
 _DRAFT = {
     "resourceType": "MedicationRequest",
     "id": "draft",
@@ -61,7 +62,7 @@ def main() -> None:
             client = _client(served)
             patient = served.patient.id
             _measure("Patient, by id", lambda: client.get(f"/fhir/Patient/{patient}"), wanted)
-            for service in client.get("/cds-services").json()["services"]:
+            for service in _wait_for_services(client):
                 sent = _body(service, patient)
                 address = f"/cds-services/{service['id']}"
                 _measure(service["id"], lambda: client.post(address, json=sent), wanted)  # noqa: B023
@@ -94,6 +95,16 @@ def _promote_model(data: Path) -> None:
     promote(data, store.save_version(get_task("readmission-28d").name, written, datetime.now(UTC)))
 
 
+def _wait_for_services(client: httpx.Client) -> list[dict[str, Any]]:
+    """Return the services once the audit log has the promotion: before it no model is offered."""
+    for _ in range(_MOST_SECONDS):
+        services: list[dict[str, Any]] = client.get("/cds-services").json()["services"]
+        if len(services) > 1:
+            return services
+        time.sleep(1)
+    raise SystemExit("The model is not offered.")
+
+
 def _client(served: Platform) -> httpx.Client:
     settings = gateway_settings(Settings(data=served.data, port=int(served.address[-5:])))
     subject: Subject = doctor_of_sample()
@@ -112,6 +123,7 @@ def _body(service: dict[str, Any], patient: str) -> dict[str, Any]:
         "context": {
             "userId": "Practitioner/doctor",
             "patientId": patient,
+            "encounterId": "bench-stay",
             "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": draft}]},
         },
     }
