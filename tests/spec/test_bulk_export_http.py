@@ -368,6 +368,7 @@ def test_a_manifest_comes_in_pages_where_the_client_takes_them(
     furnished: House, small_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ehr_gateway.routes.bulk_exports._STEP_SECONDS", 0)
+    monkeypatch.setattr("ehr_gateway.bulk_data.exports._FILES_OF_PAGE", 1)
     hospital = furnished.system("hospital-a")
     asked = "$export?_type=Observation,Condition&allowPartialManifests=true"
     address: str | None = status_of(start(hospital, asked))
@@ -550,6 +551,9 @@ def test_hidden_records_change_no_export(move_in: MoveIn, monkeypatch: pytest.Mo
     monkeypatch.setattr(planner, "LINES_OF_FILE", 2)
     monkeypatch.setattr(planner, "_WINDOW_ROWS", 2)
     monkeypatch.setattr(reader, "_ROWS", 2)
+    # Nor does it show how long a step took.
+    monkeypatch.setattr("ehr_gateway.routes.bulk_exports._STEP_SECONDS", 0)
+    monkeypatch.setattr("ehr_gateway.bulk_data.exports._FILES_OF_PAGE", 2)
     stores = []
     for name, more in (("without", False), ("with", True)):
         house = move_in("furnished", name)

@@ -31,6 +31,9 @@ _KEPT_MS = 24 * 3_600_000
 _REMEMBERED_MS = 400 * 86_400_000
 # Of one owner at a time. Chosen: a client has a few under way; more is a fault of its own.
 _MOST_EXPORTS = 20
+# Of one page of the manifest, whenever they were found: how long that took would tell of rows that
+# are hidden. Chosen: some gigabytes.
+_FILES_OF_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,15 @@ class BulkExport:
 
 @dataclass(frozen=True)
 class ExportFile:
-    """A file of an export: its number, the page of the manifest that names it, its lines."""
+    """A file of an export: its number from 1 on, and its lines."""
 
     number: int
-    page: int
     part: ExportSlice
+
+    @property
+    def page(self) -> int:
+        """Return the page of the manifest that names it."""
+        return (self.number - 1) // _FILES_OF_PAGE + 1
 
 
 def begin_export(
@@ -82,7 +89,7 @@ def begin_export(
             ),
         )  # fmt: skip
         if request.ignored:
-            _insert_files(connection, name, 1, [ExportSlice("error")])
+            _insert_files(connection, name, [ExportSlice("error")])
     return export
 
 
@@ -117,7 +124,7 @@ def continue_export(store: Store, access: Access, export: BulkExport, seconds: f
             (progress and progress.to_json(), export.id, export.progress.to_json()),
         )
         if changed.rowcount:
-            _insert_files(connection, export.id, _next_page(connection, export.id), found)
+            _insert_files(connection, export.id, found)
             return replace(export, progress=progress)
     # It comes again, and finds what the other one did.
     return export
@@ -127,22 +134,22 @@ def list_files(store: Store, export_id: str) -> list[ExportFile]:
     """Return the files that are known so far."""
     with store.read_transaction(single_statement=True) as connection:
         rows = connection.execute(
-            "SELECT number, page, slice FROM bulk_export_file WHERE export = ? ORDER BY number",
+            "SELECT number, slice FROM bulk_export_file WHERE export = ? ORDER BY number",
             (export_id,),
         ).fetchall()
-    return [ExportFile(row[0], row[1], ExportSlice.from_json(row[2])) for row in rows]
+    return [ExportFile(row[0], ExportSlice.from_json(row[1])) for row in rows]
 
 
 def find_file(store: Store, export_id: str, number: int) -> ExportFile:
     """Return one file of an export."""
     with store.read_transaction(single_statement=True) as connection:
         row = connection.execute(
-            "SELECT number, page, slice FROM bulk_export_file WHERE export = ? AND number = ?",
+            "SELECT number, slice FROM bulk_export_file WHERE export = ? AND number = ?",
             (export_id, number),
         ).fetchone()
     if row is None:
         raise NotFound("The export has no such file.")
-    return ExportFile(row[0], row[1], ExportSlice.from_json(row[2]))
+    return ExportFile(row[0], ExportSlice.from_json(row[1]))
 
 
 def cancel_export(store: Store, export_id: str) -> None:
@@ -183,23 +190,14 @@ def _find_bounds(
     return min(first, last), last
 
 
-def _next_page(connection: Connection, export_id: str) -> int:
-    row = connection.execute(
-        "SELECT COALESCE(MAX(page), 0) FROM bulk_export_file WHERE export = ?", (export_id,)
-    ).fetchone()
-    return int(row[0]) + 1
-
-
-def _insert_files(
-    connection: Connection, export_id: str, page: int, slices: Sequence[ExportSlice]
-) -> None:
+def _insert_files(connection: Connection, export_id: str, slices: Sequence[ExportSlice]) -> None:
     row = connection.execute(
         "SELECT COALESCE(MAX(number), 0) FROM bulk_export_file WHERE export = ?", (export_id,)
     ).fetchone()
     connection.executemany(
-        "INSERT INTO bulk_export_file (export, number, page, slice) VALUES (?, ?, ?, ?)",
+        "INSERT INTO bulk_export_file (export, number, slice) VALUES (?, ?, ?)",
         [
-            (export_id, number, page, part.to_json())
+            (export_id, number, part.to_json())
             for number, part in enumerate(slices, int(row[0]) + 1)
         ],
     )

@@ -47,7 +47,7 @@ def accepted_response(context: RequestContext, export: BulkExport) -> Response:
 def progress_response(
     context: RequestContext, export: BulkExport, files: Sequence[ExportFile], page: int
 ) -> Response:
-    """Answer that more files are looked for; with a page of the manifest where that was asked for.
+    """Answer that more files are looked for, with a page of the manifest that is whole already.
 
     How many there are follows from what the requester may see alone.
     """
@@ -55,7 +55,8 @@ def progress_response(
         "X-Progress": f"{len(files)} files are ready, more are looked for",
         "Retry-After": str(_SECONDS_TO_WAIT),
     }
-    if export.request.in_pages and any(file.page == page for file in files):
+    # A page is whole when there is a file of the next one.
+    if export.request.in_pages and any(file.page > page for file in files):
         return _manifest(context, export, files, page, 202, headers)
     return Response(status_code=202, headers=headers)
 

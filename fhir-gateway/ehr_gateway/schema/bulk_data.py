@@ -34,8 +34,6 @@ Table(
     METADATA,
     Column("export", TEXT, primary_key=True),
     Column("number", INTEGER, primary_key=True),
-    # The page of the manifest that names it.
-    Column("page", INTEGER, nullable=False),
     # Which lines it has, as JSON: positions of the feed, or places in a list of patients.
     Column("slice", TEXT, nullable=False),
     sqlite_with_rowid=False,

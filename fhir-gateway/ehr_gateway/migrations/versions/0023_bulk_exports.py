@@ -27,7 +27,6 @@ def upgrade() -> None:
         "bulk_export_file",
         Column("export", TEXT, primary_key=True),
         Column("number", INTEGER, primary_key=True),
-        Column("page", INTEGER, nullable=False),
         Column("slice", TEXT, nullable=False),
         sqlite_with_rowid=False,
     )
