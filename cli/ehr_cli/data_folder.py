@@ -18,7 +18,7 @@ from ehr_gateway.notice_settings import NoticeSettings
 from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
-from ehr_gateway.validation_settings import ValidationSettings, parse_required_profiles
+from ehr_fhir.validation_settings import ValidationSettings, parse_required_profiles
 from ehr_privacy.consent import Requester, parse_scopes
 
 PLATFORM = "ehr-commons"

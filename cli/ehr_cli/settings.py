@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.validation_settings import VALIDATION_MODES, parse_required_profiles
+from ehr_fhir.validation_settings import VALIDATION_MODES, parse_required_profiles
 
 FILE = "ehr.toml"
 PREFIX = "EHR_"

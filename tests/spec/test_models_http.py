@@ -354,6 +354,9 @@ def test_researchers_read_and_do_not_decide(furnished: House, store: ModelStore)
 
 def test_a_gateway_without_models_says_so(furnished: House) -> None:
     assert furnished.login("steward").get("$models").status_code == 503
+    assert furnished.login("doctor.a").get("$model-worklist?task=x").status_code == 503
+    # The worklist is of people, so that others than clinicians have no business with it.
+    assert furnished.login("steward").get("$model-worklist?task=x").status_code == 403
 
 
 def test_what_a_gate_says_has_a_code_and_its_values(furnished: House, store: ModelStore) -> None:

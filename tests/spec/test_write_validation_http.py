@@ -10,7 +10,7 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.store.write_validation import WriteValidation
-from ehr_gateway.validation_settings import ValidationSettings, parse_required_profiles
+from ehr_fhir.validation_settings import ValidationSettings, parse_required_profiles
 from tests.lib.gateway import House, Session, must, observation
 
 PROFILE = "http://example.org/StructureDefinition/lab"

@@ -17,7 +17,7 @@ from ehr_fhir.profiles.findings import Finding
 from ehr_fhir.profiles.library import ProfileLibrary
 from ehr_gateway.database import Database
 from ehr_gateway.store.profile_libraries import read_open_library, select_open_versions
-from ehr_gateway.validation_settings import ValidationSettings
+from ehr_fhir.validation_settings import ValidationSettings
 
 __all__ = ["WriteValidation"]
 

@@ -87,6 +87,7 @@ OPERATION_TITLES = {
     "meta": N_("Looked at the marks of a record"),
     "meta-add": N_("Marked a record as sensitive"),
     "meta-delete": N_("Took a mark off a record"),
+    "model-worklist": N_("Looked at a list of patients by their risk"),
     "move": N_("Moved a record to the person it is about"),
     "notice-deliveries": N_("Looked at whether notices arrived"),
     "notice-preference": N_("Changed how notices are sent"),
