@@ -10,6 +10,7 @@ import orjson
 
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import Conflict, NotFound, Unavailable
+from ehr_fhir.validation_settings import ValidationSettings, parse_required_profiles
 from ehr_gateway.access import Access
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.app import create_gateway
@@ -18,7 +19,6 @@ from ehr_gateway.notice_settings import NoticeSettings
 from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
-from ehr_fhir.validation_settings import ValidationSettings, parse_required_profiles
 from ehr_privacy.consent import Requester, parse_scopes
 
 PLATFORM = "ehr-commons"

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_fhir.validation_settings import ValidationSettings
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.notice_settings import NoticeSettings
-from ehr_fhir.validation_settings import ValidationSettings
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8080"
 

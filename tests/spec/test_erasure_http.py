@@ -13,10 +13,12 @@ from ehr_etl.erasure.byte_search import ByteSearch
 from ehr_etl.erasure.file_contents import read_contents
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.audit_log import anomalies
 from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.erasure.finish import finish_erasures
 from ehr_gateway.erasure.requests import is_pending
+from ehr_gateway.notices import access_notices
 from ehr_gateway.schema import ALL_TABLES
 from ehr_inbound.bulk_files.load import load
 from ehr_privacy.audit import public_key
@@ -197,6 +199,39 @@ def test_nothing_of_the_patient_is_in_any_table_or_page(staffed: House) -> None:
         for path in sorted(staffed.settings.data.glob("ehr.db*")):
             hits, _ = search.search_stream(read_contents(path))
             assert (path.name, hits) == (path.name, set())
+
+
+@pytest.mark.parametrize("table", ["notice", "audit_flag"])
+def test_what_a_thread_derives_from_the_log_meanwhile_is_not_kept(
+    staffed: House, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    # It reads the log, the patient is erased, then it writes.
+    staffed.app.state.deliveries.stop()
+    staffed.share()
+    must(staffed.login("doctor.b").get("Condition?patient=pat-1"))
+    staffed.gateway.audit_batcher.flush()
+    store = staffed.gateway.store
+    module, name = (
+        (access_notices, "_build_notice") if table == "notice" else (anomalies, "_build_flag")
+    )
+    build, built = getattr(module, name), list[Any]()
+
+    def build_then_erase(*given: Any) -> Any:
+        built.append(build(*given))
+        if len(built) == 1:
+            erase(staffed)
+        return built[-1]
+
+    monkeypatch.setattr(module, name, build_then_erase)
+    if table == "notice":
+        access_notices.queue_access_notices(store, staffed.clock())
+    else:
+        anomalies.flag_anomalies(store.database, staffed.clock)
+
+    assert any(one is not None and one.patient == "pat-1" for one in built)
+    with store.read_transaction() as connection:
+        statement = f"SELECT COUNT(*) AS n FROM {table} WHERE patient = 'pat-1'"
+        assert connection.execute(statement).fetchone()["n"] == 0
 
 
 def test_other_patients_rows_are_as_they_were(staffed: House) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.store.write_validation import WriteValidation
 from ehr_fhir.validation_settings import ValidationSettings, parse_required_profiles
+from ehr_gateway.store.write_validation import WriteValidation
 from tests.lib.gateway import House, Session, must, observation
 
 PROFILE = "http://example.org/StructureDefinition/lab"

@@ -146,7 +146,11 @@ def _split(path: str) -> list[_Step]:
     >>> _split("extension('http://e/x').value"), _split("$this")
     ([('extension', 'http://e/x'), ('value', '')], [])
     """
-    return [(match[1], match[2] or "") for match in _STEP.finditer(path) if match[1] != "$this"]
+    steps, place = list[_Step](), 0
+    while found := _STEP.match(path, place):
+        steps.append((found[1], found[2] or ""))
+        place = found.end()
+    return [step for step in steps if step[0] != "$this"]
 
 
 def _is_extension(node: ElementNode) -> bool:

@@ -217,6 +217,8 @@ def _build_flag(
 def _insert_flags(connection: Connection, flags: Iterable[AnomalyFlag], now_ms: int) -> int:
     new = 0
     for flag in flags:
+        if flag.patient is not None and not _is_named(connection, flag.patient):
+            continue
         existing = connection.execute(
             "SELECT id FROM audit_flag WHERE flag_key = ?", (flag.key,)
         ).fetchone()
@@ -237,6 +239,15 @@ def _insert_flags(connection: Connection, flags: Iterable[AnomalyFlag], now_ms: 
             ),
         )  # fmt: skip
     return new
+
+
+def _is_named(connection: Connection, patient: str) -> bool:
+    """Say whether the log names a patient still: one who was erased since it was read is not."""
+    row = connection.execute(
+        f"SELECT 1 FROM {ALL_ROWS} WHERE patient = ? LIMIT 1",  # noqa: S608 constant name
+        (patient,),
+    )
+    return row.fetchone() is not None
 
 
 def _read_position(connection: Connection) -> int:

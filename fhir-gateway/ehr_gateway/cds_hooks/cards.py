@@ -117,10 +117,15 @@ def show_card(card: Card, identity: str) -> dict[str, Any]:
 def keep_cards(
     gateway: Gateway, subject: Subject, service: str, patient: str, cards: Sequence[Card], now: int
 ) -> list[str]:
-    """Keep that cards were shown, to whom about whom, without their text; return their ids."""
+    """Keep that cards were shown, to whom about whom, without their text; return their ids.
+
+    Nothing is kept of a patient who was erased since the records were read.
+    """
     ids = [str(uuid.uuid4()) for _ in cards]
     if cards:
         with gateway.store.write_transaction() as connection:
+            if gateway.store.is_erased(connection, patient):
+                return ids
             for identity, card in zip(ids, cards, strict=True):
                 connection.execute(
                     "INSERT INTO cds_card (id, service, version, patient, login, client, shown_ms)"

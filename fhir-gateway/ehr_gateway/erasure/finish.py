@@ -18,6 +18,7 @@ from ehr_gateway.erasure.database_files import rewrite_database
 from ehr_gateway.erasure.erased_patients import open_erasure_key
 from ehr_gateway.erasure.requests import ERASURE_KIND, PENDING_SETTING, is_pending
 from ehr_gateway.erasure.sought_texts import erasures_folder, read_sought_texts
+from ehr_gateway.erasure.store_rows import delete_derived_rows
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 
@@ -67,7 +68,7 @@ def _finish(store: Store, settings: GatewaySettings, spool: Spool, now_ms: int) 
 def _erase_late_events(
     store: Store, settings: GatewaySettings, request: AccessRequest, now_ms: int
 ) -> None:
-    """Empty events of requests that were under way when the rows were deleted."""
+    """Empty events of requests that were under way when the rows were deleted, and what led on."""
     key = open_erasure_key(settings.keys)
     sought = read_sought_texts(erasures_folder(settings.data), key, request.id)
     if sought is None:
@@ -83,6 +84,7 @@ def _erase_late_events(
                 is_journaled=False,
                 records=sought.records,
             )
+        delete_derived_rows(connection, sought.patients)
 
 
 def delete_files_of_notices(store: Store, folder: Path) -> None:

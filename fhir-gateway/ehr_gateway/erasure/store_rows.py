@@ -38,7 +38,8 @@ from ehr_privacy.erasure import (
     walk_strings,
 )
 
-__all__ = ["ErasedContent", "collect_content", "delete_patient_rows", "find_versions"]
+__all__ = ["ErasedContent", "collect_content", "delete_derived_rows", "delete_patient_rows"]
+__all__ += ["find_versions"]
 
 # Keys in one IN (...): below the limits of both databases.
 _BATCH = 300
@@ -384,6 +385,11 @@ def _delete_requests(
     for row in rows.fetchall():
         if json.loads(row["details"]).get("record") in targets:
             connection.execute("DELETE FROM access_request WHERE id = ?", (row["id"],))
+    delete_derived_rows(connection, patients)
+
+
+def delete_derived_rows(connection: Connection, patients: Collection[str]) -> None:
+    """Delete what is derived from the log and from reads: notices, flags, cards."""
     for patient in patients:
         about = {"patient": patient, "reader": f"Patient/{patient}"}
         connection.execute(

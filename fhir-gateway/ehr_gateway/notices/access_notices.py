@@ -50,7 +50,9 @@ def queue_access_notices(store: Store, now_ms: int) -> None:
             notices = [notice for row in rows if (notice := _build_notice(connection, row))]
         with store.write_transaction() as connection:
             for notice in notices:
-                queue_notice(connection, notice)
+                # The patient may have been erased since the log was read.
+                if not store.is_erased(connection, notice.patient):
+                    queue_notice(connection, notice)
             connection.execute(
                 "INSERT INTO notice_place (name, seq) VALUES (?, ?) ON CONFLICT (name)"
                 " DO UPDATE SET seq = excluded.seq WHERE notice_place.seq < excluded.seq",

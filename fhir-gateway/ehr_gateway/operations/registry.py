@@ -109,7 +109,7 @@ def operation_names(level: Level, resource_type: str = "") -> list[str]:
     """Return the names of the operations that are called at a level, of a type where it has one.
 
     >>> operation_names("instance", "SearchParameter")[-3:]
-    ['move', 'reindex', 'withdraw']
+    ['reindex', 'validate', 'withdraw']
     """
     # The audit log is no record, though it has the address of one.
     types = {resource_type} if resource_type in ("", "AuditEvent") else {resource_type, ANY_TYPE}

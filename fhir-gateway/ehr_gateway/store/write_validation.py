@@ -15,9 +15,9 @@ from typing import Any
 from ehr_fhir.errors import Issue, Unprocessable
 from ehr_fhir.profiles.findings import Finding
 from ehr_fhir.profiles.library import ProfileLibrary
+from ehr_fhir.validation_settings import ValidationSettings
 from ehr_gateway.database import Database
 from ehr_gateway.store.profile_libraries import read_open_library, select_open_versions
-from ehr_fhir.validation_settings import ValidationSettings
 
 __all__ = ["WriteValidation"]
 
