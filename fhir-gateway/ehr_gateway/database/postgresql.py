@@ -54,8 +54,9 @@ _WRITER_LOCK_KEY = 0x65485221
 _MAX_READERS = 16
 # The writer's connection is one of the pool's, which it keeps.
 _MAX_CONNECTIONS = _MAX_READERS + 1
-# How long to wait for a connection. They are made in milliseconds, or not at all.
-_POOL_SECONDS = 0.8
+# How long a request waits for a connection, and what has no deadline, such as a start on a busy
+# machine. They are made in milliseconds, or not at all.
+_POOL_SECONDS, _POOL_SECONDS_OTHERWISE = 0.8, 5.0
 # The pool tries a failed connection once more after this time, and again when one is asked for; by
 # its own default it would wait twice as long each time, up to five minutes.
 _RECONNECT_SECONDS = 0.25
@@ -230,7 +231,7 @@ class PostgresqlDatabase:
     def _take_connection(self) -> PooledConnection:
         """Take a living connection out of the pool; after a restart it may hold dead ones."""
         self._availability.check()
-        until = time.monotonic() + wait_seconds(_POOL_SECONDS, otherwise=_POOL_SECONDS)
+        until = time.monotonic() + wait_seconds(_POOL_SECONDS, otherwise=_POOL_SECONDS_OTHERWISE)
         while True:
             raw = self._pool.getconn(max(0.0, until - time.monotonic()))
             if not _is_dead(raw):
