@@ -48,7 +48,7 @@ def make_extension_check(*, is_modifier: bool) -> Check:
 def _check_parts(profile: Profile, place: Place, run: Run) -> None:
     """Check that the definition of an extension has each of its parts with a relative address."""
     slices = profile.root.children["extension"].slices
-    known = {url for one in slices if "url" in one.children for url in _fixed(one)}
+    known = {url for one in slices if "url" in one.children for url in _read_fixed_urls(one)}
     for index, part in enumerate(place.value.get("extension", ())):
         url = part.get("url", "")
         if ":" not in url and url not in known:
@@ -56,7 +56,7 @@ def _check_parts(profile: Profile, place: Place, run: Run) -> None:
             run.error("extension", f"{place.path}.extension[{index}]", text)
 
 
-def _fixed(part: ElementNode) -> tuple[str, ...]:
+def _read_fixed_urls(part: ElementNode) -> tuple[str, ...]:
     return part.children["url"].definition.fixed
 
 

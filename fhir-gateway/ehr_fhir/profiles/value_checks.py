@@ -130,14 +130,14 @@ def _codes(place: Place) -> list[tuple[str | None, str]] | None:
         codings = value.get("coding", ())
         if not codings and "text" not in value:
             return None
-        return [pair for coding in codings if (pair := _coding(coding))]
-    if pair := _coding(value):
+        return [pair for coding in codings if (pair := _read_coding(coding))]
+    if pair := _read_coding(value):
         return [pair]
     # A Coding that has no code. Of a Quantity the code alone is bound: `unit` is for people.
     return [] if place.type == "Coding" and value.keys() - {"extension", "id"} else None
 
 
-def _coding(coding: Any) -> tuple[str | None, str] | None:
+def _read_coding(coding: Any) -> tuple[str | None, str] | None:
     if isinstance(coding, dict) and isinstance(coding.get("code"), str):
         return str(coding.get("system", "")), coding["code"]
     return None
@@ -237,16 +237,16 @@ def _make_limit_check(definition: ElementDefinition, profile: str) -> Check:
     text = f"The value is beyond the limits of the profile {profile}."
 
     def check(place: Place, run: Run) -> None:
-        value = _ordered(place.value)
-        is_low = any(_is_less(value, _ordered(least)) for least in definition.least_value)
-        is_high = any(_is_less(_ordered(most), value) for most in definition.most_value)
+        value = _parse_comparable(place.value)
+        is_low = any(_is_less(value, _parse_comparable(least)) for least in definition.least_value)
+        is_high = any(_is_less(_parse_comparable(most), value) for most in definition.most_value)
         if is_low or is_high:
             run.error("value", place.path, text)
 
     return check
 
 
-def _ordered(value: Any) -> Any:
+def _parse_comparable(value: Any) -> Any:
     is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     return Decimal(str(value)) if is_number else value
 

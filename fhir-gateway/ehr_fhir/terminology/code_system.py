@@ -140,7 +140,7 @@ class MemoryCodeSystem:
         for detail in _flatten(resource.get("concept", ())):
             own = {key: value for key, value in detail.items() if key != "concept"}
             if renamed and "property" in own:
-                own["property"] = [*own["property"], *_renamed(own["property"], renamed)]
+                own["property"] = [*own["property"], *_rename_properties(own["property"], renamed)]
             code = str(own.get("code", ""))
             self._concepts.setdefault(self._key(code), Concept(header.url, code, own))
         self._walked: dict[tuple[str, str], Mapping[str, None]] = {}
@@ -171,11 +171,11 @@ class MemoryCodeSystem:
     def select(self, selection: Selection) -> Iterator[Concept]:
         """Return concepts in their order."""
         end = None if selection.limit is None else selection.offset + selection.limit
-        return islice(self._matching(selection), selection.offset, end)
+        return islice(self._select_concepts(selection), selection.offset, end)
 
     def count(self, selection: Selection) -> int:
         """Return how many concepts there are, on all pages."""
-        return sum(1 for _ in self._matching(selection))
+        return sum(1 for _ in self._select_concepts(selection))
 
     def parents(self, code: str) -> Sequence[str]:
         """Return the codes next above one."""
@@ -208,7 +208,7 @@ class MemoryCodeSystem:
             self._walked[key] = self._walk(code, neighbours)
         return self._walked[key]
 
-    def _matching(self, selection: Selection) -> Iterator[Concept]:
+    def _select_concepts(self, selection: Selection) -> Iterator[Concept]:
         check_filters(self, selection.filters)
         return (
             concept
@@ -351,7 +351,7 @@ def _standard_properties(header: SystemHeader) -> dict[str, str]:
     }
 
 
-def _renamed(
+def _rename_properties(
     properties: Iterable[Mapping[str, Any]], names: Mapping[str, str]
 ) -> Iterator[Mapping[str, Any]]:
     for one in properties:

@@ -88,7 +88,7 @@ def expand(value_set: ResolvedValueSet, request: ExpansionRequest) -> Expansion:
     if part is not None and _may_nest(part, request):
         entries = _nest(part.system, list(entries))
     sets = dict.fromkeys(
-        join_canonical(one.resource) for one in value_set.imported() if one.resource.get("url")
+        join_canonical(one.resource) for one in value_set.list_imports() if one.resource.get("url")
     )
     return Expansion(tuple(entries), total, tuple(used), tuple(sets))
 

@@ -71,7 +71,9 @@ def _translate_by(
                 yield from _reverse_matches(group, url, code)
         elif group.get("source", system) == system:
             matches = list(_matches(group, url, code))
-            yield from matches or _unmapped(group, url, system, code, library, (*within, url))
+            yield from matches or _apply_unmapped_rule(
+                group, url, system, code, library, (*within, url)
+            )
 
 
 def _matches(group: Mapping[str, Any], url: str, code: str) -> Iterator[Translation]:
@@ -110,7 +112,7 @@ def _reverse_matches(group: Mapping[str, Any], url: str, code: str) -> Iterator[
                 )
 
 
-def _unmapped(
+def _apply_unmapped_rule(
     group: Mapping[str, Any],
     url: str,
     system: str,

@@ -157,12 +157,12 @@ class ResolvedValueSet:
             for value_set in part.sets:
                 yield from value_set.parts()
 
-    def imported(self) -> Iterator[ResolvedValueSet]:
+    def list_imports(self) -> Iterator[ResolvedValueSet]:
         """Yield the value sets that it is made of, also by what it excludes."""
         for part in (*self.includes, *self.excludes):
             for value_set in part.sets:
                 yield value_set
-                yield from value_set.imported()
+                yield from value_set.list_imports()
 
     def unknown_systems(self) -> list[str]:
         """Return the code systems it needs that are not here."""

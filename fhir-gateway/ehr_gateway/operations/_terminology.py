@@ -30,7 +30,7 @@ __all__ = [
     "open_terms",
     "part",
     "read_code_system",
-    "typed",
+    "typed_parameter",
 ]
 
 CALLERS = "whoever may search CodeSystem, ValueSet and ConceptMap"
@@ -188,7 +188,7 @@ def _read_coding(coding: Any, path: str) -> CodeToCheck:  # Any: JSON as it was 
     )
 
 
-def typed(name: str, kind: str, value: object) -> dict[str, Any]:
+def typed_parameter(name: str, kind: str, value: object) -> dict[str, Any]:
     """Return an output parameter of a type, such as `code`."""
     return {"name": name, f"value{kind[0].upper()}{kind[1:]}": value}
 

@@ -18,7 +18,7 @@ from ehr_gateway.operations._terminology import (
     open_terms,
     part,
     read_code_system,
-    typed,
+    typed_parameter,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -66,22 +66,27 @@ def answer(call: OperationCall) -> Response:
 def _describe(terms: Terms, system: CodeSystem, concept: Concept) -> Iterator[dict[str, Any]]:
     wanted = set(terms.sent.texts("property", _MOST_PROPERTIES))
     header = system.header
-    yield typed("name", "string", header.title or header.name or header.url)
+    yield typed_parameter("name", "string", header.title or header.name or header.url)
     if header.version:
-        yield typed("version", "string", header.version)
+        yield typed_parameter("version", "string", header.version)
     display = concept.display_in(terms.languages, header.language)
-    yield typed("display", "string", display or concept.code)
-    yield typed("code", "code", concept.code)
-    yield typed("system", "uri", header.url)
+    yield typed_parameter("display", "string", display or concept.code)
+    yield typed_parameter("code", "code", concept.code)
+    yield typed_parameter("system", "uri", header.url)
     if concept.definition and (not wanted or "definition" in wanted):
-        yield typed("definition", "string", concept.definition)
-    yield typed("abstract", "boolean", concept.is_abstract)
+        yield typed_parameter("definition", "string", concept.definition)
+    yield typed_parameter("abstract", "boolean", concept.is_abstract)
     if not wanted or "designation" in wanted:
         for designation in concept.designations:
             yield part("designation", _designation_parts(designation))
     if not wanted or "inactive" in wanted:
-        yield part("property", [typed("code", "code", "inactive"),
-                                typed("value", "boolean", concept.is_inactive)])  # fmt: skip
+        yield part(
+            "property",
+            [
+                typed_parameter("code", "code", "inactive"),
+                typed_parameter("value", "boolean", concept.is_inactive),
+            ],
+        )
     for name, codes in (
         ("parent", system.parents(concept.code)),
         ("child", system.children(concept.code)[:_MOST_CHILDREN]),
@@ -93,20 +98,27 @@ def _describe(terms: Terms, system: CodeSystem, concept: Concept) -> Iterator[di
         name = str(one.get("code", ""))
         if name not in ("parent", "child", "inactive") and (not wanted or name in wanted):
             value = {key: found for key, found in one.items() if key.startswith("value")}
-            yield part("property", [typed("code", "code", name), {"name": "value", **value}])
+            yield part(
+                "property", [typed_parameter("code", "code", name), {"name": "value", **value}]
+            )
 
 
 def _designation_parts(designation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if "language" in designation:
-        yield typed("language", "code", designation["language"])
+        yield typed_parameter("language", "code", designation["language"])
     if "use" in designation:
-        yield typed("use", "coding", designation["use"])
-    yield typed("value", "string", designation.get("value", ""))
+        yield typed_parameter("use", "coding", designation["use"])
+    yield typed_parameter("value", "string", designation.get("value", ""))
 
 
 def _named_code(system: CodeSystem, name: str, code: str) -> dict[str, Any]:
     concept = system.find(code)
     described = (
-        [typed("description", "string", concept.display)] if concept and concept.display else []
+        [typed_parameter("description", "string", concept.display)]
+        if concept and concept.display
+        else []
     )
-    return part("property", [typed("code", "code", name), typed("value", "code", code), *described])
+    return part(
+        "property",
+        [typed_parameter("code", "code", name), typed_parameter("value", "code", code), *described],
+    )

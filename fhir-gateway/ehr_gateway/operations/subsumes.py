@@ -11,7 +11,7 @@ from ehr_gateway.operations._terminology import (
     Terms,
     open_terms,
     read_code_system,
-    typed,
+    typed_parameter,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -63,7 +63,7 @@ def answer(call: OperationCall) -> Response:
             outcome = "subsumes"
         elif system.is_below(one.code, other.code):
             outcome = "subsumed-by"
-    return call.respond(typed("outcome", "code", outcome))
+    return call.respond(typed_parameter("outcome", "code", outcome))
 
 
 def _read_code(terms: Terms, letter: str) -> tuple[str | None, str]:

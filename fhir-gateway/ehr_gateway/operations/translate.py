@@ -17,7 +17,7 @@ from ehr_gateway.operations._terminology import (
     coded_values,
     open_terms,
     part,
-    typed,
+    typed_parameter,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -68,9 +68,13 @@ def answer(call: OperationCall) -> Response:
                 reverse=sent.optional_boolean("reverse"),
             )
     is_match = any(one.is_match for one in found)
-    message = [] if found else [typed("message", "string", "No concept map says anything of it.")]
+    message = (
+        []
+        if found
+        else [typed_parameter("message", "string", "No concept map says anything of it.")]
+    )
     return call.respond(
-        typed("result", "boolean", is_match), *message, *(_match(one) for one in found)
+        typed_parameter("result", "boolean", is_match), *message, *(_match(one) for one in found)
     )
 
 
@@ -106,20 +110,20 @@ def _between(
 
 
 def _match(one: Translation) -> dict[str, Any]:
-    parts = [typed("equivalence", "code", one.equivalence)]
+    parts = [typed_parameter("equivalence", "code", one.equivalence)]
     if one.code:
         display = {"display": one.display} if one.display else {}
         coding = {"system": one.system, "code": one.code, **display}
-        parts.append(typed("concept", "coding", coding))
+        parts.append(typed_parameter("concept", "coding", coding))
     parts += (
         part("product", [
-            typed("element", "uri", product.get("property", "")),
-            typed("concept", "coding", {
+            typed_parameter("element", "uri", product.get("property", "")),
+            typed_parameter("concept", "coding", {
                 "system": product.get("system", ""), "code": product.get("value", ""),
             }),
         ])
         for product in one.products
     )  # fmt: skip
     if one.source:
-        parts.append(typed("source", "uri", one.source))
+        parts.append(typed_parameter("source", "uri", one.source))
     return part("match", parts)

@@ -22,7 +22,7 @@ from ehr_gateway.operations._terminology import (
     Terms,
     coded_values,
     open_terms,
-    typed,
+    typed_parameter,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -141,23 +141,23 @@ def _describe(
         # Where one code will do, the faults of others are no faults of the whole.
         if not is_valid or index == chosen
     ]  # fmt: skip
-    yield typed("result", "boolean", is_valid)
+    yield typed_parameter("result", "boolean", is_valid)
     errors = [one.text for one in findings if one.severity == "error"]
     if messages := errors or [one.text for one in findings if one.severity == "warning"]:
-        yield typed("message", "string", " ".join(dict.fromkeys(messages)))
+        yield typed_parameter("message", "string", " ".join(dict.fromkeys(messages)))
     if verdict.display:
-        yield typed("display", "string", verdict.display)
-    yield typed("code", "code", codes[chosen].code)
+        yield typed_parameter("display", "string", verdict.display)
+    yield typed_parameter("code", "code", codes[chosen].code)
     if verdict.system:
-        yield typed("system", "uri", verdict.system)
+        yield typed_parameter("system", "uri", verdict.system)
     if verdict.version:
-        yield typed("version", "string", verdict.version)
+        yield typed_parameter("version", "string", verdict.version)
     if verdict.concept is not None and verdict.concept.code != codes[chosen].code:
-        yield typed("normalized-code", "code", verdict.concept.code)
+        yield typed_parameter("normalized-code", "code", verdict.concept.code)
     if verdict.concept is not None and verdict.concept.is_inactive:
-        yield typed("inactive", "boolean", True)
+        yield typed_parameter("inactive", "boolean", True)
     if verdict.unknown_system:
-        yield typed("x-caused-by-unknown-system", "canonical", verdict.unknown_system)
+        yield typed_parameter("x-caused-by-unknown-system", "canonical", verdict.unknown_system)
     if findings:
         issues = [_issue(one) for one in findings]
         outcome = {"resourceType": "OperationOutcome", "issue": issues}

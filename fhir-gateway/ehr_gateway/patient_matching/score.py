@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-__all__ = ["GRADES", "Grade", "Weights", "load_weights", "score_agreement"]
+__all__ = ["GRADES", "Grade", "Weights", "grade_score", "load_weights", "score_agreement"]
 
 Grade = Literal["certain", "probable", "possible"]
 # match-grade of FHIR -> the least probability; what is less likely is not told. Chosen from the
@@ -39,7 +39,7 @@ def load_weights() -> Weights:
     return Weights(**tomllib.loads(text))
 
 
-def score_agreement(levels: Mapping[str, str], weights: Weights | None = None) -> float:
+def score_agreement(levels: Mapping[str, str]) -> float:
     """Return the probability, from 0 to 1, that what agrees so is of one person.
 
     Other numbers of an identity document are two people's, whatever else agrees: twins have one
@@ -49,7 +49,7 @@ def score_agreement(levels: Mapping[str, str], weights: Weights | None = None) -
     >>> score_agreement(everything) > 0.9999 > score_agreement({"birth-date": "same"})
     True
     """
-    known = weights or load_weights()
+    known = load_weights()
     odds = math.log(known.prior / (1 - known.prior))
     for element, level in levels.items():
         odds += math.log(known.m[element][level] / known.u[element][level])

@@ -111,7 +111,7 @@ class StoredCodeSystem:
         query = self._query(selection)
         if query.others:
             end = None if selection.limit is None else selection.offset + selection.limit
-            return islice(self._judged(query), selection.offset, end)
+            return islice(self._select_judged(query), selection.offset, end)
         return self._rows(query, selection.offset, selection.limit)
 
     def count(self, selection: Selection) -> int:
@@ -122,7 +122,7 @@ class StoredCodeSystem:
             return below
         query = self._query(selection)
         if query.others:
-            return sum(1 for _ in self._judged(query))
+            return sum(1 for _ in self._select_judged(query))
         return int(self._connection.execute(query.sql("COUNT(*)"), query.params).fetchone()[0])
 
     def _count_below(self, selection: Selection) -> int | None:
@@ -209,7 +209,7 @@ class StoredCodeSystem:
             found.append(self._concept(row["detail"]).code)
         return found
 
-    def _judged(self, query: _Query) -> Iterator[Concept]:
+    def _select_judged(self, query: _Query) -> Iterator[Concept]:
         """Yield the concepts that also meet the filters which no index answers."""
         for number, concept in enumerate(self._rows(query, 0, None)):
             if number >= _MAX_JUDGED:
