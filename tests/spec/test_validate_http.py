@@ -7,28 +7,14 @@ from typing import Any
 import pytest
 
 from tests.lib.gateway import House, Session, consent, must, observation, patient
+from tests.lib.lab_profile import PROFILE, build_lab_profile
 
-PROFILE = "http://example.org/StructureDefinition/lab"
-# A differential alone: a result needs a value, and no code of another system.
-LAB: dict[str, Any] = {
-    "resourceType": "StructureDefinition",
-    "id": "lab",
-    "url": PROFILE,
-    "name": "Lab",
-    "status": "active",
-    "kind": "resource",
-    "abstract": False,
-    "type": "Observation",
-    "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Observation",
-    "derivation": "constraint",
-    "differential": {
-        "element": [
-            {"path": "Observation"},
-            {"path": "Observation.value[x]", "min": 1},
-            {"path": "Observation.code.coding.system", "fixedUri": "http://example.org/tests"},
-        ]
-    },
-}
+# A result needs a value, and no code of another system.
+LAB = build_lab_profile(
+    {"path": "Observation"},
+    {"path": "Observation.value[x]", "min": 1},
+    {"path": "Observation.code.coding.system", "fixedUri": "http://example.org/tests"},
+)
 
 
 def validate(session: Session, address: str, body: Any = None) -> list[tuple[str, str, str]]:

@@ -12,21 +12,9 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.validation_settings import ValidationSettings, parse_required_profiles
 from ehr_gateway.store.write_validation import WriteValidation
 from tests.lib.gateway import House, Session, must, observation
+from tests.lib.lab_profile import PROFILE, build_lab_profile
 
-PROFILE = "http://example.org/StructureDefinition/lab"
-LAB: dict[str, Any] = {
-    "resourceType": "StructureDefinition",
-    "id": "lab",
-    "url": PROFILE,
-    "name": "Lab",
-    "status": "active",
-    "kind": "resource",
-    "abstract": False,
-    "type": "Observation",
-    "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Observation",
-    "derivation": "constraint",
-    "differential": {"element": [{"path": "Observation.issued", "min": 1}]},
-}
+LAB = build_lab_profile({"path": "Observation.issued", "min": 1})
 # An invariant of R4 (obs-6), and a code that its code system does not have.
 UNTRUE = {"dataAbsentReason": {"text": "x"}, "valueString": "x"}
 UNKNOWN = {
