@@ -17,7 +17,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, list_readers, queue_notice
-from ehr_gateway.search.named_patients import find_patients_by_number
+from ehr_gateway.search.named_patients import find_person_by_number
 
 __all__ = ["declare_emergency", "find_patient_by_identity_number"]
 
@@ -31,7 +31,7 @@ def find_patient_by_identity_number(
     """Return the id of the patient with an identity number. Every attempt counts to the limit."""
     _record_attempt(context, clinician)
     with context.gateway.store.read_transaction() as connection:
-        patients = find_patients_by_number(connection, typed)
+        patients = find_person_by_number(connection, typed)
     if len(patients) != 1:
         raise NotFound(NO_SUCH_PERSON)
     context.access.inquiry.name_target("Patient", patients[0])

@@ -9,6 +9,7 @@ from typing import Any
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
+from ehr_gateway.accounts.accounts import list_names_of_person
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.stored_facts import read_current_body
@@ -22,6 +23,7 @@ __all__ = [
     "read_patient",
     "require_clinician",
     "require_decider",
+    "require_other_person",
     "require_patient_self",
     "require_role",
     "require_visible_patient",
@@ -49,6 +51,15 @@ def require_role(context: RequestContext, roles: frozenset[str]) -> None:
     """Raise Forbidden unless the caller has one of the roles."""
     if context.access.requester.role not in roles:
         raise Forbidden(f"This is for {', '.join(sorted(roles))}.")
+
+
+def require_other_person(
+    connection: Connection, context: RequestContext, person: str, refusal: str
+) -> None:
+    """Raise Forbidden if the caller is the person who asked; two accounts of one are one."""
+    names = list_names_of_person(connection, context.caller.subject.login)
+    if person in {context.access.requester.person, *names}:
+        raise Forbidden(refusal)
 
 
 def require_clinician(context: RequestContext) -> Clinician:

@@ -56,8 +56,13 @@ class StepTransaction:
 
     def create_consent(self, consent: Mapping[str, Any]) -> str:
         """Create a Consent and return its id."""
+        return self.create({**consent, "resourceType": "Consent"})
+
+    def create(self, resource: dict[str, Any]) -> str:
+        """Create a resource and return its id."""
         identity = new_id()
-        self._transaction.create(prepare_draft(dict(consent), identity, self._access, "Consent"))
+        draft = prepare_draft(resource, identity, self._access, resource["resourceType"])
+        self._transaction.create(draft)
         return identity
 
     def update_consent(self, identity: str, **changes: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+from ehr_fhir.errors import Conflict, NotFound, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_gateway.access_requests.request_rows import (
     AccessRequest,
@@ -22,8 +22,11 @@ from ehr_gateway.access_requests.request_rows import (
     insert_request,
     select_requests,
 )
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, require_role
-from ehr_gateway.accounts.accounts import list_names_of_person
+from ehr_gateway.access_requests.role_checks import (
+    NO_PATIENT,
+    require_other_person,
+    require_role,
+)
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import Connection
@@ -158,7 +161,9 @@ def decide_erasure(
         now = context.access.now_ms
         if request is None or request.state != "proposed" or request.expires_ms <= now:
             raise NotFound("There is no such request for an erasure.")
-        _require_other_person(connection, context, request)
+        require_other_person(
+            connection, context, request.person, "Another person has to approve an erasure."
+        )
         if approve:
             _erase(context, connection, audit_context, request, reason)
         else:
@@ -311,15 +316,6 @@ def _require_patient(connection: Connection, patient: str) -> None:
     ).fetchone()
     if row is None:
         raise NotFound(NO_PATIENT)
-
-
-def _require_other_person(
-    connection: Connection, context: RequestContext, request: AccessRequest
-) -> None:
-    """Raise Forbidden if the person who asked decides; two accounts of a person are one."""
-    names = list_names_of_person(connection, context.caller.subject.login)
-    if request.person in {context.access.requester.person, *names}:
-        raise Forbidden("Another person has to approve an erasure.")
 
 
 def _check_reason(reason: str, patients: Sequence[str]) -> None:

@@ -175,6 +175,20 @@ class OperationParameters:
             raise _refusal(name, sent[most].index, f"may be there {most} times")
         return [parameter.value for parameter in sent]
 
+    def identifiers(self, name: str, most: int) -> list[tuple[str, str]]:
+        """Return a parameter of Identifiers, of cardinality 0..`most`: system and value of each."""
+        sent = self._values.get(name, [])
+        found = []
+        for parameter in sent:
+            value = parameter.value if isinstance(parameter.value, dict) else {}
+            pair = (value.get("system"), value.get("value"))
+            if not all(isinstance(text, str) and text for text in pair):
+                raise _refusal(name, parameter.index, "must be an Identifier of system and value")
+            found.append((str(pair[0]), str(pair[1])))
+        if len(sent) > most:
+            raise _refusal(name, sent[most].index, f"may be there {most} times")
+        return found
+
     def parts(self, name: str, most: int, names: Collection[str]) -> list[OperationParameters]:
         """Return a parameter of parts of some names, of cardinality 0..`most`."""
         sent = self._values.get(name, [])

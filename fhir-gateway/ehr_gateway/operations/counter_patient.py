@@ -9,7 +9,7 @@ from ehr_gateway.access_requests.role_checks import read_patient
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
-from ehr_gateway.search.named_patients import find_patients_by_number
+from ehr_gateway.search.named_patients import find_person_by_number
 
 OPERATION = Operation(
     name="counter-patient",
@@ -28,7 +28,7 @@ def answer(call: OperationCall) -> Response:
         raise Forbidden("Only a steward records choices at the counter.")
     number = call.parse_body().text("hkid")
     with call.context.gateway.store.read_transaction() as connection:
-        patients = find_patients_by_number(connection, number)
+        patients = find_person_by_number(connection, number)
         patient = read_patient(connection, patients[0]) if len(patients) == 1 else {}
     for named in patients:
         call.context.access.inquiry.name_target("Patient", named)

@@ -6,8 +6,10 @@ which the requester does not read, and into no answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from ehr_fhir.json_text import parse
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.search.named_targets import NamedIdentity, NamedTarget
 from ehr_fhir.token_keys import folded_key
@@ -20,7 +22,13 @@ from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent.domain_rules import load_domains
 
-__all__ = ["MAX_BEARERS", "find_named_patients", "find_patients_by_number"]
+__all__ = [
+    "MAX_BEARERS",
+    "find_named_patients",
+    "find_patients_by_identifiers",
+    "find_patients_by_number",
+    "find_person_by_number",
+]
 
 # A name that more people bear names nobody in particular. Chosen.
 MAX_BEARERS = 20
@@ -36,13 +44,55 @@ def find_patients_by_number(connection: Connection, typed: str) -> list[str]:
     """Return the ids of the patients with an identity card number, however it is written."""
     identifier = JURISDICTION.person_identifier
     number = identifier.normalize(typed)
+    return [
+        identity for identity, _ in _read_patients(connection, number, identifier.format(number))
+    ]
+
+
+def find_person_by_number(connection: Connection, typed: str) -> list[str]:
+    """Return the same, without the accounts that were merged into another one of them."""
+    identifier = JURISDICTION.person_identifier
+    number = identifier.normalize(typed)
+    found = dict(_read_patients(connection, number, identifier.format(number)))
+    replaced = [
+        identity
+        for identity, patient in found.items()
+        if any(
+            link.get("type") == "replaced-by"
+            and str(link.get("other", {}).get("reference", "")).removeprefix("Patient/") in found
+            for link in patient.get("link", ())
+        )
+    ]
+    return [identity for identity in found if identity not in replaced]
+
+
+def find_patients_by_identifiers(
+    connection: Connection, identifiers: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Return the ids of the patients who have all of some identifiers, by system and value."""
+    return [
+        identity
+        for identity, patient in _read_patients(connection, identifiers[0][1])
+        if {*identifiers}
+        <= {
+            (identifier.get("system"), identifier.get("value"))
+            for identifier in patient.get("identifier", ())
+        }
+    ]
+
+
+def _read_patients(connection: Connection, *values: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the current Patients that have an identifier of one of some values, by id."""
+    first, last = values[0], values[-1]
     rows = connection.execute(
-        "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
-        " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
-        " AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0 ORDER BY r.id",
-        (folded_key(number), folded_key(identifier.format(number))),
+        "SELECT DISTINCT r.id, r.body FROM idx_token t JOIN search_parameter p"
+        " ON p.param = t.param JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient'"
+        " AND p.code = 'identifier' AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0"
+        " ORDER BY r.id",
+        (folded_key(first), folded_key(last)),
     )
-    return [str(row["id"]) for row in rows]
+    for row in rows.fetchall():
+        yield str(row["id"]), parse(row["body"])
 
 
 def find_named_patients(

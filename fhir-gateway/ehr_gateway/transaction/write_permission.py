@@ -247,7 +247,7 @@ _REFUSED_ACTS: Mapping[Act, str] = {
     "directory-delete": "Only the organisation that wrote a directory entry first deletes it.",
     "person-details": "The requester's role may not change a person's data.",
     "person-identity": "The requester's role may not change by what a person is recognised.",
-    "person-link": "Only a steward and the platform link accounts of one person.",
+    "person-link": "Accounts of one person are linked by $merge, which takes two stewards.",
     "person-inactive": "Only a steward and the platform set whether a person's record is in use.",
     "person-delete": "A person's record is deleted by the platform alone, as an erasure.",
 }

@@ -33,6 +33,8 @@ NOTICE_TITLES = {
     "correction-answered": N_("A correction was answered"),
     "breach": N_("A breach was found"),
     "choice-recorded": N_("A choice was recorded at the counter"),
+    "accounts-merged": N_("Two records of one person were joined"),
+    "accounts-unmerged": N_("Two records were taken apart"),
 }
 
 

@@ -370,14 +370,3 @@ def test_a_steward_corrects_a_person_by_the_papers(furnished: House) -> None:
     assert steward.get("Patient/pat-1").status_code == 404
     body = must(furnished.login("p.pat-1").get("Patient/pat-1")).json()
     assert (body["birthDate"], body["meta"]["versionId"]) == ("1981-02-04", "3")
-
-
-def test_a_steward_links_accounts_by_the_papers(furnished: House) -> None:
-    body = {
-        **patient("pat-1", "ZA1234560"),
-        "link": [{"type": "replaced-by", "other": {"reference": "Patient/pat-2"}}],
-    }
-    assert furnished.login("doctor.a").post("Patient", body).status_code == 403
-    must(furnished.login("steward").put(body))
-
-    assert must(furnished.login("p.pat-1").get("Patient/pat-1")).json()["link"]
