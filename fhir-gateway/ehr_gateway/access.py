@@ -40,6 +40,8 @@ class Access:
     check_content: Callable[[Mapping[str, Any], int], None] | None = field(
         default=None, compare=False, repr=False
     )
+    # Where what the request writes comes from, by its header: a Provenance without targets.
+    provenance: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     # No cached properties: `compile_predicate` has a cache, which is quicker than their lock.
     @property

@@ -14,6 +14,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.gateway import Gateway, gateway_of
+from ehr_gateway.http.provenance_header import read_provenance
 from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.tokens.access_tokens import Caller
 from ehr_privacy.consent import has_scope
@@ -108,6 +109,10 @@ async def authenticate_token(request: Request, token: str) -> RequestContext:
     if gateway.verifier.is_suspended(caller, now):
         raise Forbidden("This access is suspended. Ask the platform's data steward.")
     gateway.closure.check_role(caller.requester.role)
+    # Now, for a refusal of the header is on record like any other.
+    if (provenance := read_provenance(request)) is not None:
+        context = replace(context, access=replace(access, provenance=provenance))
+        request.scope["state"]["request_context"] = context
     return context
 
 

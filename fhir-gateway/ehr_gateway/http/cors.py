@@ -32,7 +32,7 @@ _PREFLIGHT = [
     (
         b"access-control-allow-headers",
         b"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist,"
-        b" If-Modified-Since, X-Request-Id, X-Security-Context",
+        b" If-Modified-Since, X-Provenance, X-Request-Id, X-Security-Context",
     ),
     # Seconds for which a browser need not ask again. Chosen.
     (b"access-control-max-age", b"3600"),

@@ -58,6 +58,7 @@ from ehr_gateway.transaction.integrity import (
 from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
 from ehr_gateway.transaction.pending_index import PendingIndex
 from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
+from ehr_gateway.transaction.sent_provenance import draft_provenance
 from ehr_gateway.transaction.stored_state import (
     PreviousState,
     find_current,
@@ -124,6 +125,8 @@ def transaction_on(
     """Run a write transaction on an already open connection; its owner commits it."""
     transaction = Transaction(store, connection, access)
     yield transaction
+    for draft in draft_provenance(access, transaction.versions, transaction.proposals):
+        transaction.create(draft)
     transaction.run_deferred_checks()
     if audit is not None:
         versions = [*transaction.versions, *transaction.proposals]
