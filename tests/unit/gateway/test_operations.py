@@ -20,8 +20,8 @@ each_operation = pytest.mark.parametrize("operation", DECLARED, ids=lambda one: 
 # FHIR's types of what is sent (R4 §2.24) that operations here take.
 TYPES = {"BackboneElement", "Consent", "Library", "Meta", "Parameters", "Patient"} | {
     "boolean", "canonical", "code", "CodeableConcept", "CodeSystem", "Coding", "ConceptMap",
-    "date", "dateTime", "decimal", "id", "Identifier", "instant", "integer", "Reference",
-    "Resource", "string", "uri", "ValueSet", "ViewDefinition",
+    "date", "dateTime", "decimal", "id", "Identifier", "instant", "integer", "Period",
+    "positiveInt", "Reference", "Resource", "string", "uri", "ValueSet", "ViewDefinition",
 }  # fmt: skip
 
 
