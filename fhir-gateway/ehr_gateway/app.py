@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import cache
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.routing import BaseRoute
@@ -255,7 +256,9 @@ def _create_lifespan(
         work.start()
         tune_process()
         yield
-        work.stop()
+        # In a thread: the event loop still ends transactions of PostgreSQL, and the last call of
+        # what finishes an erasure waits for them.
+        await anyio.to_thread.run_sync(work.stop)
         log.spool.close()
         metrics.close()
         readiness.close()

@@ -12,8 +12,7 @@ from ehr_analytics.people import APPLICANT_ROLES, APPROVER_ROLES, find_person
 from ehr_etl.console_table import print_table
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
-from ehr_models.demo import score_with_champion
-from ehr_models.ended_assessments import withdraw_assessments
+from ehr_models.demo import score_with_champion, withdraw_without_champion
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.forecasting.cli import app as forecast_app
 from ehr_models.frames.feature_list import read_features
@@ -195,7 +194,7 @@ def score(
     lake, now = Lake(data / "lake"), datetime.now(UTC)
     register = open_register(context, data)
     if register.find_champion(chosen.name) is None:
-        _withdraw(chosen, base_url, token, now)
+        _withdraw(chosen, register, base_url, token, now)
         return
     people = read_scored_people(lake, _read_deid_key(data), int(now.timestamp() * 1000))
     day = None if as_of is None else as_of.date()
@@ -360,12 +359,14 @@ def _show_watched(watched: Watched, standing: str) -> None:
     )
 
 
-def _withdraw(task: Task, base_url: str, token: str, now: datetime) -> None:
+def _withdraw(
+    task: Task, register: PromotionRegister, base_url: str, token: str, now: datetime
+) -> None:
     import httpx
 
     with httpx.Client(base_url=base_url, timeout=60) as client:
         try:
-            ended = withdraw_assessments(client, token, task, now)
+            ended = withdraw_without_champion(task, register, client, token, now)
         except httpx.TransportError as error:
             raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
     typer.echo(

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ehr_fhir.errors import Conflict
-from ehr_models.ended_assessments import end_assessments
+from ehr_models.ended_assessments import end_assessments, withdraw_assessments
 from ehr_models.evaluation.performance import Performance
 from ehr_models.frames.feature_list import read_features
 from ehr_models.learners.portable import read_model
@@ -131,6 +131,19 @@ def score_with_champion(
         )
 
 
+def withdraw_without_champion(
+    task: Task, register: PromotionRegister, client: HttpClient, token: str, now: datetime
+) -> int:
+    """End all assessments of a task that no version scores any more; return how many.
+
+    Conflict where another process still scores the task, or a version was promoted meanwhile.
+    """
+    with register.store.lock_scoring(task.name):
+        if register.find_champion(task.name) is not None:
+            raise Conflict(f"A version of {task.name} scores: what it wrote is not ended.")
+        return withdraw_assessments(client, token, task, now)
+
+
 def _score(
     task: Task,
     register: PromotionRegister,
@@ -171,10 +184,13 @@ def _score(
             )
 
     report = send_predictions(client, token, run, predictions.current, require_champion)
+    # What was decided while the last was written, too: nothing is ended by what ceased to score.
+    require_champion()
     ended = 0
     if as_of is None:
         kept = {derive_assessment_id(task, prediction) for prediction in predictions.current}
         ended = end_assessments(client, token, run, kept)
+        require_champion()
     return ScoringReport(
         as_of=instant,
         accepted=report.accepted,

@@ -78,7 +78,7 @@ def send_predictions(
 ) -> WriteBackReport:
     """Send predictions in batches; where a batch is refused, patient by patient.
 
-    `require_champion` is asked before each batch, and raises where no more may be written.
+    `require_champion` is asked before each transaction, and raises where no more may be written.
     A patient who has left the platform since must not hold up the others' assessments.
     """
     accepted, reason = 0, None
@@ -89,6 +89,7 @@ def send_predictions(
             accepted += len(batch)
         except Unprocessable:
             for prediction in batch:
+                require_champion()
                 try:
                     send_transaction(client, token, build_transaction(run, [prediction]))
                     accepted += 1
