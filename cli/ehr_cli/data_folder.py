@@ -14,6 +14,7 @@ from ehr_fhir.validation_settings import ValidationSettings, parse_required_prof
 from ehr_gateway.access import Access
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.app import create_gateway
+from ehr_gateway.import_sources import parse_import_sources
 from ehr_gateway.interactions.update import update
 from ehr_gateway.notice_settings import NoticeSettings
 from ehr_gateway.oauth import clients
@@ -76,6 +77,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         ),
         notices=NoticeSettings(settings.notice_channel, settings.smtp_url, settings.smtp_from),
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
+        import_sources=parse_import_sources(settings.import_hosts),
+        max_import_bytes=settings.import_max_mb * 1024 * 1024,
         max_bundle_entries=settings.max_bundle_entries,
         max_search_rows=settings.max_search_rows,
         max_include_rounds=settings.max_include_rounds,

@@ -53,6 +53,8 @@ class Settings:
     eid_client_id: str = "ehr-commons"
     eid_client_secret: str = ""
     max_body_mb: int = 32
+    import_hosts: str = ""
+    import_max_mb: int = 4096
     max_bundle_entries: int = 10_000
     max_search_rows: int = 1_000_000
     max_include_rounds: int = 8
@@ -194,6 +196,7 @@ _RANGES = (
     ("lake_retention_hours", 0, 8784),
     ("code_minutes", 1, 60),
     ("hold_days", 1, 366),
+    ("import_max_mb", 1, 1_048_576),
     ("max_bundle_entries", 1, 1_000_000),
     ("max_search_rows", 1000, 1_000_000_000),
     ("max_include_rounds", 1, 100),

@@ -30,6 +30,7 @@ from ehr_gateway.http.cors import Cors
 from ehr_gateway.http.error_responses import install_error_handlers
 from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.http.request_guard import RequestGuard
+from ehr_gateway.import_runner import ImportRunner
 from ehr_gateway.login import (
     account_change_pages,
     account_pages,
@@ -127,13 +128,14 @@ def create_gateway(
     releases: ReleaseSource | None = None,
     decision_support: DecisionSupport | None = None,
     models: ModelRegister | None = None,
+    imports: ImportRunner | None = None,
 ) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
     A store handed in stays the caller's to close. `research` answers SQL over the lake,
     `projects` has the research projects, `research_work` the work in them, `releases` the steps
     that led to each release. `decision_support` answers CDS Hooks, `models`
-    has the platform's models.
+    has the platform's models, `imports` carries `$import` out.
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -146,7 +148,13 @@ def create_gateway(
         projects,
         research_work,
     )
-    gateway = replace(gateway, releases=releases, decision_support=decision_support, models=models)
+    gateway = replace(
+        gateway,
+        releases=releases,
+        decision_support=decision_support,
+        models=models,
+        imports=imports,
+    )
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
     readiness = Readiness(gateway.store, settings.data)

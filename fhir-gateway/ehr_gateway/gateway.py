@@ -12,6 +12,7 @@ from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.trace import ReleaseSource
 from ehr_gateway.decision_support import DecisionSupport
+from ehr_gateway.import_runner import ImportRunner
 from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.model_register import ModelRegister
 from ehr_gateway.research_projects import ResearchProjects
@@ -65,6 +66,8 @@ class Gateway:
     models: ModelRegister | None = None
     # Where releases came from; None where the gateway stands alone.
     releases: ReleaseSource | None = None
+    # What carries imports out; None where the gateway stands alone.
+    imports: ImportRunner | None = None
     # The profiles in the store, compiled.
     profiles: ProfileLibraries = field(default_factory=ProfileLibraries)
     # What writes are checked for beyond their structure; None where the settings want nothing.

@@ -10,6 +10,7 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.validation_settings import ValidationSettings
 from ehr_gateway.access_limits import AccessLimits
+from ehr_gateway.import_sources import ImportSources
 from ehr_gateway.notice_settings import NoticeSettings
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8080"
@@ -56,6 +57,9 @@ class GatewaySettings:
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
+    # Where `$import` may fetch files, and how many bytes those of one import may have, unpacked.
+    import_sources: ImportSources = field(default_factory=ImportSources)
+    max_import_bytes: int = 4096 * 1024 * 1024
     # Bundles of more entries are refused with 413.
     max_bundle_entries: int = 10_000
     # Searches that must count or sort more matches than this are refused.
@@ -80,7 +84,7 @@ class GatewaySettings:
             raise Invalid("base_url must be an http or https address without a final slash.")
         for name in (
             "token_seconds", "login_idle_seconds", "login_absolute_seconds", "reauth_seconds",
-            "max_body_bytes", "max_bundle_entries", "max_search_rows",
+            "max_body_bytes", "max_import_bytes", "max_bundle_entries", "max_search_rows",
             "max_include_rounds", "max_included",
             "max_feed_entries", "refresh_idle_seconds", "refresh_seconds", "online_seconds",
         ):  # fmt: skip

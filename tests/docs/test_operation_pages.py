@@ -58,8 +58,8 @@ def test_the_example_of_a_page_is_a_call_of_the_operation(operation: Operation) 
         assert "_format" in {parameter.name for parameter in operation.parameters}
         assert all(isinstance(row, dict) for row in answer)
     elif "transactionTime" in answer:
-        # The manifest of an export, which is no resource either (Bulk Data Access).
-        assert operation.name == "export"
+        # The manifest of an export or import, which is no resource either (Bulk Data Access).
+        assert operation.name in ("export", "import")
     else:
         assert answer["resourceType"] in (
             "Parameters",

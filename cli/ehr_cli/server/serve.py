@@ -27,6 +27,7 @@ from ehr_cli.decision_support import (
     ModelServices,
     PlatformDecisionSupport,
 )
+from ehr_cli.import_process import ImportProcess
 from ehr_cli.model_decisions import LoggedDecisions
 from ehr_cli.registered_models import RegisteredModels
 from ehr_cli.research_lineage import RegisterLineage
@@ -102,6 +103,7 @@ def create_platform(settings: Settings) -> Platform:
     research.watch_exports()
     work = RegisteredWork(settings.data, gateway_settings(settings).database)
     decisions = LoggedDecisions()
+    imports = ImportProcess(settings)
     gateway = create_gateway(
         gateway_settings(settings),
         research=research,
@@ -112,8 +114,12 @@ def create_platform(settings: Settings) -> Platform:
             [MedicineCheckService()], [ModelServices(settings.data, decisions)]
         ),
         models=RegisteredModels(settings.data, decisions),
+        imports=imports,
     )
     decisions.database = gateway.state.gateway.store.database
+    if (settings.data / "imports").exists():
+        # Those that a restart cut off go on.
+        imports.start()
     work.resume_runs(gateway.state.gateway.store.list_changed_subjects)
     # The file lets worker processes share sessions.
     portal = PortalSettings(

@@ -14,6 +14,7 @@ _LAKE_FOLDER = "lake"
 EXCLUSIONS = {
     "portal-sessions.db": "the portal's sessions: people log in anew",
     "audit-spool": "the spool: what it held is in the audit log",
+    "imports": "files of imports that are under way: they are sent again",
     "spark": "Spark's scratch files",
     "research/exports": "exports of views: their files are for a day, people export anew",
 }

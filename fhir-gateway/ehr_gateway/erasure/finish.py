@@ -14,6 +14,7 @@ from ehr_gateway.access_requests.request_rows import AccessRequest, select_reque
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import build_platform_context
 from ehr_gateway.audit_log.spool import Spool
+from ehr_gateway.bulk_data.import_files import remove_files_of_ended_imports
 from ehr_gateway.erasure.database_files import rewrite_database
 from ehr_gateway.erasure.erased_patients import open_erasure_key
 from ehr_gateway.erasure.requests import ERASURE_KIND, PENDING_SETTING, is_pending
@@ -53,6 +54,7 @@ def _finish(store: Store, settings: GatewaySettings, spool: Spool, now_ms: int) 
     for request in requests:
         _erase_late_events(store, settings, request, now_ms)
     delete_files_of_notices(store, settings.data / "notices")
+    remove_files_of_ended_imports(store, settings.data)
     rewrite_database(settings.database)
     with store.write_transaction() as connection:
         for request in requests:

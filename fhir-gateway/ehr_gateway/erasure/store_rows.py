@@ -17,6 +17,7 @@ from ehr_gateway.accounts.eid_people import CLIENT_ID, pairwise_subject
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.bulk_data.exports import end_exports_naming_patients
+from ehr_gateway.bulk_data.imports import end_all_imports
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.erasure.erased_patients import insert_erased
 from ehr_gateway.schema.resources import INDEX_COLUMNS
@@ -143,6 +144,8 @@ def delete_patient_rows(
     _rename_in_causes(connection, aliases)
     _delete_requests(connection, targets, patients)
     end_exports_naming_patients(connection)
+    # Their files may hold something of the patient, and what was checked of them is out of date.
+    end_all_imports(connection, "A patient was erased while the import ran: send what is left.")
     content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
     insert_erased(connection, hashes, last_decision)
     _insert_position_marker(store, connection, erasure, audit_context.at_ms, last_position)

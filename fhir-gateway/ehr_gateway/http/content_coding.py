@@ -15,9 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ehr_fhir.errors import Invalid, UnsupportedEncoding
+from ehr_fhir.errors import UnsupportedEncoding
+from ehr_gateway.gzip_decoder import GzipDecoder
 
-__all__ = ["GzipDecoder", "accepts_gzip", "compress_response", "content_decoder"]
+__all__ = ["accepts_gzip", "compress_response", "content_decoder"]
 
 # zlib's code for gzip with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS
@@ -29,36 +30,6 @@ _LEVEL = 1
 # Longer ones are left to a thread, so that the other requests of the event loop do not wait.
 _LONGEST_ON_LOOP = 64 * 1024
 _GZIP_NAMES = frozenset({"gzip", "x-gzip"})
-
-
-class GzipDecoder:
-    """Decodes a gzip body piece by piece, never to more than is asked for."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP)
-        self._has_begun = False
-
-    def decode(self, data: bytes, most: int) -> bytes:
-        """Return what a piece unfolds to, up to `most` bytes; Invalid if it is not gzip."""
-        pieces = []
-        try:
-            while data and most > 0:
-                self._has_begun = True
-                if self._member.eof:
-                    # A file may be several members one after another (RFC 1952 §2.2).
-                    self._member = zlib.decompressobj(_GZIP)
-                piece = self._member.decompress(data, most)
-                most -= len(piece)
-                pieces.append(piece)
-                data = self._member.unused_data or self._member.unconsumed_tail
-        except zlib.error as error:
-            raise Invalid("The body is not gzip, as Content-Encoding says.") from error
-        return b"".join(pieces)
-
-    def check_end(self) -> None:
-        """Raise Invalid if the body ended within a member."""
-        if self._has_begun and not self._member.eof:
-            raise Invalid("The gzip body ends too early.")
 
 
 def content_decoder(header: str) -> GzipDecoder | None:

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi.responses import Response
 
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.bulk_data.imports import BulkImport
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import Preferences
 from ehr_gateway.http.operation_parameters import (
@@ -39,6 +40,8 @@ class OperationCall:
     query: list[tuple[str, str]]
     # Of a POST; empty for a GET.
     body: bytes
+    # An import whose files were received with the request.
+    received: BulkImport | None = None
 
     def parse_input(self, *, with_parts: Collection[str] = ()) -> OperationParameters:
         """Read what was sent, by the query or by the body."""

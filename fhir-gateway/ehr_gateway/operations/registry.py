@@ -39,6 +39,7 @@ _DEFINITIONS = f"{JURISDICTION.fhir_base}/OperationDefinition/"
 # What makes operations of the other files of the folder.
 _MACHINERY = frozenset({"call", "declaration", "registry"})
 Answer = Callable[[OperationCall], Response]
+Receive = Callable[[OperationCall], Awaitable[OperationCall]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class RegisteredOperation:
 
     declaration: Operation
     answer: Answer
+    # Reads what a POST sends, where that is not one resource: the file's `receive`.
+    receive: Receive | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +76,10 @@ def _load_operations() -> tuple[RegisteredOperation, ...]:
         for module in pkgutil.iter_modules(ehr_gateway.operations.__path__)
         if not module.name.startswith("_") and module.name not in _MACHINERY
     ]
-    found = [RegisteredOperation(module.OPERATION, module.answer) for module in modules]
+    found = [
+        RegisteredOperation(module.OPERATION, module.answer, getattr(module, "receive", None))
+        for module in modules
+    ]
     return tuple(sorted(found, key=lambda operation: operation.name))
 
 
@@ -155,7 +161,9 @@ async def _answer_request(
     """Authenticate, begin the audit entry, check scope and parameters; then let it answer."""
     context = await authenticate(request)
     call = _begin_call(operation, level, resource_type, context, path_params)
-    if request.method == "POST":
+    if operation.receive is not None:
+        call = await operation.receive(call)
+    elif request.method == "POST":
         call = replace(call, body=await read_fhir_body(request))
     return await run_in_thread(request, operation.answer, call)
 

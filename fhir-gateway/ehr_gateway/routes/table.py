@@ -6,11 +6,13 @@ from ehr_gateway.conformance.metadata import answer_metadata, answer_openapi
 from ehr_gateway.http.binary_content import read_resource_body
 from ehr_gateway.http.body import read_fhir_body, read_form_pairs, read_patch
 from ehr_gateway.http.bulk_exports import EXPORT_PATH as BULK_EXPORT_PATH
+from ehr_gateway.http.bulk_imports import IMPORT_PATH
 from ehr_gateway.http.view_exports import EXPORT_PATH
 from ehr_gateway.operations import registry
 from ehr_gateway.routes import (
     audit_events,
     bulk_exports,
+    bulk_imports,
     bundles,
     conditional,
     history,
@@ -60,6 +62,12 @@ _BULK_EXPORTS = (
     Route(_DELETE, _BULK_EXPORT, in_thread(bulk_exports.cancel_bulk_export)),
     Route(_GET, f"{_BULK_EXPORT}/manifests/{{page}}", in_thread(bulk_exports.read_bulk_manifest)),
     Route(("GET",), f"{_BULK_EXPORT}/files/{{name}}", in_thread(bulk_exports.read_bulk_file)),
+)
+_BULK_IMPORT = f"/fhir/{IMPORT_PATH}/{{import_id}}"
+_BULK_IMPORTS = (
+    Route(_GET, _BULK_IMPORT, in_thread(bulk_imports.read_import_status)),
+    Route(_DELETE, _BULK_IMPORT, in_thread(bulk_imports.cancel_bulk_import)),
+    Route(("GET",), f"{_BULK_IMPORT}/errors/{{name}}", in_thread(bulk_imports.read_import_errors)),
 )
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),
@@ -112,6 +120,7 @@ FHIR_ROUTES = (
     *_OPERATIONS,
     *_VIEW_EXPORTS,
     *_BULK_EXPORTS,
+    *_BULK_IMPORTS,
     *_AUDIT_LOG,
     *_SYSTEM_LEVEL,
     *_TYPE_LEVEL,

@@ -9,6 +9,7 @@ A resource that refers to a refused one is refused too, and so on until nothing 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,9 @@ class ReferenceCheck:
         # The file and the spool of each unit; by unit, the indexes of its refused candidates.
         self._units: list[tuple[str, Path]] = []
         self._refused: dict[int, set[int]] = {}
+        # By file, how many of its candidates there are, refused ones too.
+        self._candidates: Counter[str] = Counter()
+        self._first_refusal = 0
         # Those that are not loaded since another one stands for them.
         self._skipped: dict[int, set[int]] = {}
         self.superseded = 0
@@ -49,6 +53,11 @@ class ReferenceCheck:
         query = "SELECT COUNT(*) FROM repeat JOIN place USING (type, id)"
         return int(self._scratch.execute(query).fetchone()[0])
 
+    def count_taken(self) -> Counter[str]:
+        """Return by file how many of its resources are taken, repeats and older versions too."""
+        refused = Counter(reject.file for reject in self.rejects[self._first_refusal :])
+        return self._candidates - refused
+
     def units(self) -> Iterator[tuple[Path, Collection[int]]]:
         """Yield the spool of each unit with the indexes of the candidates not to be loaded."""
         for number, (_, spool) in enumerate(self._units):
@@ -58,6 +67,7 @@ class ReferenceCheck:
         """Add the candidates of a unit; of several with one id the latest is kept."""
         number = len(self._units)
         self._units.append((file, spool))
+        self._candidates[file] += len(candidates)
         for index, candidate in enumerate(candidates):
             self._place(number, index, candidate)
         self._scratch.executemany(
@@ -67,6 +77,7 @@ class ReferenceCheck:
 
     def close(self, store: Store) -> None:
         """Refuse erased patients, dangling references, then what refers to refused candidates."""
+        self._first_refusal = len(self.rejects)
         self._refuse_erased(store)
         missing = set(self._targets_outside_load())
         missing -= set(_find_in_store(store, missing))

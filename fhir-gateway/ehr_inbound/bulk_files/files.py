@@ -50,6 +50,8 @@ class Unit:
     lines: tuple[tuple[int, bytes], ...]
     # Addresses of this server: references below them are stored as relative ones.
     bases: tuple[str, ...] = ()
+    # The type of every resource; any when empty.
+    type: str = ""
 
 
 def discover_files(paths: Sequence[Path]) -> tuple[list[Path], list[LoadReject]]:

@@ -39,6 +39,7 @@ def read_items(unit: Unit) -> Iterator[Item | LoadReject]:
     for line, text in unit.lines:
         try:
             content = parse(text, MAX_JSON_FILE_BYTES if unit.whole else MAX_LINE_BYTES)
+            _check_type(unit, content)
             bases = _list_bases_in(text, unit.bases)
             if unit.whole and content.get("resourceType") == "Bundle":
                 if content.get("type") in _LOADABLE_BUNDLES:
@@ -49,6 +50,12 @@ def read_items(unit: Unit) -> Iterator[Item | LoadReject]:
             )
         except EhrError as error:
             yield LoadReject(unit.file, line, None, None, str(error))
+
+
+def _check_type(unit: Unit, content: dict[str, Any]) -> None:
+    """Refuse a resource of another type than its file was said to hold."""
+    if unit.type and content.get("resourceType") != unit.type:
+        raise Invalid(f"The file was said to hold {unit.type}; this is another type, or none.")
 
 
 def _bundle_items(

@@ -17,13 +17,16 @@ import os
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
+from ehr_fhir.errors import TooCostly
+from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.check_references import ReferenceCheck
 from ehr_inbound.bulk_files.files import LoadReject, Unit, discover_files, read_units
@@ -39,7 +42,7 @@ from ehr_inbound.bulk_files.scratch import open_scratch
 from ehr_inbound.bulk_files.store_batches import store_rows
 from ehr_inbound.bulk_files.work_folder import open_work_folder
 
-__all__ = ["LoadReject", "LoadReport", "load"]
+__all__ = ["LoadCheckpoint", "LoadReject", "LoadReport", "load"]
 
 T = TypeVar("T")
 
@@ -67,6 +70,26 @@ class LoadReport:
     authors: frozenset[str] = frozenset()
 
 
+class LoadCheckpoint(Protocol):
+    """What keeps how far a load is, so that a later one of the same files goes on after it."""
+
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """Return unit and index of the last row that was stored; None at the beginning."""
+
+    @property
+    def most_rejects(self) -> int:
+        """Return how many rejects the load may have; of more it is given up."""
+
+    def keep_findings(self, rejects: Sequence[LoadReject], taken: Mapping[str, int]) -> None:
+        """Keep what is refused, and by file how much is taken, before anything is stored."""
+
+    def keep_place(
+        self, connection: Connection, place: tuple[int, int], rows: int, unchanged: int
+    ) -> None:
+        """Keep, in the transaction that stores some rows, the place of the last one."""
+
+
 def load(
     store: Store,
     paths: Sequence[Path],
@@ -76,12 +99,16 @@ def load(
     bases: Sequence[str] = (),
     workers: int | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    types: Mapping[str, str] = MappingProxyType({}),
+    source: str = "",
+    checkpoint: LoadCheckpoint | None = None,
 ) -> LoadReport:
     """Load Bundles and NDJSON files, or folders of them.
 
     `organization` is the author of records that name none; `bases` are the FHIR base addresses of
     this server, past ones too, whose references are stored as relative ones; `workers` processes
-    prepare the resources (by default as many as the files' size is worth).
+    prepare the resources (by default as many as the files' size is worth). `types` are the types
+    that files hold alone, by path; `source` is the `meta.source` of resources that name none.
     """
     start = time.monotonic()
     files, rejects = discover_files(paths)
@@ -93,23 +120,33 @@ def load(
         _open_workers(files, workers) as run_all,
     ):
         # Unreadable lines are rejected once, in the second pass.
-        scans = run_all(scan_unit, ((unit,) for unit in _read_all_units(files, [], bases)))
+        scans = run_all(scan_unit, ((unit,) for unit in _read_all_units(files, [], bases, types)))
         resolved = resolve_searches(store, merge_scans(scans, scratch), scratch)
         plan = folder / "plan"
-        plan.write_bytes(pickle.dumps(LoadPlan(resolved, dict(store.parameter_ids), organization)))
+        load_plan = LoadPlan(resolved, dict(store.parameter_ids), organization, source)
+        plan.write_bytes(pickle.dumps(load_plan))
         check = ReferenceCheck(scratch)
         started: deque[tuple[str, Path]] = deque()
-        units = _read_all_units(files, rejects, bases)
+        units = _read_all_units(files, rejects, bases, types)
         for result in run_all(prepare_unit, _worker_arguments(units, folder, plan, started)):
             check.rejects += result.rejects
             # Results come in the order in which units were started.
             check.add(*started.popleft(), result.candidates)
             existing += result.existing
+            _check_count(len(rejects) + len(check.rejects), checkpoint)
         check.close(store)
         accepted, repeated = check.accepted, check.repeat_count
         authors: set[str] = set()
-        unchanged = store_rows(store, _accepted_rows(check, authors), clock, on_progress)
-    all_rejects = (*rejects, *check.rejects)
+        all_rejects = (*rejects, *check.rejects)
+        if checkpoint is None:
+            rows = (row for _, row in _accepted_rows(check, authors))
+            unchanged = store_rows(store, rows, clock, on_progress)
+        else:
+            _check_count(len(all_rejects), checkpoint)
+            checkpoint.keep_findings(all_rejects, check.count_taken())
+            unchanged = _store_from_place(
+                store, _accepted_rows(check, authors), clock, on_progress, checkpoint
+            )
     return LoadReport(
         accepted=accepted + repeated + existing,
         rejected=len(all_rejects),
@@ -121,15 +158,25 @@ def load(
     )
 
 
+def _check_count(rejects: int, checkpoint: LoadCheckpoint | None) -> None:
+    if checkpoint is not None and rejects > checkpoint.most_rejects:
+        raise TooCostly(
+            f"More than {checkpoint.most_rejects:,} lines are refused: nothing more is stored."
+        )
+
+
 def _read_all_units(
-    files: Iterable[Path], rejects: list[LoadReject], bases: Sequence[str]
+    files: Iterable[Path],
+    rejects: list[LoadReject],
+    bases: Sequence[str],
+    types: Mapping[str, str],
 ) -> Iterator[Unit]:
     for file in files:
         for unit in read_units(file):
             if isinstance(unit, LoadReject):
                 rejects.append(unit)
             else:
-                yield replace(unit, bases=tuple(bases))
+                yield replace(unit, bases=tuple(bases), type=types.get(unit.file, ""))
 
 
 def _worker_arguments(
@@ -141,15 +188,44 @@ def _worker_arguments(
         yield unit, spool, plan
 
 
-def _accepted_rows(check: ReferenceCheck, authors: set[str]) -> Iterator[LoadRow]:
-    """Yield the rows to store; collect their authors."""
-    for spool, refused in check.units():
+def _accepted_rows(
+    check: ReferenceCheck, authors: set[str]
+) -> Iterator[tuple[tuple[int, int], LoadRow]]:
+    """Yield the rows to store, each with its place: unit and index; collect their authors."""
+    for number, (spool, refused) in enumerate(check.units()):
         for index, row in enumerate(read_rows(spool)):
             if index not in refused:
                 if row.record.author:
                     authors.add(row.record.author)
-                yield row
+                yield (number, index), row
         spool.unlink()
+
+
+def _store_from_place(
+    store: Store,
+    rows: Iterable[tuple[tuple[int, int], LoadRow]],
+    clock: Callable[[], int],
+    on_progress: Callable[[int], None],
+    checkpoint: LoadCheckpoint,
+) -> int:
+    """Store the rows after the place of a checkpoint, which keeps up in each transaction."""
+    places: deque[tuple[int, int]] = deque()
+
+    def rows_after_place() -> Iterator[LoadRow]:
+        begin = checkpoint.place
+        for place, row in rows:
+            if begin is None or place > begin:
+                places.append(place)
+                yield row
+
+    def keep_place(connection: Connection, count: int, unchanged: int) -> None:
+        batch = [places.popleft() for _ in range(count)]
+        checkpoint.keep_place(connection, batch[-1], count, unchanged)
+
+    is_resumed = checkpoint.place is not None
+    return store_rows(
+        store, rows_after_place(), clock, on_progress, keep_place, is_resumed=is_resumed
+    )
 
 
 class _OrderedMap(Protocol):

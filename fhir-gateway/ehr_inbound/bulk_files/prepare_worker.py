@@ -57,6 +57,8 @@ class LoadPlan:
     resolved: ResolvedReferences
     parameter_ids: Mapping[tuple[str, str], int]
     organization: str
+    # The `meta.source` of resources that name none; empty for none.
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def prepare_unit(unit: Unit, spool: Path, plan: Path) -> UnitResult:
             existing += 1
         else:
             try:
-                prepared = _prepare_item(item, resolved, load_plan.organization)
+                prepared = _prepare_item(item, load_plan)
             except EhrError as error:
                 rejects.append(_reject_item(unit, item, error))
             else:
@@ -154,14 +156,17 @@ def read_rows(spool: Path) -> list[LoadRow]:
     return rows
 
 
-def _prepare_item(item: Item, resolved: ResolvedReferences, organization: str) -> PreparedResource:
+def _prepare_item(item: Item, plan: LoadPlan) -> PreparedResource:
+    resolved = plan.resolved
     resource = {**item.resource, "id": item.id}
     names = ChainMap(resolved.existing, item.entry_references or {})
     if names:
         replace_links(resource, EntryNames(names, service_root(item.full_url)))
     if resolved.references:
         replace_references(resource, resolved.references)
-    prepared = prepare_resource(resource, source_author(resource) or organization)
+    if plan.source:
+        resource = _with_source(resource, plan.source)
+    prepared = prepare_resource(resource, source_author(resource) or plan.organization)
     if len(prepared.content) > MAX_LINE_BYTES:
         raise Unprocessable(f"The resource is larger than {MAX_LINE_BYTES // 1024 // 1024} MiB.")
     for expression, reference in prepared.references:
@@ -170,6 +175,14 @@ def _prepare_item(item: Item, resolved: ResolvedReferences, organization: str) -
         if fault := reference_fault(reference, prepared.contained):
             raise Unprocessable(f"{expression} {fault}.")
     return prepared
+
+
+def _with_source(resource: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return a resource with a `meta.source`, its own if it has one."""
+    meta = resource.get("meta", {})
+    if not isinstance(meta, dict) or "source" in meta or "_source" in meta:
+        return resource
+    return {**resource, "meta": {**meta, "source": source}}
 
 
 def _load_candidate(item: Item, prepared: PreparedResource, digest: bytes) -> LoadCandidate:

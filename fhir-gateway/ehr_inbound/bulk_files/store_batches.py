@@ -55,22 +55,29 @@ def store_rows(
     rows: Iterable[LoadRow],
     clock: Callable[[], int],
     on_progress: Callable[[int], None],
+    in_transaction: Callable[[Connection, int, int], None] = lambda connection, rows, same: None,
+    *,
+    is_resumed: bool = False,
 ) -> int:
     """Store rows in order; return how many were unchanged since the last load.
 
+    `in_transaction` is called in each batch's transaction with the numbers of its rows and of those
+    unchanged. `is_resumed` says that rows before these were stored by a load that ended early.
     Raises Unavailable, with the number of those that are stored, when the store takes no more.
     """
     remaining = iter(rows)
     done = unchanged = 0
-    awaited = _AwaitedTargets()
+    awaited = _AwaitedTargets(any_name=is_resumed)
     while batch := list(islice(remaining, _ROWS_PER_TRANSACTION)):
         try:
             with store.write_transaction() as connection:
-                unchanged += _store_batch(store, connection, batch, awaited, clock())
+                same = _store_batch(store, connection, batch, awaited, clock())
+                in_transaction(connection, len(batch), same)
         except Unavailable as error:
             text = f"{done:,} resources were stored before; run the load again to go on after them."
             raise Unavailable(f"{error} {text}") from error
         done += len(batch)
+        unchanged += same
         on_progress(done)
     return unchanged
 

@@ -141,6 +141,7 @@ def test_every_operation_about_a_person_has_words() -> None:
         "reindex",
         "record-lineage",  # refreshes of the lake
         "meta",
+        "import",  # files of everybody's
         *("sqlquery-run", "viewdefinition-export", "viewdefinition-run"),  # de-identified rows
         *("apply-research", "decide-research", "research-catalogue", "research-projects"),
         *("record-training", "research-people"),
