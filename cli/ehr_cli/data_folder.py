@@ -85,6 +85,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         max_included=settings.max_included,
         audit_log=Path(settings.audit_log) if settings.audit_log else None,
         audit_checkpoint_seconds=settings.audit_checkpoint_seconds,
+        duplicates_seconds=settings.duplicates_seconds,
         journal=Path(settings.journal) if settings.journal else None,
     )
 

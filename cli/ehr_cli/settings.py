@@ -61,6 +61,7 @@ class Settings:
     max_included: int = 1000
     audit_log: str = ""
     audit_checkpoint_seconds: int = 60
+    duplicates_seconds: int = 10
     withheld_marker: str = "show"
     step_up_hours: int = 720
     emergency_hours: int = 24
@@ -202,6 +203,7 @@ _RANGES = (
     ("max_include_rounds", 1, 100),
     ("max_included", 1, 100_000),
     ("audit_checkpoint_seconds", 0, 86_400),
+    ("duplicates_seconds", 0, 86_400),
 )
 
 

@@ -15,6 +15,7 @@ from ehr_gateway.erasure.finish import finish_erasures
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import DeliveryWorker
+from ehr_gateway.patient_matching.duplicates import find_new_duplicates
 from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.thread_admission import WORK_THREADS
 
@@ -82,6 +83,11 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
             "file written anew after an erasure",
             partial(_finish_erasures, gateway, log),
             _ERASURE_SECONDS,
+        ),
+        Timer(
+            "comparison of Patients that are new or have changed",
+            partial(find_new_duplicates, store, gateway.clock),
+            settings.duplicates_seconds,
         ),
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )

@@ -73,6 +73,8 @@ class GatewaySettings:
     audit_log: Path | None = None
     # How often a checkpoint is signed; 0 is never.
     audit_checkpoint_seconds: int = 60
+    # How often new and changed Patients are compared with the others; 0 is never.
+    duplicates_seconds: int = 10
     # The folder of the journal; beside the data folder unless given. Best on another disk.
     journal: Path | None = None
     # The log's name in its checkpoints.

@@ -134,8 +134,9 @@ class House:
         **settings: Any,
     ) -> None:
         self.clock = Clock()
-        # What no test looks at need not be signed; those of the audit log ask for it.
+        # What no test looks at need not be signed or compared; those that look ask for it.
         settings.setdefault("audit_checkpoint_seconds", 0)
+        settings.setdefault("duplicates_seconds", 0)
         self.settings = GatewaySettings(data=data, base_url=address, **settings)
         self.app = create_gateway(self.settings, clock=clock or self.clock)
         self.client = TestClient(self.app, follow_redirects=False)

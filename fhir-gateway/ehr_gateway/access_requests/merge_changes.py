@@ -16,7 +16,6 @@ from ehr_fhir.references import local_target
 __all__ = [
     "Difference",
     "changed_elements",
-    "has_link",
     "has_same_links",
     "is_dead",
     "list_differences",
@@ -32,19 +31,6 @@ Difference = Literal["number", "birth-date", "sex", "death"]
 _DEATH = ("deceasedBoolean", "deceasedDateTime")
 # Elements that a new version gets from the store, or that a merge itself sets.
 _OF_THE_VERSION = frozenset({"id", "link", "meta", "resourceType"})
-
-
-def has_link(patient: Json, kind: LinkType, other: str = "") -> bool:
-    """Say whether a Patient has a link of a type, to another or to anybody.
-
-    >>> merged = {"link": [{"type": "replaced-by", "other": {"reference": "Patient/b"}}]}
-    >>> has_link(merged, "replaced-by"), has_link(merged, "replaced-by", "c")
-    (True, False)
-    """
-    return any(
-        link.get("type") == kind and (not other or _linked_patient(link) == other)
-        for link in _links(patient)
-    )
 
 
 def has_same_links(one: Json, other: Json) -> bool:
@@ -112,7 +98,10 @@ def merge_target(target: Json, source: str, result: Json | None = None) -> dict[
         merged["meta"] = target["meta"]
     else:
         merged.pop("meta", None)
-    if not has_link(merged, "replaces", source):
+    if not any(
+        link.get("type") == "replaces" and _linked_patient(link) == source
+        for link in _links(merged)
+    ):
         merged["link"] = [*_links(merged), _link("replaces", source)]
     return merged
 

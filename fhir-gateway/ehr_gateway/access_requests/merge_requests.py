@@ -15,7 +15,6 @@ from ehr_fhir.errors import Conflict, NotFound, Unprocessable
 from ehr_gateway.access_requests.merge_changes import (
     Difference,
     changed_elements,
-    has_link,
     has_same_links,
     list_differences,
     merge_source,
@@ -36,7 +35,7 @@ from ehr_gateway.access_requests.step_transaction import StepTransaction, step_t
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
-from ehr_gateway.store.merging import linked_accounts
+from ehr_gateway.store.merging import is_replaced, linked_accounts
 
 __all__ = [
     "MERGE",
@@ -131,7 +130,7 @@ def plan_merge(
     source = _require_patient(connection, source_id, _SOURCE)
     target = _require_patient(connection, target_id, _TARGET)
     for patient, name in ((source, _SOURCE), (target, _TARGET)):
-        if has_link(patient, "replaced-by"):
+        if is_replaced(patient):
             raise Conflict(
                 "This Patient was merged into another one, which is the one to merge now.",
                 expression=name,

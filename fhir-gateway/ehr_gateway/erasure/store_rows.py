@@ -392,7 +392,7 @@ def _delete_requests(
 
 
 def delete_derived_rows(connection: Connection, patients: Collection[str]) -> None:
-    """Delete what is derived from the log and from reads: notices, flags, cards."""
+    """Delete what is derived from the log and from reads: notices, flags, cards, pairs."""
     for patient in patients:
         about = {"patient": patient, "reader": f"Patient/{patient}"}
         connection.execute(
@@ -404,6 +404,9 @@ def delete_derived_rows(connection: Connection, patients: Collection[str]) -> No
         connection.execute("DELETE FROM notice_preference WHERE reader = :reader", about)
         connection.execute("DELETE FROM audit_flag WHERE patient = :patient", about)
         connection.execute("DELETE FROM cds_card WHERE patient = :patient", about)
+        connection.execute(
+            "DELETE FROM duplicate_candidate WHERE first = :patient OR second = :patient", about
+        )
 
 
 def _delete_accounts(connection: Connection, patients: Collection[str], now_ms: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from fastapi.responses import Response
@@ -15,16 +17,13 @@ from ehr_gateway.http.negotiation import fhir_response
 from ehr_gateway.http.responses import record_disclosure
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
-from ehr_gateway.patient_matching.candidates import build_searches
-from ehr_gateway.patient_matching.comparison import compare_identities
-from ehr_gateway.patient_matching.identity import Identity, read_identity
-from ehr_gateway.patient_matching.score import Grade, grade_score, score_agreement
-from ehr_gateway.search.page import search_on
+from ehr_gateway.patient_matching.duplicates import find_similar_patients
+from ehr_gateway.patient_matching.identity import read_identity
+from ehr_gateway.patient_matching.score import Grade, grade_score
 from ehr_gateway.store.store import Version
 
-# Patients in an answer, and those that one criterion may bring to be compared. Chosen: a birth date
-# is shared by some 250 of eight million people.
-_USUAL, _MOST, _MOST_CANDIDATES = 10, 100, 500
+# Patients in an answer. Chosen.
+_USUAL, _MOST = 10, 100
 OPERATION = Operation(
     name="match",
     summary="Find the patients who may be the person of a description, the likeliest first.",
@@ -62,14 +61,13 @@ def answer(call: OperationCall) -> Response:
     if not described:
         raise Invalid("The parameter resource is missing.", expression="Parameters.parameter")
     validate(described[0], "Patient")
-    identity = read_identity(described[0])
-    if identity.says_nothing:
+    if read_identity(described[0]).says_nothing:
         raise Invalid(
             "Say a name, a birth date, a telephone or the number of an identity document.",
             expression="Patient",
         )
     with call.context.gateway.store.read_transaction() as connection:
-        matches = _find_matches(connection, call, identity)
+        matches = _find_matches(connection, call, described[0])
     if only_certain:
         # Several that are certain are none: one of them is wrong (R4: Patient-match).
         matches = [match for match in matches if match.grade == "certain"]
@@ -81,19 +79,17 @@ def answer(call: OperationCall) -> Response:
     return fhir_response(body, pretty=call.preferences.pretty)
 
 
-def _find_matches(connection: Connection, call: OperationCall, identity: Identity) -> list[_Match]:
+def _find_matches(
+    connection: Connection, call: OperationCall, description: Mapping[str, Any]
+) -> list[_Match]:
     """Return who may be the person, out of those that searches of the caller's own would find."""
-    context, found = call.context, dict[str, Version]()
-    for criteria in build_searches(identity):
-        pairs = [*criteria, ("_count", str(_MOST_CANDIDATES)), ("_total", "none")]
-        page = search_on(connection, context.gateway.store, context.access, "Patient", pairs)
-        found |= {version.id: version for version in page.matches}
-    matches = []
-    for version in found.values():
-        other = read_identity(orjson.loads(version.body))
-        score = score_agreement(compare_identities(identity, other))
-        if grade := grade_score(score):
-            matches.append(_Match(version, score, grade))
+    context = call.context
+    similar = find_similar_patients(connection, context.gateway.store, context.access, description)
+    matches = [
+        _Match(one.version, one.score, grade)
+        for one in similar
+        if (grade := grade_score(one.score))
+    ]
     return sorted(matches, key=lambda match: (-match.score, match.version.id))
 
 

@@ -6,6 +6,8 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
 from ehr_gateway.access_requests.correction_requests import CORRECTION_KIND
+from ehr_gateway.access_requests.duplicate_decisions import OPEN_DUPLICATES
+from ehr_gateway.access_requests.merge_requests import WAITING_MERGE
 from ehr_gateway.access_requests.quality_checks import count_failed_checks
 from ehr_gateway.access_requests.quality_findings import count_open_findings
 from ehr_gateway.access_requests.review import UNREVIEWED
@@ -31,6 +33,8 @@ _COUNTS = {
     "emergency-reviews": "SELECT count(*) FROM access_request"  # noqa: S608
     f" WHERE {UNREVIEWED} AND kind = 'emergency'",
     "proposals": "SELECT count(*) FROM access_request WHERE kind = :kind AND state = 'proposed'",
+    "merges": f"SELECT count(*) FROM access_request WHERE {WAITING_MERGE}",  # noqa: S608
+    "duplicates": OPEN_DUPLICATES,
     "corrections": "SELECT count(*) FROM access_request"
     " WHERE kind = :correction AND state = 'requested'",
     "erasures": "SELECT count(*) FROM access_request"
@@ -43,8 +47,8 @@ _COUNTS = {
 }
 _COUNTS_OF_ROLE = {
     "steward": (
-        "reviews", "emergency-reviews", "proposals", "corrections", "erasures", "unusual",
-        "undelivered", "suspensions",
+        "reviews", "emergency-reviews", "proposals", "merges", "duplicates", "corrections",
+        "erasures", "unusual", "undelivered", "suspensions",
     ),
     "auditor": ("unusual", "suspensions"),
     "administrator": ("erasures", "suspensions", "accounts", "disabled-accounts"),
@@ -62,6 +66,7 @@ def answer(call: OperationCall) -> Response:
         "kind": PROPOSAL_KIND,
         "correction": CORRECTION_KIND,
         "erasure": ERASURE_KIND,
+        "state": "open",
     }
     with call.context.gateway.store.read_transaction() as connection:
         counts = {

@@ -15,7 +15,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-__all__ = ["GRADES", "Grade", "Weights", "grade_score", "load_weights", "score_agreement"]
+__all__ = [
+    "GRADES",
+    "Grade",
+    "Weights",
+    "grade_score",
+    "load_weights",
+    "score_agreement",
+    "weigh_levels",
+]
 
 Grade = Literal["certain", "probable", "possible"]
 # match-grade of FHIR -> the least probability; what is less likely is not told. Chosen from the
@@ -49,11 +57,23 @@ def score_agreement(levels: Mapping[str, str]) -> float:
     >>> score_agreement(everything) > 0.9999 > score_agreement({"birth-date": "same"})
     True
     """
+    prior = load_weights().prior
+    odds: float = prior / (1 - prior) * 2.0 ** math.fsum(weigh_levels(levels).values())
+    return odds / (1 + odds)
+
+
+def weigh_levels(levels: Mapping[str, str]) -> dict[str, float]:
+    """Return what each element that both tell says, in bits: for one person, or (below 0) for two.
+
+    >>> weights = weigh_levels({"birth-date": "same", "gender": "different"})
+    >>> weights["birth-date"] > 0 > weights["gender"]
+    True
+    """
     known = load_weights()
-    odds = math.log(known.prior / (1 - known.prior))
-    for element, level in levels.items():
-        odds += math.log(known.m[element][level] / known.u[element][level])
-    return 1 / (1 + math.exp(-odds))
+    return {
+        element: math.log2(known.m[element][level] / known.u[element][level])
+        for element, level in levels.items()
+    }
 
 
 def grade_score(score: float) -> Grade | None:

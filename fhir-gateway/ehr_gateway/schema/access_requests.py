@@ -68,3 +68,27 @@ ACCESS_ATTEMPT = Table(
     Column("at_ms", INTEGER, nullable=False),
     Index("access_attempt_person", "person", "organization", "at_ms"),
 )
+
+# Two Patients that may be one person's, by what they say; what a steward made of it. Their ids are
+# in order, so that a pair is one row.
+Table(
+    "duplicate_candidate",
+    METADATA,
+    Column("first", TEXT, primary_key=True),
+    Column("second", TEXT, primary_key=True),
+    # The probability, in millionths.
+    Column("score", INTEGER, nullable=False),
+    # A JSON object: element -> how it agrees. No value of a Patient.
+    Column("levels", TEXT, nullable=False),
+    Column("found_ms", INTEGER, nullable=False),
+    # open, later or different.
+    Column("state", TEXT, nullable=False),
+    # Who put it off or said that they are two people, when and why.
+    Column("person", TEXT),
+    Column("display", TEXT),
+    Column("reason", TEXT),
+    Column("decided_ms", INTEGER),
+    Index("duplicate_candidate_second", "second"),
+    Index("duplicate_candidate_score", "state", "score"),
+    sqlite_with_rowid=False,
+)

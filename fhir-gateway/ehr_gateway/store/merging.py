@@ -7,7 +7,8 @@ condition then looks at the patients a record names and needs no join through li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import local_target
@@ -16,7 +17,7 @@ from ehr_gateway.store.decision_changes import mark_accounts
 from ehr_privacy.consent import TABLES, Record, RuleRow
 from ehr_privacy.consent.merged_accounts import CLOSING_TABLES, is_closing
 
-__all__ = ["linked_accounts", "update_merged_rules"]
+__all__ = ["is_replaced", "linked_accounts", "update_merged_rules"]
 
 _LINKED = (
     "SELECT other AS account FROM consent_link WHERE patient = :account"
@@ -48,6 +49,20 @@ _DELETE_COPIES = {
     table: f"DELETE FROM {table} WHERE consent = :consent AND patient <> :patient"  # noqa: S608
     for table in CLOSING_TABLES
 }
+
+
+def is_replaced(patient: Mapping[str, Any]) -> bool:
+    """Say whether a Patient was merged into another one, who is not erased.
+
+    >>> is_replaced({"link": [{"type": "replaced-by", "other": {"reference": "Patient/b"}}]})
+    True
+    >>> is_replaced({"link": [{"type": "replaced-by", "other": {"display": "Erased record"}}]})
+    False
+    """
+    return any(
+        link.get("type") == "replaced-by" and "reference" in link.get("other", {})
+        for link in patient.get("link", ())
+    )
 
 
 def linked_accounts(connection: Connection, patient: str) -> list[str]:

@@ -71,6 +71,22 @@ PLACES = (
         "proposals",
     ),
     Place(
+        "/duplicates",
+        "people",
+        N_("Duplicates"),
+        N_("Records that may be one person's."),
+        ("steward",),
+        "duplicates",
+    ),
+    Place(
+        "/merges",
+        "people",
+        N_("Joined records"),
+        N_("Records of one person that another steward proposes to join or to take apart."),
+        ("steward",),
+        "merges",
+    ),
+    Place(
         "/corrections/to-answer",
         "document",
         N_("Corrections"),
