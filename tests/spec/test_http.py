@@ -656,7 +656,7 @@ def test_every_address_is_in_the_reference() -> None:
     pages = ROOT / "docs/reference/operations"
     names = {
         "resource_type": "type", "logical_id": "id", "patient": "id", "version_id": "version",
-        "export_id": "id",
+        "export_id": "id", "import_id": "id",
     }  # fmt: skip
 
     routes = [*FHIR_ROUTES, *(route for one in ROUTERS for route in one.routes)]
