@@ -53,7 +53,7 @@ from ehr_gateway.readiness import Readiness
 from ehr_gateway.research_projects import ResearchProjects
 from ehr_gateway.research_queries import ResearchQueries
 from ehr_gateway.research_work import ResearchWork
-from ehr_gateway.routes import feed, health
+from ehr_gateway.routes import feed, health, health_links
 from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
 from ehr_gateway.routes.route import RouteTable
 from ehr_gateway.routes.table import FHIR_ROUTES
@@ -85,6 +85,7 @@ ROUTERS = tuple(
     for module in (
         health,
         feed,
+        health_links,
         service_routes,
         oauth_router,
         login_steps,

@@ -69,6 +69,13 @@ class Reader:
         self._browser = TestClient(self.app, base_url=BASE, follow_redirects=False)
         self._browser.cookies.set("session", self.session.id)
 
+    def open(self, method: str, path: str, *, language: str = "en") -> httpx.Response:
+        """Return the answer of a route, to a form that was sent from a page of it."""
+        self._browser.cookies.set("language", language)
+        data = {"csrf": self.session.csrf_token(path)} if method == "POST" else None
+        answer: httpx.Response = self._browser.request(method, path, data=data)
+        return answer
+
     def call(self, method: str, path: str, ids: dict[str, str]) -> tuple[int, str]:
         """Return status and text of a route with ids, without the ids and marks of forms."""
         address = path.format_map(Values(ids))

@@ -24,6 +24,7 @@ from ehr_inbound.bulk_files.load import load
 from ehr_privacy.audit import public_key
 from tests.lib.bulk import output, start, status_of, wait
 from tests.lib.gateway import House, condition, encounter, must, observation, patient
+from tests.lib.health_links import create_link, open_link
 
 REASON = "Asked for by the person, papers 12/2026"
 MARK = "zqmarkzq"
@@ -184,11 +185,14 @@ def test_nothing_of_the_patient_is_in_any_table_or_page(staffed: House) -> None:
     staffed.share()
     must(staffed.login("doctor.b").get("Condition?patient=pat-1"))
     staffed.login("doctor.b").get("Observation/lab-1")
+    made = create_link(staffed.login("p.pat-1"), label=MARK)
+    must(open_link(staffed, made["link"], recipient=MARK))
     texts = {MARK}
     ids = {"pat-1", "Condition/con-mark", "con-mark", "lab-1", "enc-1", "joining-1"}
     search = ByteSearch(texts, ids)
     before = {table for table, row in read_rows(staffed) if search.search(row.encode())}
     assert {"resource", "record_patient", "idx_reference", "audit", "account"} <= before
+    assert {"health_link", "health_link_opening"} <= before
 
     erase(staffed)
     finish(staffed)

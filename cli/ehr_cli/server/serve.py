@@ -46,7 +46,7 @@ from ehr_inbound.bulk_files.work_folder import clear_leftovers
 from ehr_portal import PortalSettings, create_portal
 from ehr_portal.web.templates import compile_templates
 
-GATEWAY_PATHS = ("fhir", "cds-services", "oauth", "feed", "healthz", "readyz", "metrics")
+GATEWAY_PATHS = ("fhir", "cds-services", "oauth", "shl", "feed", "healthz", "readyz", "metrics")
 # RFC 6797; two years in seconds, twice what the preload list asks at least.
 _HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 

@@ -1,6 +1,6 @@
 """Post-restore steps: nothing that was revoked after the backup works again in the restored store.
 
-1. End all sessions, refresh tokens, codes and access tokens; people and programs log in anew.
+1. End all sessions, refresh tokens, codes, access tokens and health links; people log in anew.
 2. Copy the end of the audit log that the backup lacks, and record the restore in the log.
 3. Begin a new epoch of the change feed.
 4. Replay the journal. If it cannot be relied on, close the store until a steward confirms.
@@ -164,6 +164,10 @@ def _end_sessions(connection: Connection, now_ms: int) -> None:
             f"UPDATE {table} SET ended_ms = ? WHERE ended_ms IS NULL",  # noqa: S608
             (now_ms,),
         )
+    # A link may have been ended after the backup; its openings stay with it.
+    connection.execute(
+        "UPDATE health_link SET ended_ms = ?, file = NULL WHERE ended_ms IS NULL", (now_ms,)
+    )
     # Open requests for access may have been refused or withdrawn after the backup.
     connection.execute("UPDATE access_request SET state = 'expired' WHERE state = 'proposed'")
     for table in _SINGLE_USE_TABLES:

@@ -384,6 +384,12 @@ def _delete_requests(
         connection.execute(
             "DELETE FROM access_request WHERE patient = ? AND kind <> 'erasure'", (patient,)
         )
+        connection.execute(
+            "DELETE FROM health_link_opening WHERE link IN"
+            " (SELECT id FROM health_link WHERE patient = ?)",
+            (patient,),
+        )
+        connection.execute("DELETE FROM health_link WHERE patient = ?", (patient,))
     rows = connection.execute("SELECT id, details FROM access_request WHERE details <> '{}'")
     for row in rows.fetchall():
         if json.loads(row["details"]).get("record") in targets:

@@ -67,6 +67,14 @@ async def read_form_pairs(request: Request) -> list[tuple[str, str]]:
         raise Invalid("The form cannot be read.") from error
 
 
+async def read_short_json(request: Request) -> bytes:
+    """Return a JSON body of a stranger, of 64 KB at most."""
+    kind, _ = _parse_content_type(request)
+    if kind not in JSON_TYPES:
+        raise UnsupportedMedia("Send the request as application/json.")
+    return await _read_bytes(request, _MAX_FORM_BYTES)
+
+
 async def read_body(request: Request) -> bytes:
     """Return a body of any type within the limit, its content coding undone; one is needed."""
     body = await _read_bytes(request, gateway_of(request).settings.max_body_bytes)

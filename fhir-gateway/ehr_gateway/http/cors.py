@@ -71,6 +71,6 @@ def _has_origin(scope: Scope) -> bool:
 def _is_shared(path: str) -> bool:
     return (
         path in ("/fhir", "/cds-services")
-        or path.startswith(("/fhir/", "/cds-services/", "/oauth/register/"))
+        or path.startswith(("/fhir/", "/cds-services/", "/oauth/register/", "/shl/"))
         or path in _OAUTH_PATHS
     )

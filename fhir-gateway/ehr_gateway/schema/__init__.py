@@ -18,6 +18,7 @@ from ehr_gateway.schema import (
     audit_log,
     bulk_data,
     decision_support,
+    health_links,
     notices,
     resources,
     terminology,
@@ -34,4 +35,5 @@ ALL_TABLES: tuple[MetaData, ...] = (
     decision_support.METADATA,
     bulk_data.METADATA,
     terminology.METADATA,
+    health_links.METADATA,
 )

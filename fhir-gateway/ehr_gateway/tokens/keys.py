@@ -23,7 +23,13 @@ from ehr_fhir.errors import Fault
 from ehr_gateway.file_lock import lock_file
 from ehr_gateway.private_file import create_private_file
 
-__all__ = ["SigningKeys", "load_form_secret", "open_signing_keys", "rotate_keys"]
+__all__ = [
+    "SigningKeys",
+    "load_form_secret",
+    "load_health_link_secret",
+    "open_signing_keys",
+    "rotate_keys",
+]
 
 _FILE = "signing.jwks.json"
 # Our own member of a retired JWK: when it stopped signing, in seconds since 1970. Its tokens have
@@ -115,7 +121,15 @@ def rotate_keys(folder: Path, now_ms: int, keep_seconds: int, *, at_once: bool =
 
 def load_form_secret(folder: Path) -> str:
     """Return the secret that seals log-in forms; generate it if there is none."""
-    path = folder / "forms.key"
+    return _load_secret(folder / "forms.key")
+
+
+def load_health_link_secret(folder: Path) -> str:
+    """Return the secret from which keys of health links follow; generate it if there is none."""
+    return _load_secret(folder / "health-links.key")
+
+
+def _load_secret(path: Path) -> str:
     if not path.exists():
         create_private_file(path, os.urandom(32).hex().encode())
     return path.read_text("ascii")

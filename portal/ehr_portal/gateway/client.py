@@ -160,15 +160,28 @@ class GatewayClient:
         params = httpx.QueryParams(list(query))
         return await self._read(f"/fhir/{path}?{params}" if params else f"/fhir/{path}")
 
-    async def invoke(self, path: str, parameters: Resource) -> Resource:
-        """Invoke an operation by POST; return its Parameters."""
-        return _parse_resource(await self._send("POST", f"/fhir/{path}", body=parameters))
+    async def invoke(self, path: str, parameters: Resource, language: str = "") -> Resource:
+        """Invoke an operation by POST; return its Parameters.
+
+        `language` is what the client prefers an operation to answer in.
+        """
+        headers = {"Accept-Language": language} if language else None
+        response = await self._send("POST", f"/fhir/{path}", body=parameters, headers=headers)
+        return _parse_resource(response)
 
     async def download(self, path: str, **params: str) -> tuple[bytes, str]:
         """Return the file that an operation answers with, and its media type."""
         query = httpx.QueryParams(params)
         response = await self._send("GET", f"/fhir/{path}?{query}", headers={"Accept": "*/*"})
         return response.content, response.headers.get("content-type", "application/octet-stream")
+
+    async def read_as_written(self, address: str, language: str = "") -> bytes:
+        """Return the JSON at an address below /fhir/ byte by byte: numbers keep their digits.
+
+        `language` is what the client prefers an operation to answer in.
+        """
+        headers = {"Accept-Language": language} if language else None
+        return (await self._send("GET", f"/fhir/{address}", headers=headers)).content
 
     async def _read(self, address: str) -> Resource:
         """Return what an address holds, together with what else is read in this moment."""

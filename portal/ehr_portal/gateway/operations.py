@@ -116,6 +116,11 @@ async def fetch_access_requests(gateway: GatewayClient, patient: str) -> list[Mu
     return await _fetch_multi_parts(gateway, f"Patient/{patient}/$access-requests", "request")
 
 
+async def fetch_health_links(gateway: GatewayClient, patient: str) -> list[MultiPartParameter]:
+    """Return the links that open a patient's summary, the newest first."""
+    return await _fetch_multi_parts(gateway, f"Patient/{patient}/$health-links", "link")
+
+
 async def fetch_held_results(gateway: GatewayClient, patient: str) -> list[MultiPartParameter]:
     """Return the results that are held back from the patient now."""
     return await _fetch_multi_parts(gateway, f"Patient/{patient}/$held", "held")

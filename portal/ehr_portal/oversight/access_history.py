@@ -27,6 +27,7 @@ ROLE_TITLES = {
     "researcher": N_("Researcher"),
     "administrator": N_("Administrator"),
     "system": N_("Computer system"),
+    "health-link": N_("Somebody who has a link"),
 }
 PURPOSE_TITLES = {
     "TREAT": N_("To treat you"),
@@ -46,6 +47,7 @@ REASON_TITLES = {
     "named": N_("The search was about you"),
     "counted": N_("You were counted in a search"),
     "opened": N_("It changed something that your records name"),
+    "health-link": N_("You made a link that opens the summary"),
     "feed": N_("Changes are copied for statistics and research"),
 }
 # What somebody did beside reading and writing records, by the gateway's operation.
@@ -64,6 +66,7 @@ OPERATION_TITLES = {
     "correct-facts": N_("Corrected by what a record is judged"),
     "corrections": N_("Looked at the requests for corrections"),
     "counter-patient": N_("Looked up whose identity card it is"),
+    "create-health-link": N_("Made a link that opens the summary"),
     "decide-duplicate": N_("Decided that two records are two people's"),
     "decide-erasure": N_("Decided whether a record is erased"),
     "decide-finding": N_("Decided what becomes of a record with a fault"),
@@ -75,12 +78,14 @@ OPERATION_TITLES = {
     "document": N_("Read a document"),
     "duplicates": N_("Looked at records that may be one person's"),
     "end-carer": N_("Ended a carer's power"),
+    "end-health-link": N_("Ended a link that opened the summary"),
     "erasures": N_("Looked at the erasures"),
     "everything": N_("Read the whole record"),
     "explain-access": N_("Asked who may see a record, and why"),
     "export": N_("Took a copy of many records"),
     "finding": N_("Looked at a fault in a record"),
     "findings": N_("Looked at the list of faults in records"),
+    "health-links": N_("Looked at the links that open the summary"),
     "held": N_("Looked at results that are held back"),
     "hold": N_("Held a result back until it is explained"),
     "identity-proposals": N_("Looked at proposed changes of personal details"),
@@ -99,6 +104,8 @@ OPERATION_TITLES = {
     "notice-preference": N_("Changed how notices are sent"),
     "notices": N_("Read the notices"),
     "notify-breach": N_("Told the patient that their record was reached"),
+    # No operation of the API, but on record as one.
+    "open-health-link": N_("Opened the summary with a link that you gave out"),
     "patient-list": N_("Looked at a list of patients"),
     "preview-access": N_("Tried out what a choice would change"),
     "purge": N_("Asked for the record to be erased"),

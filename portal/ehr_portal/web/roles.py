@@ -44,6 +44,14 @@ def _require_decider(request: AnyRequest) -> PortalRequest:
     return request
 
 
+def _require_record_giver(request: AnyRequest) -> PortalRequest:
+    # Who may hand the record on has to see it, and to decide about it.
+    user = _require_patient(request).user
+    if not (user.may_read_record and user.may_decide):
+        raise Forbidden("This page is for who sees the record and decides about it.")
+    return request
+
+
 def require_role(*roles: str) -> Callable[[PortalRequest], PortalRequest]:
     """Return the dependency that refuses a person of any other role."""
 
@@ -61,6 +69,7 @@ PatientRequest = Annotated[PortalRequest, Depends(_require_patient)]
 # The same, of who sees the record and not only decides about it; and of who decides.
 RecordReaderRequest = Annotated[PortalRequest, Depends(_require_record_reader)]
 DeciderRequest = Annotated[PortalRequest, Depends(_require_decider)]
+RecordGiverRequest = Annotated[PortalRequest, Depends(_require_record_giver)]
 CarerRequest = Annotated[PortalRequest, Depends(require_role("carer"))]
 # Of whom the platform sends notices to.
 NoticeReaderRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer"))]

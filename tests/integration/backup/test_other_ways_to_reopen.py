@@ -28,7 +28,8 @@ from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
 from tests.lib.gateway import House, must, organization, patient, restriction
-from tests.spec.access.steps import ask, redeem, xray
+from tests.lib.health_links import create_link, open_link
+from tests.spec.access.steps import ask, redeem, send, xray
 
 RECORD = "Condition/con-1"
 DEEMED = "https://ehr-commons.hk/fhir/StructureDefinition/deemed-sharing"
@@ -355,3 +356,17 @@ def test_an_older_backup_under_a_newer_name_is_refused(furnished: House, tmp_pat
 
     with pytest.raises(EhrError, match="another name"):
         restore(tmp_path / "backups", restored_settings(furnished, tmp_path / "new"))
+
+
+def test_a_health_link_that_was_ended_stays_ended(furnished: House, tmp_path: Path) -> None:
+    """Which of them were ended since the backup is not known: all are."""
+    session = furnished.login("p.pat-1")
+    made = create_link(session)
+    back_up(furnished, tmp_path / "backups")
+    must(send(session, "Patient/pat-1/$end-health-link", link=made["id"]))
+    settings = lose(furnished, tmp_path)
+
+    restore(tmp_path / "backups", settings)
+
+    with open_house(furnished, settings) as restored:
+        assert open_link(restored, made["link"]).status_code == 404

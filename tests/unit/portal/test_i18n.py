@@ -30,6 +30,8 @@ OTHER_WORDS = {
 }
 # Names that are the same in every language.
 OWN_NAMES = {"eHR", "Commons", "English", "HbA", "eGFR", "ALT", "AST", "Alt", "dL", "ZQ"}
+# Formats of files.
+OWN_NAMES |= {"FHIR", "JSON", "NDJSON", "PDF", "ZIP"}
 PAGES = {
     "patient": ["/record", "/record/results", "/record/problems", "/record/item/Condition/con-1",
                 "/sharing", "/who-looked", "/who-looked?mine=1", "/no-such-page"],
