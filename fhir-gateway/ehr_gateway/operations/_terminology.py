@@ -14,6 +14,7 @@ from ehr_fhir.terminology.code_validation import CodeToCheck
 from ehr_fhir.terminology.concepts import accepted_languages
 from ehr_fhir.terminology.library import Library
 from ehr_fhir.terminology.value_sets import Versions, find_code_system, split_canonical
+from ehr_gateway.database import Connection
 from ehr_gateway.http.operation_parameters import OperationParameters
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Parameter
@@ -26,6 +27,7 @@ __all__ = [
     "COMMON_PARAMETERS",
     "VERSION_PARAMETERS",
     "Terms",
+    "begin_terms",
     "coded_values",
     "open_terms",
     "part",
@@ -106,25 +108,30 @@ class Terms:
 @contextmanager
 def open_terms(call: OperationCall) -> Iterator[Terms]:
     """Begin a call: refuse a token that does not cover searching, read what was sent."""
-    context = call.context
-    context.access.require_scope("search", *_TYPES)
+    call.context.access.require_scope("search", *_TYPES)
     sent = call.parse_input()
-    store, access = context.gateway.store, context.access
-    with store.read_transaction() as connection:
-
-        def find(kind: str, pairs: Sequence[tuple[str, str]]) -> Sequence[Version]:
-            return search_on(
-                connection, store, access, kind, [*pairs, ("_count", str(_MOST_FOUND))]
-            ).matches
-
-        header = sent.optional_text("displayLanguage") or context.request.headers.get(
-            "accept-language", ""
-        )
-        resources = sent.resources("tx-resource", _MOST_SENT)
-        yield Terms(
-            call, sent, library_of(connection, find, resources), accepted_languages(header), find
-        )
+    with call.context.gateway.store.read_transaction() as connection:
+        yield begin_terms(call, sent, connection)
     call.record()
+
+
+def begin_terms(call: OperationCall, sent: OperationParameters, connection: Connection) -> Terms:
+    """Return the terms of a call on an open connection; refuse a token that does not cover them."""
+    context = call.context
+    store, access = context.gateway.store, context.access
+    access.require_scope("search", *_TYPES)
+
+    def find(kind: str, pairs: Sequence[tuple[str, str]]) -> Sequence[Version]:
+        return search_on(
+            connection, store, access, kind, [*pairs, ("_count", str(_MOST_FOUND))]
+        ).matches
+
+    header = sent.optional_text("displayLanguage") or context.request.headers.get(
+        "accept-language", ""
+    )
+    resources = sent.resources("tx-resource", _MOST_SENT)
+    library = library_of(connection, find, resources)
+    return Terms(call, sent, library, accepted_languages(header), find)
 
 
 def read_code_system(terms: Terms, url: str | None, version: str | None) -> CodeSystem:

@@ -87,3 +87,24 @@ Table(
     _key("position"),
     sqlite_with_rowid=False,
 )
+# The codes of a program's closure tables (`$closure`): whose, and its name for the table.
+Table(
+    "closure_table",
+    METADATA,
+    _key("owner", TEXT),
+    _key("name", TEXT),
+    Column("version", INTEGER, nullable=False),
+    Column("changed_ms", INTEGER, nullable=False),
+    sqlite_with_rowid=False,
+)
+Table(
+    "closure_concept",
+    METADATA,
+    _key("owner", TEXT),
+    _key("name", TEXT),
+    _key("system", TEXT),
+    _key("code", TEXT),
+    # The version of the table at which it was added.
+    Column("added", INTEGER, nullable=False),
+    sqlite_with_rowid=False,
+)
