@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ehr_fhir.terminology import CodeMembership
-from ehr_fhir.terminology.library import Library
+from ehr_fhir.terminology.library import LayeredLibrary, Library
 from ehr_fhir.terminology.r4 import R4_LIBRARY
 
 __all__ = ["Codes", "LibraryCodes"]
@@ -27,6 +27,9 @@ class Codes(Protocol):
 
     def is_code(self, system: str, code: str) -> bool | None:
         """Say whether a code system has a code."""
+
+    def with_loaded(self, loaded: Library) -> Codes:
+        """Return the same, which asks a further library where it does not know."""
 
 
 class LibraryCodes:
@@ -69,6 +72,10 @@ class LibraryCodes:
             self._codes[key] = self._look_up(system, code)
         return self._codes[key]
 
+    def with_loaded(self, loaded: Library) -> Codes:
+        """Return the same, which asks a further library where it does not know."""
+        return _CodesWithLoaded(self, LibraryCodes(LayeredLibrary(loaded, self._library)))
+
     def _ask(self, value_set: str, system: str | None, code: str) -> bool | None:
         if value_set == _MEDIA_TYPES_DOCUMENT:
             return self.is_code(_MEDIA_TYPES, code)
@@ -83,3 +90,25 @@ class LibraryCodes:
             return None
         found = known.find(code) is not None
         return None if not found and system == _UCUM else found
+
+
+class _CodesWithLoaded:
+    """Answers that hold for long, and those that are asked of a database for one validation."""
+
+    def __init__(self, kept: LibraryCodes, loaded: LibraryCodes) -> None:
+        self._kept = kept
+        self._loaded = loaded
+
+    def is_member(self, value_set: str, system: str | None, code: str) -> bool | None:
+        """Say whether a code is in a value set."""
+        known = self._kept.is_member(value_set, system, code)
+        return self._loaded.is_member(value_set, system, code) if known is None else known
+
+    def is_code(self, system: str, code: str) -> bool | None:
+        """Say whether a code system has a code."""
+        known = self._kept.is_code(system, code)
+        return self._loaded.is_code(system, code) if known is None else known
+
+    def with_loaded(self, loaded: Library) -> Codes:
+        """Return the same with another database."""
+        return self._kept.with_loaded(loaded)

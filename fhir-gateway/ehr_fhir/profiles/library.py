@@ -16,6 +16,7 @@ from ehr_fhir.profiles.r4 import find_r4_profile, find_r4_structure
 from ehr_fhir.profiles.rules import Node, check_node
 from ehr_fhir.profiles.snapshot import with_snapshot
 from ehr_fhir.profiles.structure import Profile, read_profile, split_canonical
+from ehr_fhir.terminology.library import Library
 from ehr_fhir.validation.fast import is_valid_fast
 from ehr_fhir.validation.strict import find_issues
 
@@ -51,11 +52,12 @@ class ProfileLibrary:
         now: datetime,
         uses_own_profiles: bool = True,
         with_invariants: bool = True,
+        loaded: Library | None = None,
     ) -> list[Finding]:
         """Return what is wrong with a resource by R4, by some profiles and by those it names.
 
         `now` is the clock of invariants. `uses_own_profiles` says whether `meta.profile` counts,
-        of it and of the resources inside.
+        of it and of the resources inside. `loaded` are further code systems.
         """
         kind = resource.get("resourceType")
         if not isinstance(kind, str) or kind not in definitions.resource_types():
@@ -64,7 +66,7 @@ class ProfileLibrary:
         run = Run(
             resource,
             library=self,
-            codes=self._codes,
+            codes=self._codes if loaded is None else self._codes.with_loaded(loaded),
             now=now,
             entries=self.entries(resource),
             uses_own_profiles=uses_own_profiles,

@@ -19,6 +19,7 @@ __all__ = [
     "MemoryCodeSystem",
     "Selection",
     "SystemHeader",
+    "flatten_concepts",
     "hierarchy_edges",
     "satisfies",
 ]
@@ -137,7 +138,7 @@ class MemoryCodeSystem:
         self._header = header = SystemHeader.from_resource(resource)
         self._concepts: dict[str, Concept] = {}
         renamed = _standard_properties(header)
-        for detail in _flatten(resource.get("concept", ())):
+        for detail in flatten_concepts(resource.get("concept", ())):
             own = {key: value for key, value in detail.items() if key != "concept"}
             if renamed and "property" in own:
                 own["property"] = [*own["property"], *_rename_properties(own["property"], renamed)]
@@ -315,7 +316,7 @@ def hierarchy_edges(concepts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str
     >>> list(hierarchy_edges([animal, lion]))
     [('cat', 'animal'), ('lion', 'cat')]
     """
-    for concept in _flatten(concepts):
+    for concept in flatten_concepts(concepts):
         code = concept.get("code", "")
         for nested in concept.get("concept", ()):
             yield nested.get("code", ""), code
@@ -326,7 +327,7 @@ def hierarchy_edges(concepts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str
                 yield one["valueCode"], code
 
 
-def _flatten(concepts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def flatten_concepts(concepts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Yield each concept, then those nested in it; without recursion, for data may be deep."""
     waiting = [iter(concepts)]
     while waiting:

@@ -21,6 +21,9 @@ class Library(Protocol):
     def code_system(self, url: str, version: str | None = None) -> CodeSystem | None:
         """Return a code system, the newest version where none is named."""
 
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a CodeSystem resource that supplements another, by its own url."""
+
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ValueSet resource, the newest version where none is named."""
 
@@ -55,6 +58,11 @@ class ResourceLibrary:
         resource = newest(complete, version)
         return MemoryCodeSystem(resource) if resource else None
 
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a CodeSystem resource that supplements another, by its own url."""
+        found = self._found.get(("CodeSystem", url), [])
+        return newest([one for one in found if one.get("content") == "supplement"], version)
+
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ValueSet resource, the newest version where none is named."""
         return newest(self._found.get(("ValueSet", url), []), version)
@@ -84,6 +92,11 @@ class LayeredLibrary:
             found = (layer.code_system(url, version) for layer in self._layers)
             self._systems[url, version] = next((one for one in found if one is not None), None)
         return self._systems[url, version]
+
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a CodeSystem resource that supplements another, by its own url."""
+        found = (layer.supplement(url, version) for layer in self._layers)
+        return next((one for one in found if one is not None), None)
 
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ValueSet resource, the newest version where none is named."""

@@ -92,6 +92,9 @@ class R4Library:
         found = _code_system(url)
         return found if found and version in (None, found.header.version) else None
 
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return None."""
+
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ValueSet resource; None for another version than R4's."""
         found = _resource("ValueSet", url)

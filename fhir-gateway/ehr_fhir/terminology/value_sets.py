@@ -267,6 +267,10 @@ class _ContainedValueSets:
         """Return a code system of the library."""
         return self._library.code_system(url, version)
 
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a supplement of the library."""
+        return self._library.supplement(url, version)
+
     def concept_map(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ConceptMap of the library."""
         return self._library.concept_map(url, version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ehr_fhir.errors import Invalid, NotFound, TooCostly, Unprocessable
@@ -13,7 +13,13 @@ from ehr_fhir.terminology.code_system import CodeSystem, MemoryCodeSystem
 from ehr_fhir.terminology.code_validation import CodeToCheck
 from ehr_fhir.terminology.concepts import accepted_languages
 from ehr_fhir.terminology.library import Library
-from ehr_fhir.terminology.value_sets import Versions, find_code_system, split_canonical
+from ehr_fhir.terminology.supplements import SupplementedLibrary, named_supplements
+from ehr_fhir.terminology.value_sets import (
+    Versions,
+    find_code_system,
+    find_value_set,
+    split_canonical,
+)
 from ehr_gateway.database import Connection
 from ehr_gateway.http.operation_parameters import OperationParameters
 from ehr_gateway.operations.call import OperationCall
@@ -32,6 +38,7 @@ __all__ = [
     "open_terms",
     "part",
     "read_code_system",
+    "read_value_set",
     "typed_parameter",
 ]
 
@@ -41,6 +48,10 @@ COMMON_PARAMETERS = (
     Parameter(
         "tx-resource", "Resource",
         "A CodeSystem, ValueSet or ConceptMap that is taken as if it were here", most="*",
+    ),
+    Parameter(
+        "useSupplement", "canonical",
+        "A supplement of a code system, whose names of codes are taken, too", most="*",
     ),
 )  # fmt: skip
 VERSION_PARAMETERS = (
@@ -82,6 +93,11 @@ class Terms:
             raise NotFound(f"There is no such {self.call.resource_type}.")
         body: Mapping[str, Any] = parse(found[0].body)
         return body
+
+    def with_supplements_of(self, value_set: Mapping[str, Any]) -> Terms:
+        """Return the terms with the supplements that a value set needs."""
+        names = named_supplements(value_set)
+        return replace(self, library=SupplementedLibrary(self.library, names)) if names else self
 
     def resource(self, name: str, kind: str) -> Mapping[str, Any] | None:
         """Return a resource that was sent as a parameter."""
@@ -131,6 +147,8 @@ def begin_terms(call: OperationCall, sent: OperationParameters, connection: Conn
     )
     resources = sent.resources("tx-resource", _MOST_SENT)
     library = library_of(connection, find, resources)
+    if names := sent.texts("useSupplement", _MOST_SENT):
+        library = SupplementedLibrary(library, names)
     return Terms(call, sent, library, accepted_languages(header), find)
 
 
@@ -143,6 +161,17 @@ def read_code_system(terms: Terms, url: str | None, version: str | None) -> Code
         raise Invalid("Name the code system by `system`, or send a coding.", expression="system")
     named_url, named_version = split_canonical(url)
     return find_code_system(terms.library, named_url, version or named_version)
+
+
+def read_value_set(terms: Terms) -> Mapping[str, Any]:
+    """Return the value set that a call is about: its instance, one that was sent, or by its url."""
+    if resource := terms.read_instance() or terms.resource("valueSet", "ValueSet"):
+        return resource
+    url = terms.sent.optional_text("url")
+    if url is None:
+        raise Invalid("Name the value set by `url`, or send it as `valueSet`.", expression="url")
+    version = terms.sent.optional_text("valueSetVersion")
+    return find_value_set(terms.library, f"{url}|{version}" if version else url)
 
 
 def coded_values(

@@ -11,12 +11,12 @@ from typing import Any
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import Invalid, Unprocessable
+from ehr_fhir.errors import Unprocessable
 from ehr_fhir.json_text import serialize
 from ehr_fhir.terminology.expansion import Expansion, ExpansionRequest, expand
+from ehr_fhir.terminology.supplements import named_supplements
 from ehr_fhir.terminology.value_sets import (
     ResolvedValueSet,
-    find_value_set,
     resolve_value_set,
 )
 from ehr_gateway.http.negotiation import fhir_response
@@ -26,6 +26,7 @@ from ehr_gateway.operations._terminology import (
     VERSION_PARAMETERS,
     Terms,
     open_terms,
+    read_value_set,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -70,7 +71,8 @@ _SHOWN = ("id", "url", "version", "name", "title", "status", "experimental", "co
 def answer(call: OperationCall) -> Response:
     """Answer with the ValueSet and its expansion."""
     with open_terms(call) as terms:
-        value_set = _read_value_set(terms)
+        value_set = read_value_set(terms)
+        terms = terms.with_supplements_of(value_set)
         resolved = resolve_value_set(value_set, terms.library, terms.versions())
         resolved = _without_systems(resolved, terms.sent.texts("exclude-system", _MOST_SENT))
         _check_versions(resolved, terms.checked_versions())
@@ -78,16 +80,6 @@ def answer(call: OperationCall) -> Response:
         expansion = expand(resolved, request)
         body = _build_answer(terms, value_set, request, expansion)
     return fhir_response(serialize(body), pretty=call.preferences.pretty)
-
-
-def _read_value_set(terms: Terms) -> Mapping[str, Any]:
-    if resource := terms.read_instance() or terms.resource("valueSet", "ValueSet"):
-        return resource
-    url = terms.sent.optional_text("url")
-    if url is None:
-        raise Invalid("Name the value set by `url`, or send it as `valueSet`.", expression="url")
-    version = terms.sent.optional_text("valueSetVersion")
-    return find_value_set(terms.library, f"{url}|{version}" if version else url)
 
 
 def _read_request(terms: Terms) -> ExpansionRequest:
@@ -131,7 +123,7 @@ def _build_answer(
         for key in _SHOWN
         if key in value_set and (with_definition or key != "compose")
     }
-    parameters = list(_applied_parameters(terms, request, expansion))
+    parameters = list(_applied_parameters(terms, value_set, request, expansion))
     made = json.dumps([shown.get("url"), parameters, expansion.contains], default=str)
     content: dict[str, Any] = {
         # The same expansion has the same name.
@@ -148,7 +140,10 @@ def _build_answer(
 
 
 def _applied_parameters(
-    terms: Terms, request: ExpansionRequest, expansion: Expansion
+    terms: Terms,
+    value_set: Mapping[str, Any],
+    request: ExpansionRequest,
+    expansion: Expansion,
 ) -> Iterator[dict[str, Any]]:
     """Yield what the expansion was made with (ValueSet.expansion.parameter)."""
     if request.text:
@@ -168,3 +163,7 @@ def _applied_parameters(
         yield {"name": "version", "valueUri": canonical}
     for canonical in expansion.used_value_sets:
         yield {"name": "used-valueset", "valueUri": canonical}
+    for canonical in dict.fromkeys(
+        (*terms.sent.texts("useSupplement", _MOST_SENT), *named_supplements(value_set))
+    ):
+        yield {"name": "used-supplement", "valueUri": canonical}

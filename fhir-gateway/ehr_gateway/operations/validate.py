@@ -23,6 +23,7 @@ from ehr_gateway.interaction_codes import NOT_WRITTEN
 from ehr_gateway.interactions import read
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import ANY_TYPE, Operation, Parameter
+from ehr_gateway.terminology.library import LoadedLibrary
 
 OPERATION = Operation(
     name="validate",
@@ -148,10 +149,10 @@ def _validate(
     call: OperationCall, resource: Mapping[str, Any], profiles: tuple[str, ...]
 ) -> list[Finding]:
     gateway, access = call.context.gateway, call.context.access
+    now = datetime.fromtimestamp(access.now_ms / 1000, UTC)
     with gateway.store.read_transaction() as connection:
         library = gateway.profiles.library(connection, access)
-    now = datetime.fromtimestamp(access.now_ms / 1000, UTC)
-    return library.validate(resource, profiles, now=now)
+        return library.validate(resource, profiles, now=now, loaded=LoadedLibrary(connection))
 
 
 def _respond(call: OperationCall, findings: list[Finding]) -> Response:

@@ -12,7 +12,6 @@ from ehr_fhir.terminology.code_validation import CodeToCheck, Finding, Verdict, 
 from ehr_fhir.terminology.library import LayeredLibrary, ResourceLibrary
 from ehr_fhir.terminology.value_sets import (
     ResolvedValueSet,
-    find_value_set,
     resolve_value_set,
 )
 from ehr_gateway.operations._terminology import (
@@ -22,6 +21,7 @@ from ehr_gateway.operations._terminology import (
     Terms,
     coded_values,
     open_terms,
+    read_value_set,
     typed_parameter,
 )
 from ehr_gateway.operations.call import OperationCall
@@ -79,23 +79,14 @@ def answer(call: OperationCall) -> Response:
             if of_value_set
             else _codes_of_system(terms)
         )
-        value_set = _read_value_set(terms) if of_value_set else None
+        value_set = None
+        if of_value_set:
+            resource = read_value_set(terms)
+            terms = terms.with_supplements_of(resource)
+            value_set = resolve_value_set(resource, terms.library, terms.versions())
         verdicts = [_judge(terms, code, value_set) for code in codes]
         parameters = list(_describe(codes, verdicts))
     return call.respond(*parameters)
-
-
-def _read_value_set(terms: Terms) -> ResolvedValueSet:
-    resource = terms.read_instance() or terms.resource("valueSet", "ValueSet")
-    if resource is None:
-        url = terms.sent.optional_text("url")
-        if url is None:
-            raise Invalid(
-                "Name the value set by `url`, or send it as `valueSet`.", expression="url"
-            )
-        version = terms.sent.optional_text("valueSetVersion")
-        resource = find_value_set(terms.library, f"{url}|{version}" if version else url)
-    return resolve_value_set(resource, terms.library, terms.versions())
 
 
 def _codes_of_system(terms: Terms) -> list[CodeToCheck]:

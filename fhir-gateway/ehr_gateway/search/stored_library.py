@@ -55,6 +55,12 @@ class StoredLibrary:
             return None
         return _read_code_system(next(body for one, body in stored if one is chosen))
 
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return a CodeSystem resource that supplements another, by its own url."""
+        stored = [parse(body) for body in self._bodies("CodeSystem", url, version)]
+        found = [one for one in stored if one.get("content") == "supplement"]
+        return _newest_of_all(found, "supplements")
+
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return a ValueSet resource, the newest version where none is named."""
         found = [parse(body) for body in self._bodies("ValueSet", url, version)]

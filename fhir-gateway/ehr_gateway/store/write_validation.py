@@ -33,7 +33,7 @@ class WriteValidation:
         self._settings = settings
         self._database = database
         self._library = ProfileLibrary()
-        self._key: tuple[tuple[int, int], ...] = ()
+        self._key: object = None
         self._read_at = -_SECONDS_BETWEEN_READS
 
     def is_stale(self) -> bool:

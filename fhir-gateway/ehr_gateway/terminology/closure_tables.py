@@ -87,8 +87,7 @@ def add_codes(
         return False
     for one in codes:
         connection.execute(
-            "INSERT INTO closure_concept (owner, name, system, code, added)"
-            " VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO closure_concept (owner, name, system, code, added) VALUES (?, ?, ?, ?, ?)",
             (table.owner, table.name, one.system, one.code, row["version"]),
         )
     return True

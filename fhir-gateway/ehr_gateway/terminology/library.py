@@ -22,6 +22,9 @@ class LoadedLibrary:
         """Return a code system, the newest version where none is named."""
         return find_loaded_system(self._connection, url, version)
 
+    def supplement(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
+        """Return None."""
+
     def value_set(self, url: str, version: str | None = None) -> Mapping[str, Any] | None:
         """Return None."""
 

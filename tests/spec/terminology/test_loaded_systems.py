@@ -25,6 +25,7 @@ from ehr_gateway.terminology.load import (
 )
 from ehr_gateway.terminology.stored_system import find_loaded_system
 from tests.lib.gateway import House, Session, must, observation
+from tests.lib.lab_profile import PROFILE, build_lab_profile
 
 URL = "http://example.org/made-up"
 WORDS = ["heart", "heat", "lung", "Lunge", "acute", "心臟", "心病", "of", "the", "left", "é-clair"]
@@ -229,3 +230,32 @@ def test_searches_ask_a_loaded_code_system(furnished: House, served: Session) ->
         hospital.ids("Observation?code:not-in=http://example.org/below&_id=in-1,in-2,out")
     )
     assert outside == {"Observation/in-1", "Observation/in-2", "Observation/out"} - expected
+
+
+def test_validation_asks_a_loaded_code_system(furnished: House, served: Session) -> None:
+    """Its codes alone are known, and which of them a value set of the store takes."""
+    below = {"property": "concept", "op": "is-a", "value": "C1"}
+    value_set = {
+        "resourceType": "ValueSet", "id": "below", "url": f"{URL}/below", "status": "active",
+        "compose": {"include": [{"system": URL, "filter": [below]}]},
+    }  # fmt: skip
+    binding = {"strength": "required", "valueSet": f"{URL}/below"}
+    platform = furnished.system("ehr-commons")
+    platform.store(value_set)
+    platform.store(build_lab_profile({"path": "Observation.code", "binding": binding}))
+
+    def faults(code: str, query: str = "") -> list[str]:
+        body = observation("x", "laboratory")
+        body["code"] = {"coding": [{"system": URL, "code": code}]}
+        answer = must(platform.post(f"Observation/$validate{query}", body)).json()
+        return [one["expression"][0] for one in answer["issue"] if one["severity"] == "error"]
+
+    by_profile = f"?profile={PROFILE}"
+    inside = in_memory(1, exact=False).lineage("C1", "below")
+    outside = next(f"C{number}" for number in range(60) if f"C{number}" not in inside)
+    assert (faults("C1"), faults("none")) == ([], ["Observation.code.coding[0].code"])
+    assert faults(inside[-1], by_profile) == []
+    assert faults(outside, by_profile) == ["Observation.code"]
+    delete_system(furnished.gateway.store.database, URL, None)
+    # Now the code system counts that is stored.
+    assert (faults("false"), faults("C1")) == ([], ["Observation.code.coding[0].code"])
