@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: acro bench-validation clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-cds-hooks bench-lake bench-latency bench-memory bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-cds-hooks bench-lake bench-latency bench-memory bench-operations bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -123,6 +123,9 @@ bench-lake: setup ## what the lake costs: changes, a first build, freshness (REC
 
 bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,postgresql)
 	@$(BIN)/python -m tests.perf.bench_latency --sizes $(SIZES) --databases $(DATABASES)
+
+bench-operations: setup ## what each operation takes over HTTP, by the examples of its page (SIZE=10000 DATABASES=sqlite,postgresql)
+	@$(BIN)/python -m tests.perf.bench_operations --size $(or $(SIZE),10000) --databases $(DATABASES)
 
 bench-enforcement: setup ## what consent costs searches and reads (PATIENTS=2000 ROUNDS=9 DATABASE=sqlite)
 	@$(BIN)/python -m tests.perf.bench_enforcement $(or $(PATIENTS),2000) $(ROUNDS) $(or $(DATABASE),sqlite)

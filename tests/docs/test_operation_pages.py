@@ -64,6 +64,7 @@ def test_the_example_of_a_page_is_a_call_of_the_operation(operation: Operation) 
         assert answer["resourceType"] in (
             "Parameters",
             "Bundle",
+            "ConceptMap",
             "OperationOutcome",
             "Task",
             "ValueSet",
