@@ -8,7 +8,7 @@ from typing import Any
 from ehr_etl.gold.delta_views import run_identified_view
 from ehr_etl.gold.library import list_library_names, list_view_names
 from ehr_etl.lake import Lake
-from ehr_models.frames.declaration import find_view
+from ehr_models.frames.declaration import find_exact_view
 
 __all__ = ["IdentifiedViews"]
 
@@ -21,7 +21,7 @@ class IdentifiedViews(Mapping[str, Any]):  # Any: Arrow tables
 
     def __getitem__(self, name: str) -> Any:
         """Return the table of a view."""
-        return run_identified_view(self._lake, find_view(name))
+        return run_identified_view(self._lake, find_exact_view(name))
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the views there are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Set
@@ -36,6 +37,10 @@ _COHORT_KEYS = ("name", "title", "model", "population", "events", "index", "incl
 _OWN_KEYS = frozenset(
     {"outcome", "feature", "group", "comparators", "gates", "learners", "codes", "measurement"}
 )
+_MEASUREMENT_KEYS = {
+    *("name", "title", "unit", "events", "codes", "code", "value", "value_unit", "days"),
+    "molar_mass",
+}
 _REQUIRED: Any = object()
 _LOINC = re.compile(r"[0-9]{1,7}-[0-9]", re.ASCII)
 
@@ -240,8 +245,7 @@ def _parse_measurements(document: Table, events: Set[str]) -> tuple[Measurement,
     for table in _read(document, "measurement", list, "the task", []):
         name = _read(table, "name", str, "measurement")
         place = f"measurement {name}"
-        known = {"name", "title", "unit", "events", "codes", "code", "value", "value_unit", "days"}
-        _require_keys(table, known, place)
+        _require_keys(table, _MEASUREMENT_KEYS, place)
         codes = _read(table, "codes", list, place)
         if not codes or not all(isinstance(c, str) and _LOINC.fullmatch(c) for c in codes):
             raise Unprocessable(f"{place} has `codes` that are none of LOINC.")
@@ -256,6 +260,7 @@ def _parse_measurements(document: Table, events: Set[str]) -> tuple[Measurement,
             value_column=_read(table, "value", str, place, "value_number"),
             unit_column=_read(table, "value_unit", str, place, "value_unit"),
             days=_read(table, "days", int, place, 365),
+            molar_mass=_read_molar_mass(table, place),
         )
         if measurement.events not in events:
             raise Unprocessable(
@@ -263,6 +268,15 @@ def _parse_measurements(document: Table, events: Set[str]) -> tuple[Measurement,
             )
         measurements.append(measurement)
     return tuple(measurements)
+
+
+def _read_molar_mass(table: Table, place: str) -> float | None:
+    mass = _read(table, "molar_mass", (int, Decimal), place, None)
+    if mass is None:
+        return None
+    if not 0 < mass < math.inf:
+        raise Unprocessable(f"{place} has a `molar_mass` that is no number of g/mol.")
+    return float(mass)
 
 
 def _parse_comparators(document: Table, declaration: FrameDeclaration) -> tuple[Comparator, ...]:

@@ -22,7 +22,7 @@ from ehr_models import tracking
 from ehr_models.evaluate import Evaluation, cross_validate
 from ehr_models.evaluation.bootstrap import RESAMPLES, Interval
 from ehr_models.evaluation.performance import Performance
-from ehr_models.frames.declaration import find_view
+from ehr_models.frames.declaration import find_exact_view
 from ehr_models.frames.feature_list import write_features
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
@@ -82,7 +82,7 @@ def read_gold(task: Task, data: Path) -> GoldTables:
         table = lake.open_table(table_name)
         # A view of the library need not have a table: it is run over the records of research.
         views[name] = (
-            table.to_pyarrow_table() if is_own else run_research_view(lake, find_view(name))
+            table.to_pyarrow_table() if is_own else run_research_view(lake, find_exact_view(name))
         )
         versions[name if is_own else f"deid for {name}"] = int(table.version())
     return GoldTables(views, versions)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ehr_etl.sql_on_fhir.duckdb_run import run_view
-from ehr_models.frames.declaration import FrameDeclaration, find_view
+from ehr_models.frames.declaration import FrameDeclaration, find_exact_view
 
 Resource = dict[str, Any]
 
@@ -128,7 +128,7 @@ def build_views(
             "resource": [json.dumps(resource) for resource in listed],
         }
     )
-    return {name: run_view(find_view(name), lambda: records) for name in declaration.columns}
+    return {name: run_view(find_exact_view(name), lambda: records) for name in declaration.columns}
 
 
 def _code(system: str, code: str) -> Resource:

@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 
 from ehr_etl.data_quality.faults import Fault, Interval, Resource, find_elements, read_interval
-from ehr_etl.data_quality.quantities import convert, unit_of
+from ehr_etl.data_quality.quantities import unit_of
 from ehr_etl.data_quality.rules import QualityRule, QualityRules
 from ehr_etl.data_quality.version_rules import DAY_MS, YEAR_DAYS, code_paths, loinc_codes
 from ehr_fhir.references import local_target
+from ehr_fhir.units import convert
 
 __all__ = [
     "EVENTS",

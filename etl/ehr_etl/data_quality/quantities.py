@@ -5,21 +5,18 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from ehr_fhir.fhirpath import parse_unit
+from ehr_fhir.units import UCUM, convert
 
-__all__ = ["Judgement", "ValueLimits", "convert", "judge_value", "list_limits", "unit_of"]
+__all__ = ["Judgement", "ValueLimits", "judge_value", "list_limits", "unit_of"]
 
 LOINC = "http://loinc.org"
-UCUM = "http://unitsofmeasure.org"
 
 Judgement = Literal["plausible", "implausible", "unusual", "other-unit", "no-unit"]
 
-# Temperatures have a zero of their own: number of kelvins of a unit, and where its zero is.
-_TEMPERATURES = {"K": (1.0, 0.0), "Cel": (1.0, 273.15), "[degF]": (5 / 9, 459.67 * 5 / 9)}
 # What people write for a unit where no code is given.
 _WRITTEN = {
     "°C": "Cel", "C": "Cel", "°F": "[degF]", "F": "[degF]", "mmHg": "mm[Hg]", "bpm": "/min",
@@ -28,8 +25,6 @@ _WRITTEN = {
     "percent": "%", "mcg": "ug", "l": "L", "ml": "mL", "gm": "g", "grams": "g", "gram": "g",
     "milligram": "mg", "milligrams": "mg", "tablet": "{tbl}", "tablets": "{tbl}",
 }  # fmt: skip
-# Units that UCUM names twice, and one that the table of ratios lacks.
-_SAME = {"pH": "[pH]", "{pH}": "[pH]", "[IU]/L": "U/L", "IU/L": "U/L", "[iU]/L": "U/L"}
 
 
 @dataclass(frozen=True)
@@ -98,28 +93,3 @@ def unit_of(quantity: Mapping[str, Any]) -> str | None:
     if not isinstance(text, str) or not text:
         return None
     return _WRITTEN.get(text, text)
-
-
-@lru_cache(1024)
-def _factor(unit: str, target: str) -> float | None:
-    """Return by what a number of one unit becomes one of another; None for another dimension."""
-    if unit == target:
-        return 1.0
-    found, wanted = parse_unit(unit), parse_unit(target)
-    if found is None or wanted is None or found.dimensions != wanted.dimensions:
-        return None
-    return float(found.factor / wanted.factor)
-
-
-def convert(value: float, unit: str, target: str) -> float | None:
-    """Return a number of a unit in another; None where that is another dimension.
-
-    >>> round(convert(98.6, "[degF]", "Cel"), 6), convert(1.5, "kg", "g")
-    (37.0, 1500.0)
-    """
-    unit, target = _SAME.get(unit, unit), _SAME.get(target, target)
-    if unit in _TEMPERATURES and target in _TEMPERATURES:
-        (step, zero), (target_step, target_zero) = _TEMPERATURES[unit], _TEMPERATURES[target]
-        return (value * step + zero - target_zero) / target_step
-    factor = _factor(unit, target)
-    return None if factor is None else value * factor

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ehr_etl.data_quality.faults import Resource, find_elements, read_interval
-from ehr_etl.data_quality.quantities import LOINC, convert, judge_value, unit_of
+from ehr_etl.data_quality.quantities import LOINC, judge_value, unit_of
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.references import local_target
+from ehr_fhir.units import convert
 
 __all__ = ["DAY_MS", "KINDS", "LINKED_KINDS", "YEAR_DAYS", "code_paths", "loinc_codes"]
 

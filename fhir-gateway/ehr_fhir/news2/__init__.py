@@ -3,7 +3,7 @@
 In: the seven signs of one round, as numbers (`Signs`) or as values of Observations.
 Out: the points of each sign, the total or its lower bound, the risk. The one place where the
 platform works the score out: the portal shows it, the models learn beside it.
-May import: jurisdiction, score_points.
+May import: jurisdiction, score_points, units.
 """
 
 from __future__ import annotations

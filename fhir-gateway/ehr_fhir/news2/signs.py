@@ -1,7 +1,8 @@
 """The seven signs of NEWS2 in FHIR: which LOINC code is which, and whether a value can be used.
 
-A value with a comparator, in a unit that is not listed, or beyond what can be true is not used, and
-the reason is told. `signs.toml` holds the codes, units and limits.
+A value in another unit of the same kind is converted (UCUM). One with a comparator, in a unit of
+another kind, or beyond what can be true is not used, and the reason is told. `signs.toml` holds the
+codes, units and limits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.news2.score import ACVPU, CONSCIOUSNESS, OXYGEN
+from ehr_fhir.units import convert
 
 # All values of a score come from one round. Chosen: no rule of the RCP gives a figure.
 ROUND_WINDOW = timedelta(minutes=30)
@@ -56,22 +58,25 @@ def read_quantity(
 
     >>> read_quantity("pulse", 72, "/min"), read_quantity("oxygen", 2, "L/min")
     (Reading(value=72.0, reason=''), Reading(value=True, reason=''))
-    >>> read_quantity("temperature", 101.3, "[degF]"), read_quantity("pulse", 1120, "/min").reason
-    (Reading(value=None, reason='wrong unit'), 'impossible value')
+    >>> read_quantity("temperature", 101.3, "[degF]")
+    Reading(value=38.5, reason='')
+    >>> read_quantity("pulse", 72, "kg").reason, read_quantity("pulse", 1120, "/min").reason
+    ('wrong unit', 'impossible value')
     """
     if value is None:
         return Reading(None, NO_VALUE)
     if comparator:
         return Reading(None, COMPARATOR)
     row = _load_signs()[parameter]
-    limits = row.get("units", {}).get(unit)
-    if limits is None:
+    found = _convert(row, value, unit or "")
+    if found is None:
         return Reading(None, WRONG_UNIT)
-    low, high = limits
-    if not low <= value <= high:
+    number, listed = found
+    low, high = row["units"][listed]
+    if not low <= number <= high:
         return Reading(None, IMPOSSIBLE)
     # Of a flow anything, of a concentration more than air's 21 %.
-    return Reading(value > row["air"][unit] if parameter == OXYGEN else float(value))
+    return Reading(number > row["air"][listed] if parameter == OXYGEN else number)
 
 
 def read_consciousness(part: Mapping[str, Any]) -> Reading:
@@ -103,6 +108,18 @@ def read_scale_decision(observation: Mapping[str, Any]) -> bool | None:
     if not any(_is_person(performer) for performer in observation.get("performer", ())):
         return None
     return (SCALE_SYSTEM, "2") in _coding_pairs(observation.get("valueCodeableConcept", {}))
+
+
+def _convert(row: Mapping[str, Any], value: float, unit: str) -> tuple[float, str] | None:
+    """Return a value in a unit of the list, and which one; None of a unit of another kind."""
+    if unit in row.get("units", {}):
+        return float(value), unit
+    unit = row.get("same", {}).get(unit, unit)
+    for listed in row.get("units", {}):
+        number = convert(value, unit, listed)
+        if number is not None:
+            return number, listed
+    return None
 
 
 def _is_person(reference: Mapping[str, Any]) -> bool:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 from ehr_analytics.cohorts.definition import Cohort
 from ehr_analytics.cohorts.labels import list_steps
 from ehr_analytics.cohorts.sources import Source, list_omop_sources, source_of_view
 from ehr_analytics.cohorts.usage import required_columns
-from ehr_etl.gold.library import list_library_names, list_view_names, load_library_view, load_view
-from ehr_etl.sql_on_fhir import ViewDefinition
+from ehr_etl.gold.library import (
+    iterate_definitions,
+    list_library_names,
+    list_view_names,
+    load_library_view,
+    load_view,
+)
+from ehr_etl.sql_on_fhir import ViewDefinition, parse_view
 from ehr_fhir.errors import Unprocessable
 from ehr_models.frames.codes import CodeGroup
 from ehr_models.frames.measurements import Measurement
 from ehr_models.task import Feature
 
-__all__ = ["IN_PROGRESS", "DeclaredFeature", "FrameDeclaration", "find_view"]
+__all__ = ["IN_PROGRESS", "DeclaredFeature", "FrameDeclaration", "find_exact_view", "find_view"]
 
+# What makes a number of another in a view.
+_WORKED_OUT = "canonicalValue("
 # The set of events like the index event that have not ended.
 IN_PROGRESS = "in_progress"
 
@@ -104,6 +113,28 @@ class FrameDeclaration:
         }
         single = {(e.table or "", e.date or "") for e in sets if e.end is None}
         return frozenset(single - spans)
+
+
+@cache
+def find_exact_view(name: str) -> ViewDefinition:
+    """Return a view whose numbers are texts with the digits as written; a frame reads them.
+
+    A view's decimals have twelve places, and one number with more of them in anybody's record would
+    stop the view for all. Those that a view works out are left out: a frame converts by itself.
+    """
+    written = next((one for one in iterate_definitions() if one["name"] == name), None)
+    if written is None:
+        raise Unprocessable(f"There is no view {name!r}.")
+    return parse_view({**written, "select": [_as_written(one) for one in written["select"]]})
+
+
+def _as_written(select: Mapping[str, Any]) -> dict[str, Any]:
+    columns = [
+        {**column, "type": "string"} if column.get("type") == "decimal" else column
+        for column in select.get("column", ())
+        if _WORKED_OUT not in column["path"]
+    ]
+    return {**select, "column": columns} if columns else dict(select)
 
 
 def find_view(name: str) -> ViewDefinition:

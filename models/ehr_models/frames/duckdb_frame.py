@@ -280,7 +280,8 @@ def _measure(
     pairs = connection.execute(
         f"SELECT DISTINCT {code}, {unit} FROM {events} e WHERE {code} IN ({wanted})"  # noqa: S608
     ).fetchall()
-    scales = [(*pair, scale) for pair in pairs if (scale := find_scale(*pair, target))]
+    mass = measurement.molar_mass
+    scales = [(*pair, scale) for pair in pairs if (scale := find_scale(*pair, target, mass))]
     table = {
         "code": pa.array([row[0] for row in scales], pa.string()),
         "unit": pa.array([row[1] for row in scales], pa.string()),

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from ehr_etl.data_quality.quantities import convert, list_limits
+from ehr_etl.data_quality.quantities import list_limits
+from ehr_fhir.units import convert
 from ehr_models.task import Feature
 
 __all__ = ["Measurement", "Scale", "explain_left_out", "find_scale"]
@@ -31,6 +32,8 @@ class Measurement:
     value_column: str
     unit_column: str
     days: int
+    # In g/mol, of a substance that is measured by amount in one place and by mass in another.
+    molar_mass: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,23 +58,27 @@ class Scale:
 
 
 @cache
-def find_scale(code: str, unit: str | None, target: str) -> Scale | None:
+def find_scale(
+    code: str, unit: str | None, target: str, molar_mass: float | None = None
+) -> Scale | None:
     """Return how values of a LOINC code in a UCUM unit are read; None where they cannot be.
 
     >>> find_scale("718-7", "g/L", "g/dL").convert(120.0)
     12.0
     >>> find_scale("718-7", "mmol/L", "g/dL") is None
     True
+    >>> round(find_scale("2160-0", "umol/L", "mg/dL", 113.12).convert(90.0), 3)
+    1.018
     """
     if unit is None:
         return None
-    zero, one = convert(0.0, unit, target), convert(1.0, unit, target)
+    zero, one = (convert(number, unit, target, molar_mass) for number in (0.0, 1.0))
     if zero is None or one is None:
         return None
     low, high = float("-inf"), float("inf")
     for limits in list_limits().get(code, ()):
-        least = convert(limits.low, limits.unit, target)
-        most = convert(limits.high, limits.unit, target)
+        least = convert(limits.low, limits.unit, target, molar_mass)
+        most = convert(limits.high, limits.unit, target, molar_mass)
         if least is not None and most is not None:
             low, high = least, most
     return Scale(one - zero, zero, low, high)

@@ -217,7 +217,12 @@ def _measure(
         is_near = (day - event.start).days <= measurement.days and is_known(event, day)
         if code not in measurement.codes or value is None or not is_near:
             continue
-        scale = find_scale(code, event.values[measurement.unit_column], measurement.feature.unit)
+        scale = find_scale(
+            code,
+            event.values[measurement.unit_column],
+            measurement.feature.unit,
+            measurement.molar_mass,
+        )
         if scale is None:
             unitless = max(unitless, event.start)
         elif not scale.is_plausible(scale.convert(value)):

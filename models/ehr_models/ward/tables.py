@@ -20,6 +20,7 @@ from ehr_fhir import news2
 from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid
 from ehr_fhir.references import local_target
+from ehr_fhir.units import convert
 
 Resource = Mapping[str, Any]
 
@@ -125,7 +126,7 @@ class WardReader:
 
 
 def list_results() -> Mapping[str, Mapping[str, Any]]:
-    """Return the laboratory values by name: their codes, unit, factors and limits."""
+    """Return the laboratory values by name: their codes, unit, limits and molar mass."""
     results: Mapping[str, Mapping[str, Any]] = _load()["results"]
     return results
 
@@ -136,18 +137,17 @@ def read_result(
     """Return a laboratory value in the unit of its feature.
 
     >>> read_result("creatinine", 1.0, "mg/dL"), read_result("sodium", 14, "mmol/L").reason
-    (Reading(value=88.42, reason=''), 'impossible value')
+    (Reading(value=88.402, reason=''), 'impossible value')
     """
     if value is None:
         return news2.Reading(None, news2.NO_VALUE)
     if comparator:
         return news2.Reading(None, news2.COMPARATOR)
     row = list_results()[name]
-    factor = row["factors"].get(unit)
-    if factor is None:
+    number = convert(value, unit or "", row["unit"], row.get("molar_mass"))
+    if number is None:
         return news2.Reading(None, news2.WRONG_UNIT)
     low, high = row["limits"]
-    number = float(value) * factor
     return news2.Reading(number) if low <= number <= high else news2.Reading(None, news2.IMPOSSIBLE)
 
 

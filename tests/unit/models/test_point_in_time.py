@@ -169,7 +169,7 @@ def test_what_cannot_be_true_is_left_out_and_said(declaration: FrameDeclaration)
         # A slip, older than the value that is taken; then one that is newer than what is taken.
         test("n1", 2, "2951-2", 1400, "mmol/L"), test("n2", 3, "2951-2", 131, "mmol/L"),
         test("h1", 2, "718-7", 9.5, "g/dL"), test("h2", 4, "718-7", 950, "g/dL"),
-        test("k1", 2, "2160-0", 1.2, "mg/dL"), test("k2", 3, "2160-0", 80, "umol/L"),
+        test("k1", 2, "2160-0", 1.2, "mg/dL"), test("k2", 3, "2160-0", 80, "U/L"),
     ]  # fmt: skip
 
     row = build_frame(declaration, build_views(declaration, resources)).rows.iloc[0]

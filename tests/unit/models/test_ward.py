@@ -69,7 +69,7 @@ def test_trends_look_back_a_day_and_laboratory_values_three() -> None:
     ("changes", "reason"),
     [
         ({"_8310_5": None}, "temperature: not measured"),
-        ({"_8310_5": ("[degF]", 101.3)}, "temperature: wrong unit"),
+        ({"_8310_5": ("kg", 101.3)}, "temperature: wrong unit"),
         ({"_8867_4": ("/min", 1120)}, "pulse: impossible value"),
         ({"_59408_5": ("%", 9300)}, "saturation: impossible value"),
     ],

@@ -202,13 +202,15 @@ def test_each_sign_that_is_missing_is_named(place: int) -> None:
     ("place", "value"),
     [
         (0, number(22, "mL")),
-        (1, number(0.93, "1")),
+        (1, number(0.93, "g")),
         (1, {"valueQuantity": {"value": 90, "code": "%", "comparator": "<"}}),
         (1, number(930, "%")),
-        (2, number(2, "mL/min")),
+        (2, number(2, "mL")),
         (4, number(1120, "/min")),
         (5, {"valueCodeableConcept": {"text": "drowsy, see notes"}}),
-        (6, number(101.3, "[degF]")),
+        (6, number(101.3, "Cel")),
+        (6, number(38.5, "[degF]")),
+        (6, number(38.5, "")),
     ],
 )
 def test_a_value_that_cannot_be_used_is_missing_and_kept_to_be_shown(
