@@ -13,6 +13,7 @@ from ehr_fhir.errors import Unprocessable
 from ehr_gateway.bulk_data.import_files import FileWriter
 from ehr_gateway.bulk_data.imports import keep_progress
 from ehr_gateway.import_sources import parse_import_sources
+from ehr_gateway.tokens.suspensions import Suspension, insert_suspension
 from ehr_inbound.bulk_files import store_batches
 from ehr_inbound.bulk_imports import run
 from ehr_inbound.bulk_imports.run import run_waiting_imports
@@ -299,3 +300,27 @@ def test_a_cancelled_import_stores_no_more_and_is_not_there(
     assert platform.delete(other).status_code == 202
     made.run()
     assert platform.get("Patient/new-4").status_code == 404
+
+
+def test_nothing_more_is_stored_of_a_client_that_is_suspended(
+    made: Imports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = made.house.system("ehr-commons")
+    monkeypatch.setattr(store_batches, "_ROWS_PER_TRANSACTION", 2)
+    content = ndjson(*(patient(f"new-{number}", "ZC1234567") for number in range(5)))
+    address = status_of(send(platform, ("Patient", content)))
+    now = made.house.clock()
+    suspension = Suspension("s", "client", "system-ehr-commons", "-", now, None, "steward", "St")
+
+    def suspend(connection: Any, *arguments: Any) -> None:
+        keep_progress(connection, *arguments)
+        insert_suspension(connection, suspension)
+
+    monkeypatch.setattr(run, "keep_progress", suspend)
+    made.run()
+
+    store = made.house.gateway.store
+    answer = platform.get(address)
+    assert answer.status_code == 500
+    assert "suspended" in answer.json()["issue"][0]["diagnostics"]
+    assert len(rows(store, "SELECT id FROM resource WHERE id LIKE 'new-%'")) == 2

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from ehr_gateway.erasure.requests import is_pending
 from ehr_gateway.notices import access_notices
 from ehr_gateway.schema import ALL_TABLES
 from ehr_inbound.bulk_files.load import load
+from ehr_inbound.bulk_imports.run import run_waiting_imports
 from ehr_privacy.audit import public_key
 from tests.lib.bulk import output, start, status_of, wait
 from tests.lib.gateway import House, condition, encounter, must, observation, patient
@@ -436,3 +439,26 @@ def test_an_erasure_forgets_what_exports_asked_of_patients(staffed: House) -> No
 
     assert [hospital.get(status).status_code for status in named] == [404, 404]
     assert output(hospital, wait(hospital, other)) == []
+
+
+def test_an_erasure_ends_imports_under_way_whose_files_may_have_the_patient(
+    staffed: House,
+) -> None:
+    runner = SimpleNamespace(start=lambda: None)
+    staffed.app.state.gateway = replace(staffed.gateway, imports=runner)
+    platform = staffed.system("ehr-commons")
+    body = {**patient("pat-1", "ZA1234560"), "name": [{"text": MARK}]}
+    files = {"Patient": ("Patient.ndjson", json.dumps(body).encode())}
+    sent = platform.request("POST", "$import", files=files, headers={"Prefer": "respond-async"})
+    folder = staffed.settings.data / "imports"
+    assert MARK in "".join(path.read_text() for path in folder.rglob("*.ndjson"))
+
+    erase(staffed)
+    finish(staffed)
+    run_waiting_imports(staffed.gateway.store, staffed.settings, staffed.clock, workers=1)
+
+    answer = platform.get(status_of(sent))
+    assert answer.status_code == 500
+    assert "A patient was erased" in answer.json()["issue"][0]["diagnostics"]
+    assert not list(folder.iterdir())
+    assert MARK not in "".join(row for _, row in read_rows(staffed))

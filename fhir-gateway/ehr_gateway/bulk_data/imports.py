@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import orjson
 
-from ehr_fhir.errors import Gone, NotFound, TooMany
+from ehr_fhir.errors import Forbidden, Gone, NotFound, TooMany
 from ehr_gateway.bulk_data.import_request import ImportRequest
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
+from ehr_gateway.tokens.suspensions import read_suspensions_in_force
 
 __all__ = [
     "BulkImport",
@@ -81,6 +82,8 @@ class BulkImport:
     """One import of its owner."""
 
     id: str
+    # Log-in, client, organisation and patient of the token.
+    owner: tuple[str | None, ...]
     started_ms: int
     expires_ms: int
     state: State
@@ -103,7 +106,7 @@ def begin_import(
 ) -> BulkImport:
     """Begin an import whose files are yet to be received; `release_import` lets it run."""
     sealed, name = orjson.dumps(owner).decode(), secrets.token_hex(16)
-    begun = BulkImport(name, now_ms, now_ms + _KEPT_MS, "receiving", request)
+    begun = BulkImport(name, tuple(owner), now_ms, now_ms + _KEPT_MS, "receiving", request)
     with store.write_transaction() as connection:
         _forget(connection, now_ms)
         row = connection.execute(
@@ -187,11 +190,15 @@ def is_import_waiting(store: Store, is_here: Callable[[str], bool]) -> bool:
 
 
 def keep_findings(
-    store: Store, running: BulkImport, faults: Iterable[ImportFault], progress: ImportProgress
+    store: Store,
+    running: BulkImport,
+    faults: Iterable[ImportFault],
+    progress: ImportProgress,
+    now_ms: int,
 ) -> None:
     """Keep what is refused and how much is taken, in place of what an earlier attempt found."""
     with store.write_transaction() as connection:
-        keep_progress(connection, running, progress)
+        keep_progress(connection, running, progress, now_ms)
         connection.execute("DELETE FROM bulk_import_fault WHERE job = ?", (running.id,))
         connection.executemany(
             "INSERT INTO bulk_import_fault (job, number, input, line, reason)"
@@ -203,8 +210,19 @@ def keep_findings(
         )
 
 
-def keep_progress(connection: Connection, running: BulkImport, progress: ImportProgress) -> None:
-    """Keep how far an import is; raise Gone if it was cancelled or ended meanwhile."""
+def keep_progress(
+    connection: Connection, running: BulkImport, progress: ImportProgress, now_ms: int
+) -> None:
+    """Keep how far an import is.
+
+    Raises Gone if it was cancelled or ended meanwhile, and Forbidden if its owner is suspended.
+    """
+    login, client, organization, _ = running.owner
+    suspensions = read_suspensions_in_force(connection)
+    if suspensions.is_suspended(
+        person=login or "", organization=organization, client=client or "", now_ms=now_ms
+    ):
+        raise Forbidden("The access of who began the import is suspended.")
     changed = connection.execute(
         "UPDATE bulk_import SET progress = ? WHERE id = ? AND state = 'running'",
         (progress.to_json(), running.id),
@@ -285,6 +303,7 @@ def _delete(connection: Connection, imports: Sequence[str]) -> None:
 def _from_row(row: Mapping[str, Any]) -> BulkImport:
     return BulkImport(
         row["id"],
+        tuple(orjson.loads(row["owner"])),
         row["started_ms"],
         row["expires_ms"],
         row["state"],

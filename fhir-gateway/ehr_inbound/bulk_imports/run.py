@@ -145,7 +145,8 @@ def _load_files(
         str(folder.file(number, one.type)): (number, one.type)
         for number, one in enumerate(request.inputs)
     }
-    checkpoint = _Checkpoint(store, running, {name: number for name, (number, _) in files.items()})
+    inputs = {name: number for name, (number, _) in files.items()}
+    checkpoint = _Checkpoint(store, running, inputs, clock)
     load(
         store,
         [Path(name) for name in files],
@@ -165,8 +166,14 @@ class _Checkpoint:
 
     most_rejects = _MOST_FAULTS
 
-    def __init__(self, store: Store, running: BulkImport, inputs: Mapping[str, int]) -> None:
-        self._store, self._running, self._inputs = store, running, inputs
+    def __init__(
+        self,
+        store: Store,
+        running: BulkImport,
+        inputs: Mapping[str, int],
+        clock: Callable[[], int],
+    ) -> None:
+        self._store, self._running, self._inputs, self._clock = store, running, inputs, clock
         self._progress = running.progress
 
     @property
@@ -187,7 +194,7 @@ class _Checkpoint:
             taken=tuple(taken.get(name, 0) for name in names),
             refused=tuple(refused[self._inputs[name]] for name in names),
         )
-        keep_findings(self._store, self._running, faults, self._progress)
+        keep_findings(self._store, self._running, faults, self._progress, self._clock())
 
     def keep_place(
         self, connection: Connection, place: tuple[int, int], rows: int, unchanged: int
@@ -200,4 +207,4 @@ class _Checkpoint:
             stored=progress.stored + rows - unchanged,
             unchanged=progress.unchanged + unchanged,
         )
-        keep_progress(connection, self._running, self._progress)
+        keep_progress(connection, self._running, self._progress, self._clock())
