@@ -11,6 +11,7 @@ from dataclasses import dataclass
 # Types whose resources no client may store, and why. What is stored of them can be deleted.
 NOT_WRITTEN: Mapping[str, str] = {
     "AuditEvent": "The audit log is written by the server alone.",
+    "OperationDefinition": "They say what this server does, and are made from its operations.",
     "Subscription": "No subscriptions are served here: ask the feed, or search by _lastUpdated.",
 }
 

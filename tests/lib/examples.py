@@ -22,7 +22,7 @@ from tests.lib.gateway import consent
 from tests.lib.minimal import minimal
 
 # The server alone writes the audit log, and serves no subscriptions.
-REFUSED = {"AuditEvent": 405, "Subscription": 422}
+REFUSED = {"AuditEvent": 405, "OperationDefinition": 422, "Subscription": 422}
 # Examples that break R4's own rules, by their address, and the element that does.
 INVALID = {
     # txt-2: white space alone.

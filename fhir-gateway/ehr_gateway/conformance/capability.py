@@ -15,6 +15,7 @@ from ehr_fhir.search_parameters import (
     parameters_of,
     use_added_parameters,
 )
+from ehr_gateway.conformance.operation_definitions import DEFINITION_PARAMETERS
 from ehr_gateway.interaction_codes import NOT_WRITTEN, codes_at_level
 from ehr_gateway.operations.registry import system_capabilities, type_capabilities
 from ehr_gateway.settings import GatewaySettings
@@ -48,9 +49,9 @@ def build_capability_statement(settings: GatewaySettings, added: AddedParameters
                 "An unknown parameter is refused, unless Prefer: handling=lenient is sent. "
                 "Codes of required bindings are checked; profiles are not.",
                 "security": _security_component(settings),
-                "resource": _resource_components(added),
+                "resource": _resource_components(added, settings.fhir_base),
                 "interaction": [{"code": code} for code in codes_at_level("system")],
-                "operation": system_capabilities(),
+                "operation": system_capabilities(settings.fhir_base),
                 "searchParam": _common_parameters(),
                 "compartment": [
                     f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
@@ -92,21 +93,33 @@ def _security_component(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _resource_components(added: AddedParameters) -> list[dict[str, Any]]:
+def _resource_components(added: AddedParameters, base: str) -> list[dict[str, Any]]:
     with use_added_parameters(added):
         return [
-            _resource_component(component["type"]) if component["type"] in added else component
-            for component in _official_components()
+            _resource_component(component["type"], base)
+            if component["type"] in added
+            else component
+            for component in _official_components(base)
         ]
 
 
 @cache
-def _official_components() -> list[dict[str, Any]]:
+def _official_components(base: str) -> list[dict[str, Any]]:
     with use_added_parameters({}):
-        return [_resource_component(name) for name in sorted(definitions.resource_types())]
+        return [_resource_component(name, base) for name in sorted(definitions.resource_types())]
 
 
-def _resource_component(name: str) -> dict[str, Any]:
+def _resource_component(name: str, base: str) -> dict[str, Any]:
+    if name == "OperationDefinition":
+        return {
+            "type": name,
+            "interaction": [{"code": "read"}, {"code": "search-type"}],
+            "versioning": "no-version",
+            "searchParam": [
+                {"name": name, "type": kind} for name, kind in DEFINITION_PARAMETERS.items()
+            ],
+            "operation": type_capabilities(name, base),
+        }
     if name == "AuditEvent":
         return {
             "type": name,
@@ -122,7 +135,7 @@ def _resource_component(name: str) -> dict[str, Any]:
                 {"name": "patient.identifier", "type": "token"},
                 {"name": "subtype", "type": "token"},
             ],
-            "operation": type_capabilities(name),
+            "operation": type_capabilities(name, base),
         }
     parameters = sorted(parameters_of(name).values(), key=lambda parameter: parameter.code)
     includes = [
@@ -131,11 +144,6 @@ def _resource_component(name: str) -> dict[str, Any]:
         if parameter.type == "reference" and parameter.is_indexed
     ]
     revincludes = _revincludes().get(name)
-    includes = [
-        f"{name}:{parameter.code}"
-        for parameter in parameters
-        if parameter.type == "reference" and parameter.is_indexed
-    ]
     is_written = name not in NOT_WRITTEN
     codes = [code for code in codes_at_level("type") if is_written or code not in _CONTENT_CODES]
     return {
@@ -157,7 +165,7 @@ def _resource_component(name: str) -> dict[str, Any]:
         "searchParam": [
             _parameter_component(parameter) for parameter in parameters if parameter.is_searchable
         ],
-        "operation": type_capabilities(name),
+        "operation": type_capabilities(name, base),
     }
 
 

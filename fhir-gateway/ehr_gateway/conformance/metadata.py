@@ -18,7 +18,14 @@ from ehr_gateway.http.negotiation import json_response, parse_preferences
 from ehr_gateway.http.threads import run_in_thread
 from ehr_gateway.terminology.load import list_systems
 
-__all__ = ["answer_metadata", "answer_openapi", "read_capabilities", "read_terminology"]
+__all__ = [
+    "answer_metadata",
+    "answer_openapi",
+    "find_optional_context",
+    "read_capabilities",
+    "read_terminology",
+    "record_capabilities",
+]
 
 # What a client may ask for (R4 §3.1.0.10); the whole statement has all that a shorter one would.
 _MODES = ("full", "normative", "terminology")
@@ -26,7 +33,7 @@ _MODES = ("full", "normative", "terminology")
 
 async def answer_metadata(request: Request, path_params: dict[str, str]) -> Response:
     """Answer the capabilities interaction; a client that sends a good token is on record."""
-    context = await _optional_context(request)
+    context = await find_optional_context(request)
     return await run_in_thread(request, _capabilities, request, context)
 
 
@@ -51,7 +58,7 @@ def read_capabilities(gateway: Gateway) -> dict[str, Any]:
     return build_capability_statement(gateway.settings, added)
 
 
-async def _optional_context(request: Request) -> RequestContext | None:
+async def find_optional_context(request: Request) -> RequestContext | None:
     """Return who calls, None without a token in force, which nobody needs here."""
     if "authorization" not in request.headers:
         return None
@@ -61,13 +68,18 @@ async def _optional_context(request: Request) -> RequestContext | None:
         return None
 
 
-def _capabilities(request: Request, context: RequestContext | None) -> Response:
-    prefer, gateway = parse_preferences(request), gateway_of(request)
+def record_capabilities(context: RequestContext | None) -> None:
+    """Put on record that somebody with a token asked what the server can do."""
     if context is not None:
         audit_context = context.begin_audit("capabilities")
         context.add_audit_entry(
             recorder.build_event_rows(audit_context=audit_context, patient=None)
         )
+
+
+def _capabilities(request: Request, context: RequestContext | None) -> Response:
+    prefer, gateway = parse_preferences(request), gateway_of(request)
+    record_capabilities(context)
     mode = request.query_params.get("mode", "full")
     if mode not in _MODES:
         raise Invalid(f"`mode` is one of {', '.join(_MODES)}.", expression="mode")

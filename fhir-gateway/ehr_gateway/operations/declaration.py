@@ -5,7 +5,8 @@ Route, scope check, audit entry, CapabilityStatement and docs page are made from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ehr_gateway.http.authentication import ACCESS_SCOPE
@@ -59,6 +60,11 @@ class Operation:
     input: Input = "query"
     # Of the instance level, where it is called on other types than at the type level.
     instance_types: tuple[str, ...] = ()
+    # The canonical address of the operation that a standard defines, by the type it is about: "" at
+    # the system level, ANY_TYPE for all. What is taken of it, and what not, its page says.
+    standards: Mapping[str, str] = field(default_factory=dict)
+    # The type of the resource that it answers; empty where it answers without one.
+    returns: str = "Parameters"
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -81,6 +87,15 @@ class Operation:
     def types_at(self, level: Level) -> tuple[str, ...]:
         """Return the types on which it is called at the type or the instance level."""
         return (level == "instance" and self.instance_types) or self.resource_types
+
+    def definition_id(self, resource_type: str = "") -> str:
+        """Return the id of the OperationDefinition of its calls on a type, or on the system.
+
+        It has one for each standard that it serves, since a standard defines its operation anew for
+        each type.
+        """
+        is_several = len(self.standards) > 1
+        return f"{resource_type}-{self.name}" if is_several and resource_type else self.name
 
     def paths(self) -> list[tuple[Level, str, str]]:
         """Return each address: its level, the type it is about (or none), its path.

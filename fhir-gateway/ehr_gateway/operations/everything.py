@@ -14,6 +14,11 @@ OPERATION = Operation(
     summary="Return all that the caller may see of a patient's record, or of one encounter.",
     levels=("instance",),
     resource_types=("Patient", "Encounter"),
+    standards={
+        "Patient": "http://hl7.org/fhir/OperationDefinition/Patient-everything",
+        "Encounter": "http://hl7.org/fhir/OperationDefinition/Encounter-everything",
+    },
+    returns="Bundle",
     affects_state=False,
     input="either",
     callers="whoever may search these records",

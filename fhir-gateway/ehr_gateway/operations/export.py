@@ -17,6 +17,8 @@ from ehr_gateway.http.bulk_exports import accepted_response, export_owner
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 
+_STANDARD = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition"
+
 OPERATION = Operation(
     name="export",
     summary="Export the records that the caller may see, of all, of patients or of a Group, as"
@@ -24,6 +26,12 @@ OPERATION = Operation(
     levels=("system", "type", "instance"),
     resource_types=("Patient",),
     instance_types=("Group",),
+    standards={
+        "": f"{_STANDARD}/export",
+        "Patient": f"{_STANDARD}/patient-export",
+        "Group": f"{_STANDARD}/group-export",
+    },
+    returns="",
     affects_state=True,
     input="either",
     callers="an organisation's system, by `system/` scopes; a patient, of the own record by"

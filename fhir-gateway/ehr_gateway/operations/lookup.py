@@ -28,6 +28,7 @@ OPERATION = Operation(
     summary="Tell the names and properties of a code.",
     levels=("type",),
     resource_types=("CodeSystem",),
+    standards={"CodeSystem": "http://hl7.org/fhir/OperationDefinition/CodeSystem-lookup"},
     affects_state=False,
     input="either",
     callers=CALLERS,

@@ -15,6 +15,7 @@ OPERATION = Operation(
     summary="Return the profiles, tags and security labels that a resource bears.",
     levels=("instance",),
     resource_types=(ANY_TYPE,),
+    standards={ANY_TYPE: "http://hl7.org/fhir/OperationDefinition/Resource-meta"},
     affects_state=False,
     callers="whoever may read the resource",
     required_scope=None,

@@ -13,6 +13,7 @@ OPERATION = Operation(
     summary="Put sensitivity labels of one's own choice on an own record.",
     levels=("instance",),
     resource_types=(ANY_TYPE,),
+    standards={ANY_TYPE: "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"},
     affects_state=True,
     callers="the patient",
     parameters=(Parameter("meta", "Meta", "The labels, as `security`", 1),),

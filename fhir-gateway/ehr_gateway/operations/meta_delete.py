@@ -13,6 +13,7 @@ OPERATION = Operation(
     summary="Take back sensitivity labels that one put on an own record; others stay.",
     levels=("instance",),
     resource_types=(ANY_TYPE,),
+    standards={ANY_TYPE: "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"},
     affects_state=True,
     callers="the patient",
     parameters=(Parameter("meta", "Meta", "The labels, as `security`", 1),),

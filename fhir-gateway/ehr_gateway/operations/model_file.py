@@ -14,6 +14,7 @@ OPERATION = Operation(
     name="model-file",
     summary="Fetch a file of a version of a model, such as its card or its report.",
     levels=("system",),
+    returns="Binary",
     affects_state=False,
     callers="a steward, an auditor, a researcher, a clinician",
     parameters=(

@@ -15,7 +15,6 @@ from fastapi import Request
 from fastapi.responses import Response
 
 import ehr_gateway.operations
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.http.authentication import RequestContext, authenticate, require_scope
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.http.negotiation import parse_preferences
@@ -35,7 +34,6 @@ __all__ = [
     "type_capabilities",
 ]
 
-_DEFINITIONS = f"{JURISDICTION.fhir_base}/OperationDefinition/"
 # What makes operations of the other files of the folder.
 _MACHINERY = frozenset({"call", "declaration", "registry"})
 Answer = Callable[[OperationCall], Response]
@@ -86,26 +84,26 @@ def _load_operations() -> tuple[RegisteredOperation, ...]:
 OPERATIONS = _load_operations()
 
 
-def type_capabilities(resource_type: str) -> list[dict[str, str]]:
-    """Return the operations of a type as a CapabilityStatement lists them.
+def type_capabilities(resource_type: str, base: str) -> list[dict[str, str]]:
+    """Return the operations of a type as the CapabilityStatement of a base address lists them.
 
-    >>> [listed["name"] for listed in type_capabilities("SearchParameter")][:3]
+    >>> [one["name"] for one in type_capabilities("SearchParameter", "https://e/fhir")][:3]
     ['reindex', 'correct-facts', 'corrections']
     """
     # The audit log is no record, though it has the address of one.
     names = (resource_type,) if resource_type == "AuditEvent" else (resource_type, ANY_TYPE)
     return [
-        _capability(operation)
+        _capability(operation.declaration, resource_type, base)
         for name in names
         for operation in OPERATIONS
         if name in operation.declaration.resource_types + operation.declaration.instance_types
     ]
 
 
-def system_capabilities() -> list[dict[str, str]]:
+def system_capabilities(base: str) -> list[dict[str, str]]:
     """Return the operations of the whole system."""
     return [
-        _capability(operation)
+        _capability(operation.declaration, "", base)
         for operation in OPERATIONS
         if "system" in operation.declaration.levels
     ]
@@ -147,8 +145,9 @@ def answer_read(
     return route.operation.answer(call)
 
 
-def _capability(operation: RegisteredOperation) -> dict[str, str]:
-    return {"name": operation.name, "definition": f"{_DEFINITIONS}{operation.name}"}
+def _capability(operation: Operation, resource_type: str, base: str) -> dict[str, str]:
+    identity = operation.definition_id(resource_type)
+    return {"name": operation.name, "definition": f"{base}/OperationDefinition/{identity}"}
 
 
 async def _answer_request(

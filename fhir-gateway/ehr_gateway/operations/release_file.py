@@ -18,6 +18,7 @@ OPERATION = Operation(
     name="release-file",
     summary="Fetch a file: a checker's from the request on, its people's once it is released.",
     levels=("system",),
+    returns="Binary",
     affects_state=False,
     callers=f"{PEOPLE}; {CHECKERS}",
     parameters=(

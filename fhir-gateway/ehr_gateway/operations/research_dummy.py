@@ -14,6 +14,7 @@ OPERATION = Operation(
     name="research-dummy",
     summary="Fetch made-up tables of the shape of a project's views, from their schemas alone.",
     levels=("system",),
+    returns="Binary",
     affects_state=False,
     callers=PEOPLE,
     parameters=(

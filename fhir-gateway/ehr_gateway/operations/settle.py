@@ -19,6 +19,7 @@ OPERATION = Operation(
     summary="Settle one item of the worklist, once, with a verdict and a note.",
     levels=("type",),
     resource_types=("AuditEvent",),
+    returns="Task",
     affects_state=True,
     callers="a steward",
     parameters=(

@@ -25,6 +25,8 @@ OPERATION = Operation(
     summary="Answer the rows of an SQL query over the approved columns of a project's views.",
     levels=("system",),
     # It writes the project's log, and a body keeps what is asked out of addresses.
+    standards={"": "http://sql-on-fhir.org/OperationDefinition/$sqlquery-run"},
+    returns="Binary",
     affects_state=True,
     callers="people of an open research project that may read rows",
     parameters=(

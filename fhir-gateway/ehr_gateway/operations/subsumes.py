@@ -21,6 +21,7 @@ OPERATION = Operation(
     summary="Say whether one code of a code system is above another.",
     levels=("type", "instance"),
     resource_types=("CodeSystem",),
+    standards={"CodeSystem": "http://hl7.org/fhir/OperationDefinition/CodeSystem-subsumes"},
     affects_state=False,
     input="either",
     callers=CALLERS,

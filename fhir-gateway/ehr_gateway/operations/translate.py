@@ -27,6 +27,7 @@ OPERATION = Operation(
     summary="Translate a code to another code system by concept maps.",
     levels=("type", "instance"),
     resource_types=("ConceptMap",),
+    standards={"ConceptMap": "http://hl7.org/fhir/OperationDefinition/ConceptMap-translate"},
     affects_state=False,
     input="either",
     callers=CALLERS,

@@ -32,6 +32,10 @@ OPERATION = Operation(
     summary="Say whether a code is in a value set or a code system, and why it is not.",
     levels=("type", "instance"),
     resource_types=("CodeSystem", "ValueSet"),
+    standards={
+        "CodeSystem": "http://hl7.org/fhir/OperationDefinition/CodeSystem-validate-code",
+        "ValueSet": "http://hl7.org/fhir/OperationDefinition/ValueSet-validate-code",
+    },
     affects_state=False,
     input="either",
     callers=CALLERS,

@@ -21,6 +21,8 @@ OPERATION = Operation(
     summary="Answer the approved columns of a view over the de-identified records.",
     levels=("system",),
     # It writes the project's log, and a body keeps what is asked out of addresses.
+    standards={"": "http://sql-on-fhir.org/OperationDefinition/$viewdefinition-run"},
+    returns="Binary",
     affects_state=True,
     callers="people of an open research project that may read rows",
     parameters=(

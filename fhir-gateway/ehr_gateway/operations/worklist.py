@@ -22,6 +22,7 @@ OPERATION = Operation(
     summary="List what the monitor of unusual access flagged, newest first.",
     levels=("type",),
     resource_types=("AuditEvent",),
+    returns="Bundle",
     affects_state=False,
     callers="a steward, an auditor",
     parameters=(

@@ -22,6 +22,9 @@ from ehr_gateway.interactions.bundle.entry_urls import relative_url
 from ehr_gateway.routes.batch_requests import BatchRequests
 from ehr_gateway.routes.history import build_history
 
+# What is not in the store: the audit log, and the definitions that are made from the code.
+_OWN_ADDRESSES = ("AuditEvent", "OperationDefinition")
+
 
 def process_bundle(context: RequestContext, body: bytes) -> Response:
     """Carry out a batch or a transaction."""
@@ -30,7 +33,7 @@ def process_bundle(context: RequestContext, body: bytes) -> Response:
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
     audit_context = context.begin_audit("batch")
     settings = context.gateway.settings
-    _refuse_audit_events(body, settings.fhir_base)
+    _refuse_own_addresses(body, settings.fhir_base)
     requests = BatchRequests(context)
     result = bundle.process_bundle(
         context.gateway.store,
@@ -46,16 +49,18 @@ def process_bundle(context: RequestContext, body: bytes) -> Response:
     return fhir_response(build_bundle(result.type, entries), pretty=prefer.pretty)
 
 
-def _refuse_audit_events(body: bytes, base: str) -> None:
-    """Refuse a Bundle that asks for the audit log, which it does not reach.
+def _refuse_own_addresses(body: bytes, base: str) -> None:
+    """Refuse a Bundle that asks for what is in no store, which it does not reach.
 
     An empty answer would mislead.
     """
-    # Parsed only where the word may stand; JSON may write any of its letters as `\\u00..`.
-    if b"AuditEvent" not in body and b"\\u00" not in body:
+    # Parsed only where a word may stand; JSON may write any of its letters as `\\u00..`.
+    if b"\\u00" not in body and not any(kind.encode() in body for kind in _OWN_ADDRESSES):
         return
-    if any(relative_url(url, base).startswith("AuditEvent") for url in _requested_urls(body)):
-        raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
+    for url in _requested_urls(body):
+        for kind in _OWN_ADDRESSES:
+            if relative_url(url, base).startswith(kind):
+                raise Unprocessable(f"{kind} is served at its own address, not in a Bundle.")
 
 
 def _record_reads_and_refusals(

@@ -16,6 +16,7 @@ from ehr_gateway.routes import (
     bundles,
     conditional,
     history,
+    operation_definitions,
     resources,
     search,
     view_exports,
@@ -44,6 +45,12 @@ _AUDIT_LOG = (
     Route(_POST, "/fhir/AuditEvent/_search",
           in_thread(audit_events.search_events_by_form, read_body=read_form_pairs)),
     Route(_GET, "/fhir/AuditEvent/{logical_id}", in_thread(audit_events.read_event)),
+)  # fmt: skip
+_DEFINITIONS = (
+    Route(_GET, "/fhir/OperationDefinition", operation_definitions.search_definitions),
+    Route(_POST, "/fhir/OperationDefinition/_search",
+          operation_definitions.search_definitions_by_form),
+    Route(_GET, "/fhir/OperationDefinition/{logical_id}", operation_definitions.read_definition),
 )  # fmt: skip
 _OPERATIONS = tuple(
     Route(operation.methods, operation.path, operation.endpoint)
@@ -122,6 +129,7 @@ FHIR_ROUTES = (
     *_BULK_EXPORTS,
     *_BULK_IMPORTS,
     *_AUDIT_LOG,
+    *_DEFINITIONS,
     *_SYSTEM_LEVEL,
     *_TYPE_LEVEL,
     *_INSTANCE_LEVEL,

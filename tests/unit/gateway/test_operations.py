@@ -64,9 +64,9 @@ def test_some_test_calls_it(operation: Operation) -> None:
 def test_each_is_in_the_capability_statement() -> None:
     types = {name for operation in DECLARED for name in operation.resource_types} - {"*"}
     listed = [
-        *system_capabilities(),
-        *type_capabilities("Basic"),
-        *(one for name in types for one in type_capabilities(name)),
+        *system_capabilities("https://e/fhir"),
+        *type_capabilities("Basic", "https://e/fhir"),
+        *(one for name in types for one in type_capabilities(name, "https://e/fhir")),
     ]
 
     assert {one["name"] for one in listed} == {operation.name for operation in DECLARED}
