@@ -58,6 +58,10 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         refresh_seconds=settings.refresh_seconds,
         online_seconds=settings.online_seconds,
         registration=settings.registration,
+        brand_name=settings.brand_name,
+        brand_website=settings.brand_website,
+        brand_logo=settings.brand_logo,
+        brand_developers=settings.brand_developers,
         client_ids=settings.client_ids,
         validation=ValidationSettings(
             settings.validation,

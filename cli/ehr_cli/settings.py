@@ -45,6 +45,10 @@ class Settings:
     online_seconds: int = 43_200
     registration: str = "token"
     client_ids: str = "any"
+    brand_name: str = "eHR Commons"
+    brand_website: str = ""
+    brand_logo: str = ""
+    brand_developers: str = ""
     validation: str = "off"
     validation_invariants: bool = True
     validation_profiles: str = ""

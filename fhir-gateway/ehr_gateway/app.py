@@ -210,7 +210,7 @@ def _open_gateway(
     store.attach_journal(settings.journal_folder, settings.keys)
     store.tell_consequence = tell_consequence
     watch_erased_ids(store, settings.keys)
-    _register_portal(store)
+    _register_own_clients(store)
     log = open_audit_log(settings, store.database, clock)
     keys = open_signing_keys(settings.keys)
     revocations = RevocationList(store.database, settings.keys)
@@ -294,9 +294,13 @@ def _connect_eid(app: FastAPI, gateway: Gateway) -> None:
         app.mount(eid.SIMULATOR_PATH, simulator)
 
 
-def _register_portal(store: Store) -> None:
-    """Register the portal as an OAuth client, once."""
-    try:
-        clients.find_client(store, clients.PORTAL.id)
-    except NotFound:
-        clients.register_client(store, clients.PORTAL)
+def _register_own_clients(store: Store) -> None:
+    """Register the portal, and the app that comes along, as OAuth clients, once.
+
+    The app waits for a steward, like one that registers itself.
+    """
+    for client in (clients.PORTAL, clients.GROWTH_CHART):
+        try:
+            clients.find_client(store, client.id)
+        except NotFound:
+            clients.register_client(store, client)

@@ -47,6 +47,12 @@ class GatewaySettings:
     # Who may register a client at /oauth/register: holders of a token from the administrator
     # (`token`), anybody (`open`), or nobody (`off`).
     registration: str = "token"
+    # How apps name the platform to people (SMART's user-access brand): its name, the organisation's
+    # website and logo, and where developers are told how to connect.
+    brand_name: str = "eHR Commons"
+    brand_website: str = ""
+    brand_logo: str = ""
+    brand_developers: str = ""
     # Under which ids the systems of organisations create patients' records: any that is free
     # (`any`), or those alone that their organisation gives (`own`).
     client_ids: str = "any"
@@ -100,6 +106,13 @@ class GatewaySettings:
         if self.registration not in ("token", "open", "off"):
             raise Invalid("registration must be token, open or off.")
 
+        for name in ("brand_website", "brand_logo", "brand_developers"):
+            if getattr(self, name) and not _is_https(getattr(self, name)):
+                raise Invalid(f"{name} must be an https address.")
+
+        if not self.brand_name.strip():
+            raise Invalid("brand_name must be a name.")
+
         if self.client_ids not in ("any", "own"):
             raise Invalid("client_ids must be any or own.")
 
@@ -148,6 +161,11 @@ class GatewaySettings:
     def style_address(self) -> str:
         """Where an app that is launched finds our colours (SMART's `smart_style_url`)."""
         return f"{self.issuer}/smart-style.json"
+
+    @property
+    def brands_address(self) -> str:
+        """Where apps learn how to name the platform (SMART's `user_access_brand_bundle`)."""
+        return f"{self.fhir_base}/.well-known/user-access-brands.json"
 
     @property
     def fhir_base(self) -> str:

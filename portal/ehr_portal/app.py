@@ -39,6 +39,7 @@ from ehr_portal.web.provider_directory import ProviderDirectory
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.roles import AnyRequest
 from ehr_portal.web.sessions import SessionStore, SessionsUnwritable
+from ehr_portal.web.smart_app_files import SMART_APPS_PATH, SmartAppFiles
 from ehr_portal.web.static_files import CompressedStaticFiles
 from ehr_portal.web.unread_notices import load_unread_notices
 
@@ -70,6 +71,8 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     app.router.routes.extend(_page_routes())
     static = CompressedStaticFiles(directory=str(FOLDER))
     app.mount("/static", static, name="static")
+    for name in ("growth-chart",):
+        app.mount(f"{SMART_APPS_PATH}/{name}", SmartAppFiles(name, settings.base_url))
     app.add_middleware(BodySizeLimit)
     app.middleware("http")(_add_headers)
     app.add_exception_handler(EhrError, _render_error)

@@ -56,6 +56,11 @@ class PortalSettings:
         return f"{self.base_url}/oauth"
 
     @property
+    def fhir_base(self) -> str:
+        """Return the base address of the FHIR service, by which an app is told where it is."""
+        return f"{self.base_url}/fhir"
+
+    @property
     def secure(self) -> bool:
         """Return whether cookies may demand HTTPS."""
         return self.base_url.startswith("https://")

@@ -85,8 +85,8 @@ def test_what_an_operation_answers_is_what_the_example_of_its_page_answers() -> 
     for definition in build_operation_definitions(FHIR).values():
         page = (PAGES / f"{definition['code']}.md").read_text("utf-8")
         answers = re.findall(r"```json\n(.*?)\n```", page, re.S)
-        # The answer stands last; before it stands what is sent, if anything.
-        kind = orjson.loads(answers[-1]).get("resourceType") if answers else None
+        answer = orjson.loads(answers[0]) if answers else None
+        kind = answer.get("resourceType") if isinstance(answer, dict) else None
         outputs = [one["type"] for one in definition["parameter"] if one["use"] == "out"]
         if kind is not None and outputs:
             assert outputs == [kind], definition["id"]

@@ -131,7 +131,10 @@ def renew_access(context: RequestContext) -> Access:
         raise Forbidden("This access is suspended. Ask the platform's data steward.")
     gateway.closure.check_role(caller.requester.role)
     suspended = gateway.revocations.suspensions.is_emergency_suspended(now)
-    requester = replace(context.access.requester, emergency_suspended=suspended)
+    requester = replace(
+        context.access.requester,
+        emergency_suspended=suspended or caller.requester.emergency_suspended,
+    )
     return replace(context.access, requester=requester, now_ms=now, inquiry=Inquiry())
 
 

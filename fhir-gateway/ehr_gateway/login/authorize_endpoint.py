@@ -59,6 +59,10 @@ def _start_authorization(request: Request, gateway: Gateway, parameters: QueryPa
     if client is None:
         language = pages.page_language(request, parameters.get("ui_locales", ""))
         return login_pages.render_stopped_page(language, "client_wrong")
+    if not client.is_approved:
+        # Nobody vouches for it, so nobody is sent to its address.
+        language = pages.page_language(request, parameters.get("ui_locales", ""))
+        return login_pages.render_stopped_page(language, "client_not_approved", 403)
     sealed_parameters = {
         "client": client.id,
         "name": client.name,

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from ehr_gateway.login import authorize_endpoint
 from ehr_gateway.oauth import (
     authorization_response,
+    brands,
     discovery,
     introspection,
     launch,
@@ -27,5 +28,6 @@ for part in (
     registration,
     launch,
     discovery,
+    brands,
 ):
     router.include_router(part.router)

@@ -14,6 +14,7 @@ from ehr_gateway.accounts.represented_patients import RepresentedPatient
 from ehr_gateway.html import pages
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import Scope, parse_scopes
+from ehr_privacy.consent.scopes import Limit
 
 __all__ = ["describe_scopes", "render_approval_page", "render_stale_page"]
 
@@ -54,8 +55,8 @@ def render_approval_page(
 
 
 @cache
-def _load_type_names() -> Mapping[str, Mapping[str, str]]:
-    file = resources.files("ehr_gateway").joinpath("oauth/scope_types.toml")
+def _load_names(file_name: str) -> Mapping[str, Mapping[str, str]]:
+    file = resources.files("ehr_gateway").joinpath("oauth", file_name)
     return tomllib.loads(file.read_text("utf-8"))
 
 
@@ -99,10 +100,15 @@ def _describe_lifetime(scope: str, language: str, settings: GatewaySettings) -> 
 def _describe_resources(scope: Scope, language: str) -> str:
     if scope.type == "*":
         return pages.load_texts()["scope_everything"][language]
-    name = _load_type_names().get(scope.type, {}).get(language, scope.type)
-    # Codes are shown as they are: there is no list of plain names for every code.
-    limits = [
-        f"{limit.parameter}: {', '.join(code for _, code in limit.values)}"
-        for limit in scope.limits
-    ]
+    name = _load_names("scope_types.toml").get(scope.type, {}).get(language, scope.type)
+    limits = [_describe_limit(limit, language) for limit in scope.limits]
     return f"{name} ({'; '.join(limits)})" if limits else name
+
+
+def _describe_limit(limit: Limit, language: str) -> str:
+    """Return a limit in words where its codes have names, else as it is: most codes have none."""
+    codes = [code for _, code in limit.values]
+    names = _load_names("scope_values.toml")
+    if limit.parameter == "category" and all(code in names for code in codes):
+        return ", ".join(names[code][language] for code in codes)
+    return f"{limit.parameter}: {', '.join(codes)}"

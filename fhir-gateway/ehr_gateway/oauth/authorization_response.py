@@ -40,6 +40,7 @@ _NO_PATIENT_CHOSEN = (
     "No record is open. Start the app from a patient's record: choosing a patient here is not"
     " offered to this role."
 )
+_NOT_FOR_ROLE = "This app is not offered to people of this role."
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def respond_to_authorize_request(
     pending = _load_pending(gateway, parameters, authentication, request_id)
     if pending is None:
         return redirect_with_error(gateway, parameters, "unauthorized_client")
+    if not pending.client.may_be_used_by(pending.account.role):
+        return redirect_with_error(gateway, parameters, "access_denied", _NOT_FOR_ROLE)
     context = _build_context(pending)
     if context is None:
         return redirect_with_error(
@@ -128,6 +131,8 @@ def approve(request: Request, gateway: GatewayDependency, form: Form) -> Respons
         return redirect_with_error(
             gateway, pending.parameters, "access_denied", "The person did not allow it."
         )
+    if not pending.client.may_be_used_by(pending.account.role):
+        return redirect_with_error(gateway, pending.parameters, "access_denied", _NOT_FOR_ROLE)
     context = _build_context(pending)
     if context is None:
         return redirect_with_error(
@@ -158,7 +163,7 @@ def _load_pending(
         client = clients.find_client_on(connection, parameters["client"])
     return (
         None
-        if client is None
+        if client is None or not client.is_approved
         else _PendingAuthorization(gateway, parameters, client, authentication, request_id)
     )
 
@@ -212,6 +217,7 @@ def _build_context(pending: _PendingAuthorization) -> GrantContext | None:
         encounter=launched.context.encounter,
         need_patient_banner=launched.context.need_patient_banner,
         intent=launched.context.intent,
+        fhir_context=launched.context.fhir_context,
     )
 
 

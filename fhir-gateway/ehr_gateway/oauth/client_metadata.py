@@ -36,6 +36,7 @@ class ClientMetadata:
     grants: tuple[str, ...]
     scope: str
     jwks: str | None
+    launch_uri: str | None = None
 
     @property
     def by_secret(self) -> bool:
@@ -55,6 +56,8 @@ class ClientMetadata:
             members["redirect_uris"] = list(self.redirect_uris)
         if self.jwks:
             members["jwks"] = json.loads(self.jwks)
+        if self.launch_uri:
+            members["initiate_login_uri"] = self.launch_uri
         return members
 
 
@@ -85,7 +88,13 @@ def parse_metadata(body: Mapping[str, Any]) -> ClientMetadata:
     if not isinstance(scope, str):
         raise _metadata_error("scope is text.")
     keys = _parse_jwks(body, needed=method == "private_key_jwt")
-    return ClientMetadata(name.strip(), redirects, method, grants, scope, keys)
+    # Where SMART's launch begins, under the name that OpenID Connect registered for it.
+    launch_uri = body.get("initiate_login_uri")
+    if launch_uri is not None:
+        if not isinstance(launch_uri, str) or not redirects:
+            raise _metadata_error("initiate_login_uri is an address, of an app for people.")
+        _check_redirect_uri(launch_uri)
+    return ClientMetadata(name.strip(), redirects, method, grants, scope, keys, launch_uri)
 
 
 def build_client(
@@ -108,6 +117,7 @@ def build_client(
     return Client(
         identity, metadata.name, metadata.redirect_uris, scope, organization,
         confidential=metadata.by_secret, auth_method=metadata.method, jwks=metadata.jwks,
+        launch_uri=metadata.launch_uri,
     )  # fmt: skip
 
 

@@ -7,22 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.errors import NotFound
-from ehr_gateway.database import Connection, Database
+from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_client_replacement_redo
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 __all__ = [
+    "APPROVED",
+    "GROWTH_CHART",
     "PORTAL",
+    "REFUSED",
+    "WAITING",
     "Client",
     "accepts_redirect",
     "find_client",
     "find_client_on",
+    "list_clients_on",
     "register_client",
     "verify_client_secret",
 ]
 
+APPROVED, WAITING, REFUSED = "approved", "waiting", "refused"
 _COLUMNS = (
-    "id, name, redirect_uris, scope, organization, secret IS NOT NULL, trusted, auth_method, jwks"
+    "id, name, redirect_uris, scope, organization, secret IS NOT NULL, trusted, auth_method, jwks,"
+    " launch_uri, approval, launch_roles"
 )
 
 
@@ -44,11 +51,31 @@ class Client:
     auth_method: str | None = None
     # The public keys of private_key_jwt, a JWK set (RFC 7517) as JSON.
     jwks: str | None = None
+    # Where a launch of it begins (SMART App Launch §2.0.4), relative like a redirect URI.
+    launch_uri: str | None = None
+    # `waiting` until a steward approves one that registered itself; `refused` if they do not.
+    approval: str = APPROVED
+    # The roles to which a steward offers it. One that is offered to nobody may be used by all for
+    # whom the administrator registered it.
+    launch_roles: tuple[str, ...] = ()
 
     @property
     def keys(self) -> dict[str, Any]:
         """The public keys as a JWK set."""
         return dict(json.loads(self.jwks)) if self.jwks else {"keys": []}
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether it may get tokens."""
+        return self.approval == APPROVED
+
+    def may_be_used_by(self, role: str) -> bool:
+        """Say whether people of a role may log in to it."""
+        return self.is_approved and (not self.launch_roles or role in self.launch_roles)
+
+    def is_offered_to(self, role: str) -> bool:
+        """Say whether the portal launches it for people of a role."""
+        return self.is_approved and bool(self.launch_uri) and role in self.launch_roles
 
     def may_request(self, word: str) -> bool:
         """Say whether the client is registered for a log-in scope such as `offline_access`."""
@@ -57,6 +84,18 @@ class Client:
 
 # The platform's own client. Its secret is set where it runs.
 PORTAL = Client("portal", "eHR Commons", ("/callback",), trusted=True)
+_VITAL_SIGNS = "http://terminology.hl7.org/CodeSystem/observation-category|vital-signs"
+# The sample app, a page of its own beside the portal: what any other app could be.
+GROWTH_CHART = Client(
+    "growth-chart",
+    "Growth chart",
+    ("/smart-apps/growth-chart/index.html",),
+    scope="launch launch/patient openid fhirUser patient/Patient.r"
+    f" patient/Observation.rs?category={_VITAL_SIGNS}",
+    auth_method="none",
+    launch_uri="/smart-apps/growth-chart/launch.html",
+    approval=WAITING,
+)
 
 
 def register_client(database: Database, client: Client, secret: str | None = None) -> None:
@@ -75,11 +114,14 @@ def upsert_client(connection: Connection, client: Client, secret_hash: str | Non
     """Insert or replace a client in the caller's transaction."""
     connection.execute(
         "INSERT INTO client (id, name, secret, redirect_uris, scope, organization, trusted,"
-        " auth_method, jwks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " auth_method, jwks, launch_uri, approval, launch_roles)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " name = excluded.name, secret = excluded.secret,"
         " redirect_uris = excluded.redirect_uris, scope = excluded.scope,"
         " organization = excluded.organization, trusted = excluded.trusted,"
-        " auth_method = excluded.auth_method, jwks = excluded.jwks",
+        " auth_method = excluded.auth_method, jwks = excluded.jwks,"
+        " launch_uri = excluded.launch_uri, approval = excluded.approval,"
+        " launch_roles = excluded.launch_roles",
         (
             client.id,
             client.name,
@@ -90,6 +132,9 @@ def upsert_client(connection: Connection, client: Client, secret_hash: str | Non
             int(client.trusted),
             client.auth_method,
             client.jwks,
+            client.launch_uri,
+            client.approval,
+            " ".join(client.launch_roles),
         ),
     )
 
@@ -109,12 +154,24 @@ def find_client_on(connection: Connection, client_id: str) -> Client | None:
         f"SELECT {_COLUMNS} FROM client WHERE id = ?",  # noqa: S608 constant columns
         (client_id,),
     ).fetchone()
-    if row is None:
-        return None
-    identity, name, redirects, scope, organization, confidential, trusted, method, jwks = row
+    return _client_from_row(row) if row is not None else None
+
+
+def list_clients_on(connection: Connection) -> list[Client]:
+    """Return every client by name, in the caller's transaction."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM client ORDER BY name, id"  # noqa: S608 constant columns
+    )
+    return [_client_from_row(row) for row in rows.fetchall()]
+
+
+def _client_from_row(row: Row) -> Client:
+    identity, name, redirects, scope, organization, confidential, trusted, method, jwks = row[:9]
+    launch_uri, approval, launch_roles = row[9:]
     return Client(
         identity, name, tuple(redirects.split("\n")), scope, organization,
         bool(confidential), bool(trusted), method, jwks,
+        launch_uri, approval, tuple(launch_roles.split()),
     )  # fmt: skip
 
 

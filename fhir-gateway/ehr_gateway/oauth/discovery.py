@@ -11,6 +11,7 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.gateway import GatewayDependency
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.oauth import client_assertion
+from ehr_gateway.oauth.brands import find_brand_identifier
 from ehr_gateway.settings import GatewaySettings
 
 __all__ = ["build_server_metadata", "router"]
@@ -73,6 +74,10 @@ def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
         "scopes_supported": list(_SCOPES),
         "ui_locales_supported": [language.tag for language in JURISDICTION.languages],
         "capabilities": list(_CAPABILITIES),
+        # Where people see which apps have access, and take it away.
+        "management_endpoint": f"{base}/account",
+        "user_access_brand_bundle": settings.brands_address,
+        "user_access_brand_identifier": find_brand_identifier(settings),
     }  # fmt: skip
     if settings.registration != "off":
         document["registration_endpoint"] = f"{base}/register"

@@ -24,15 +24,18 @@ class GrantContext:
     # Whether the app should show whose record is open; None when nothing was launched.
     need_patient_banner: bool | None = None
     intent: str | None = None
+    # References to what else was open (SMART App Launch 2.2 §2.0.10.3), such as a report.
+    fhir_context: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the context as JSON, without empty fields."""
         return json.dumps(
-            {name: value for name, value in asdict(self).items() if value not in (None, "")}
+            {name: value for name, value in asdict(self).items() if value not in (None, "", ())}
         )
 
     @classmethod
     def from_json(cls, text: str) -> GrantContext:
         """Read a stored context."""
         values = json.loads(text)
-        return cls(**{**values, "methods": tuple(values.get("methods", ()))})
+        lists = {name: tuple(values.get(name, ())) for name in ("methods", "fhir_context")}
+        return cls(**{**values, **lists})

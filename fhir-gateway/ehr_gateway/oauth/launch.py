@@ -7,7 +7,9 @@ It gives no rights: consent and scopes decide as ever which records the user see
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +26,11 @@ from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.interactions.read import read
+from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorization_codes import hash_token
 from ehr_gateway.oauth.grant_context import GrantContext
 from ehr_gateway.oauth.json_body import read_json_object, read_text_field
+from ehr_gateway.search.page import search_on
 from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import Requester, parse_scopes
 
@@ -34,7 +38,11 @@ __all__ = ["Launch", "consume_launch", "find_launch", "router"]
 
 router = APIRouter(prefix="/oauth")
 _LIFETIME_MS = 300_000
-_FIELDS = {"patient", "encounter", "client_id", "user", "intent", "need_patient_banner"}
+_FIELDS = {
+    "patient", "encounter", "client_id", "user", "intent", "need_patient_banner", "fhirContext",
+}  # fmt: skip
+_MOST_REFERENCES = 10
+_REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9.-]{1,64})")
 
 
 @dataclass(frozen=True)
@@ -89,12 +97,17 @@ def _create_launch(context: RequestContext, body: dict[str, Any]) -> Response:
     banner = body.get("need_patient_banner", True)
     if not isinstance(banner, bool):
         raise Invalid("need_patient_banner is true or false.", expression="need_patient_banner")
-    _check_visible(context, account, patient, encounter)
+    client_id = read_text_field(body, "client_id")
+    if client_id:
+        _check_client(context, client_id, account.role)
+    references = _parse_references(body.get("fhirContext", []))
+    _check_visible(context, account, patient, encounter, references)
     grant_context = GrantContext(
         patient=patient,
         encounter=encounter or None,
         need_patient_banner=banner,
         intent=read_text_field(body, "intent") or None,
+        fhir_context=tuple(f"{kind}/{identity}" for kind, identity in references),
     )
     handle = secrets.token_urlsafe(32)
     with gateway.store.write_transaction() as connection:
@@ -102,8 +115,7 @@ def _create_launch(context: RequestContext, body: dict[str, Any]) -> Response:
         connection.execute(
             "INSERT INTO launch (key, login, client, context, issued_ms) VALUES (?, ?, ?, ?, ?)",
             (
-                hash_token(handle), account.login, read_text_field(body, "client_id") or None,
-                grant_context.to_json(), now,
+                hash_token(handle), account.login, client_id or None, grant_context.to_json(), now,
             ),
         )  # fmt: skip
         recorder.record_rows(connection, recorder.build_event_rows(audit_context, patient))
@@ -132,11 +144,46 @@ def _find_launch_account(context: RequestContext, login: str) -> accounts.Accoun
     return account
 
 
+def _check_client(context: RequestContext, client_id: str, role: str) -> None:
+    """Refuse a launch for an app that is not there, not approved, or not for this role."""
+    with context.gateway.store.read_transaction() as connection:
+        client = clients.find_client_on(connection, client_id)
+    if client is None or not client.may_be_used_by(role):
+        raise NotFound("There is no such app for this role.")
+
+
+def _parse_references(value: object) -> list[tuple[str, str]]:
+    """Return the types and ids of `fhirContext`; patient and encounter have names of their own."""
+    wrong = Invalid(
+        "fhirContext is a list of up to ten objects with a reference, such as ServiceRequest/1;"
+        " patient and encounter have fields of their own.",
+        expression="fhirContext",
+    )
+    if not isinstance(value, list) or len(value) > _MOST_REFERENCES:
+        raise wrong
+    found = []
+    for entry in value:
+        reference = entry.get("reference") if isinstance(entry, dict) else None
+        match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
+        if match is None or set(entry) != {"reference"} or match[1] in ("Patient", "Encounter"):
+            raise wrong
+        found.append((match[1], match[2]))
+    return found
+
+
 def _check_visible(
-    context: RequestContext, account: accounts.Account, patient: str, encounter: str
+    context: RequestContext,
+    account: accounts.Account,
+    patient: str,
+    encounter: str,
+    references: Sequence[tuple[str, str]],
 ) -> None:
-    """Raise NotFound unless the user may see patient and encounter, and they belong together."""
-    scopes = "user/Patient.rs user/Encounter.rs"
+    """Raise NotFound unless the user may see all that is named, and it belongs to the patient.
+
+    What an emergency opened to the user is open to no app, so it is not launched on.
+    """
+    kinds = {"Patient", "Encounter", *(kind for kind, _ in references)}
+    scopes = " ".join(f"user/{kind}.rs" for kind in sorted(kinds))
     requester = Requester(
         account.role,
         account.person or account.login,
@@ -145,6 +192,7 @@ def _check_visible(
         load_roles()[account.role].purpose,
         account.patient,
         parse_scopes(scopes),
+        emergency_suspended=True,
     )
     access = Access(requester, context.access.now_ms, context.access.request_id)
     store = context.gateway.store
@@ -154,5 +202,17 @@ def _check_visible(
             body = orjson.loads(read(store, access, "Encounter", encounter).body)
             if body.get("subject", {}).get("reference") != f"Patient/{patient}":
                 raise NotFound("The encounter is another patient's.")
+        for kind, identity in references:
+            with store.read_transaction() as connection:
+                found = search_on(
+                    connection,
+                    store,
+                    access,
+                    kind,
+                    [("_id", identity)],
+                    within=("Patient", patient),
+                )
+            if not found.matches:
+                raise NotFound("This is not of the patient's record.")
     except EhrError as error:
-        raise NotFound("There is no such patient or encounter.") from error
+        raise NotFound("There is no such patient, encounter or other context.") from error

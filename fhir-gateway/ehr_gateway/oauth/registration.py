@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -114,6 +115,9 @@ def _register(gateway: Gateway, body: dict[str, Any], token: str) -> Response:
             "scope": client.scope,
             "registration_client_uri": f"{gateway.settings.issuer}/register/{client_id}",
         }
+        if not token:
+            # Nobody vouches for it: a steward looks at it before anybody logs in to it.
+            client = replace(client, approval=clients.WAITING)
         clients.upsert_client(connection, client, secret_hash)
         connection.execute(
             "UPDATE client SET metadata = ?, management = ?, registered_ms = ? WHERE id = ?",

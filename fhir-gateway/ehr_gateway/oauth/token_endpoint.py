@@ -18,6 +18,7 @@ from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import authorization_codes, refresh_tokens
 from ehr_gateway.oauth.allowed_scopes import find_allowed_scopes
 from ehr_gateway.oauth.client_authentication import authenticate_client
+from ehr_gateway.oauth.clients import Client
 from ehr_gateway.oauth.id_token import sign_id_token
 from ehr_gateway.oauth.revoke_endpoint import revoke_family
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
@@ -48,7 +49,7 @@ def token(request: Request, gateway: GatewayDependency, form: Form) -> Response:
 
 
 def _exchange_code(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
-    client = authenticate_client(request, gateway, form, public=True)
+    client = _authenticate_approved(request, gateway, form, public=True)
     redeemed = authorization_codes.redeem_code(
         gateway.store,
         form.get("code", ""),
@@ -63,7 +64,7 @@ def _exchange_code(request: Request, gateway: Gateway, form: dict[str, str]) -> 
         revoke_family(gateway, redeemed.replayed)
     if redeemed.grant is None:
         raise OAuthError("invalid_grant")
-    account = _find_account(gateway, redeemed.grant.login)
+    account = _find_account(gateway, redeemed.grant.login, client)
     grant = redeemed.grant
     has_refresh_token = any(word in _REFRESH_SCOPES for word in grant.scope.split())
     refresh_token = refresh_tokens.start_family(
@@ -71,7 +72,7 @@ def _exchange_code(request: Request, gateway: Gateway, form: dict[str, str]) -> 
     )
     if refresh_token is None:
         raise OAuthError("invalid_grant")
-    return _write_grant_response(gateway, account, grant, refresh_token, is_first=True)
+    return _write_grant_response(gateway, client, account, grant, refresh_token, is_first=True)
 
 
 def _exchange_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
@@ -84,7 +85,7 @@ def _exchange_refresh_token(request: Request, gateway: Gateway, form: dict[str, 
         if client_id is None:
             raise OAuthError("invalid_grant")
         form = {**form, "client_id": client_id}
-    client = authenticate_client(request, gateway, form, public=True)
+    client = _authenticate_approved(request, gateway, form, public=True)
     refreshed = refresh_tokens.rotate_refresh_token(
         gateway.store,
         gateway.settings,
@@ -97,17 +98,17 @@ def _exchange_refresh_token(request: Request, gateway: Gateway, form: dict[str, 
         revoke_family(gateway, refreshed.ended)
     if refreshed.grant is None:
         raise OAuthError(refreshed.error)
-    account = _find_account(gateway, refreshed.grant.login)
+    account = _find_account(gateway, refreshed.grant.login, client)
     # Role and registration may allow less now than at the log-in.
     allowed = find_allowed_scopes(client, account, refreshed.grant.context.patient)
     grant = replace(refreshed.grant, scope=narrow_scopes(refreshed.grant.scope, allowed))
-    return _write_grant_response(gateway, account, grant, refreshed.token, is_first=False)
+    return _write_grant_response(gateway, client, account, grant, refreshed.token, is_first=False)
 
 
 def _exchange_client_credentials(
     request: Request, gateway: Gateway, form: dict[str, str]
 ) -> Response:
-    client = authenticate_client(request, gateway, form, public=False)
+    client = _authenticate_approved(request, gateway, form, public=False)
     allowed = [word for word in client.scope.split() if word.startswith(_CLIENT_SCOPE_PREFIXES)]
     try:
         scope = grant_scopes(form.get("scope", ""), allowed) if allowed else ""
@@ -119,15 +120,30 @@ def _exchange_client_credentials(
     return _write_token_response(gateway, subject, scope, {})
 
 
-def _find_account(gateway: Gateway, login: str) -> accounts.Account:
+def _authenticate_approved(
+    request: Request, gateway: Gateway, form: dict[str, str], *, public: bool
+) -> Client:
+    """Return the authenticated client; refuse one that is not approved, or not any more."""
+    client = authenticate_client(request, gateway, form, public=public)
+    if not client.is_approved:
+        raise OAuthError("unauthorized_client", "The app is not approved.")
+    return client
+
+
+def _find_account(gateway: Gateway, login: str, client: Client) -> accounts.Account:
+    """Return the account of a grant, if the app is still offered to its role."""
     try:
-        return accounts.find_account(gateway.store, login)
+        account = accounts.find_account(gateway.store, login)
     except NotFound as error:
         raise OAuthError("invalid_grant") from error
+    if not client.may_be_used_by(account.role):
+        raise OAuthError("invalid_grant")
+    return account
 
 
 def _write_grant_response(
     gateway: Gateway,
+    client: Client,
     account: accounts.Account,
     grant: authorization_codes.Grant,
     refresh_token: str,
@@ -136,6 +152,8 @@ def _write_grant_response(
 ) -> Response:
     context = grant.context
     subject = subject_of_account(account, grant.client)
+    # An app of others sees nothing by an emergency that the person declared: that was for them.
+    subject = replace(subject, is_app=not client.trusted)
     if context.patient:
         subject = replace(subject, patient=context.patient)
     extra: dict[str, Any] = {
@@ -144,6 +162,8 @@ def _write_grant_response(
         "need_patient_banner": context.need_patient_banner,
         "refresh_token": refresh_token or None,
     }
+    if context.fhir_context:
+        extra["fhirContext"] = [{"reference": reference} for reference in context.fhir_context]
     if context.need_patient_banner is not None:
         extra["smart_style_url"] = gateway.settings.style_address
     if "openid" in grant.scope.split():

@@ -141,6 +141,16 @@ CLIENT = Table(
     # The hash of the registration access token (RFC 7592).
     Column("management", TEXT),
     Column("registered_ms", INTEGER),
+    # Where a launch of the app begins (SMART); null for one that is not launched from here.
+    Column("launch_uri", TEXT),
+    # approved, waiting (it registered itself, and nobody vouches for it yet) or refused.
+    Column("approval", TEXT, nullable=False, server_default="approved"),
+    # The roles to which the steward offers it, with spaces between.
+    Column("launch_roles", TEXT, nullable=False, server_default=""),
+    # The steward's decision: when, by whom (log-in), and why.
+    Column("decided_ms", INTEGER),
+    Column("decided_by", TEXT),
+    Column("decision_reason", TEXT),
 )
 AUTH_CODE = Table(
     "auth_code",

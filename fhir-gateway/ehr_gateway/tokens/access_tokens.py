@@ -41,6 +41,8 @@ class Subject:
     profession: str | None = None
     patient: str | None = None
     person: str | None = None
+    # Whether the client is an app of others, for which no declared emergency opens anything.
+    is_app: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def issue_access_token(
         "patient": subject.patient,
         "person": subject.person or subject.login,
         "display": subject.display,
+        "app": subject.is_app or None,
     }
     claims: dict[str, Any] = {
         "iss": settings.issuer,
@@ -213,6 +216,7 @@ def _caller_from_claims(claims: dict[str, Any]) -> Caller:
         profession=identity.get("profession"),
         patient=identity.get("patient"),
         person=identity.get("person"),
+        is_app=bool(identity.get("app", False)),
     )
     requester = Requester(
         role=subject.role,
@@ -222,5 +226,6 @@ def _caller_from_claims(claims: dict[str, Any]) -> Caller:
         purpose=identity["purpose"],
         patient=subject.patient,
         scopes=parse_scopes(claims["scope"]),
+        emergency_suspended=subject.is_app,
     )
     return Caller(subject, requester)

@@ -169,6 +169,19 @@ class GatewayClient:
         response = await self._send("POST", f"/fhir/{path}", body=parameters, headers=headers)
         return _parse_resource(response)
 
+    async def create_launch(self, patient: str, client_id: str) -> str:
+        """Create an EHR launch of an app on a patient's record (SMART); return its handle."""
+        request = self._client.build_request(
+            "POST",
+            "/oauth/launch",
+            json={"patient": patient, "client_id": client_id, "need_patient_banner": True},
+            headers={**self._headers, "Accept": "application/json"},
+        )
+        response = await self._answer(request)
+        if response.status_code >= 400:
+            raise _error_of(response.status_code, None)
+        return str(response.json()["launch"])
+
     async def download(self, path: str, **params: str) -> tuple[bytes, str]:
         """Return the file that an operation answers with, and its media type."""
         query = httpx.QueryParams(params)

@@ -6,13 +6,26 @@ page runs one script of ours as well, which may ask this origin alone for live r
 
 from __future__ import annotations
 
-__all__ = ["HEADERS", "SCRIPT_POLICY"]
+from collections.abc import Iterable
+
+__all__ = ["HEADERS", "SCRIPT_POLICY", "allow_form_targets"]
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 SCRIPT_POLICY = f"{_POLICY}; script-src 'self'; connect-src 'self'"
+
+
+def allow_form_targets(policy: str, origins: Iterable[str]) -> str:
+    """Return a policy that lets a form be answered with a redirect to other origins, too.
+
+    >>> allow_form_targets("form-action 'self'; base-uri 'none'", ["https://app.example"])
+    "form-action 'self' https://app.example; base-uri 'none'"
+    """
+    return policy.replace("form-action 'self'", " ".join(["form-action 'self'", *origins]))
+
+
 HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Referrer-Policy": "same-origin",

@@ -73,6 +73,8 @@ RecordGiverRequest = Annotated[PortalRequest, Depends(_require_record_giver)]
 CarerRequest = Annotated[PortalRequest, Depends(require_role("carer"))]
 # Of whom the platform sends notices to.
 NoticeReaderRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer"))]
+# Of those to whom apps of others may be offered.
+AppUserRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer", "clinician"))]
 ClinicianRequest = Annotated[PortalRequest, Depends(require_role("clinician"))]
 StewardRequest = Annotated[PortalRequest, Depends(require_role("steward"))]
 # Those who keep the platform in order, and among them who suspends access and who reads the log.

@@ -40,10 +40,38 @@ def test_every_address_of_the_document_is_served(house: House, document: dict[st
         if name.endswith(("_endpoint", "_uri"))
     }
 
-    assert len(addresses) == 6
+    assert len(addresses) == 7
     for name, path in addresses.items():
         for method in ("GET", "POST"):
             assert house.client.request(method, path).status_code != 404, (name, method)
+
+
+def test_the_brand_is_that_of_the_settings_and_leads_to_this_server(
+    house: House, document: dict[str, Any]
+) -> None:
+    path = urlsplit(document["user_access_brand_bundle"]).path
+
+    answer = house.client.get(path, headers={"Origin": "https://app.example"})
+
+    bundle = answer.json()
+    organization, endpoint = (entry["resource"] for entry in bundle["entry"])
+    assert (bundle["type"], endpoint["address"]) == ("collection", FHIR)
+    assert organization["identifier"] == [document["user_access_brand_identifier"]]
+    assert organization["endpoint"] == [{"reference": f"Endpoint/{endpoint['id']}"}]
+    assert answer.headers["access-control-allow-origin"] == "*"
+    for resource in (organization, endpoint, bundle):
+        kind = resource["resourceType"]
+        checked = house.login("doctor.b").post(f"/fhir/{kind}/$validate", resource).json()
+        assert [one for one in checked["issue"] if one["severity"] == "error"] == []
+
+    house.clock.forward(seconds=3600)
+    again = house.client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert house.client.get(path).json()["timestamp"] == bundle["timestamp"]
+    object.__setattr__(house.gateway.settings, "brand_website", "https://www.hospital.example/x")
+    changed = house.client.get(path).json()
+    assert changed["entry"][0]["resource"]["identifier"][0]["value"] == "https://hospital.example"
+    assert changed["timestamp"] > bundle["timestamp"]
 
 
 def test_openid_connect_reads_the_same(house: House, document: dict[str, Any]) -> None:

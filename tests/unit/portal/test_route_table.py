@@ -204,7 +204,14 @@ def test_a_form_that_says_nothing_chooses_nothing(path: str) -> None:
 
 
 # Of the carer in person, whoever they act for.
-OF_THE_CARER = {"/people/choose", "/people/accept", "/notices", "/logout", "/display/save"}
+OF_THE_CARER = {
+    "/people/choose",
+    "/people/accept",
+    "/notices",
+    "/logout",
+    "/apps/end",
+    "/display/save",
+}
 
 
 @pytest.mark.parametrize("path", [path for path in POSTS if path not in OF_THE_CARER | OPEN])
