@@ -122,6 +122,7 @@ def test_a_patient_opens_an_app_and_its_pages_have_no_barriers(
     page = patient.page
     patient.log_in_by_eid(served.patient.hkid)
     patient.go("/apps")
+    expect(page.get_by_role("link", name="開啟")).to_be_visible()
     assert (patient.sideways(), barriers(patient)) == (0, [])
 
     page.get_by_role("link", name="開啟").click()
