@@ -32,6 +32,7 @@ OPERATION = Operation(
     summary="Work out statistics of a patient's measurements, of each code that is asked for.",
     levels=("type",),
     resource_types=("Observation",),
+    standards={"Observation": "http://hl7.org/fhir/OperationDefinition/Observation-stats"},
     affects_state=False,
     input="either",
     callers="whoever may search Observations",

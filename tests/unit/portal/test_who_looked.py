@@ -153,12 +153,8 @@ def test_every_operation_about_a_person_has_words() -> None:
         "model-file",
         "decide-model",
         "scoring-models",
-<<<<<<< HEAD
         *("closure", "expand", "lookup", "subsumes", "translate", "validate-code"),
-=======
         *("apps", "connected-apps", "decide-app", "disconnect-app"),
-        *("expand", "lookup", "subsumes", "translate", "validate-code"),
->>>>>>> 5ecfe45a (A steward approves apps, a clinician starts one from an open record, everybody takes permissions back; a growth chart comes along. Emergencies open nothing to an app (promise 3); smart-configuration names the platform's brand)
     }
 
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()

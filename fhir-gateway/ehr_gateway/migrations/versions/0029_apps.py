@@ -7,7 +7,7 @@ from sqlalchemy import Column
 
 from ehr_gateway.database.tables import INTEGER, TEXT
 
-revision, down_revision = "0028", "0027"
+revision, down_revision = "0029", "0028"
 
 
 def upgrade() -> None:
