@@ -46,6 +46,8 @@ class Action(StrEnum):
     ROLL_BACK = "roll-back"
     SHADOW = "shadow"
     END_SHADOW = "end-shadow"
+    # Signed anew, by another key than before; what scores stays as it is.
+    SIGN = "sign"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -142,16 +142,20 @@ class ModelStore:
 
         NotFound where there is none, Fault where anything of it was changed.
         """
-        folder = self._versions(task) / str(number)
-        if not folder.is_dir():
-            raise NotFound(f"There is no version {number} of the model {task}.")
+        folder = self._find_folder(task, number)
+        public = self._verifying_key()
+        if not _is_signed(_read(folder, _MANIFEST), _read(folder, _SIGNATURE), public):
+            raise Fault(f"Version {number} of the model {task} is not signed by us.")
+        return self.read_unsigned(task, number)
+
+    def read_unsigned(self, task: str, number: int) -> ModelVersion:
+        """Return a version whoever signed it, for who is to sign it anew; Fault as above."""
+        folder = self._find_folder(task, number)
         manifest = _read(folder, _MANIFEST)
         try:
-            public = self._verifying_key()
-            public.verify(base64.b64decode(_read(folder, _SIGNATURE), validate=True), manifest)
-        except (InvalidSignature, ValueError) as error:
-            raise Fault(f"Version {number} of the model {task} is not signed by us.") from error
-        stated = json.loads(manifest)
+            stated = json.loads(manifest)
+        except ValueError as error:
+            raise Fault(f"The manifest of version {number} of {task} is no JSON.") from error
         # A folder under another name would pass as that task's or that number's.
         is_intact = (stated["task"], stated["number"]) == (task, number)
         files = {name: _read(folder, name) for name in stated["files"]} if is_intact else {}
@@ -159,19 +163,57 @@ class ModelStore:
             raise Fault(f"The files of version {number} of the model {task} were changed.")
         return ModelVersion(task, number, stated["created_at"], _hash(manifest), files)
 
+    def sign_version(self, task: str, number: int, key: Ed25519PrivateKey | None = None) -> None:
+        """Put a signature beside those that a version has: by the platform's key, or another.
+
+        The manifest stays, and so does what was decided on it.
+        """
+        folder = self._find_folder(task, number)
+        manifest = _read(folder, _MANIFEST)
+        made = base64.b64encode((key or self._signing_key()).sign(manifest))
+        path = folder / _SIGNATURE
+        known = _split_lines(path)
+        replace_file(path, b"\n".join([*known, made]), is_durable=True)
+
+    def drop_foreign_signatures(self, task: str, number: int) -> None:
+        """Leave of a version's signatures the one by the platform's key; of others none."""
+        folder = self._find_folder(task, number)
+        manifest, public = _read(folder, _MANIFEST), self._verifying_key()
+        path = folder / _SIGNATURE
+        known = _split_lines(path)
+        own = [one for one in known if _is_signed(manifest, one, public)][:1]
+        if known != own:
+            replace_file(path, b"\n".join(own), is_durable=True)
+
+    def open_next_key(self) -> Ed25519PrivateKey:
+        """Return the key that is to take the platform's place; one that a kill left is taken."""
+        create_private_file(self._next_key_path(), os.urandom(_KEY_BYTES))
+        return Ed25519PrivateKey.from_private_bytes(self._next_key_path().read_bytes())
+
+    def replace_key(self) -> None:
+        """Put the next key in the place of the platform's."""
+        self._next_key_path().replace(self._key_path())
+
     def read_fingerprint(self, task: str, number: int) -> tuple[object, ...]:
-        """Return what changes when a file of a version is changed, put in or taken out.
+        """Return what changes when a file of a version, or the platform's key, is changed.
 
         It reads no file: who has read a version once asks so whether it is still that one.
         """
         folder = self._versions(task) / str(number)
         try:
-            stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+            paths = [self._key_path(), *sorted(folder.iterdir())]
+            stats = [(path.name, path.stat()) for path in paths]
         except FileNotFoundError:
             return ()
         return tuple(
             (name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in stats
         )
+
+    def _find_folder(self, task: str, number: int) -> Path:
+        folder = self._versions(task) / str(number)
+        if not folder.is_dir():
+            raise NotFound(f"There is no version {number} of the model {task}.")
+        return folder
 
     def _versions(self, task: str) -> Path:
         if not _NAME.fullmatch(task):
@@ -180,6 +222,9 @@ class ModelStore:
 
     def _key_path(self) -> Path:
         return self.data / "keys" / "model.key"
+
+    def _next_key_path(self) -> Path:
+        return self.data / "keys" / "model-next.key"
 
     def _signing_key(self) -> Ed25519PrivateKey:
         create_private_file(self._key_path(), os.urandom(_KEY_BYTES))
@@ -199,6 +244,20 @@ def _build_manifest(task: str, number: int, files: Mapping[str, bytes], now: dat
         "files": {name: _hash(content) for name, content in sorted(files.items())},
     }
     return json.dumps(stated, indent=1).encode()
+
+
+def _split_lines(path: Path) -> list[bytes]:
+    content = path.read_bytes() if path.is_file() else b""
+    return content.split(b"\n") if content else []
+
+
+def _is_signed(manifest: bytes, signatures: bytes, public: Ed25519PublicKey) -> bool:
+    """Say whether one of the lines is a signature of the manifest by a key."""
+    for line in signatures.split(b"\n"):
+        with suppress(InvalidSignature, ValueError):
+            public.verify(base64.b64decode(line, validate=True), manifest)
+            return True
+    return False
 
 
 def _hash(content: bytes) -> str:

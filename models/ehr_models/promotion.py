@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,17 @@ from ehr_models.recorded_decisions import DecisionLog, LogComparison, compare_wi
 from ehr_models.version_files import read_gates, read_trainer
 from ehr_privacy.audit import lineage_id
 
-__all__ = ["PromotionRegister"]
+__all__ = ["PromotionRegister", "RotatedKey"]
 
 _DATABASE = "decisions.db"
+
+
+@dataclass(frozen=True)
+class RotatedKey:
+    """What became of the versions when the key was changed: how many load, and which do not."""
+
+    signed: int
+    refused: tuple[tuple[str, int], ...]
 
 
 class PromotionRegister:
@@ -112,6 +121,53 @@ class PromotionRegister:
                 raise Conflict(f"Version {number} of {task} scores: it needs no shadow.")
             version = self.store.read_version(task, number)
             return self._add(connection, task, version, Action.SHADOW, who, reason)
+
+    def sign(self, task: str, number: int, who: str, reason: str) -> Decision:
+        """Sign a version anew, as a decision; Fault where its files are not those of its manifest.
+
+        Decided before it is signed: what was signed is on record, whenever a process is killed.
+        """
+        self.require_log()
+        version = self.store.read_unsigned(task, number)
+        with self._transaction() as connection:
+            decision = self._add(connection, task, version, Action.SIGN, who, reason)
+        self.store.sign_version(task, number)
+        self.store.drop_foreign_signatures(task, number)
+        return decision
+
+    def rotate_key(self, who: str, reason: str, *, at_once: bool = False) -> RotatedKey:
+        """Sign with a new key from now on.
+
+        What the old one signed is signed anew, each version a decision; `at_once` it is not, and
+        loads no more until `sign`. A process that is killed leaves all versions as they load.
+        """
+        self.require_log()
+        numbers = [
+            (task, number)
+            for task in self.store.list_tasks()
+            for number in self.store.list_versions(task)
+        ]
+        intact = {one: self._find_intact(*one) for one in numbers}
+        key = self.store.open_next_key()
+        if not at_once:
+            for (task, number), version in intact.items():
+                if version is not None:
+                    with self._transaction() as connection:
+                        self._add(connection, task, version, Action.SIGN, who, reason)
+                    self.store.sign_version(task, number, key)
+        elif not reason.strip():
+            raise Invalid("A decision about a model states its reason.")
+        self.store.replace_key()
+        for one in numbers:
+            self.store.drop_foreign_signatures(*one)
+        refused = tuple(one for one in numbers if self._find_intact(*one) is None)
+        return RotatedKey(len(numbers) - len(refused), refused)
+
+    def _find_intact(self, task: str, number: int) -> ModelVersion | None:
+        try:
+            return self.store.read_version(task, number)
+        except Fault:
+            return None
 
     def list_decisions(self, task: str) -> tuple[Decision, ...]:
         """Return the decisions about a task's model, the oldest first."""

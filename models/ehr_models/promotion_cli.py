@@ -157,6 +157,46 @@ def decisions(
         )
 
 
+def sign(
+    context: typer.Context,
+    task: Task,
+    number: Number,
+    login: Login,
+    reason: Reason,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Sign a version anew that a key signed which is no more; who signs looked at its files.
+
+    Example: ehr models sign readmission-28d 3 --as steward.ng --reason "Compared with the backup."
+    """
+    _decide(context, data, login, lambda register, who: register.sign(
+        task, number, who.name, reason))  # fmt: skip
+    typer.echo(f"Version {number} of {task} is signed by the key of now.")
+
+
+def rotate_key(
+    context: typer.Context,
+    login: Login,
+    reason: Reason,
+    at_once: Annotated[
+        bool,
+        typer.Option("--at-once", help="The old key became known: nothing is signed anew by it."),
+    ] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Sign versions of models with a new key from now on, and those that there are anew.
+
+    With --at-once they load no more, and score nobody, until `ehr models sign`.
+
+    Example: ehr models rotate-key --as steward.ng --reason "Half a year."
+    """
+    who = find_person(context, data, login, APPROVER_ROLES)
+    rotated = open_register(context, data).rotate_key(who.name, reason, at_once=at_once)
+    typer.echo(f"A new key signs. {rotated.signed} versions are signed by it.")
+    for task, number in rotated.refused:
+        typer.echo(f"Version {number} of {task} loads no more: ehr models sign {task} {number}")
+
+
 def _decide(
     context: typer.Context,
     data: Path,
@@ -202,4 +242,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "roll-back": roll_back,
     "shadow": shadow,
     "decisions": decisions,
+    "sign": sign,
+    "rotate-key": rotate_key,
 }

@@ -30,6 +30,7 @@ ACTION_TITLES = {
     "roll-back": N_("Rolled back"),
     "shadow": N_("Put in shadow"),
     "end-shadow": N_("Shadow ended"),
+    "sign": N_("Signed anew"),
 }
 ALARM_TITLES = {
     "psi": N_("The values lie differently"),

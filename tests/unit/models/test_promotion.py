@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -436,3 +436,126 @@ def test_nothing_scores_without_two_people_and_its_gates(
         people = {one.who for one in made if one.action in (Action.PROPOSE, Action.PROMOTE)}
         assert champion is None or people == {"ng", "tse"}
         assert register.find_shadow(TASK) != champion or champion is None
+
+
+class Ended(BaseException):
+    """The process ended."""
+
+
+_STEPS = ("open_next_key", "sign_version", "replace_key", "drop_foreign_signatures")
+
+
+def list_loading(store: ModelStore) -> list[int]:
+    """Return the versions that load."""
+    loading = []
+    for number in store.list_versions(TASK):
+        with suppress(Fault):
+            store.read_version(TASK, number)
+            loading.append(number)
+    return loading
+
+
+def test_a_new_key_signs_and_a_kill_at_any_step_leaves_every_version_as_it_loads(
+    store: ModelStore, register: PromotionRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        save(store)
+    promote(register, 2)
+    damaged = store.folder / TASK / "versions" / "3" / "model.json"
+    damaged.write_bytes(b"{ }")
+    key = tmp_key(store)
+    before = key.read_bytes()
+    # Three versions, one of them damaged: the others are signed, and all are looked through.
+    steps = 0
+    for limit in range(20):
+        done = 0
+
+        def count(name: str, limit: int = limit) -> Any:
+            own = getattr(ModelStore, name)
+
+            def step(*values: Any) -> Any:
+                nonlocal done
+                if done == limit:
+                    raise Ended
+                done += 1
+                return own(*values)
+
+            return step
+
+        with monkeypatch.context() as patched:
+            for name in _STEPS:
+                patched.setattr(ModelStore, name, count(name))
+            try:
+                rotated = register.rotate_key("ng", "Half a year.")
+            except Ended:
+                assert list_loading(store) == [1, 2]
+                assert register.get_champion(TASK).number == 2
+                continue
+        steps = limit
+        break
+
+    assert steps == 1 + 2 + 1 + 3
+    assert (rotated.signed, rotated.refused) == (2, ((TASK, 3),))
+    assert key.read_bytes() != before and key.stat().st_mode & 0o077 == 0
+    assert sorted(path.name for path in key.parent.iterdir()) == ["model.key"]
+    assert len((store.folder / TASK / "versions" / "1" / "manifest.sig").read_text().split()) == 1
+    assert register.get_champion(TASK).number == 2
+    signed = [one for one in register.list_decisions(TASK) if one.action is Action.SIGN]
+    assert {(one.number, one.who) for one in signed} == {(1, "ng"), (2, "ng")}
+    # The old key signs nothing any more.
+    key.write_bytes(before)
+    assert list_loading(store) == []
+
+
+def tmp_key(store: ModelStore) -> Path:
+    return store.data / "keys" / "model.key"
+
+
+def test_what_a_key_signed_that_became_known_loads_only_once_a_person_signed_it(
+    store: ModelStore, register: PromotionRegister
+) -> None:
+    for _ in range(2):
+        save(store)
+    promote(register, 1)
+    state = store.read_fingerprint(TASK, 1)
+
+    rotated = register.rotate_key("ng", "A backup was stolen.", at_once=True)
+
+    assert (rotated.signed, rotated.refused) == (0, ((TASK, 1), (TASK, 2)))
+    # A server that has read the version asks anew.
+    assert store.read_fingerprint(TASK, 1) != state
+    with pytest.raises(Fault, match="not signed by us"):
+        register.get_champion(TASK)
+    made = register.sign(TASK, 1, "tse", "Compared with the backup of May.")
+    assert (made.action, made.who, made.digest) == (
+        Action.SIGN, "tse", store.read_version(TASK, 1).digest,
+    )  # fmt: skip
+    assert register.get_champion(TASK).number == 1
+    # Of a version whose files are not those of its manifest nobody signs.
+    (store.folder / TASK / "versions" / "2" / "model.json").write_bytes(b"{ }")
+    with pytest.raises(Fault, match="were changed"):
+        register.sign(TASK, 2, "tse", "Compared.")
+    with pytest.raises(Invalid, match="reason"):
+        register.rotate_key("ng", " ", at_once=True)
+
+
+def test_whoever_has_the_old_key_makes_no_version_of_other_files_score(
+    store: ModelStore, register: PromotionRegister, tmp_path: Path
+) -> None:
+    save(store)
+    promote(register, 1)
+    forged = tmp_path / "forged"
+    shutil.copytree(store.data / "keys", forged / "keys")
+    other = ModelStore(forged)
+    other.save_version(TASK, {**store.read_version(TASK, 1).files, "model.json": b"[]"}, NOW)
+    register.rotate_key("ng", "A backup was stolen.", at_once=True)
+    versions = store.folder / TASK / "versions"
+    shutil.rmtree(versions / "1")
+    shutil.copytree(other.folder / TASK / "versions" / "1", versions / "1")
+
+    with pytest.raises(Fault, match="not signed by us"):
+        register.get_champion(TASK)
+    # Signed by somebody who did not look: other files were promoted.
+    register.sign(TASK, 1, "tse", "Not compared.")
+    with pytest.raises(Fault, match="other files"):
+        register.get_champion(TASK)
