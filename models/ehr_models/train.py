@@ -190,7 +190,7 @@ def _describe(
         "results": results,
     }
     inputs = pd.DataFrame(rows.inputs, columns=list(rows.features))
-    profile = build_profile(inputs, model.predict(rows.inputs))
+    profile = build_profile(inputs, model.predict(rows.inputs), rows.people)
     return {
         SUMMARY_FILE: json.dumps(summary, ensure_ascii=False, indent=1).encode(),
         PROFILE_FILE: json.dumps(profile.to_json(), indent=1).encode(),

@@ -10,7 +10,7 @@ certain. Only the profile's bins and shares are kept, of no row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -32,6 +32,9 @@ MINIMUM_ROWS = 50
 LARGE_PSI = 0.2
 # Rows that lie in other bins than at training, at least: an alarm about fewer would tell of them.
 FEWEST_MOVED = 8
+# People in each bin that is kept, at least: a bin of fewer becomes one with its neighbour, and
+# fewer without a value count as none.
+FEWEST_PEOPLE = 8
 # A change of the share of missing values in points, and of observed over expected outcomes.
 LARGE_MISSING_CHANGE = 0.1
 LARGE_RATIO = 1.25
@@ -44,7 +47,10 @@ _HALF_A_ROW = 0.5
 
 @dataclass(frozen=True)
 class Distribution:
-    """Inner edges of the bins of a value, the rows in each bin, and the rows without a value."""
+    """Inner edges of the bins of a value, the rows in each bin, and the rows without a value.
+
+    Of the rows that were learnt from, each bin has FEWEST_PEOPLE or more.
+    """
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -100,9 +106,15 @@ class Week:
         return {**asdict(self), "monday": self.monday.isoformat()}
 
 
-def build_profile(features: pd.DataFrame, scores: Floats) -> Profile:
-    """Return the profile of the rows that a model learnt from, and of its scores for them."""
-    return Profile({name: _describe(values) for name, values in _columns(features, scores)})
+def build_profile(
+    features: pd.DataFrame, scores: Floats, people: npt.NDArray[Any] | None = None
+) -> Profile:
+    """Return the profile of the rows that a model learnt from, and of its scores for them.
+
+    `people` is whose each row is; without it each row is somebody's own.
+    """
+    whose = np.arange(len(scores)) if people is None else np.unique(people, return_inverse=True)[1]
+    return Profile({name: _describe(values, whose) for name, values in _columns(features, scores)})
 
 
 def watch_weeks(
@@ -162,13 +174,39 @@ def _columns(features: pd.DataFrame, scores: Floats) -> Iterator[tuple[str, Floa
     yield SCORE, scores
 
 
-def _describe(values: Floats) -> Distribution:
-    known = values[~np.isnan(values)]
-    if len(known) == 0:
-        return _count(values, ())
-    quantiles = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
-    # Above the largest value lies no row: a value of yes or no has two bins.
-    return _count(values, tuple(quantiles[quantiles < known.max()].tolist()))
+def _describe(values: Floats, people: npt.NDArray[np.int_]) -> Distribution:
+    is_known = ~np.isnan(values)
+    known = values[is_known]
+    missing = len(np.unique(people[~is_known]))
+    edges: list[float] = []
+    if len(known):
+        quantiles = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+        # Above the largest value lies no row: a value of yes or no has two bins.
+        edges = quantiles[quantiles < known.max()].tolist()
+    while edges:
+        counts = _count_people(known, people[is_known], edges)
+        smallest = int(np.argmin(counts))
+        if counts[smallest] >= FEWEST_PEOPLE:
+            break
+        # The edge to the neighbour that has fewer.
+        left, right = (
+            counts[place] if 0 <= place < len(counts) else np.inf
+            for place in (smallest - 1, smallest + 1)
+        )
+        del edges[smallest - 1 if left <= right else smallest]
+    found = _count(values, edges)
+    if sum(found.counts) and len(np.unique(people[is_known])) < FEWEST_PEOPLE:
+        return Distribution((), (0,), len(values))
+    return found if missing >= FEWEST_PEOPLE else replace(found, missing=0)
+
+
+def _count_people(
+    values: Floats, people: npt.NDArray[np.int_], edges: Sequence[float]
+) -> npt.NDArray[np.int_]:
+    """Return how many people have a row in each bin."""
+    bins = np.searchsorted(np.asarray(edges), values, side="left")
+    pairs = np.unique(np.stack([bins, people]), axis=1)
+    return np.bincount(pairs[0], minlength=len(edges) + 1)
 
 
 def _count(values: Floats, edges: Sequence[float]) -> Distribution:

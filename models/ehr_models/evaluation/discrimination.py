@@ -8,6 +8,7 @@ too.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import numpy as np
@@ -101,6 +102,45 @@ def measure_auroc(outcome: FloatArray, ranking: FloatArray) -> float:
     return float(statistic(np.ones(len(rows), dtype=np.int64))[0, AUROC])
 
 
+@dataclass(frozen=True)
+class CoarseCurve:
+    """Points of a ranking's curves: false and true positives, from none to all rows."""
+
+    false_positives: FloatArray
+    true_positives: FloatArray
+
+    def read_roc(self, at: FloatArray) -> FloatArray:
+        """Return the sensitivity at each false positive rate, linear between the points."""
+        rate = self.false_positives / self.false_positives[-1]
+        return np.asarray(np.interp(at, rate, self.true_positives / self.true_positives[-1]))
+
+    def read_precision(self, at: FloatArray) -> FloatArray:
+        """Return the precision at each sensitivity above 0, as `trace_precision` does."""
+        return _read_precision(self.false_positives, self.true_positives, at)
+
+
+def coarsen_curve(
+    outcome: FloatArray, ranking: FloatArray, people: IntArray, fewest: int
+) -> CoarseCurve:
+    """Return points with `fewest` people or more of each outcome between any two neighbours.
+
+    From two points that are nearer whoever reads a curve could tell how many of a few people had
+    the outcome. With fewer people of an outcome in all the curve is the diagonal.
+    """
+    order = np.argsort(-ranking, kind="stable")
+    is_last_of_rank = np.r_[np.diff(ranking[order]) != 0, True]
+    ends, since = [0], (set[int](), set[int]())
+    for place, row in enumerate(order):
+        since[int(outcome[row])].add(int(people[row]))
+        if is_last_of_rank[place] and min(map(len, since)) >= fewest:
+            ends.append(place + 1)
+            since = (set(), set())
+    # Those behind the last point are too few, and go with the ones before it.
+    ends = [*ends[:-1], len(order)] if len(ends) > 1 else [0, len(order)]
+    true_positives = np.r_[0.0, np.cumsum(outcome[order])][ends]
+    return CoarseCurve(np.array(ends) - true_positives, true_positives)
+
+
 def trace_roc(outcome: FloatArray, ranking: FloatArray, at: FloatArray) -> FloatArray:
     """Return the sensitivity at each false positive rate, linear between the curve's points."""
     false_positive_rate, sensitivity = _trace(outcome, ranking)
@@ -110,8 +150,13 @@ def trace_roc(outcome: FloatArray, ranking: FloatArray, at: FloatArray) -> Float
 
 def trace_precision(outcome: FloatArray, ranking: FloatArray, at: FloatArray) -> FloatArray:
     """Return the precision at each sensitivity above 0, false positives linear between points."""
-    false_positives, true_positives = _trace(outcome, ranking)
-    wanted = at * outcome.sum()
+    return _read_precision(*_trace(outcome, ranking), at)
+
+
+def _read_precision(
+    false_positives: FloatArray, true_positives: FloatArray, at: FloatArray
+) -> FloatArray:
+    wanted = at * true_positives[-1]
     # Of points with equal sensitivity the first is the end of one stretch, the last the begin of
     # the next.
     end = np.clip(np.searchsorted(true_positives, wanted, "left"), 1, len(true_positives) - 1)

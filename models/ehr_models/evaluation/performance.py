@@ -24,13 +24,15 @@ from ehr_models.evaluation.discrimination import (
     AUROC,
     AVERAGE_PRECISION,
     RankingStatistic,
-    trace_precision,
-    trace_roc,
+    coarsen_curve,
 )
 from ehr_models.evaluation.sample import FloatArray, IntArray, Sample
+from ehr_privacy.disclosure import POLICIES
 
-# Steps at which the curves are read: a point per row would tell single persons' ranks.
+# Steps at which the curves are read: between points that have so many people of each outcome
+# between them, so that no two tell of fewer (the least people of the policy of releases).
 _STEPS = np.linspace(0, 1, 41)
+FEWEST_BETWEEN_POINTS = POLICIES["opensafely-7-5"].min_persons
 _QUANTILES = (5, 25, 50, 75, 95)
 
 
@@ -123,6 +125,7 @@ class Predictor:
         """Return the figures from the bootstrapped values of `statistics`."""
         ranking, brier, decisions, alerts = values
         thresholds = choose_alert_thresholds(self.ranking, ALERT_RATES)
+        curve = coarsen_curve(sample.outcome, self.ranking, sample.people, FEWEST_BETWEEN_POINTS)
         return Performance(
             auroc=to_interval(ranking[:, 0, AUROC]),
             auprc=to_interval(ranking[:, 0, AUPRC]),
@@ -130,10 +133,8 @@ class Predictor:
             brier=to_interval(brier[:, 0]),
             scaled_brier=to_interval(_scale(brier)),
             calibration=measure_calibration(sample.outcome, self.probability, sample.people),
-            roc=_to_curve(_STEPS, trace_roc(sample.outcome, self.ranking, _STEPS)),
-            precision_recall=_to_curve(
-                _STEPS[1:], trace_precision(sample.outcome, self.ranking, _STEPS[1:])
-            ),
+            roc=_to_curve(_STEPS, curve.read_roc(_STEPS)),
+            precision_recall=_to_curve(_STEPS[1:], curve.read_precision(_STEPS[1:])),
             decision_curve=read_decision_curve(decisions),
             alerts=read_alert_points(alerts, thresholds, ALERT_RATES),
             distribution=tuple(

@@ -14,7 +14,15 @@ from sklearn.metrics import roc_auc_score
 
 from ehr_models.registry import get_task
 from ehr_models.train import read_gold, train_model
-from ehr_models.watch import MINIMUM_ROWS, SCORE, Profile, Week, build_profile, watch_weeks
+from ehr_models.watch import (
+    FEWEST_PEOPLE,
+    MINIMUM_ROWS,
+    SCORE,
+    Profile,
+    Week,
+    build_profile,
+    watch_weeks,
+)
 from ehr_models.watch_run import watch_version
 from tests.lib import gold
 
@@ -153,3 +161,34 @@ def test_the_weeks_of_a_version_are_compared_with_its_own_profile(tmp_path: Path
     assert all(week.rows >= MINIMUM_ROWS for week in watched.weeks)
     nothing = watch_version(task, trained.version, views, last, 1)
     assert nothing.rows < watched.rows
+
+
+def test_no_bin_of_a_profile_tells_of_few_people() -> None:
+    rng = np.random.default_rng(4)
+    for rows in (5, 30, 300):
+        people = rng.integers(0, rows // 3 + 1, rows)
+        rare = np.where(np.arange(rows) < 9, 1.0, 0.0)
+        inputs = pd.DataFrame(
+            {
+                "rare": rare,
+                "few unknown": np.where(people < 3, np.nan, rng.normal(size=rows)),
+                "many unknown": np.where(rng.random(rows) < 0.7, np.nan, rng.normal(size=rows)),
+                "steps": rng.integers(0, 20, rows).astype(float),
+            }
+        )
+        found = build_profile(inputs, rng.random(rows), people).distributions
+
+        for name, one in found.items():
+            values = rng.random(rows) if name == SCORE else inputs[name].to_numpy()
+            if name == SCORE:
+                continue
+            known = ~np.isnan(values)
+            bins = np.searchsorted(np.asarray(one.edges), values[known], side="left")
+            told = {number: len({*people[known][bins == number]}) for number in {*bins}}
+            if len({*people[known]}) >= FEWEST_PEOPLE:
+                assert min(told.values()) >= FEWEST_PEOPLE
+                assert sum(one.counts) == known.sum()
+            else:
+                assert (one.edges, one.counts) == ((), (0,))
+            assert one.missing == 0 or len({*people[~known]}) >= FEWEST_PEOPLE or not one.edges
+        assert len(found["steps"].edges) > 3 or rows < 300

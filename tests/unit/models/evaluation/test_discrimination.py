@@ -16,6 +16,7 @@ from ehr_models.evaluation.discrimination import (
     AUROC,
     AVERAGE_PRECISION,
     RankingStatistic,
+    coarsen_curve,
     measure_auroc,
     trace_precision,
     trace_roc,
@@ -151,3 +152,47 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
     # 95 % of 40 is 38; by chance fewer than 33 come in 1 of 1000 runs.
     assert hits >= 33
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(1, 60))
+def test_no_two_points_of_a_published_curve_tell_of_few_people(
+    seed: int, fewest: int, ranks: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    rows = int(chance.integers(20, 300))
+    outcome = (chance.random(rows) < chance.uniform(0.05, 0.6)).astype(float)
+    outcome[:2] = 0, 1
+    rank = (
+        np.round(outcome + chance.normal(size=rows) * 2, 1)
+        if ranks > 30
+        else (chance.integers(0, ranks, rows).astype(float))
+    )
+    people = chance.integers(0, rows // 2 + 1, rows)
+
+    curve = coarsen_curve(outcome, rank, people, fewest)
+
+    order = np.argsort(-rank, kind="stable")
+    ends = (curve.false_positives + curve.true_positives).astype(int)
+    assert ends[0] == 0 and ends[-1] == rows
+    for start, end in pairwise(ends):
+        own = order[start:end]
+        if len(ends) > 2:
+            assert min(len({*people[own[outcome[own] == side]]}) for side in (0, 1)) >= fewest
+        assert end == rows or rank[own[-1]] != rank[order[end]]
+        assert curve.true_positives[ends == end] == outcome[order[:end]].sum()
+    at = np.linspace(0, 1, 41)
+    assert np.all(np.diff(curve.read_roc(at)) >= 0)
+    assert np.all((curve.read_precision(at[1:]) > 0) & (curve.read_precision(at[1:]) <= 1))
+
+
+def test_of_many_people_the_published_curve_is_near_the_whole_one() -> None:
+    chance = np.random.default_rng(3)
+    outcome = (chance.random(5000) < 0.2).astype(float)
+    rank = outcome + chance.normal(size=5000)
+    at = np.linspace(0.05, 1, 20)
+
+    curve = coarsen_curve(outcome, rank, np.arange(5000), 8)
+
+    assert curve.read_roc(at) == pytest.approx(trace_roc(outcome, rank, at), abs=0.01)
+    assert curve.read_precision(at) == pytest.approx(trace_precision(outcome, rank, at), abs=0.05)
