@@ -80,6 +80,10 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
             hold_days=settings.hold_days,
         ),
         notices=NoticeSettings(settings.notice_channel, settings.smtp_url, settings.smtp_from),
+        subscription_hosts=tuple(settings.subscription_hosts.replace(",", " ").split()),
+        subscription_topics=(
+            Path(settings.subscription_topics) if settings.subscription_topics else None
+        ),
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
         import_sources=parse_import_sources(settings.import_hosts),
         max_import_bytes=settings.import_max_mb * 1024 * 1024,

@@ -56,6 +56,8 @@ class Settings:
     eid_token_url: str = ""
     eid_client_id: str = "ehr-commons"
     eid_client_secret: str = ""
+    subscription_hosts: str = ""
+    subscription_topics: str = ""
     max_body_mb: int = 32
     import_hosts: str = ""
     import_max_mb: int = 4096

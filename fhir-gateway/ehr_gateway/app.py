@@ -62,6 +62,7 @@ from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
 from ehr_gateway.store.write_validation import WriteValidation
+from ehr_gateway.subscriptions.socket import SubscriptionSockets
 from ehr_gateway.thread_admission import WORK_THREADS, ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
@@ -108,10 +109,13 @@ class GatewayApplication(FastAPI):
     """
 
     front_door: ASGIApp
+    sockets: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's lifespan."""
-        if scope["type"] == "http" and is_fhir_path(scope["path"]):
+        if scope["type"] == "websocket":
+            await self.sockets(scope, receive, send)
+        elif scope["type"] == "http" and is_fhir_path(scope["path"]):
             scope["app"] = self
             await self.front_door(scope, receive, send)
         else:
@@ -172,6 +176,7 @@ def create_gateway(
     app.state.audit_log = log
     app.state.reindexing = work.reindexing
     app.state.deliveries = work.deliveries
+    app.state.subscriptions = work.subscriptions
     app.state.metrics = metrics
     app.state.readiness = readiness
     app.router.routes.extend(_routes_beside_fhir())
@@ -181,6 +186,7 @@ def create_gateway(
     app.add_middleware(Admission, threads=gateway.threads)
     app.add_middleware(RequestGuard, metrics=metrics)
     app.add_middleware(Cors)
+    app.sockets = SubscriptionSockets(gateway, work.subscriptions.services)
     app.front_door = Cors(RequestGuard(FrontDoor(RouteTable(FHIR_ROUTES)), metrics=metrics))
     return app
 

@@ -17,6 +17,8 @@ from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import DeliveryWorker
 from ehr_gateway.patient_matching.duplicates import find_new_duplicates
 from ehr_gateway.store.reindex import ReindexThread
+from ehr_gateway.subscriptions.delivery import SubscriptionWorker
+from ehr_gateway.subscriptions.services import open_services
 from ehr_gateway.thread_admission import WORK_THREADS
 
 __all__ = ["BackgroundWork", "create_background_work", "tune_process"]
@@ -43,17 +45,20 @@ class BackgroundWork:
 
     reindexing: ReindexThread
     deliveries: DeliveryWorker
+    subscriptions: SubscriptionWorker
     timers: tuple[Timer, ...]
 
     def start(self) -> None:
         """Start every thread."""
         self.reindexing.start()
         self.deliveries.start()
+        self.subscriptions.start()
         for timer in self.timers:
             timer.start()
 
     def stop(self) -> None:
         """End every thread; each timer does its work once more."""
+        self.subscriptions.stop()
         self.deliveries.stop()
         self.reindexing.stop()
         for timer in self.timers:
@@ -91,7 +96,10 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
         ),
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )
-    return BackgroundWork(ReindexThread(store), deliveries, timers)
+    subscriptions = SubscriptionWorker(
+        gateway, open_services(settings, gateway.form_secret), settings.subscription_seconds
+    )
+    return BackgroundWork(ReindexThread(store), deliveries, subscriptions, timers)
 
 
 def _record_steps(gateway: Gateway) -> None:

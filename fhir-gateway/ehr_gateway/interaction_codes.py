@@ -12,7 +12,7 @@ from dataclasses import dataclass
 NOT_WRITTEN: Mapping[str, str] = {
     "AuditEvent": "The audit log is written by the server alone.",
     "OperationDefinition": "They say what this server does, and are made from its operations.",
-    "Subscription": "No subscriptions are served here: ask the feed, or search by _lastUpdated.",
+    "Subscription": "A Subscription is written alone, at its own address.",
 }
 
 

@@ -61,6 +61,11 @@ class GatewaySettings:
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     # What a write is checked for beyond its structure.
     validation: ValidationSettings = field(default_factory=ValidationSettings)
+    # Hosts of subscriptions' endpoints, `name` or `name:port`, that may have private addresses and
+    # plain http; a folder of more topics; seconds between two looks for what is to be told.
+    subscription_hosts: tuple[str, ...] = ()
+    subscription_topics: Path | None = None
+    subscription_seconds: float = 0.25
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Where `$import` may fetch files, and how many bytes those of one import may have, unpacked.

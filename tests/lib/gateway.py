@@ -137,6 +137,9 @@ class House:
         # What no test looks at need not be signed or compared; those that look ask for it.
         settings.setdefault("audit_checkpoint_seconds", 0)
         settings.setdefault("duplicates_seconds", 0)
+        # Tests of subscriptions let the worker run when they look.
+        settings.setdefault("subscription_seconds", 0)
+        settings.setdefault("subscription_hosts", ("127.0.0.1",))
         self.settings = GatewaySettings(data=data, base_url=address, **settings)
         self.app = create_gateway(self.settings, clock=clock or self.clock)
         self.client = TestClient(self.app, follow_redirects=False)

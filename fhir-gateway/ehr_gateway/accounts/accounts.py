@@ -105,6 +105,11 @@ def find_account(database: Database, login: str) -> Account:
     return accounts[0]
 
 
+def find_account_on(connection: Connection, login: str) -> Account | None:
+    """Return the enabled account of a log-in name in the caller's transaction; None without one."""
+    return next(iter(_select_accounts(connection, "login", login)), None)
+
+
 def find_accounts_of_person(connection: Connection, account: Account) -> list[Account]:
     """Return the enabled accounts of the same person, this one first."""
     accounts = _select_accounts(connection, "person", account.person) if account.person else []

@@ -42,6 +42,7 @@ from ehr_gateway.store.closure import Closure, close_store, load_closure, reopen
 from ehr_gateway.store.epoch import StoreEpoch, begin_epoch
 from ehr_gateway.store.relabel import relabel_step
 from ehr_gateway.store.store import Store
+from ehr_gateway.subscriptions.rows import switch_all_off
 from ehr_gateway.tokens import keys
 
 __all__ = ["RestoredState", "confirm_restore", "secure_restored_store"]
@@ -87,6 +88,7 @@ def secure_restored_store(
         signed_size = find_signed_size(previous_log, settings)
         with store.write_transaction() as connection:
             _end_sessions(connection, now_ms)
+            switch_all_off(connection, "restored")
             copied_rows = copy_tail_rows(connection, previous_log, contents.audit_size)
             # The event and the epoch come before the replay, whose events and positions are new.
             size = contents.audit_size + (copied_rows or 0)

@@ -16,6 +16,7 @@ from ehr_fhir.search_parameters import (
     use_added_parameters,
 )
 from ehr_gateway.conformance.operation_definitions import DEFINITION_PARAMETERS
+from ehr_gateway.conformance.subscriptions import subscription_component, websocket_extension
 from ehr_gateway.interaction_codes import NOT_WRITTEN, codes_at_level
 from ehr_gateway.operations.registry import system_capabilities, type_capabilities
 from ehr_gateway.settings import GatewaySettings
@@ -44,12 +45,13 @@ def build_capability_statement(settings: GatewaySettings, added: AddedParameters
         },
         "rest": [
             {
+                "extension": [websocket_extension(settings)],
                 "mode": "server",
                 "documentation": "JSON of R4 alone: XML and Turtle are refused with 406 and 415. "
                 "An unknown parameter is refused, unless Prefer: handling=lenient is sent. "
                 "Codes of required bindings are checked; profiles are not.",
                 "security": _security_component(settings),
-                "resource": _resource_components(added, settings.fhir_base),
+                "resource": _resource_components(settings, added),
                 "interaction": [{"code": code} for code in codes_at_level("system")],
                 "operation": system_capabilities(settings.fhir_base),
                 "searchParam": _common_parameters(),
@@ -93,14 +95,17 @@ def _security_component(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _resource_components(added: AddedParameters, base: str) -> list[dict[str, Any]]:
+def _resource_components(settings: GatewaySettings, added: AddedParameters) -> list[dict[str, Any]]:
+    base = settings.fhir_base
     with use_added_parameters(added):
-        return [
-            _resource_component(component["type"], base)
+        components = {
+            component["type"]: _resource_component(component["type"], base)
             if component["type"] in added
             else component
             for component in _official_components(base)
-        ]
+        }
+    # Served by routes of its own, whatever was added.
+    return list((components | {"Subscription": subscription_component(settings)}).values())
 
 
 @cache

@@ -21,7 +21,7 @@ from ehr_gateway.database.connection import (
     Row,
 )
 from ehr_gateway.database.cooperative import run_blocking, run_cooperatively
-from ehr_gateway.database.in_clause import encode_list, in_list
+from ehr_gateway.database.in_clause import encode_list, encode_texts, in_list
 from ehr_gateway.database.postgresql import PostgresqlDatabase
 from ehr_gateway.database.postgresql_loop import LoopConnection
 from ehr_gateway.database.sqlite import SqliteDatabase
@@ -47,6 +47,7 @@ __all__ = [
     "create_statements",
     "create_tables",
     "encode_list",
+    "encode_texts",
     "in_list",
     "open_database",
     "open_for_reading",

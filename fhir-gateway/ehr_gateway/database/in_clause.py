@@ -6,11 +6,13 @@ anew, and would push others out of the cache of prepared statements.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
+from ehr_gateway.database.array_literal import array_literal
 from ehr_gateway.database.connection import Dialect
 
-__all__ = ["encode_list", "in_list"]
+__all__ = ["encode_list", "encode_texts", "in_list"]
 
 
 def in_list(dialect: Dialect, name: str) -> str:
@@ -32,3 +34,12 @@ def encode_list(dialect: Dialect, numbers: Iterable[int]) -> str:
     """
     begin, end = "[]" if dialect == "sqlite" else "{}"
     return f"{begin}{','.join(map(str, numbers))}{end}"
+
+
+def encode_texts(dialect: Dialect, texts: Iterable[str]) -> str:
+    """Encode texts as the parameter's value: a JSON array, or PostgreSQL's array literal.
+
+    >>> encode_texts("sqlite", ["a", "b"]), encode_texts("postgresql", ["a", "b"])
+    ('["a", "b"]', '{"a","b"}')
+    """
+    return json.dumps(list(texts)) if dialect == "sqlite" else array_literal(list(texts))

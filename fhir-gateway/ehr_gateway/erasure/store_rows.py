@@ -26,6 +26,7 @@ from ehr_gateway.store.decision_changes import last_decision_change, mark_rules_
 from ehr_gateway.store.index_rows import group_by_table, replace_index
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.version_rows import insert_version
+from ehr_gateway.subscriptions.rows import erase_subscriptions
 from ehr_gateway.transaction.prepared_resource import prepare_stored
 from ehr_privacy.consent import SOURCE_TABLES, TABLES, Record
 from ehr_privacy.consent.held_facts import UPDATE
@@ -146,6 +147,7 @@ def delete_patient_rows(
     end_exports_naming_patients(connection)
     # Their files may hold something of the patient, and what was checked of them is out of date.
     end_all_imports(connection, "A patient was erased while the import ran: send what is left.")
+    erase_subscriptions(connection, patients, content.versions.records)
     content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
     insert_erased(connection, hashes, last_decision)
     _insert_position_marker(store, connection, erasure, audit_context.at_ms, last_position)

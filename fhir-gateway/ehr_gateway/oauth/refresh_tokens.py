@@ -26,6 +26,7 @@ __all__ = [
     "find_client_id",
     "find_family_id",
     "find_grant",
+    "is_family_in_force",
     "list_families",
     "rotate_refresh_token",
     "start_family",
@@ -194,6 +195,20 @@ def list_families(
         if until > now_ms:
             families.append(TokenFamily(row[0], row[1], row[2], row["created_ms"], until))
     return families
+
+
+def is_family_in_force(
+    connection: Connection, settings: GatewaySettings, family: str, now_ms: int
+) -> bool:
+    """Say whether a token family was not ended and has a refresh token that is good."""
+    row = connection.execute(
+        "SELECT f.online, f.session, f.created_ms, max(t.issued_ms) AS issued_ms"
+        " FROM token_family f JOIN refresh_token t ON t.family = f.id AND t.used_ms IS NULL"
+        " WHERE f.id = ? AND f.ended_ms IS NULL"
+        " GROUP BY f.id, f.online, f.session, f.created_ms",
+        (family,),
+    ).fetchone()
+    return row is not None and not _has_expired(connection, settings, row, now_ms)
 
 
 def end_family(connection: Connection, family: str, now_ms: int) -> None:

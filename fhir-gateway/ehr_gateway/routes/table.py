@@ -19,6 +19,7 @@ from ehr_gateway.routes import (
     operation_definitions,
     resources,
     search,
+    subscriptions,
     view_exports,
 )
 from ehr_gateway.routes.endpoints import in_thread, lookup, search_within_budget, short_write
@@ -51,6 +52,19 @@ _DEFINITIONS = (
     Route(_POST, "/fhir/OperationDefinition/_search",
           operation_definitions.search_definitions_by_form),
     Route(_GET, "/fhir/OperationDefinition/{logical_id}", operation_definitions.read_definition),
+)  # fmt: skip
+# Subscriptions are kept apart from records, each for its owner alone.
+_SUBSCRIPTIONS = (
+    Route(_GET, "/fhir/Subscription", in_thread(subscriptions.search_subscriptions)),
+    Route(_POST, "/fhir/Subscription",
+          in_thread(subscriptions.create_subscription, read_body=read_fhir_body)),
+    Route(_POST, "/fhir/Subscription/_search",
+          in_thread(subscriptions.search_subscriptions_by_form, read_body=read_form_pairs)),
+    Route(_GET, "/fhir/Subscription/{logical_id}", in_thread(subscriptions.read_subscription)),
+    Route(_PUT, "/fhir/Subscription/{logical_id}",
+          in_thread(subscriptions.update_subscription, read_body=read_fhir_body)),
+    Route(_DELETE, "/fhir/Subscription/{logical_id}",
+          in_thread(subscriptions.delete_subscription)),
 )  # fmt: skip
 _OPERATIONS = tuple(
     Route(operation.methods, operation.path, operation.endpoint)
@@ -130,6 +144,7 @@ FHIR_ROUTES = (
     *_BULK_IMPORTS,
     *_AUDIT_LOG,
     *_DEFINITIONS,
+    *_SUBSCRIPTIONS,
     *_SYSTEM_LEVEL,
     *_TYPE_LEVEL,
     *_INSTANCE_LEVEL,

@@ -21,6 +21,7 @@ from ehr_gateway.schema import (
     health_links,
     notices,
     resources,
+    subscriptions,
     terminology,
 )
 
@@ -36,4 +37,5 @@ ALL_TABLES: tuple[MetaData, ...] = (
     bulk_data.METADATA,
     terminology.METADATA,
     health_links.METADATA,
+    subscriptions.METADATA,
 )

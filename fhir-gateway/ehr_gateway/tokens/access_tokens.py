@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from joserfc import jwt
@@ -218,14 +218,21 @@ def _caller_from_claims(claims: dict[str, Any]) -> Caller:
         person=identity.get("person"),
         is_app=bool(identity.get("app", False)),
     )
-    requester = Requester(
+    return Caller(
+        subject,
+        replace(requester_of(subject, claims["scope"]), purpose=identity["purpose"]),
+    )
+
+
+def requester_of(subject: Subject, scope: str) -> Requester:
+    """Return the requester of a subject with some scopes, for the purpose of its role."""
+    return Requester(
         role=subject.role,
-        person=identity.get("person", subject.login),
+        person=subject.person or subject.login,
         organization=subject.organization,
         profession=subject.profession,
-        purpose=identity["purpose"],
+        purpose=load_roles()[subject.role].purpose,
         patient=subject.patient,
-        scopes=parse_scopes(claims["scope"]),
+        scopes=parse_scopes(scope),
         emergency_suspended=subject.is_app,
     )
-    return Caller(subject, requester)

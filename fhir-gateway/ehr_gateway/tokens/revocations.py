@@ -25,6 +25,8 @@ __all__ = ["RevocationKind", "RevocationList"]
 RevocationKind = Literal["token", "family", "account", "client"]
 _SIGNAL_BYTES = 8
 _POLL_SECONDS = 1.0
+# What of a subscription names what is revoked.
+_SUBSCRIPTION_COLUMNS = {"account": "login", "client": "client", "family": "family"}
 # Twice the longest lifetime of an access token, a day (`token_seconds`).
 _RETENTION_MS = 2 * 86_400_000
 
@@ -95,6 +97,15 @@ class RevocationList:
         connection.execute(
             "INSERT INTO voided (kind, subject, at_ms) VALUES (?, ?, ?)", (kind, subject, now_ms)
         )
+        if (column := _SUBSCRIPTION_COLUMNS.get(kind)) is not None and subject:
+            # A subscription outlives the token that made it, and so the entry of this list.
+            connection.execute("UPDATE subscription_feed SET revision = revision + 1")
+            connection.execute(
+                "UPDATE subscription SET state = 'off', error = 'revoked', due_ms = NULL,"  # noqa: S608
+                " revision = (SELECT MAX(revision) FROM subscription_feed)"
+                f" WHERE {column} = ? AND state <> 'off'",
+                (subject,),
+            )
 
     def notify_processes(self) -> None:
         """Make every process of the data folder reload the list at its next request."""

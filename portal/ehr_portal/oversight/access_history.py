@@ -80,6 +80,7 @@ OPERATION_TITLES = {
     "end-carer": N_("Ended a carer's power"),
     "end-health-link": N_("Ended a link that opened the summary"),
     "erasures": N_("Looked at the erasures"),
+    "events": N_("Was told of changes in the record"),
     "everything": N_("Read the whole record"),
     "explain-access": N_("Asked who may see a record, and why"),
     "export": N_("Took a copy of many records"),
