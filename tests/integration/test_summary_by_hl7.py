@@ -96,6 +96,22 @@ def test_hl7s_validator_accepts_a_summary_of_full_and_of_sparse_records(
             occurrenceDateTime="2025-10-01",
         ),
         sparse("Condition"),
+        sparse("CarePlan", status="active", intent="plan"),
+        *(
+            {
+                **sparse("Observation", status="final"),
+                "id": f"loinc-{code}",
+                "category": observation("", "social-history")["category"],
+                "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+                "effectiveDateTime": "2026-02-01",
+                **value,
+            }
+            for code, value in (
+                ("72166-2", {"valueCodeableConcept": {"text": "never"}}),
+                ("82810-3", {"valueCodeableConcept": {"text": "pregnant"}}),
+                ("11778-8", {"valueDateTime": "2026-09-01"}),
+            )
+        ),
         {
             key: value
             for key, value in observation("bare-lab", "laboratory").items()

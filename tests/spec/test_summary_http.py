@@ -210,3 +210,41 @@ def test_no_text_of_a_record_breaks_the_narrative(furnished: House) -> None:
     text = section(document, "problems")["text"]["div"]
     assert find_narrative_fault(text) is None
     assert "&lt;script&gt;" in text
+
+
+def loinc(code: str, category: str = "social-history") -> dict[str, Any]:
+    """Return an Observation with a LOINC code."""
+    return {
+        **observation(f"o-{code}", category),
+        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+        "effectiveDateTime": "2026-02-01",
+    }
+
+
+def test_social_history_pregnancy_and_plans_have_sections_where_there_is_anything(
+    furnished: House,
+) -> None:
+    platform = furnished.system("ehr-commons")
+    before = summary(furnished.login("p.pat-1"))
+    plan = {"resourceType": "CarePlan", "subject": {"reference": "Patient/pat-1"}}
+    for resource in (
+        loinc("72166-2"),
+        {**loinc("72166-2"), "id": "o-older", "effectiveDateTime": "2020-01-01"},
+        {**loinc("74013-4"), "id": "o-wrong", "status": "entered-in-error"},
+        # Some systems call it social history.
+        loinc("82810-3"),
+        loinc("11778-8", "vital-signs"),
+        {**plan, "id": "p-now", "status": "active", "intent": "plan", "title": "Diabetes"},
+        {**plan, "id": "p-over", "status": "completed", "intent": "plan"},
+        {**plan, "id": "p-idea", "status": "active", "intent": "proposal"},
+    ):
+        platform.store(resource)
+
+    document = summary(furnished.login("p.pat-1"))
+
+    for key in ("social_history", "pregnancy", "care_plans"):
+        assert section(before, key) == {}
+    assert entries(document, "social_history") == ["Observation/o-72166-2"]
+    assert set(entries(document, "pregnancy")) == {"Observation/o-82810-3", "Observation/o-11778-8"}
+    assert entries(document, "care_plans") == ["CarePlan/p-now"]
+    assert "Diabetes" in section(document, "care_plans")["text"]["div"]

@@ -19,6 +19,7 @@ Json = Mapping[str, Any]  # FHIR JSON of every shape
 _FORBIDDEN_IN_ENTRY = ("search", "request", "response")
 _TYPES_BY_CODE = {section.code: (*section.types, "DocumentReference") for section in SECTIONS}
 _REQUIRED_CODES = {section.code for section in SECTIONS if section.is_required}
+_TYPES_BY_CODE["18776-5"] += ("ImmunizationRecommendation",)
 _TYPES_BY_CODE["10160-0"] += ("MedicationAdministration", "MedicationDispense")
 
 

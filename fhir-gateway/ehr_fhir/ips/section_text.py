@@ -32,9 +32,10 @@ def load_words() -> Mapping[str, Words]:
 def patient_text(patient: Json, language: str) -> dict[str, str]:
     """Return the narrative of a summary as a whole: whom it is about."""
     words = load_words()[language]
-    names = patient.get("name") or [{}]
+    # A person has one in letters and one in characters; one of before is left out.
+    names = (_name(name) for name in patient.get("name") or () if name.get("use") != "old")
     rows = [
-        (words["patient"], _name(names[0])),
+        (words["patient"], ", ".join(dict.fromkeys(filter(None, names)))),
         (words["birth"], str(patient.get("birthDate", ""))),
         (words["sex"], words.get(str(patient.get("gender")), "")),
     ]
@@ -184,6 +185,12 @@ def _device(record: Json, known: Mapping[str, Json]) -> str:
     )
 
 
+def _plan(record: Json, known: Mapping[str, Json]) -> str:
+    kinds = (concept_text(category) for category in record.get("category") or ())
+    named = (record.get("title"), record.get("description"), *kinds)
+    return str(next((one for one in named[:2] if one), "") or ", ".join(filter(None, named[2:])))
+
+
 def _state(record: Json, known: Mapping[str, Json]) -> str:
     return concept_text(record.get("verificationStatus"))
 
@@ -209,6 +216,9 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
     "results": _MEASURED,
     "measurements": _MEASURED,
+    "social_history": _MEASURED,
+    "pregnancy": _MEASURED,
+    "care_plans": (("what", _plan), ("date", _date)),
     "procedures": _WHAT,
     "devices": (("device", _device), ("date", _date)),
 }

@@ -17,6 +17,14 @@ Json = Mapping[str, Any]  # FHIR JSON of every shape
 _MOST_RESULTS = 100
 _FINAL = frozenset({"registered", "preliminary", "partial", "final", "amended", "corrected"})
 _FINAL |= {"appended"}
+_LOINC = "http://loinc.org"
+# The codes of the guide's profiles: status, expected date of delivery, outcomes so far.
+_PREGNANCY = frozenset(
+    {"82810-3", "11778-8", "11779-6", "11780-4"}
+    | {"11636-8", "11637-6", "11638-4", "11639-2", "11640-0", "11612-9", "11613-7", "11614-5",
+       "33065-4"}
+)  # fmt: skip
+_TOBACCO_AND_ALCOHOL = frozenset({"72166-2", "74013-4"})
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,29 @@ def _in_category(*known: str) -> Callable[[Json], bool]:
     return belongs
 
 
+def _has_loinc(record: Json, codes: frozenset[str]) -> bool:
+    return record.get("status") in _FINAL and any(
+        coding.get("system") == _LOINC and coding.get("code") in codes
+        for coding in record.get("code", {}).get("coding", ())
+    )
+
+
+def _is_about_pregnancy(record: Json) -> bool:
+    return _has_loinc(record, _PREGNANCY)
+
+
+def _is_social_history(record: Json) -> bool:
+    if _is_about_pregnancy(record):
+        return False
+    return _in_category("social-history")(record) or _has_loinc(record, _TOBACCO_AND_ALCOHOL)
+
+
+def _is_current_plan(record: Json) -> bool:
+    return record.get("status") in ("active", "on-hold") and record.get("intent") in (
+        "plan", "order",
+    )  # fmt: skip
+
+
 def _is_result(record: Json) -> bool:
     if record["resourceType"] == "DiagnosticReport":
         return record.get("status") in _FINAL
@@ -109,6 +140,10 @@ SECTIONS = (
             _has_status("active", "completed", "intended", "on-hold")),
     Section("measurements", "8716-3", ("Observation",), _in_category("vital-signs"),
             newest_of_code=True),
+    Section("social_history", "29762-2", ("Observation",), _is_social_history,
+            newest_of_code=True),
+    Section("pregnancy", "10162-6", ("Observation",), _is_about_pregnancy, newest_of_code=True),
+    Section("care_plans", "18776-5", ("CarePlan",), _is_current_plan),
     Section("past_problems", "11348-0", ("Condition",), _is_past),
 )  # fmt: skip
 # What is asked of a store.

@@ -8,7 +8,7 @@ from ehr_fhir.ips.section_text import load_words
 from ehr_portal.i18n import LANGUAGE_BY_TAG, Localizer
 
 # What the portal has no text for: it makes no document, and writes sex and state otherwise.
-ONLY_HERE = {"title", "past_problems"}
+ONLY_HERE = {"title", "past_problems", "social_history", "pregnancy"}
 
 
 @pytest.mark.parametrize("tag", [tag for tag in load_words() if tag != "en"])
