@@ -89,6 +89,8 @@ ELSEWHERE = {
     "/open-data/{dataset}/rows": "no page",
     "/open-data/{dataset}/{file}": "no page",
     "/releases/{run_id}/trace/proof": "no page",
+    "/take-away/summary.json": "no page",
+    "/take-away/summary.pdf": "no page",
     **dict.fromkeys(
         ("/models/{task}", "/models/{task}/versions/{number}/{name}"),
         "a model: tests/unit/portal/test_models.py",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from fhirpy import AsyncFHIRClient, SyncFHIRClient
 from fhirpy.base.exceptions import ResourceNotFound
 
 from tests.lib.gateway import observation
+from tests.lib.health_links import PASSCODE, create_link
 from tests.lib.loops import run
 from tests.lib.serving import Served, served
+from tests.spec.access.steps import send
 
 __all__ = ["served"]
 KIT = Path(__file__).resolve().parents[1] / "clients"
@@ -90,6 +93,38 @@ def test_fhirclient_of_smart_reads_searches_and_writes(served: Served) -> None:
     assert made.id in {one.id for one in found}
     with pytest.raises(FHIRNotFoundException):
         Observation.read("nobody", server)
+
+
+@pytest.mark.parametrize("content", ["snapshot", "live"])
+def test_kill_the_clipboard_opens_a_health_link(served: Served, content: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed, and kill-the-clipboard is a library of Node's")
+    if not (KIT / "node_modules" / "kill-the-clipboard").is_dir():
+        pytest.skip("kill-the-clipboard is not installed: make clients")
+    session = served.house.login("p.pat-1")
+    until = f"{date.today() + timedelta(days=3)}"
+    made = create_link(session, content=content, until=until, label="診所 clinic")
+
+    def open_by_node(passcode: str) -> dict[str, Any]:
+        command = [node, str(KIT / "health-link.mjs"), made["link"], passcode]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    opened, wrong = open_by_node(PASSCODE), open_by_node("a wrong one")
+    send(session, "Patient/pat-1/$end-health-link", link=made["id"])
+    ended = open_by_node(PASSCODE)
+
+    assert opened["title"] == "International Patient Summary"
+    for way in ("embedded", "apart"):
+        assert {"Patient/pat-1", "Observation/lab-1"} <= set(opened[way])
+    assert opened["label"] == "診所 clinic"
+    assert (opened["passcode"], opened["long"]) == (True, content == "live")
+    assert opened["status"] == {"snapshot": "finalized", "live": "can-change"}[content]
+    assert [wrong[way] for way in ("embedded", "apart")] == ["SHLInvalidPasscodeError"] * 2
+    assert [ended[way] for way in ("embedded", "apart")] == ["SHLManifestNotFoundError"] * 2
 
 
 def test_fhir_kit_client_of_node_does_all_it_can(served: Served) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 import segno
 from fastapi import APIRouter
@@ -113,6 +113,15 @@ def _find_errors(request: PortalRequest, form: Mapping[str, str]) -> list[FieldE
     return errors
 
 
+def _last_day(until: str) -> date:
+    """Return the last day on which a link can be opened: it ends where the next one begins.
+
+    >>> _last_day("2026-12-22T16:00:00.000Z").isoformat()
+    '2026-12-22'
+    """
+    return local_date(datetime.fromisoformat(until) - timedelta(milliseconds=1))
+
+
 async def _render_links(
     request: PortalRequest,
     *,
@@ -130,7 +139,7 @@ async def _render_links(
     }
     return request.render(
         "health_links.html",
-        links=[(link, link.parse_parts("opening")) for link in links],
+        links=[(link, link.parse_parts("opening"), _last_day(link.until)) for link in links],
         made=made,
         form={**offered, **(form or {})},
         errors=list(errors),
