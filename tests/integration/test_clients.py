@@ -44,11 +44,13 @@ def test_fhirpy_reads_searches_counts_pages_and_writes(served: Served) -> None:
     after = client.resources("Observation").search(patient="pat-1").limit(1).fetch_all()
     first = client.resources("Observation").search(_id=made.id).include("Observation", "subject")
     named = first.get().id
+    operations = client.resources("OperationDefinition").search(code="everything").fetch_all()
     kinds = {one.resource_type for one in client.resources("Condition").search(patient="pat-1")}
     made.delete()
 
     assert len(after) == before + 1
     assert named == made.id
+    assert [one.id for one in operations] == ["Encounter-everything", "Patient-everything"]
     assert kinds == {"Condition"}
     with pytest.raises(ResourceNotFound):
         client.reference("Observation", made.id).to_resource()

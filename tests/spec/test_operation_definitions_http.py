@@ -52,6 +52,8 @@ def test_a_standard_operation_names_its_standard_by_type(house: House) -> None:
     assert base("Group-export") == (
         "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"
     )
+    guide = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"
+    assert house.client.get("/fhir/metadata").json()["instantiates"] == [guide]
     assert base("validate") == "http://hl7.org/fhir/OperationDefinition/Resource-validate"
 
 

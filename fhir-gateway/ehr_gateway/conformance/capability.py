@@ -34,6 +34,7 @@ def build_capability_statement(settings: GatewaySettings, added: AddedParameters
         "status": "active",
         "date": _DATE,
         "kind": "instance",
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "patchFormat": ["application/json-patch+json", "application/fhir+json"],

@@ -66,13 +66,17 @@ def start_family(
     """Store a token family; return its first refresh token, or an empty text without one.
 
     A family without a refresh token is stored too, so that its access token ends with the session.
-    Returns None if the session or the family was ended meanwhile: a code that is replayed while it
-    is redeemed revokes a family that has no row yet, so the revocation list is checked.
+    Returns None if the session or the family was ended, or the app refused, meanwhile: a code that
+    is replayed while it is redeemed revokes a family that has no row yet, so the revocation list is
+    checked.
     """
     online = "offline_access" not in grant.scope.split()
     session = grant.context.session
     with database.write_transaction() as connection:
         if session and not sessions.is_session_in_force(connection, session):
+            return None
+        approved = "SELECT 1 FROM client WHERE id = ? AND approval = 'approved'"
+        if connection.execute(approved, (grant.client,)).fetchone() is None:
             return None
         ended = "SELECT 1 FROM voided WHERE kind = 'family' AND subject = ?"
         if connection.execute(ended, (grant.family,)).fetchone() is not None:

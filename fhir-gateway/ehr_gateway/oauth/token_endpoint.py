@@ -162,7 +162,8 @@ def _write_grant_response(
         "need_patient_banner": context.need_patient_banner,
         "refresh_token": refresh_token or None,
     }
-    if context.fhir_context:
+    if context.fhir_context and is_first:
+        # Once: later the person may not see some of it any more.
         extra["fhirContext"] = [{"reference": reference} for reference in context.fhir_context]
     if context.need_patient_banner is not None:
         extra["smart_style_url"] = gateway.settings.style_address

@@ -56,15 +56,16 @@ def answer(call: OperationCall) -> Response:
             " decision_reason = ? WHERE id = ?",
             (approval, " ".join(roles), now, context.caller.subject.login, reason, identity),
         )
-        if set(client.launch_roles) - set(roles) or not approves:
+        is_closed_to_some = not approves or bool(set(client.launch_roles) - set(roles))
+        if is_closed_to_some:
             # Whoever may use it still logs in once more; nobody else keeps a token.
             refresh_tokens.end_families_of_client(connection, identity, now)
             gateway.revocations.revoke_in(connection, "client", identity, now)
         rows = recorder.build_event_rows(
-            call.audit_context, None, entities=[f"Device/{identity}"], reason=f"app {approval}"
+            call.audit_context, None, entities=[f"Basic/app-{identity}"], reason=f"app {approval}"
         )
         recorder.record_rows(connection, rows)
-        if not approves:
+        if is_closed_to_some:
             append_redo_actions(connection, [build_client_replacement_redo(connection, identity)])
     gateway.revocations.notify_processes()
     return call.respond({"name": "approval", "valueCode": approval})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.authorization_codes import Grant
+from ehr_gateway.oauth.refresh_tokens import start_family
 from tests.lib.gateway import House, Session, must
 from tests.lib.smart import CALLBACK, App, back
 
@@ -102,6 +105,17 @@ def test_a_refusal_ends_what_the_app_had_at_the_next_request(chart: App) -> None
     sealed = page.text.split('name="request" value="')[1].split('"')[0]
     form = {"request": sealed, "decision": "allow"}
     assert chart.house.client.post("/oauth/approve", data=form).status_code == 400
+
+
+def test_no_permission_begins_while_the_app_is_refused(chart: App) -> None:
+    steward, store = chart.house.login("steward"), chart.house.gateway.store
+    grant = Grant("chart", "doctor.b", CALLBACK, "", "launch", "family-1")
+    must(decide(steward, "chart", "approve", "clinician"))
+    assert start_family(store, grant, chart.house.clock()) is not None
+
+    must(decide(steward, "chart", "refuse"))
+
+    assert start_family(store, replace(grant, family="family-2"), chart.house.clock()) is None
 
 
 def test_an_app_whose_role_is_taken_away_keeps_no_token_of_it(chart: App) -> None:

@@ -74,6 +74,36 @@ def test_the_brand_is_that_of_the_settings_and_leads_to_this_server(
     assert changed["timestamp"] > bundle["timestamp"]
 
 
+def test_the_capabilities_are_those_that_certification_asks_for(document: dict[str, Any]) -> None:
+    standalone = {
+        "launch-standalone", "context-standalone-patient", "permission-patient",
+    }  # fmt: skip
+    from_a_record = {
+        "launch-ehr", "context-banner", "context-style", "context-ehr-patient",
+        "context-ehr-encounter", "permission-user",
+    }  # fmt: skip
+    both = {
+        "client-public", "client-confidential-symmetric", "client-confidential-asymmetric",
+        "sso-openid-connect", "permission-offline", "permission-v1", "permission-v2",
+        "authorize-post",
+    }  # fmt: skip
+
+    assert standalone | from_a_record | both | {"permission-online"} == set(
+        document["capabilities"]
+    )
+
+
+def test_the_token_answer_has_its_fields_and_is_kept_by_nobody(furnished: House) -> None:
+    app = App(furnished).register()
+
+    answer = app.exchange(app.code("p.pat-1"))
+
+    assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
+    tokens = answer.json()
+    assert {"access_token", "scope", "patient", "id_token", "refresh_token"} <= set(tokens)
+    assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 3600)
+
+
 def test_openid_connect_reads_the_same(house: House, document: dict[str, Any]) -> None:
     path = urlsplit(document["issuer"]).path
 
