@@ -122,10 +122,10 @@ def test_a_patient_opens_an_app_and_its_pages_have_no_barriers(
     page = patient.page
     patient.log_in_by_eid(served.patient.hkid)
     patient.go("/apps")
-    expect(page.get_by_role("link", name="開啟")).to_be_visible()
+    expect(page.get_by_role("link", name="開啟應用程式")).to_be_visible()
     assert (patient.sideways(), barriers(patient)) == (0, [])
 
-    page.get_by_role("link", name="開啟").click()
+    page.get_by_role("link", name="開啟應用程式").click()
     page.locator("button[value=allow]").click()
     page.wait_for_url("**/smart-apps/growth-chart/index.html")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from ehr_gateway.conformance.operation_definitions import build_operation_defini
 from tests.docs.operation_pages import PAGES
 from tests.lib.gateway import BASE, House, must
 from tests.lib.hl7_validator import run_hl7_validator
-from tests.lib.us_core import UsCore
+from tests.lib.us_core import read_us_core
 
 FHIR = f"{BASE}/fhir"
 
@@ -110,10 +111,10 @@ def test_nobody_stores_one_of_their_own_and_a_bundle_reaches_none(house: House) 
 
 
 @pytest.mark.slow
-def test_hl7s_validator_accepts_them(us_core: UsCore, tmp_path: Any) -> None:
+def test_hl7s_validator_accepts_them(shared_data: Path, tmp_path: Path) -> None:
     definitions = build_operation_definitions(FHIR)
 
-    found = run_hl7_validator(us_core, definitions, tmp_path)
+    found = run_hl7_validator(read_us_core(shared_data), definitions, tmp_path)
 
     faults = {
         name: errors
