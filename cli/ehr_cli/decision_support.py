@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +17,7 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.decision_support import Card, HookCall, HookService, RecordSearch
 from ehr_portal.record.medicine_cards import describe_orders
+from ehr_portal.record.news2_cards import CONTEXT_CODES, describe_news2
 from ehr_portal.record.risk_cards import RiskReason, describe_risk
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ehr_models.task import Task
 
 __all__ = [
+    "EarlyWarningService",
     "MedicineCheckService",
     "ModelService",
     "ModelServices",
@@ -35,6 +37,8 @@ __all__ = [
 # What a model reads of these types is all of one category.
 _CRITERIA = {"Observation": (("category", "laboratory"),)}
 
+# Vital signs that are read for the early warning score: of a day, and of the day before its rounds.
+_SIGNS_READ = timedelta(days=2)
 # CDS Hooks asks for fewer than 140 characters.
 _LONGEST_SUMMARY = 139
 
@@ -135,6 +139,49 @@ class MedicineCheckService:
                 f"medicine-check/{notice.version}",
             )
             for notice in notices
+        ]
+
+
+class EarlyWarningService:
+    """NEWS2 of the newest round of vital signs of somebody on a ward, beside the rounds before."""
+
+    declaration = HookService(
+        "early-warning",
+        "patient-view",
+        "Early warning score",
+        "NEWS2 of the newest vital signs of an inpatient, with the scores of the day before.",
+    )
+
+    def list_searches(self, now: datetime) -> Sequence[RecordSearch]:
+        """Return stays, vital signs of two days, and what the score has to know besides."""
+        since = (now - _SIGNS_READ).isoformat(timespec="seconds")
+        return [
+            RecordSearch("Patient"),
+            RecordSearch("Encounter", (("status", "arrived,triaged,in-progress,onleave"),)),
+            RecordSearch("Observation", (("category", "vital-signs"), ("date", f"ge{since}"))),
+            RecordSearch("Observation", (("code", CONTEXT_CODES),)),
+            RecordSearch("Condition"),
+        ]
+
+    def make_cards(self, call: HookCall) -> Sequence[Card]:
+        """Return one card of who is on a ward; nothing of others."""
+        notice = describe_news2(
+            [dict(record) for record in call.records],
+            call.now,
+            call.language,
+            is_partial=call.is_partial,
+        )
+        if notice is None:
+            return []
+        return [
+            Card(
+                _shorten(notice.summary),
+                notice.detail,
+                notice.indicator,
+                "NEWS2, Royal College of Physicians",
+                JURISDICTION.base,
+                "early-warning/news2-2017",
+            )
         ]
 
 

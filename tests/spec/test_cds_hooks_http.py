@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 
-from ehr_cli.decision_support import MedicineCheckService, PlatformDecisionSupport
+from ehr_cli.decision_support import (
+    EarlyWarningService,
+    MedicineCheckService,
+    PlatformDecisionSupport,
+)
 from ehr_gateway.decision_support import Card, HookCall, HookService, RecordSearch
 from ehr_gateway.oauth import clients
 from tests.lib.gateway import (
     BASE,
     House,
     Session,
+    encounter,
     must,
     observation,
     restriction,
@@ -188,6 +193,44 @@ def test_a_check_of_medicines_is_the_same_whatever_a_hidden_record_says(
 
     assert check("doctor.b") == before[0]
     assert check("doctor.a") != before[1]
+
+
+def test_an_early_warning_score_is_of_the_signs_that_each_house_may_see(furnished: House) -> None:
+    """Two houses, one of which no vital signs are shown to; then one that sees nothing."""
+    furnished.share("hospital-a")
+    furnished.share("hospital-b")
+    furnished.app.state.gateway = replace(
+        furnished.gateway, decision_support=PlatformDecisionSupport([EarlyWarningService()])
+    )
+    house_a = furnished.system("hospital-a")
+    stay = {**encounter("stay"), "status": "in-progress"}
+    house_a.store({**stay, "period": {"start": "2026-11-20T08:00:00+08:00"}})
+    signs = {"9279-1": ("/min", 25), "59408-5": ("%", 91), "8867-4": ("/min", 112)}
+    for code, (unit, value) in signs.items():
+        sign = observation(f"sign-{code}", "vital-signs")
+        sign["code"]["coding"][0]["code"] = code
+        sign["effectiveDateTime"] = "2026-11-22T07:00:00Z"
+        sign["valueQuantity"] = {"value": value, "unit": unit, "code": unit}
+        house_a.store(sign)
+
+    def warn(login: str) -> list[dict[str, Any]]:
+        answer = furnished.login(login).post("/cds-services/early-warning", body())
+        cards: list[dict[str, Any]] = must(answer).json()["cards"]
+        return cards
+
+    for login in ("doctor.a", "doctor.b"):
+        (card,) = warn(login)
+        assert card["summary"].startswith("NEWS2 at least 8.") and card["indicator"] == "critical"
+        assert "not shown to you" not in card["detail"]
+    against = "Organization/hospital-b"
+    closed = restriction("closed", domain="observation", against=against)
+    furnished.login("p.pat-1").store(closed)
+    (card,) = warn("doctor.b")
+    assert card["summary"] == "NEWS2: no vital signs in the last 24 hours"
+    assert "not shown to you" in card["detail"] and "8" not in card["detail"].replace("NEWS2", "")
+    assert warn("doctor.a")[0]["summary"].startswith("NEWS2 at least 8.")
+    furnished.share("hospital-b", status="inactive")
+    assert warn("doctor.b") == []
 
 
 def test_a_type_that_the_token_does_not_cover_is_left_out_and_told(

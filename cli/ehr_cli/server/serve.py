@@ -23,6 +23,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.decision_support import (
+    EarlyWarningService,
     MedicineCheckService,
     ModelServices,
     PlatformDecisionSupport,
@@ -111,7 +112,8 @@ def create_platform(settings: Settings) -> Platform:
         research_work=work,
         releases=RegisterLineage(settings.data),
         decision_support=PlatformDecisionSupport(
-            [MedicineCheckService()], [ModelServices(settings.data, decisions)]
+            [MedicineCheckService(), EarlyWarningService()],
+            [ModelServices(settings.data, decisions)],
         ),
         models=RegisteredModels(settings.data, decisions),
         imports=imports,

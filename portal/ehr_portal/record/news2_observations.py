@@ -7,7 +7,7 @@ what can be true is not used, and is named as missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +38,8 @@ from ehr_portal.record.special_codes import states_pregnancy
 # A score of more than this ago says nothing of now: even a score of 0 asks for the next round
 # within 12 hours (RCP 2017). Chosen: twice that.
 MAX_AGE = timedelta(hours=24)
+# Rounds before the newest that show how the score goes. Chosen: a day on an ordinary ward.
+_EARLIER_ROUNDS = 4
 # What the score has to know besides the vital signs, however long ago it was recorded, as a value
 # of the search parameter `code`: the decision for a scale, and pregnancy status (LOINC).
 CONTEXT_CODES = f"{SCALE_SYSTEM}|{SCALE_CODE},http://loinc.org|82810-3"
@@ -124,6 +126,27 @@ def assess_news2(
         uses_scale_2=uses_scale_2,
         is_old=newest < (now - MAX_AGE).timestamp(),
     )
+
+
+def list_earlier_rounds(
+    newest: News2Assessment,
+    observations: Sequence[Resource],
+    birth_date: str,
+    conditions: Sequence[Resource] = (),
+) -> tuple[News2Assessment, ...]:
+    """Return the scores of the rounds in the day before the newest one, the latest first."""
+    found: list[News2Assessment] = []
+    end = fhir_timestamp(newest.at) if newest.score else 0.0
+    last = newest
+    while last.score and len(found) < _EARLIER_ROUNDS:
+        before = fhir_timestamp(last.at) - ROUND_WINDOW.total_seconds() - 1
+        last = assess_news2(
+            observations, birth_date, datetime.fromtimestamp(before, UTC), conditions
+        )
+        if not last.score or fhir_timestamp(last.at) < end - MAX_AGE.total_seconds():
+            break
+        found.append(last)
+    return tuple(found)
 
 
 def list_scale_decisions(observations: Iterable[Resource]) -> tuple[tuple[float, bool], ...]:

@@ -20,6 +20,7 @@ from ehr_portal.record.news2_observations import (
     CONTEXT_CODES,
     News2Assessment,
     assess_news2,
+    list_earlier_rounds,
     list_scale_decisions,
 )
 from ehr_portal.record.record import (
@@ -80,6 +81,8 @@ class Overview:
     vitals: SectionContent
     results: SectionContent
     news2: News2Assessment
+    # Of the rounds in the day before, the latest first.
+    earlier_news2: tuple[News2Assessment, ...]
     visits: SectionContent
     reports: SectionContent
     documents: SectionContent
@@ -130,12 +133,10 @@ async def fetch_overview(
     )
     alerts, allergies, medicines, problems, visits, reports, documents = sections
     laboratory, vital_signs, context = observations
-    news2 = assess_news2(
-        [*vital_signs.matches, *context],
-        str((patient_resource or {}).get("birthDate", "")),
-        now,
-        [row.resource for row in problems.current],
-    )
+    signs = [*vital_signs.matches, *context]
+    birth_date = str((patient_resource or {}).get("birthDate", ""))
+    conditions = [row.resource for row in problems.current]
+    news2 = assess_news2(signs, birth_date, now, conditions)
     usual = usual_ranges(patient_resource)
     if usual is not None:
         usual = replace(usual, scale_decisions=list_scale_decisions(context))
@@ -150,6 +151,7 @@ async def fetch_overview(
         vitals=vital_signs.content(VITALS, language, now, usual),
         results=laboratory.content(RESULTS, language, now, usual),
         news2=news2,
+        earlier_news2=list_earlier_rounds(news2, signs, birth_date, conditions),
         visits=visits,
         reports=reports,
         documents=documents,
