@@ -20,6 +20,8 @@ from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.erasure.finish import finish_erasures
 from ehr_gateway.erasure.requests import is_pending
+from ehr_gateway.health_links import make_link
+from ehr_gateway.health_links import open_link as open_link_module
 from ehr_gateway.notices import access_notices
 from ehr_gateway.schema import ALL_TABLES
 from ehr_inbound.bulk_files.load import load
@@ -27,7 +29,7 @@ from ehr_inbound.bulk_imports.run import run_waiting_imports
 from ehr_privacy.audit import public_key
 from tests.lib.bulk import output, start, status_of, wait
 from tests.lib.gateway import House, condition, encounter, must, observation, patient
-from tests.lib.health_links import create_link, open_link
+from tests.lib.health_links import PASSCODE, create_link, open_link
 
 REASON = "Asked for by the person, papers 12/2026"
 MARK = "zqmarkzq"
@@ -239,6 +241,38 @@ def test_what_a_thread_derives_from_the_log_meanwhile_is_not_kept(
     with store.read_transaction() as connection:
         statement = f"SELECT COUNT(*) AS n FROM {table} WHERE patient = 'pat-1'"
         assert connection.execute(statement).fetchone()["n"] == 0
+
+
+@pytest.mark.parametrize("step", ["made", "opened", "refused"])
+def test_a_link_that_is_made_or_opened_meanwhile_is_not_kept(
+    staffed: House, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    link = create_link(staffed.login("p.pat-1"))["link"]
+    session = staffed.login("p.pat-1")
+    module: Any = make_link if step == "made" else open_link_module
+    name = "verify_secret" if step == "refused" else "make_summary"
+    work, done = getattr(module, name), list[bool]()
+
+    def work_then_erase(*given: Any) -> Any:
+        found = work(*given)
+        erase(staffed)
+        done.append(True)
+        return found
+
+    monkeypatch.setattr(module, name, work_then_erase)
+    if step == "made":
+        sent = parameters(content="live", passcode=PASSCODE, until="2026-12-22")
+        answer = session.post("Patient/pat-1/$create-health-link", sent)
+    else:
+        passcode = PASSCODE if step == "opened" else "a wrong one"
+        answer = open_link(staffed, link, passcode, recipient=MARK)
+
+    assert done == [True]
+    assert answer.status_code == 404
+    with staffed.gateway.store.read_transaction() as connection:
+        for table in ("health_link", "health_link_opening"):
+            assert connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] == 0
+    assert not any(MARK in row for _, row in read_rows(staffed))
 
 
 def test_other_patients_rows_are_as_they_were(staffed: House) -> None:

@@ -36,6 +36,7 @@ _PATIENTS = (
     "SELECT DISTINCT patient FROM audit WHERE patient IS NOT NULL",
     "SELECT patient FROM audit_person WHERE patient IS NOT NULL",
     "SELECT DISTINCT patient FROM notice",
+    "SELECT DISTINCT patient FROM health_link",
 )
 
 

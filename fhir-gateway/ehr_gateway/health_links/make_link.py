@@ -102,8 +102,10 @@ def make_link(
         file=file,
     )
     with step_transaction(context, "$create-health-link") as step:
-        # Once more, in the transaction that makes it.
+        # Once more, in the transaction that makes it; the patient may be erased since.
         _require_owner(step.connection, context, patient)
+        if gateway.store.is_erased(step.connection, patient):
+            raise NotFound(NO_PATIENT)
         _delete_old(step.connection, patient, access.now_ms)
         is_open = [one.is_open(access.now_ms) for one in list_links(step.connection, patient)]
         if sum(is_open) >= _MOST_OPEN:

@@ -89,6 +89,9 @@ def open_link(
     is_right = verify_secret(link.passcode, passcode)
     if not is_right:
         with gateway.store.write_transaction() as connection:
+            if find_link(connection, link.token_hash) is None:
+                # The patient is erased since: nothing is told of them.
+                raise NotFound(NOTHING)
             record_opening(connection, Opening(link.id, now, recipient, "wrong-passcode"))
             rows = recorder.build_event_rows(
                 audit_context, link.patient, outcome=recorder.REFUSED, reason=_ROLE
