@@ -32,8 +32,8 @@ __all__ = [
     "hash_token",
     "new_key",
     "new_token",
+    "open_ticket",
     "seal_ticket",
-    "verify_ticket",
 ]
 
 # Characters of a label at most, by the guide.
@@ -109,21 +109,24 @@ def encrypt_file(content: bytes, key: bytes) -> str:
     return jwe.encrypt_compact(header, content, OctKey.import_key(key), algorithms=algorithms)
 
 
-def seal_ticket(secret: str, token: str, until_ms: int) -> str:
-    """Return what stands in the address of a file until an instant."""
-    return f"{until_ms}.{_sign_ticket(secret, token, until_ms)}"
+def seal_ticket(secret: str, token: str, opening: str, until_ms: int) -> str:
+    """Return what stands in the address of a file of one opening, good until an instant."""
+    return f"{opening}.{until_ms}.{_sign_ticket(secret, token, opening, until_ms)}"
 
 
-def verify_ticket(secret: str, token: str, ticket: str, now_ms: int) -> bool:
-    """Say whether the address of a file is one of this link's and still good."""
-    instant, _, signature = ticket.partition(".")
+def open_ticket(secret: str, token: str, ticket: str, now_ms: int) -> str | None:
+    """Return the opening for which the address of a file is good; None for any other address."""
+    opening, _, rest = ticket.partition(".")
+    instant, _, signature = rest.partition(".")
     if not (instant.isascii() and instant.isdigit() and len(instant) < 16):
-        return False
+        return None
     until_ms = int(instant)
-    expected = _sign_ticket(secret, token, until_ms)
-    return hmac.compare_digest(expected, signature) and now_ms < until_ms
+    expected = _sign_ticket(secret, token, opening, until_ms)
+    # As bytes: a signature that somebody typed may hold any character.
+    is_ours = hmac.compare_digest(expected.encode(), signature.encode())
+    return opening if is_ours and now_ms < until_ms else None
 
 
-def _sign_ticket(secret: str, token: str, until_ms: int) -> str:
-    text = f"health link file {token} {until_ms}"
+def _sign_ticket(secret: str, token: str, opening: str, until_ms: int) -> str:
+    text = f"health link file {token} {opening} {until_ms}"
     return encode_key(hmac.digest(secret.encode(), text.encode(), "sha256"))

@@ -10,7 +10,7 @@ from ehr_gateway.ids import new_id
 
 __all__ = [
     "HealthLink", "Opening", "count_openings_since", "end_links", "find_link", "insert_link",
-    "list_links", "list_openings", "record_opening", "return_try", "take_try",
+    "list_links", "list_openings", "record_opening", "return_try", "settle_opening", "take_try",
 ]  # fmt: skip
 
 # Openings that are kept of one link, the newest. Chosen.
@@ -49,7 +49,7 @@ class Opening:
     link: str
     at_ms: int
     recipient: str
-    # "opened" or "wrong-passcode".
+    # "tried", until it is settled: "opened" or "wrong-passcode".
     outcome: str
 
 
@@ -110,18 +110,29 @@ def return_try(connection: Connection, link: str) -> None:
     connection.execute("UPDATE health_link SET tries_left = tries_left + 1 WHERE id = ?", (link,))
 
 
-def record_opening(connection: Connection, opening: Opening) -> None:
-    """Record an attempt; the oldest beyond what is kept are deleted."""
+def record_opening(connection: Connection, opening: Opening) -> str:
+    """Record an attempt and return its id; the oldest beyond what is kept are deleted."""
+    identity = new_id()
     connection.execute(
         "INSERT INTO health_link_opening (id, link, at_ms, recipient, outcome)"
         " VALUES (?, ?, ?, ?, ?)",
-        (new_id(), opening.link, opening.at_ms, opening.recipient, opening.outcome),
+        (identity, opening.link, opening.at_ms, opening.recipient, opening.outcome),
     )
     connection.execute(
         "DELETE FROM health_link_opening WHERE link = ? AND id NOT IN (SELECT id FROM"
         " health_link_opening WHERE link = ? ORDER BY at_ms DESC, id DESC LIMIT ?)",
         (opening.link, opening.link, _MOST_OPENINGS),
     )
+    return identity
+
+
+def settle_opening(connection: Connection, opening: str, outcome: str) -> bool:
+    """Say what became of an attempt, once; return whether it was there and open until now."""
+    settled = connection.execute(
+        "UPDATE health_link_opening SET outcome = ? WHERE id = ? AND outcome = 'tried'",
+        (outcome, opening),
+    )
+    return bool(settled.rowcount)
 
 
 def list_openings(connection: Connection, links: Sequence[str]) -> dict[str, list[Opening]]:

@@ -7,6 +7,7 @@ may not see the record any more is the same: there is nothing here.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import NotFound, TooMany, Unauthorized
@@ -15,7 +16,6 @@ from ehr_gateway.access import Access
 from ehr_gateway.accounts.accounts import find_account, subject_of_account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.recorder import AuditContext
-from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.health_links import link_format
 from ehr_gateway.health_links.link_rows import (
@@ -25,6 +25,7 @@ from ehr_gateway.health_links.link_rows import (
     find_link,
     record_opening,
     return_try,
+    settle_opening,
     take_try,
 )
 from ehr_gateway.patient_summary import make_summary
@@ -59,19 +60,25 @@ class WrongPasscode(Unauthorized):
 
 @dataclass(frozen=True)
 class OpenedLink:
-    """What a link gives: its file, encrypted; where it can be fetched for a while."""
+    """What a link gives: its file, encrypted, or for a larger one where it can be fetched."""
 
-    # The compact JWE.
-    file: str
+    # The compact JWE; None where there is a ticket.
+    file: str | None
     ticket: str
     is_live: bool
     at_ms: int
 
 
 def open_link(
-    gateway: Gateway, token: str, *, recipient: str, passcode: str, address: str | None
+    gateway: Gateway,
+    token: str,
+    *,
+    recipient: str,
+    passcode: str,
+    most: int,
+    address: str | None,
 ) -> OpenedLink:
-    """Open a link with a passcode.
+    """Open a link with a passcode; a file longer than `most` characters is fetched apart.
 
     Raises NotFound where there is nothing to open, WrongPasscode with the tries that are left,
     TooMany when it is opened too often in a minute.
@@ -84,36 +91,37 @@ def open_link(
         if count_openings_since(connection, link.id, now - _MINUTE_MS) >= _MOST_PER_MINUTE:
             raise TooMany("This link was opened too often. Wait a minute.")
         left = take_try(connection, link.id)
-    if left is None:
-        raise NotFound(NOTHING)
-    is_right = verify_secret(link.passcode, passcode)
-    if not is_right:
-        with gateway.store.write_transaction() as connection:
-            if find_link(connection, link.token_hash) is None:
-                # The patient is erased since: nothing is told of them.
-                raise NotFound(NOTHING)
-            record_opening(connection, Opening(link.id, now, recipient, "wrong-passcode"))
-            rows = recorder.build_event_rows(
-                audit_context, link.patient, outcome=recorder.REFUSED, reason=_ROLE
-            )
-            recorder.record_rows(connection, rows)
+        if left is None:
+            raise NotFound(NOTHING)
+        # Counted before any work is done for it, so that many at once are many.
+        opening = record_opening(connection, Opening(link.id, now, recipient, "tried"))
+    if not verify_secret(link.passcode, passcode):
+        _record_refusal(gateway, link, opening, audit_context)
         raise WrongPasscode(left)
     with gateway.store.write_transaction() as connection:
         return_try(connection, link.id)
-    file = _give_file(gateway, link, token, audit_context, recipient)
-    secret = load_health_link_secret(gateway.settings.keys)
-    ticket = link_format.seal_ticket(secret, token, now + _TICKET_MS)
-    return OpenedLink(file, ticket, link.content == "live", now)
+    made = _make_file(gateway, link, token, audit_context)
+    is_live = link.content == "live"
+    if len(made.file) > most:
+        secret = load_health_link_secret(gateway.settings.keys)
+        ticket = link_format.seal_ticket(secret, token, opening, now + _TICKET_MS)
+        return OpenedLink(None, ticket, is_live, now)
+    _record_disclosure(gateway, link, opening, made, audit_context)
+    return OpenedLink(made.file, "", is_live, now)
 
 
 def fetch_file(gateway: Gateway, token: str, ticket: str, address: str | None) -> str:
-    """Return the file of a link that was opened a moment ago; NotFound where it is over."""
+    """Return the file of a link that was opened a moment ago, once; NotFound where it is over."""
     now = gateway.clock()
     secret = load_health_link_secret(gateway.settings.keys)
-    if not link_format.verify_ticket(secret, token, ticket, now):
+    opening = link_format.open_ticket(secret, token, ticket, now)
+    if opening is None:
         raise NotFound(NOTHING)
     link = _find_open(gateway, token, now)
-    return _give_file(gateway, link, token, _build_audit_context(now, address), None)
+    audit_context = _build_audit_context(now, address)
+    made = _make_file(gateway, link, token, audit_context)
+    _record_disclosure(gateway, link, opening, made, audit_context)
+    return made.file
 
 
 def _find_open(gateway: Gateway, token: str, now_ms: int) -> HealthLink:
@@ -124,54 +132,64 @@ def _find_open(gateway: Gateway, token: str, now_ms: int) -> HealthLink:
     return link
 
 
-def _give_file(
-    gateway: Gateway,
-    link: HealthLink,
-    token: str,
-    audit_context: AuditContext,
-    recipient: str | None,
-) -> str:
-    """Return the file of a link, on record before it leaves; of a request with a recipient, too."""
+@dataclass(frozen=True)
+class _MadeFile:
+    """A file, and the versions of the store that it discloses; of a snapshot they are on record."""
+
+    file: str
+    disclosed: Sequence[Version]
+
+
+def _make_file(
+    gateway: Gateway, link: HealthLink, token: str, audit_context: AuditContext
+) -> _MadeFile:
     access = _access_of_maker(gateway, link, audit_context)
-    disclosed: list[Version] = []
     try:
-        if link.content == "live":
-            summary = make_summary(gateway, access, link.patient, link.language)
-            disclosed = list(summary.disclosed)
-            secret = load_health_link_secret(gateway.settings.keys)
-            key = link_format.derive_key(secret, token)
-            file = link_format.encrypt_file(serialize(summary.document), key)
-        else:
+        if link.content == "snapshot":
             with gateway.store.read_transaction() as connection:
                 # A snapshot ends with its maker's right to see the patient.
                 read_on(connection, access, "Patient", link.patient)
-            file = (link.file or b"").decode()
+            return _MadeFile((link.file or b"").decode(), ())
+        summary = make_summary(gateway, access, link.patient, link.language)
     except NotFound as error:
         raise NotFound(NOTHING) from error
+    key = link_format.derive_key(load_health_link_secret(gateway.settings.keys), token)
+    return _MadeFile(link_format.encrypt_file(serialize(summary.document), key), summary.disclosed)
+
+
+def _record_refusal(
+    gateway: Gateway, link: HealthLink, opening: str, audit_context: AuditContext
+) -> None:
     with gateway.store.write_transaction() as connection:
-        # It may have been ended, or the patient erased, while the file was made.
-        current = find_link(connection, link.token_hash)
-        if current is None or not current.is_open(audit_context.at_ms):
+        if not settle_opening(connection, opening, "wrong-passcode"):
+            # The patient is erased since: nothing is told of them.
             raise NotFound(NOTHING)
-        if recipient is not None:
-            opening = Opening(link.id, audit_context.at_ms, recipient, "opened")
-            record_opening(connection, opening)
-        _record_disclosure(connection, audit_context, link, disclosed)
-    return file
+        rows = recorder.build_event_rows(
+            audit_context, link.patient, outcome=recorder.REFUSED, reason=_ROLE
+        )
+        recorder.record_rows(connection, rows)
 
 
 def _record_disclosure(
-    connection: Connection,
-    audit_context: AuditContext,
+    gateway: Gateway,
     link: HealthLink,
-    disclosed: list[Version],
+    opening: str,
+    made: _MadeFile,
+    audit_context: AuditContext,
 ) -> None:
-    if disclosed:
-        rows = recorder.build_disclosure_rows(connection, audit_context, disclosed)
-    else:
-        # A snapshot: what it holds is on record since it was made.
-        rows = recorder.build_event_rows(audit_context, link.patient, reason=_ROLE)
-    recorder.record_rows(connection, rows)
+    """Put on record that a file leaves, before it does; NotFound where it may not any more."""
+    with gateway.store.write_transaction() as connection:
+        # The link may have been ended, or the patient erased, while the file was made; a file that
+        # is fetched apart is fetched once.
+        current = find_link(connection, link.token_hash)
+        is_open = current is not None and current.is_open(audit_context.at_ms)
+        if not is_open or not settle_opening(connection, opening, "opened"):
+            raise NotFound(NOTHING)
+        if made.disclosed:
+            rows = recorder.build_disclosure_rows(connection, audit_context, made.disclosed)
+        else:
+            rows = recorder.build_event_rows(audit_context, link.patient, reason=_ROLE)
+        recorder.record_rows(connection, rows)
 
 
 def _access_of_maker(gateway: Gateway, link: HealthLink, audit_context: AuditContext) -> Access:

@@ -42,6 +42,7 @@ async def request_manifest(token: str, request: Request, gateway: GatewayDepende
                 token,
                 recipient=_text(sent, "recipient", is_required=True),
                 passcode=_text(sent, "passcode"),
+                most=_read_most(sent),
                 address=address,
             )
         )
@@ -51,7 +52,7 @@ async def request_manifest(token: str, request: Request, gateway: GatewayDepende
         return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": _RETRY_SECONDS})
     headers = {"Retry-After": _RETRY_SECONDS} if opened.is_live else None
     url = f"{gateway.settings.base_url}/shl/{token}/{opened.ticket}"
-    return JSONResponse(_build_manifest(opened, url, _read_most(sent)), headers=headers)
+    return JSONResponse(_build_manifest(opened, url), headers=headers)
 
 
 @router.get("/{token}/{ticket}")
@@ -64,9 +65,9 @@ async def request_file(
     return Response(file, media_type=_JOSE)
 
 
-def _build_manifest(opened: OpenedLink, url: str, most: int) -> dict[str, object]:
+def _build_manifest(opened: OpenedLink, url: str) -> dict[str, object]:
     file: dict[str, object] = {"contentType": CONTENT_TYPE}
-    if len(opened.file) <= most:
+    if opened.file is not None:
         file["embedded"] = opened.file
     else:
         file["location"] = url

@@ -43,7 +43,7 @@ HEALTH_LINK_OPENING = Table(
     Column("at_ms", INTEGER, nullable=False),
     # What the receiver called themselves: anybody's text.
     Column("recipient", TEXT, nullable=False),
-    # One of: opened, wrong-passcode.
+    # One of: tried (nothing was given yet), opened, wrong-passcode.
     Column("outcome", TEXT, nullable=False),
     Index("health_link_opening_link", "link", "at_ms"),
 )

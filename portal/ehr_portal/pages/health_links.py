@@ -35,7 +35,11 @@ STATE_TITLES = {
     "ended": N_("Ended"),
     "locked": N_("Locked after too many wrong passcodes"),
 }
-OUTCOME_TITLES = {"opened": N_("Opened"), "wrong-passcode": N_("Wrong passcode")}
+OUTCOME_TITLES = {
+    "opened": N_("Opened"),
+    "tried": N_("Tried, and got nothing"),
+    "wrong-passcode": N_("Wrong passcode"),
+}
 # What the gateway takes.
 _SHORTEST_PASSCODE, LONGEST_PASSCODE, LONGEST_LABEL = 6, 64, 80
 _PASSCODE_DIGITS = 6

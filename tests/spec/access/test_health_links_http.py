@@ -78,7 +78,13 @@ def test_it_opens_nothing_once_it_was_ended_or_is_over(furnished: House, content
     ended, over = (create_link(patient, content=content) for _ in range(2))
     apart = must(open_link(furnished, ended["link"], embeddedLengthMax=0)).json()
     location = urlsplit(apart["files"][0]["location"]).path
+    shown = [one for link in links_of(furnished) for one in link.get("opening", ())]
+    assert [one["outcome"][0] for one in shown] == ["tried"]
     assert furnished.client.get(location).status_code == 200
+    # Once.
+    assert furnished.client.get(location).status_code == 404
+    again = must(open_link(furnished, ended["link"], embeddedLengthMax=0)).json()
+    location = urlsplit(again["files"][0]["location"]).path
 
     must(send(patient, "Patient/pat-1/$end-health-link", link=ended["id"]))
     gone = [open_link(furnished, ended["link"]), furnished.client.get(location)]
@@ -269,8 +275,15 @@ def test_a_strangers_request_is_read_strictly_and_viewers_elsewhere_may_send_it(
     assert opened.headers["cache-control"] == "no-store"
     assert furnished.client.options(path, headers=origin).status_code == 204
     assert furnished.client.get(path).status_code in (404, 405)
-    forged = f"{path}/1795334500000.{'A' * 43}"
-    assert furnished.client.get(forged).status_code == 404
+    for forged in (
+        f"o.1795334500000.{'A' * 43}",
+        "o.1795334500000.é",
+        "o.٣.x",
+        "o",
+        "..",
+        "x" * 300,
+    ):
+        assert furnished.client.get(f"{path}/{forged}").status_code == 404
 
 
 def test_what_the_patient_closes_to_others_is_still_theirs_to_give(furnished: House) -> None:
