@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -35,8 +36,8 @@ MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 # Of whatever a command writes, others may read nothing.
 _PRIVATE_UMASK = 0o077
-# As shells report a process that SIGINT or SIGTERM ended.
-INTERRUPTED, TERMINATED = 130, 143
+# As shells report a process that SIGINT, SIGTERM or SIGPIPE ended.
+INTERRUPTED, TERMINATED, READER_GONE = 130, 143, 141
 
 
 class Terminated(KeyboardInterrupt):
@@ -71,11 +72,20 @@ class CommandGroup(TyperGroup):
             return args[0], command, args[1:]
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the arguments, which prints the help page where it is asked for."""
+        with _quiet_end_without_reader():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes a plain sentence and an exit code.
 
         The result is the command's own, hence Any.
         """
+        with _quiet_end_without_reader():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         # Records, keys and what is made of them: for the owner's eyes, whatever the folder's mode.
         # The processes that a command starts, Spark's among them, inherit it.
         umask = os.umask(_PRIVATE_UMASK)
@@ -93,7 +103,7 @@ class CommandGroup(TyperGroup):
         except (TyperException, typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if _is_debugging():
+            if _is_debugging() or (isinstance(error, BrokenPipeError) and _find_closed_outputs()):
                 raise
             # Here, since most commands end well and `--help` shall be quick.
             from ehr_cli.disk_faults import translate_disk_fault
@@ -164,6 +174,40 @@ def _clean_end_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet_end_without_reader() -> Iterator[None]:
+    """End as `cat` does once nobody reads the output any more (`ehr ... | head`)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        closed = _find_closed_outputs()
+        if not closed:
+            raise
+        # What is still to be written, at the latest when Python ends, goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for output in closed:
+            os.dup2(nowhere, output)
+        sys.exit(READER_GONE)
+    except SystemExit as ended:
+        # Rich, which prints the help pages, ends with 1 then.
+        if ended.code == 1 and isinstance(ended.__context__, BrokenPipeError):
+            sys.exit(READER_GONE)
+        raise
+
+
+def _find_closed_outputs() -> list[int]:
+    """Return which of the standard outputs are pipes that nobody reads any more."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            poll.register(stream.fileno(), 0)
+        except (OSError, ValueError):
+            # Closed, or no file at all, as in tests.
+            continue
+    return [output for output, event in poll.poll(0) if event & select.POLLERR]
 
 
 def _option_defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:

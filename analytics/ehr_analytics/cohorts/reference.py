@@ -85,8 +85,13 @@ def evaluate_cohort(
 def read_event_sets(cohort: Cohort, sources: Mapping[str, Source], tables: Tables) -> EventSets:
     """Return the events of each set by its name and by person, in order."""
     sets: dict[str, dict[Any, list[Event]]] = {}
+    # Several sets may be of one table, whose values are converted once.
+    converted: dict[str, list[Row]] = {}
     for events in cohort.events:
-        sets[events.name] = _read_events(cohort, events, sources, tables, sets)
+        name = events.table
+        if name is not None and name not in converted:
+            converted[name] = [_convert_row(raw, sources[name]) for raw in tables[name]]
+        sets[events.name] = _read_events(cohort, events, sources, converted, sets)
     return sets
 
 
@@ -98,9 +103,7 @@ def evaluate_sets(
     rows = []
     for raw in tables[source.name]:
         if raw[source.person] is not None:
-            person = {
-                name: _convert_value(raw.get(name), kind) for name, kind in source.columns.items()
-            }
+            person = _convert_row(raw, source)
             rows += _evaluate_person(cohort, raw[source.person], person, sets)
     return rows
 
@@ -109,13 +112,14 @@ def _read_events(
     cohort: Cohort,
     events: Events,
     sources: Mapping[str, Source],
-    tables: Tables,
+    converted: Tables,
     sets: Mapping[str, Mapping[Any, list[Event]]],
 ) -> dict[Any, list[Event]]:
     if events.of is not None:
         found = {person: list(own) for person, own in sets[events.of].items()}
     else:
-        found = _read_rows(events, sources[events.table or ""], tables)
+        source = sources[events.table or ""]
+        found = _read_rows(events, source, converted[source.name])
         columns = event_columns(cohort, events.name)
         last = max((event.start for own in found.values() for event in own), default=None)
         for person, own in found.items():
@@ -129,17 +133,18 @@ def _read_events(
     }
 
 
-def _read_rows(events: Events, source: Source, tables: Tables) -> dict[Any, list[Event]]:
+def _read_rows(events: Events, source: Source, rows: Sequence[Row]) -> dict[Any, list[Event]]:
     found: dict[Any, list[Event]] = {}
-    for raw in tables[source.name]:
-        row = {name: _convert_value(raw.get(name), kind) for name, kind in source.columns.items()}
-        person, start = raw[source.person], row[events.date or ""]
+    for row in rows:
+        person, start = row[source.person], row[events.date or ""]
         end = start if events.end is None else row[events.end]
         if person is None or start is None or end is None:
             continue
-        if satisfies(AllOf(events.where), row):
+        if all(satisfies(condition, row) for condition in events.where):
             until = row[events.until] if events.until else None
-            found.setdefault(person, []).append(Event(start, max(start, end), row, until))
+            # A copy: each event gets values of its own that the platform derives.
+            event = Event(start, max(start, end), dict(row), until)
+            found.setdefault(person, []).append(event)
     return found
 
 
@@ -374,11 +379,16 @@ def _match_type(bound: Any, value: Any) -> Any:  # Any: numbers, or days
     return float(bound) if isinstance(value, float) else bound
 
 
+def _convert_row(raw: Row, source: Source) -> Row:
+    return {
+        name: None if (value := raw.get(name)) is None else _convert_value(value, kind)
+        for name, kind in source.columns.items()
+    }
+
+
 def _convert_value(
     value: Any, kind: ValueType
 ) -> Any:  # Any: a value of any of the language's types
-    if value is None:
-        return None
     if kind is ValueType.DATE_TEXT:
         match = _FULL_DAY.fullmatch(value)
         if match is None:

@@ -20,6 +20,7 @@ from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeSpecifier
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.expression import Expression, compile, to_json  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.parser import parse
+from ehr_fhir.fhirpath.plain import compile_reader
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.scope import MAX_STEPS
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
@@ -39,6 +40,7 @@ __all__ = [
     "Unit",
     "Walk",
     "compile",
+    "compile_reader",
     "parse",
     "parse_unit",
     "syntax",

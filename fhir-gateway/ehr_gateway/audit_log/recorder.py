@@ -248,20 +248,21 @@ def _find_disclosures(
     parameters: dict[str, Any] = {}
     records = [(version.position, None, version.author) for version in versions]
     with_grants = reason_without_grants(subject, records) == SHARED
+    known = {
+        version.position: disclosure
+        for version in versions
+        if (disclosure := version.disclosure) is not None
+    }
+    is_told = not with_grants or all(one.has_grant is not None for one in known.values())
+    if is_told and len(known) == len(versions):
+        # Read with the versions, by the same reader in the same transaction.
+        return known
     if with_grants:
         parameters.update(
             reader_parameters(
                 subject.person or subject.login, subject.organization, audit_context.at_ms
             )
         )
-    else:
-        known = {
-            version.position: disclosure
-            for version in versions
-            if (disclosure := version.disclosure) is not None
-        }
-        if len(known) == len(versions):
-            return known
     is_single = len(versions) == 1
     positions = [version.position for version in versions]
     parameters["positions"] = positions[0] if is_single else encode_list(dialect, positions)

@@ -137,8 +137,9 @@ def _as_written(select: Mapping[str, Any]) -> dict[str, Any]:
     return {**select, "column": columns} if columns else dict(select)
 
 
+@cache
 def find_view(name: str) -> ViewDefinition:
-    """Return a view of the lake's own or of its library."""
+    """Return a view of the lake's own or of its library; its file is read once."""
     if name in list_view_names():
         return load_view(name)
     if name in list_library_names():

@@ -80,6 +80,46 @@ def test_help_of_each_command_shows_an_example(command: str) -> None:
     assert f"ehr {command}".strip() in example
 
 
+def test_a_command_ends_quietly_once_nobody_reads_its_output() -> None:
+    """As `cat` does in `ehr ... | head`, whichever package a command is of."""
+    probe = """
+import os, sys
+from importlib import import_module
+from ehr_cli.command_group import MOUNTED_COMMANDS
+from ehr_cli.main import app
+for module, _ in MOUNTED_COMMANDS.values():
+    import_module(module)
+reading, writing = os.pipe()
+os.close(reading)
+for command in sys.argv[1:]:
+    if os.fork() == 0:
+        os.dup2(writing, 1)
+        app([*command.split(), "--help"])
+    _, status = os.wait()
+    print(os.waitstatus_to_exitcode(status), command)
+"""
+    known = ["", "lake run", "models train", "research", "token"]
+
+    ran = subprocess.run([sys.executable, "-c", probe, *known], capture_output=True, text=True)
+
+    assert ran.stderr == ""
+    assert ran.stdout.splitlines() == [f"141 {command}" for command in known]
+
+
+def test_a_pipe_that_is_not_the_output_is_a_fault(tmp_path: Path) -> None:
+    probe = """
+from ehr_cli.main import app
+@app.command()
+def broken() -> None:
+    raise BrokenPipeError
+app(["broken"])
+"""
+
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+
+    assert "Something broke inside (BrokenPipeError)" in ran.stderr and ran.returncode != 141
+
+
 def test_help_is_quick(tmp_path: Path) -> None:
     def seconds(*command: str) -> float:
         # Processor time, not the clock's: other work on the machine must not fail the test.
