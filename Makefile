@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: acro bench-validation clients help setup demo test test-slow test-unit test-spec test-gateway test-portal test-lake test-others test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-cds-hooks bench-subscriptions bench-lake bench-latency bench-memory bench-operations bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-cds-hooks bench-model-scoring bench-model-training bench-subscriptions bench-lake bench-latency bench-memory bench-operations bench-deid bench-forecasts bench-overload bench-paint bench-portal bench-people operation-pages view-library deid-page omop-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -117,6 +117,12 @@ bench-portal: setup ## the first pages of patient and clinician with 5,000 recor
 
 bench-cds-hooks: setup ## how long a card of decision support takes (RESOURCES=5000)
 	@$(BIN)/python -m tests.perf.bench_cds_hooks --resources $(or $(RESOURCES),5000)
+
+bench-model-scoring: setup ## what scoring many people takes, beside the frame of all rows (PEOPLE="1000 10000")
+	@$(BIN)/python -m tests.perf.bench_model_scoring $(PEOPLE)
+
+bench-model-training: setup ## what training and evaluation take, beside one plain fit (ONE_IN="8 4")
+	@$(BIN)/python -m tests.perf.bench_model_training $(ONE_IN)
 
 bench-subscriptions: .venv/.ready ## what a write costs with 1, 100 and 10,000 subscriptions
 	@$(BIN)/python -m tests.perf.bench_subscriptions

@@ -20,6 +20,7 @@ from ehr_models.task import (
     PATIENT,
     PEOPLE_VIEW,
     PREDICTED_AT,
+    Frame,
     Task,
     Views,
     select_current,
@@ -67,17 +68,33 @@ def predict_current(
     come: what was predicted for a stay of years ago would be a figure about nothing. Rows that end
     after the instant are not known yet.
     """
-    frame = task.build_frame(views, **({"codes": codes} if codes else {}))
+    frame = _build_rows(task, views, as_of, codes)
     rows = select_current(frame.rows[frame.rows[PREDICTED_AT] <= as_of])
-    is_living = rows[PATIENT].isin(list_living(views))
+    living = list_living(views)
+    earlier = frame.earlier - {*rows[PATIENT]}
+    is_living = rows[PATIENT].isin(living)
     is_current = rows[PREDICTED_AT] >= pd.Timestamp(as_of) - task.outcome.horizon
     is_in_care = _is_in_care(rows, as_of)
     return Predictions(
         _predict(model, rows[is_living & is_current & ~is_in_care]),
-        not_living=int((~is_living).sum()),
-        outside_window=int((is_living & ~is_current).sum()),
+        not_living=int((~is_living).sum()) + len(earlier - living),
+        outside_window=int((is_living & ~is_current).sum()) + len(earlier & living),
         in_care=int((is_living & is_current & is_in_care).sum()),
     )
+
+
+def _build_rows(
+    task: Task, views: Views, as_of: datetime, codes: Mapping[str, tuple[str, ...]]
+) -> Frame:
+    """Return the frame, without the rows of which the outcome can no longer come where it may."""
+    if not codes:
+        # The codes are those that many people have, of all their rows.
+        return task.build_frame(views)
+    if task.build_recent_frame is None:
+        return task.build_frame(views, codes=codes)
+    # A day more than the horizon: what ended on its first day may lie within it.
+    first = (as_of - task.outcome.horizon).astimezone(JURISDICTION.zone).date()
+    return task.build_recent_frame(views, codes=codes, since=first - timedelta(days=1))
 
 
 def _is_in_care(rows: pd.DataFrame, as_of: datetime) -> pd.Series[bool]:

@@ -60,6 +60,8 @@ class Frame:
     features: tuple[Feature, ...]
     target: str
     codes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Whose rows were left out, as of index dates before a day.
+    earlier: frozenset[str] = frozenset()
 
     @property
     def feature_names(self) -> list[str]:
@@ -137,6 +139,8 @@ class Task:
     # The row of one person's resources at an instant, with a model's codes; None where no file
     # declares the frame.
     find_current: Callable[..., PersonRow | None] | None = None
+    # `build_frame` with the rows `since` a day alone, for scoring; None where no file declares it.
+    build_recent_frame: Callable[..., Frame] | None = None
     # Of a task that needs what de-identification takes away: reads its tables in the trusted zone,
     # from the platform's data folder. None: it learns from the de-identified views.
     read_identified: Callable[[Path], Views] | None = None

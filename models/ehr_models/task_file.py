@@ -87,6 +87,7 @@ def parse_task(document: Table, card: str) -> Task:
         comparators=_parse_comparators(document, declaration),
         gates=_parse_gates(document),
         build_frame=partial(build_frame, declaration),
+        build_recent_frame=partial(build_frame, declaration),
         find_current=partial(find_current, declaration),
         card_text=card,
         feature_names=tuple(feature.name for feature in declaration.own_features),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -54,10 +55,16 @@ _KNOWN = "e.known <= i.index_date AND coalesce(e.until > i.index_date, true)"
 _HAS_ZONE = "(Z|[+-][0-9]{2}:[0-9]{2})$"
 
 
-def build_frame(declaration: FrameDeclaration, views: Views, codes: Codes | None = None) -> Frame:
+def build_frame(
+    declaration: FrameDeclaration,
+    views: Views,
+    codes: Codes | None = None,
+    since: date | None = None,
+) -> Frame:
     """Return the frame of tables: a row for each index date of those who are in the cohort.
 
-    Without `codes` the features of codes are of those that many people of the tables have.
+    Without `codes` the features of codes are of those that many people of the tables have. Rows of
+    index dates before `since` are left out, and take no time; `Frame.earlier` tells whose they are.
 
     Dates are read to the day in the jurisdiction's calendar, as de-identification leaves them, so
     that a row is the same from the research copy and from the records.
@@ -74,11 +81,16 @@ def build_frame(declaration: FrameDeclaration, views: Views, codes: Codes | None
         )
         chosen = f"left_at IN (0, {declaration.unlabelled_step})"
         connection.execute(
-            "CREATE TABLE frame AS SELECT *,"  # noqa: S608
+            f"CREATE TABLE all_rows AS SELECT * FROM ({compiled.sql}) WHERE {chosen}"  # noqa: S608
+        )
+        connection.execute(
+            "CREATE TABLE frame AS SELECT *,"
             " row_number() OVER (ORDER BY person, index_date) - 1 AS place"
-            f" FROM ({compiled.sql}) WHERE {chosen}"
+            " FROM all_rows WHERE index_date >= $since",
+            {"since": since or date.min},
         )
         _add_encounters(connection, declaration, views)
+        earlier = set() if since is None else _list_earlier_people(connection, since)
         _add_next_events(connection, declaration)
         rows = fetch(
             connection,
@@ -104,7 +116,8 @@ def build_frame(declaration: FrameDeclaration, views: Views, codes: Codes | None
     if made:
         columns = pd.DataFrame(coded, columns=[feature.name for feature in made], copy=False)
         shaped = pd.concat([shaped, columns], axis=1, copy=False)
-    return Frame(shaped, (*declaration.own_features, *made), declaration.target, codes)
+    features = (*declaration.own_features, *made)
+    return Frame(shaped, features, declaration.target, codes, frozenset(earlier))
 
 
 def _open_table(declaration: FrameDeclaration, views: Views, name: str) -> pa.Table:
@@ -193,6 +206,16 @@ def _add_encounters(
         " ON s.id = r.c_id GROUP BY r.person, index_date"
     )
     connection.unregister("index_source")
+
+
+def _list_earlier_people(connection: duckdb.DuckDBPyConnection, since: date) -> set[str]:
+    """Return whose rows are of index dates before a day, at an instant that is known."""
+    found = connection.execute(
+        "SELECT DISTINCT person FROM all_rows JOIN index_encounters USING (person, index_date)"
+        " WHERE index_date < $since AND instant IS NOT NULL",
+        {"since": since},
+    ).fetchall()
+    return {str(person) for (person,) in found}
 
 
 def _add_next_events(connection: duckdb.DuckDBPyConnection, declaration: FrameDeclaration) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from importlib.resources import files
 
 import httpx
 import pandas as pd
@@ -15,14 +17,17 @@ from fhir.resources.R4B.riskassessment import RiskAssessment
 
 from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_models.evaluate import BETTER_THAN_BASELINE, NOT_BETTER, TOO_FEW_OUTCOMES
+from ehr_models.frames.duckdb_frame import build_frame
 from ehr_models.learners.portable import PortableModel
 from ehr_models.learners.tuning import Rows, fit_learners
 from ehr_models.registry import get_task
 from ehr_models.risk_assessments import ScoringRun, build_transaction
 from ehr_models.score import Prediction, find_reference_instant, predict_current
+from ehr_models.task_file import parse_declaration, read_document
 from ehr_models.write_back import send_predictions, send_transaction
 from ehr_portal.record.risk_scores import is_better_than_baseline
 from tests.lib import gold
+from tests.lib.fhir_people import build_views, draw_person
 
 TASK = get_task("readmission-28d")
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -265,3 +270,26 @@ def test_whoever_no_patient_tells_of_is_not_scored() -> None:
 
     again = predict_current(TASK, model, without, NOW)
     assert {scored.patient for scored in again.current} == living - {min(living)}
+
+
+def test_rows_of_before_are_not_worked_out_and_change_no_score() -> None:
+    """Scoring leaves them out; with all rows the same people get the same figures."""
+    declared = parse_declaration(read_document(files("ehr_models") / "tasks/readmission"))
+    declared = replace(declared, codes=tuple(replace(g, at_least=2) for g in declared.codes))
+    people = [resource for number in range(60) for resource in draw_person(number)]
+    for patient in [one for one in people if one["resourceType"] == "Patient"][::7]:
+        patient["deceasedBoolean"] = True
+    views = build_views(declared, people)
+    whole = build_frame(declared, views)
+    model = fit_learners(["logistic"], Rows.of_frame(whole))["logistic"]
+    frames = partial(build_frame, declared)
+    everything = replace(TASK, build_frame=frames, build_recent_frame=None)
+    recent = replace(everything, build_recent_frame=frames)
+
+    for days in (150, 400, 880, 1000):
+        as_of = datetime(2023, 1, 1, 5, tzinfo=UTC) + timedelta(days=days)
+        found = predict_current(recent, model, views, as_of, whole.codes)
+
+        assert found == predict_current(everything, model, views, as_of, whole.codes)
+        assert found.outside_window > 5 and found.not_living > 1
+        assert found.current or days == 1000
