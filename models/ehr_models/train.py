@@ -30,6 +30,7 @@ from ehr_models.learners.portable import PortableModel, write_model
 from ehr_models.learners.tuning import Rows, fit_best
 from ehr_models.model_store import ModelStore, ModelVersion
 from ehr_models.report.contents import publish
+from ehr_models.report.verdicts import tell_verdict
 from ehr_models.task import Task, Views
 from ehr_models.version_files import SUMMARY_FILE, TRAINER_FILE, write_trainer
 from ehr_models.version_report import (
@@ -186,7 +187,7 @@ def _describe(
     summary = {
         "title": {"en": task.title},
         "grade": evaluation.grade,
-        "verdict": {"en": evaluation.verdict},
+        "verdict": tell_verdict(evaluation),
         "results": results,
     }
     inputs = pd.DataFrame(rows.inputs, columns=list(rows.features))

@@ -115,7 +115,7 @@ class CoarseCurve:
         return np.asarray(np.interp(at, rate, self.true_positives / self.true_positives[-1]))
 
     def read_precision(self, at: FloatArray) -> FloatArray:
-        """Return the precision at each sensitivity above 0, as `trace_precision` does."""
+        """Return the precision at each sensitivity above 0, straight lines between the points."""
         return _read_precision(self.false_positives, self.true_positives, at)
 
 
@@ -146,11 +146,6 @@ def trace_roc(outcome: FloatArray, ranking: FloatArray, at: FloatArray) -> Float
     false_positive_rate, sensitivity = _trace(outcome, ranking)
     rate = false_positive_rate / (outcome == 0).sum()
     return np.asarray(np.interp(at, rate, sensitivity / outcome.sum()))
-
-
-def trace_precision(outcome: FloatArray, ranking: FloatArray, at: FloatArray) -> FloatArray:
-    """Return the precision at each sensitivity above 0, false positives linear between points."""
-    return _read_precision(*_trace(outcome, ranking), at)
 
 
 def _read_precision(

@@ -89,7 +89,9 @@ def list_drawn_predictors(report: Report, words: Words) -> list[tuple[str, Mappi
 
 
 def get_title(report: Report, name: str, words: Words) -> str:
-    return words.find(f"predictor_{name}", report["facts"]["predictors"].get(name, name))
+    title = report["facts"]["predictors"].get(name, name)
+    # A comparator's title says which of its parts are not there, so its name alone will not do.
+    return words.find(f"predictor_{name}", words.find(f"title_{title}", title))
 
 
 def plot_with_table(
