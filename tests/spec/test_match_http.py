@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_gateway.patient_matching.score import GRADES, score_agreement
 from tests.lib.gateway import House, Session, must, patient
 
 NUMBER = JURISDICTION.person_identifier
@@ -74,6 +75,36 @@ def test_a_person_is_found_however_the_counter_wrote_them(
     found = graded(ask(clerk, described(**elements)))
 
     assert found == ([("chan", grade)] if grade else [])
+
+
+@pytest.mark.parametrize(
+    ("stored", "written"),
+    [
+        *((True, one) for one in ("Chan Siu Ming", "Siu Ming Chan", "CHAN Siuming", "陳小明")),
+        *((False, one) for one in ("Chan Siu Ming", "Chan Siu-ming", "陳小明")),
+    ],
+)
+def test_a_name_brings_together_whose_number_and_birth_date_are_both_mistyped(
+    clerk: Session, stored: bool, written: str
+) -> None:
+    """`stored`: as surname and given names, or as one text."""
+    in_parts = [{"family": "Chan", "given": ["Siu Ming"]}, {"family": "陳", "given": ["小明"]}]
+    names = in_parts if stored else [{"text": "Chan Siu Ming"}, {"text": "陳小明"}]
+    number = {"system": NUMBER.system, "value": "B123456(6)"}
+    clerk.store(described(id="siu", name=names, birthDate="1980-02-03", identifier=[number]))
+    slip = {**number, "value": "B123465(6)"}
+
+    asked = described(name=[{"text": written}], birthDate="1980-03-13", identifier=[slip])
+
+    assert [name for name, _ in graded(ask(clerk, asked))] == ["siu"]
+
+
+@pytest.mark.parametrize("name", ["letters", "characters", "reading"])
+def test_without_a_number_a_name_says_too_little_by_itself(name: str) -> None:
+    """Therefore no search is made by it: what else would tell is a search of its own."""
+    levels = {name: "same", "birth-date": "slip", "gender": "same"}
+
+    assert score_agreement(levels) < GRADES["possible"]
 
 
 def test_the_likeliest_stands_first_and_twins_are_two_people(clerk: Session) -> None:
