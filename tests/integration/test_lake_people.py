@@ -47,6 +47,7 @@ START = [
 MERGED = patient(
     "p-old",
     birthDate="1915-03-02",
+    active=False,
     link=[{"type": "replaced-by", "other": {"reference": "Patient/p-new"}}],
 )
 
