@@ -95,7 +95,7 @@ def test_a_clinician_starts_the_growth_chart_from_a_childs_record(
 
     rows = page.locator("#values tbody tr")
     expect(rows).to_have_count(17)
-    expect(page.locator("#banner")).to_contain_text("girl, born 2021-10-21")
+    expect(page.locator("#banner")).to_contain_text("female, born 2021-10-21")
     expect(page.locator("svg circle.child")).to_have_count(17)
     # The address keeps no code that somebody could take up again.
     assert "?" not in page.url
@@ -131,5 +131,8 @@ def test_a_patient_opens_an_app_and_its_pages_have_no_barriers(
 
     expect(page.locator("#measures button")).to_have_count(4)
     expect(page.locator("h1")).to_have_text("生長曲線圖")
+    # A grown-up is compared with no child.
+    expect(page.locator("#message")).to_contain_text("參考資料至 20 歲為止")
+    expect(page.locator("svg polyline.centile")).to_have_count(0)
     assert (patient.sideways(), barriers(patient)) == (0, [])
     patient.leave()

@@ -56,19 +56,21 @@ async def read_definition(request: Request, path_params: dict[str, str]) -> Resp
 
 async def search_definitions(request: Request, path_params: dict[str, str]) -> Response:
     """Search them."""
-    return await _answer_search(request, parse_query(request))
+    record_capabilities(await find_optional_context(request))
+    return _answer_search(request, parse_query(request))
 
 
 async def search_definitions_by_form(request: Request, path_params: dict[str, str]) -> Response:
     """Search them by a form."""
+    # First, so that a form that cannot be read is on record, too.
+    record_capabilities(await find_optional_context(request))
     form = await read_form_pairs(request)
     pairs = [pair for pair in form if pair[0] not in GENERAL_PARAMETERS]
-    return await _answer_search(request, [*parse_query(request), *pairs])
+    return _answer_search(request, [*parse_query(request), *pairs])
 
 
-async def _answer_search(request: Request, pairs: Pairs) -> Response:
+def _answer_search(request: Request, pairs: Pairs) -> Response:
     prefer = parse_preferences(request)
-    record_capabilities(await find_optional_context(request))
     base = gateway_of(request).settings.fhir_base
     subset = parse_subset(_TYPE, [pair for pair in pairs if pair[0] in _SUBSET_PARAMETERS])
     found = list(build_operation_definitions(base).values())

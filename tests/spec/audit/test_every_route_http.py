@@ -12,7 +12,10 @@ from ehr_gateway.routes.table import FHIR_ROUTES
 from tests.lib.gateway import House, Session
 
 # What serves no record and needs no token; with one it is on record all the same.
-OPEN = {"/fhir/metadata", "/fhir/openapi.json", "/fhir/.well-known/smart-configuration"}
+OPEN = {
+    "/fhir/metadata", "/fhir/openapi.json", "/fhir/.well-known/smart-configuration",
+    "/fhir/.well-known/user-access-brands.json",
+}  # fmt: skip
 VALUES = {
     "resource_type": "Observation",
     "owner": "Patient",

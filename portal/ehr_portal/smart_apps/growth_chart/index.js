@@ -81,11 +81,15 @@ function render() {
   if (!record.patient.birthDate || record.patient.birthDate.length < 10) hints.push(words.noBirth);
   else if (!found.length) hints.push(words.none);
   else if (!tables) hints.push(words.noSex);
+  // Where a reference has no table for any of the ages, nothing is said of it.
+  const isCompared = tables !== null
+    && found.some((point) => centileOf(measure, tables, point) !== null);
+  if (found.length && tables && !isCompared) hints.push(words.noLines);
   page("message").textContent = hints.join(" ");
   if (!found.length) return;
   const width = Math.max(280, page("chart").clientWidth);
   page("chart").replaceChildren(drawChart(measure, found, tables, words, width));
-  page("source").textContent = tables ? words.source : "";
+  page("source").textContent = isCompared ? words.source : "";
   page("values").append(table(measure, found, tables, words));
 }
 
