@@ -22,6 +22,10 @@ OPERATION = Operation(
     summary="Return events of a subscription again, of records that its owner may see now.",
     levels=("instance",),
     resource_types=("Subscription",),
+    standards={
+        "Subscription": "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events"
+    },
+    returns="Bundle",
     affects_state=False,
     input="either",
     callers="who made the subscription",

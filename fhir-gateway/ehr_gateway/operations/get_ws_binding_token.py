@@ -19,6 +19,9 @@ OPERATION = Operation(
     summary="Return a token, for one use within a minute, that binds a WebSocket to subscriptions.",
     levels=("type", "instance"),
     resource_types=("Subscription",),
+    standards={
+        "Subscription": "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-get-ws-binding-token"
+    },
     affects_state=True,
     input="either",
     callers="who made the subscriptions",

@@ -22,6 +22,10 @@ OPERATION = Operation(
     summary="Return the state of the caller's subscriptions, and how many events there were.",
     levels=("type", "instance"),
     resource_types=("Subscription",),
+    standards={
+        "Subscription": "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status"
+    },
+    returns="Bundle",
     affects_state=False,
     input="either",
     callers="who made the subscription",
