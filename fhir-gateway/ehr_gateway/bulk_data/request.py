@@ -26,6 +26,8 @@ from ehr_gateway.search.scope_check import require_search_scopes
 from ehr_privacy.consent.domain_rules import load_domains
 
 __all__ = [
+    "NDJSON",
+    "PARQUET",
     "PROVENANCE",
     "ExportRequest",
     "Level",
@@ -36,7 +38,15 @@ __all__ = [
 
 Level = Literal["system", "Patient", "Group"]
 PROVENANCE = "Provenance"
-_FORMATS = frozenset({"application/fhir+ndjson", "application/ndjson", "ndjson"})
+PARQUET = "application/vnd.apache.parquet"
+NDJSON = "application/fhir+ndjson"
+_FORMATS = {
+    NDJSON: NDJSON,
+    "application/ndjson": NDJSON,
+    "ndjson": NDJSON,
+    PARQUET: PARQUET,
+    "parquet": PARQUET,
+}
 _ASSOCIATED = ("LatestProvenanceResources", "RelevantProvenanceResources")
 # The audit log is no record, and has addresses of its own.
 _NOT_EXPORTED = frozenset({"AuditEvent"})
@@ -74,6 +84,8 @@ class ExportRequest:
     bounds: tuple[int, int] = (0, 0)
     # What was asked for and is passed over, as handling=lenient allows.
     ignored: tuple[str, ...] = ()
+    # The media type of its output; deletions and errors are NDJSON always.
+    output_format: str = NDJSON
 
     def to_json(self) -> str:
         """Return the request as it is kept."""
@@ -145,7 +157,7 @@ def parse_export_request(
     for name, value in pairs:
         values.setdefault(name, []).append(value)
     refusals = _Refusals(lenient)
-    _check_format(values)
+    output_format = _read_format(values)
     types = _read_types(access, level, values, refusals)
     provenance = _read_provenance(values, refusals)
     if provenance and PROVENANCE not in types:
@@ -159,8 +171,11 @@ def parse_export_request(
             "organizeOutputBy",
             "`organizeOutputBy` takes Patient, in an export of patients or of a Group.",
         )
+    if by_patient and output_format == PARQUET:
+        raise Invalid("A Parquet file has one type: leave `organizeOutputBy` out.")
     return ExportRequest(
         level=level,
+        output_format=output_format,
         url=url,
         types=types,
         since=_read_instant(values, "_since"),
@@ -208,15 +223,17 @@ def _read_list(values: Mapping[str, Sequence[str]], name: str) -> list[str]:
     return [word.strip() for text in values.get(name, ()) for word in text.split(",") if word]
 
 
-def _check_format(values: Mapping[str, Sequence[str]]) -> None:
+def _read_format(values: Mapping[str, Sequence[str]]) -> str:
     # A plus sign in a query means a space; many clients leave it unescaped.
     chosen = _read_once(values, "_outputFormat")
-    if chosen is not None and chosen.strip().replace(" ", "+") not in _FORMATS:
+    found = _FORMATS.get((chosen or NDJSON).strip().replace(" ", "+"))
+    if found is None:
         raise Invalid(
-            "`_outputFormat` takes application/fhir+ndjson.",
+            f"`_outputFormat` takes {NDJSON} or {PARQUET}.",
             expression="_outputFormat",
             issue_code="not-supported",
         )
+    return found
 
 
 def _read_instant(values: Mapping[str, Sequence[str]], name: str) -> int | None:

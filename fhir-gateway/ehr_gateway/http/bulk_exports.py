@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Forbidden
 from ehr_gateway.bulk_data.exports import BulkExport, ExportFile
+from ehr_gateway.bulk_data.request import PARQUET
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import fhir_response
 
@@ -84,7 +85,7 @@ def _manifest(
         "transactionTime": format_instant(export.started_ms),
         "request": f"{context.gateway.settings.base_url}{request.url}",
         "requiresAccessToken": True,
-        "outputFormat": "application/fhir+ndjson",
+        "outputFormat": request.output_format,
     }
     if request.by_patient:
         body["outputOrganizedBy"] = "Patient"
@@ -92,7 +93,8 @@ def _manifest(
     for file in here:
         kind = file.part.line_type
         entry = {"type": kind} if kind else {}
-        name = f"{file.number}.{kind or 'Patient'}.ndjson"
+        is_parquet = request.output_format == PARQUET and file.part.section == "output"
+        name = f"{file.number}.{kind or 'Patient'}.{'parquet' if is_parquet else 'ndjson'}"
         body[file.part.section].append({**entry, "url": f"{address}/files/{name}"})
     if request.in_pages and any(file.page > page for file in files):
         body["link"] = [{"relation": "next", "url": f"{address}/manifests/{page + 1}"}]

@@ -38,7 +38,7 @@ OPERATION = Operation(
     " `Patient/$export`",
     parameters=(
         Parameter("_outputFormat", "string", "`application/fhir+ndjson`, `application/ndjson` or"
-                  " `ndjson`"),
+                  " `ndjson`; `application/vnd.apache.parquet` or `parquet`"),
         Parameter("_since", "instant", "What was written at this instant or later"),
         Parameter("_until", "instant", "The versions that were the newest before this instant"),
         Parameter("_type", "string", "Types, with commas between them", most="*"),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -29,7 +31,9 @@ from ehr_gateway.bulk_data.exports import (
     find_file,
     list_files,
 )
+from ehr_gateway.bulk_data.parquet_rows import ParquetEncoder
 from ehr_gateway.bulk_data.reader import ExportReader, LineChunk
+from ehr_gateway.bulk_data.request import NDJSON, PARQUET
 from ehr_gateway.bulk_data.slices import ExportSlice
 from ehr_gateway.deadline import Deadline, deadline_of
 from ehr_gateway.http.authentication import RequestContext, renew_access
@@ -52,8 +56,7 @@ _CHUNK_SECONDS = 60.0
 # While the server is overloaded a download waits, since others may be in a hurry.
 _PAUSE_SECONDS = 0.25
 _MOST_PAUSES = 240
-_FILE_NAME = re.compile(r"([1-9][0-9]{0,8})(?:\.[A-Za-z]{1,64}\.ndjson)?")
-_NDJSON = "application/fhir+ndjson"
+_FILE_NAME = re.compile(r"([1-9][0-9]{0,8})(?:\.[A-Za-z]{1,64}\.(?:ndjson|parquet))?")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -93,8 +96,11 @@ def read_bulk_file(context: RequestContext, export_id: str, name: str) -> Respon
     )
     download = _Download(context, audit_context, export, file.part)
     first = download.read_chunk()
+    if kind and file.part.section == "output" and export.request.output_format == PARQUET:
+        return _LinesResponse(download, first, ParquetEncoder(kind), PARQUET)
     accepted = ",".join(context.request.headers.getlist("accept-encoding"))
-    return _LinesResponse(download, first, is_compressed=accepts_gzip(accepted))
+    encoder = _NdjsonEncoder(is_compressed=accepts_gzip(accepted))
+    return _LinesResponse(download, first, encoder, NDJSON)
 
 
 def _begin(context: RequestContext, export_id: str) -> tuple[recorder.AuditContext, BulkExport]:
@@ -177,25 +183,53 @@ class _LinesResponse(StreamingResponse):
         self,
         download: _Download,
         first: tuple[LineChunk, list[RowValues]],
-        *,
-        is_compressed: bool,
+        encoder: _Encoder,
+        media_type: str,
     ) -> None:
-        headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding"}
-        if is_compressed:
-            headers["Content-Encoding"] = "gzip"
+        headers = {"Cache-Control": "no-store"}
+        if isinstance(encoder, _NdjsonEncoder):
+            headers |= encoder.headers
         download.context.add_audit_entry(first[1])
-        content = _send_chunks(download, first[0], is_compressed=is_compressed)
-        super().__init__(content, headers=headers, media_type=_NDJSON)
+        content = _send_chunks(download, first[0], encoder)
+        super().__init__(content, headers=headers, media_type=media_type)
+
+
+class _Encoder(Protocol):
+    """Makes the bytes that are sent of lines."""
+
+    def encode(self, lines: Sequence[bytes], *, is_last: bool) -> bytes:
+        """Return the bytes of the next lines, and the end with the last ones."""
+
+
+class _NdjsonEncoder:
+    """Sends lines as they are, or compressed."""
+
+    def __init__(self, *, is_compressed: bool) -> None:
+        # Level 1, as of other responses.
+        self._compressor = zlib.compressobj(1, wbits=_GZIP) if is_compressed else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return what the response says of it."""
+        coding = {"Content-Encoding": "gzip"} if self._compressor else {}
+        return {"Vary": "Accept-Encoding", **coding}
+
+    def encode(self, lines: Sequence[bytes], *, is_last: bool) -> bytes:
+        """Return the bytes of the next lines."""
+        content = b"".join(b"%s\n" % line for line in lines)
+        if self._compressor is None:
+            return content
+        packed = self._compressor.compress(content)
+        return packed + self._compressor.flush() if is_last else packed
 
 
 async def _send_chunks(
-    download: _Download, chunk: LineChunk, *, is_compressed: bool
+    download: _Download, chunk: LineChunk, encoder: _Encoder
 ) -> AsyncIterator[bytes]:
-    # Level 1, as of other responses.
-    compressor = zlib.compressobj(1, wbits=_GZIP) if is_compressed else None
     batcher = download.context.gateway.audit_batcher
     while True:
-        if content := await anyio.to_thread.run_sync(_encode, chunk, compressor):
+        encode = partial(encoder.encode, chunk.lines, is_last=chunk.is_last)
+        if content := await anyio.to_thread.run_sync(encode):
             yield content
         if chunk.is_last:
             return
@@ -219,11 +253,3 @@ async def _read_next(download: _Download) -> tuple[LineChunk, list[RowValues]]:
             return await anyio.to_thread.run_sync(download.read_chunk)
     finally:
         release_place(request.scope)
-
-
-def _encode(chunk: LineChunk, compressor: zlib._Compress | None) -> bytes:
-    content = b"".join(b"%s\n" % line for line in chunk.lines)
-    if compressor is None:
-        return content
-    packed = compressor.compress(content)
-    return packed + compressor.flush() if chunk.is_last else packed

@@ -64,10 +64,14 @@ class Served:
 
 @contextmanager
 def serving(
-    data: Path, *options: str, database: str | None = None, log: Path | None = None
+    data: Path,
+    *options: str,
+    database: str | None = None,
+    log: Path | None = None,
+    port: int | None = None,
 ) -> Iterator[Served]:
     """Serve a data folder until the block ends; the process is killed if it still runs then."""
-    port = free_port()
+    port = port or free_port()
     log = log or data.with_name(f"{data.name}.log")
     environment = {**os.environ, **({"EHR_DATABASE": database} if database else {})}
     command = [sys.executable, "-m", "ehr_cli.main", "up", "--new", "--data", str(data)]
