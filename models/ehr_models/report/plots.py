@@ -18,6 +18,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 50
 _DASHES = ("", "7 4", "2 4", "10 4 2 4", "4 2", "1 3")
 _ROW = 30
 _GROUP_LABEL = 150
+# Where the text of a legend's entry begins, and how wide its letters are at 14 px.
+_LEGEND_TEXT, _LETTER_WIDTH, _HAN_WIDTH, _FIRST_HAN = 36, 7.5, 14.0, 0x2E7F
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ def draw_lines(lines: Sequence[Line], axes: Axes, title: str) -> Markup:
         )
     for number, line in enumerate(lines):
         parts.append(_draw_line(line, axes, number))
-    legend_height = 22 * ((len(lines) + 1) // 2)
-    parts.append(_draw_legend(lines))
+    columns = _count_legend_columns(lines)
+    legend_height = 22 * -(-len(lines) // columns)
+    parts.append(_draw_legend(lines, columns))
     return _wrap(_WIDTH, _HEIGHT + legend_height, title, parts)
 
 
@@ -167,17 +170,28 @@ def _draw_mark(series: int, x: str, y: str) -> str:
     return f'<circle class="plot-mark series-{series}" cx="{x}" cy="{y}" r="4"/>'
 
 
-def _draw_legend(lines: Sequence[Line]) -> str:
+def _count_legend_columns(lines: Sequence[Line]) -> int:
+    """Return 2 where each label has room in half of the width, else 1."""
+    widest = max((_estimate_width(line.label) for line in lines), default=0.0)
+    return 2 if widest <= (_WIDTH - _LEFT) / 2 - _LEGEND_TEXT else 1
+
+
+def _estimate_width(text: str) -> float:
+    """Return about how wide a text is drawn: a Chinese character is as wide as it is high."""
+    return sum(_HAN_WIDTH if ord(letter) > _FIRST_HAN else _LETTER_WIDTH for letter in text)
+
+
+def _draw_legend(lines: Sequence[Line], columns: int) -> str:
     parts = []
     for number, line in enumerate(lines):
-        x = _LEFT + (number % 2) * (_WIDTH - _LEFT) / 2
-        y = _HEIGHT + 12 + 22 * (number // 2)
+        x = _LEFT + (number % columns) * (_WIDTH - _LEFT) / 2
+        y = _HEIGHT + 12 + 22 * (number // columns)
         series = number % len(_DASHES)
         if line.has_line:
             parts.append(_draw_path(series, f"M{x} {y}h28"))
         if line.has_marks:
             parts.append(_draw_mark(series, str(x + 14), str(y)))
-        parts.append(f'<text x="{x + 36}" y="{y + 4}">{escape(line.label)}</text>')
+        parts.append(f'<text x="{x + _LEGEND_TEXT}" y="{y + 4}">{escape(line.label)}</text>')
     return "".join(parts)
 
 

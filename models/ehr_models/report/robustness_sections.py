@@ -165,9 +165,9 @@ def build_membership(report: Report, words: Words) -> list[Part]:
 
 def _draw_subgroups(column: Mapping[str, Any], title: str, words: Words) -> Part:
     figures = ("auroc", "observed_over_expected", "slope", "sensitivity")
-    names = {"unknown": words("unknown")}
+    names = {value: words(value) for value in ("unknown", "female", "male")}
     judged = [
-        (names.get(group["group"], group["group"]), group["auroc"])
+        (names.get(group["group"].lower(), group["group"]), group["auroc"])
         for group in column["groups"]
         if group["auroc"] and group["auroc"]["low"] is not None
     ]
@@ -183,7 +183,7 @@ def _draw_subgroups(column: Mapping[str, Any], title: str, words: Words) -> Part
         ),
         [
             (
-                names.get(group["group"], group["group"]),
+                names.get(group["group"].lower(), group["group"]),
                 format_count(group["people"], words),
                 format_count(group["outcomes"], words),
                 *(format_interval(group[each], words) for each in figures),

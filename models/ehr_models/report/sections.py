@@ -80,11 +80,16 @@ def explain_gate(gate: Report, predictors: Mapping[str, str], words: Words) -> s
         return str(gate["text"])
     values: Mapping[str, str] = {"groups": "", **gate["values"]}
     named = [
-        f"{words.find(f'predictor_{name}', words.find(f'attack_{name}', title))} {values[name]}"
+        f"{_name_predictor(name, title, words)} {values[name]}"
         for name, title in {**predictors, **dict.fromkeys(_ATTACKS, "")}.items()
         if name in values
     ]
     return words(key, **values, list=words("listed").join(named))
+
+
+def _name_predictor(name: str, title: str, words: Words) -> str:
+    attack = words.find(f"attack_{name}", words.find(f"title_{title}", title))
+    return words.find(f"predictor_{name}", attack)
 
 
 def build_data(report: Report, words: Words) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from ehr_models.gate_limits import GateLimits
 from ehr_models.learners.tuning import LEARNERS
 from ehr_models.registry import get_task, list_tasks
 from ehr_models.report.messages import LANGUAGES, read_words
+from ehr_models.report.plots import Axes, Line, draw_lines
 from ehr_models.report.verdicts import tell_verdict
 from tests.lib import gold
 
@@ -49,3 +51,26 @@ def test_every_learner_and_comparator_has_a_name_in_chinese() -> None:
         for task in list_tasks():
             for one in task.comparators:
                 assert words.find(f"title_{one.title} (recalibrated)", "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns"),
+    [
+        (["This model", "LACE"], 2),
+        (["本模型", "LACE（不含急症求診次數，重新校準）"], 1),
+        (["This model", "HOSPITAL without haemoglobin, sodium (recalibrated)"], 1),
+    ],
+)
+def test_a_label_of_a_plot_that_is_too_long_for_half_of_it_has_a_row(
+    labels: list[str], columns: int
+) -> None:
+    lines = [Line(label, [0.0, 1.0], [0.0, 1.0]) for label in labels]
+
+    drawn = str(draw_lines(lines, Axes("x", "y"), "title"))
+
+    places = [
+        re.search(rf'<text x="([0-9.]+)" y="([0-9.]+)">{re.escape(label)}<', drawn)
+        for label in labels
+    ]
+    rows = {found[2] for found in places if found}
+    assert all(places) and len(rows) == (1 if columns == 2 else len(labels))
