@@ -87,6 +87,8 @@ _OPERATION_VALUES = {
     "instant": "2026-01-06T00:00:00Z",
     "integer": "1",
 }
+# Served at addresses of their own, and not in a Bundle.
+_OWN_ADDRESSES = frozenset({"AuditEvent", "OperationDefinition", "Subscription"})
 _WITHOUT_CONTAINED = frozenset({"Binary", "Bundle", "Parameters"})
 
 
@@ -174,7 +176,7 @@ def reads(statement: Json) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     turn = count()
     for one in rest["resource"]:
-        if one["type"] == "AuditEvent":
+        if one["type"] in _OWN_ADDRESSES:
             continue
         for form, address in (
             *_instances(one), *_searches(one, turn), *_includes(one), *_chains(one)
@@ -236,7 +238,7 @@ def writes() -> list[dict[str, Any]]:
     Of types that hold patients' records: a person may choose ids in the directory.
     """
     found = []
-    for kind in sorted(definitions.resource_types() - load_domains().directory - {"AuditEvent"}):
+    for kind in sorted(definitions.resource_types() - load_domains().directory - _OWN_ADDRESSES):
         address, resource = f"{kind}/{_id(kind, HIDDEN)}", minimal(kind, _id(kind, HIDDEN))
         request = {"method": "PUT", "url": address}
         operation = {"op": "test", "path": "/id", "value": "x"}

@@ -71,6 +71,10 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "forwarded_allow_ips": settings.trusted_proxies,
         # Our own names in headers; the server's name and version help only an attacker.
         "server_header": False,
+        # The WebSockets of subscriptions: a client sends a token, and nothing long.
+        "ws": "websockets-sansio",
+        "ws_max_size": 4096,
+        "ws_per_message_deflate": False,
     }
 
 

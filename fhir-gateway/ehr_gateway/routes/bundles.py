@@ -23,7 +23,7 @@ from ehr_gateway.routes.batch_requests import BatchRequests
 from ehr_gateway.routes.history import build_history
 
 # What is not in the store: the audit log, and the definitions that are made from the code.
-_OWN_ADDRESSES = ("AuditEvent", "OperationDefinition")
+_OWN_ADDRESSES = ("AuditEvent", "OperationDefinition", "Subscription")
 
 
 def process_bundle(context: RequestContext, body: bytes) -> Response:
@@ -60,7 +60,8 @@ def _refuse_own_addresses(body: bytes, base: str) -> None:
     for url in _requested_urls(body):
         for kind in _OWN_ADDRESSES:
             if relative_url(url, base).startswith(kind):
-                raise Unprocessable(f"{kind} is served at its own address, not in a Bundle.")
+                text = f"{kind} is served at its own address, not in a Bundle."
+                raise Unprocessable(text, issue_code="not-supported")
 
 
 def _record_reads_and_refusals(

@@ -44,6 +44,8 @@ def _require_type_with_history(resource_type: str) -> None:
         # An empty page would read as "nobody looked".
         text = "Events of the audit log have no versions; search AuditEvent."
         raise NotFound(text, issue_code="not-supported")
+    if resource_type == "Subscription":
+        raise NotFound("Subscriptions have no versions to list.", issue_code="not-supported")
 
 
 def _answer_history(context: RequestContext, interaction: str, *target: str) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Invalid, PreconditionFailed, TooMany
+from ehr_fhir.errors import Invalid, PreconditionFailed, TooCostly, TooMany
 from ehr_fhir.json_text import parse, serialize
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
@@ -50,6 +50,7 @@ _TYPE = "Subscription"
 # Of one owner. Chosen: an organisation may have one for each of its patients; an app, which is of
 # one patient, needs a few.
 _MOST_OF_SYSTEM, _MOST_OF_APP = 20_000, 20
+_MOST_BYTES = 64 * 1024
 _DEFAULT_COUNT, _MOST_COUNT = 100, 1000
 # Parameters of a search, and the element that each must equal.
 _CRITERIA = ("_id", "criteria", "payload", "status", "type", "url")
@@ -195,6 +196,8 @@ def _begin(context: RequestContext, interaction: str) -> Preferences:
 
 
 def _read_wish(context: RequestContext, body: bytes, identity: str | None = None) -> Wish:
+    if len(body) > _MOST_BYTES:
+        raise TooCostly(f"A Subscription has at most {_MOST_BYTES} bytes.")
     resource = parse(body)
     if not isinstance(resource, dict):
         raise Invalid("The content is no resource.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ehr_gateway.database import Connection
 
-__all__ = ["Binding", "issue_binding", "redeem_binding"]
+__all__ = ["Binding", "is_issued", "issue_binding", "redeem_binding"]
 
 # Chosen: a client asks for one when it has connected, or just before.
 _LIFETIME_MS = 60_000
@@ -36,6 +36,14 @@ def issue_binding(
         (_hash(token), owner, json.dumps(list(subscriptions)), expires_ms),
     )
     return token, expires_ms
+
+
+def is_issued(connection: Connection, token: str) -> bool:
+    """Say whether a token is one that was issued and not used."""
+    row = connection.execute(
+        "SELECT 1 FROM subscription_binding WHERE token = ?", (_hash(token),)
+    ).fetchone()
+    return row is not None
 
 
 def redeem_binding(connection: Connection, token: str, now_ms: int) -> Binding | None:

@@ -72,17 +72,17 @@ def parse_subscription(
     """
     validate(resource, "Subscription")
     channel = resource["channel"]
-    topic = topics.get(resource["criteria"])
+    topic = topics.get(resource.get("criteria", ""))
     if topic is None:
         raise _refusal(
             "Subscription.criteria",
             "criteria is the URL of a topic that is served here; the CapabilityStatement lists"
             " them.",
         )
-    kind = channel["type"]
+    kind = channel.get("type")
     if kind not in ("rest-hook", "websocket"):
         raise _refusal("Subscription.channel.type", "Channels are rest-hook and websocket.")
-    if resource["status"] not in ("requested", "active", "off"):
+    if resource.get("status") not in ("requested", "active", "off"):
         raise _refusal(
             "Subscription.status", "Send the status requested, or off; the server sets the others."
         )
@@ -99,7 +99,7 @@ def parse_subscription(
         content=_parse_content(channel),
         payload_type=payload_type,
         end_ms=None if end is None else int(date_interval(end)[0]),
-        is_off=resource["status"] == "off",
+        is_off=resource.get("status") == "off",
         resource=_strip(resource),
         **_parse_numbers(channel),
     )
@@ -147,7 +147,7 @@ def _parse_filters(resource: Mapping[str, Any], topic: Topic) -> dict[str, tuple
 
 def _parse_endpoint(channel: Mapping[str, Any], policy: EndpointPolicy) -> str | None:
     path, endpoint = "Subscription.channel.endpoint", channel.get("endpoint")
-    if channel["type"] == "websocket":
+    if channel.get("type") == "websocket":
         if endpoint is not None:
             raise _refusal(path, "A websocket has no endpoint: the client connects.")
         if channel.get("header"):
@@ -165,7 +165,8 @@ def _parse_headers(channel: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     sent = channel.get("header", [])
     if len(sent) > _MOST_HEADERS:
         raise _refusal(path, f"There are at most {_MOST_HEADERS} headers.")
-    for line in sent:
+    # An element may have an extension in place of a value.
+    for line in (one or "" for one in sent):
         name, colon, value = line.partition(":")
         name, value = name.strip(), value.strip()
         is_token = name.isascii() and name.replace("-", "").replace("_", "").isalnum()

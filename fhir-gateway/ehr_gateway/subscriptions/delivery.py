@@ -13,10 +13,11 @@ import random
 import ssl
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -49,6 +50,10 @@ _GIVE_UP_MS = 72 * 3_600_000
 # For how long nothing is told where that is nobody's fault, as in a store that is closed.
 _POSTPONED_MS = 60_000
 _GONE = 410
+# Chosen: deliveries wait for endpoints, hardly for the database.
+_DATABASE_THREADS = 4
+_FAILED_SECONDS = 5.0
+_Result = TypeVar("_Result")
 _SENDING = "http11.send_request_headers.started"
 
 
@@ -97,6 +102,7 @@ class SubscriptionWorker:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._in_flight: dict[str, str] = {}
+        self._threads = ThreadPoolExecutor(_DATABASE_THREADS, "subscriptions")
 
     def start(self) -> None:
         """Start the thread."""
@@ -106,17 +112,24 @@ class SubscriptionWorker:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the deliveries under way, each of which has a time limit."""
+        """Stop; what is under way is sent again by the next process."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._threads.shutdown(wait=False)
+        self._threads = ThreadPoolExecutor(_DATABASE_THREADS, "subscriptions")
 
     def run_once(self) -> None:
         """Match what was written and deliver what is due; return when each was tried once."""
         # On a thread of its own: the caller's may have a loop.
         with self._lock, ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, self._run_once()).result()  # noqa: TID251
+
+    async def _in_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Run what asks the database, apart from look-ups of names, which may take long."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
@@ -127,16 +140,17 @@ class SubscriptionWorker:
             except Exception as error:
                 # Without the error's text, which may contain a value.
                 _LOG.warning("Subscriptions failed with %s; tried again.", type(error).__name__)
+                self._stopping.wait(_FAILED_SECONDS)
         with suppress(Exception):
             self._matcher.give_up()
 
     async def _run_once(self) -> None:
-        if await asyncio.to_thread(self._matcher.match):
+        if await self._in_thread(self._matcher.match):
             async with self._open_client() as client:
                 await asyncio.gather(
                     *(
                         self._deliver(client, identity)
-                        for identity, _ in await asyncio.to_thread(self._find_due)
+                        for identity, _ in await self._in_thread(self._find_due)
                     )
                 )
 
@@ -144,16 +158,18 @@ class SubscriptionWorker:
         """Match and deliver as long as this process leads."""
         tasks: set[asyncio.Task[None]] = set()
         async with self._open_client() as client:
-            while not self._stopping.is_set() and await asyncio.to_thread(self._matcher.match):
-                for identity, owner in await asyncio.to_thread(self._find_due):
+            while not self._stopping.is_set() and await self._in_thread(self._matcher.match):
+                for identity, owner in await self._in_thread(self._find_due):
                     if self._has_place(identity, owner):
                         self._in_flight[identity] = owner
                         task = asyncio.create_task(self._deliver_logged(client, identity))
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
                 await asyncio.sleep(self._seconds)
-            if tasks:
-                await asyncio.wait(tasks)
+            # What is under way is sent again by the next process: no stop waits for an endpoint.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _has_place(self, identity: str, owner: str) -> bool:
         of_owner = Counter(self._in_flight.values())[owner]
@@ -168,6 +184,10 @@ class SubscriptionWorker:
             await self._deliver(client, identity)
         except Exception as error:
             _LOG.warning("A notification failed with %s.", type(error).__name__)
+            with suppress(Exception):
+                await self._in_thread(
+                    self._postpone, identity, self._gateway.clock() + _POSTPONED_MS
+                )
         finally:
             self._in_flight.pop(identity, None)
 
@@ -194,7 +214,7 @@ class SubscriptionWorker:
     async def _deliver(self, client: httpx.AsyncClient, identity: str) -> None:
         """Send what is due to one endpoint, one notification after the other."""
         for _ in range(_MOST_IN_A_ROW):
-            attempt = await asyncio.to_thread(self._prepare, identity)
+            attempt = await self._in_thread(self._prepare, identity)
             if attempt is None:
                 return
             if isinstance(attempt, _NotYet):
@@ -204,7 +224,7 @@ class SubscriptionWorker:
                 outcome = await self._send(client, attempt)
             except _Superseded:
                 continue
-            await asyncio.to_thread(self._settle, attempt, outcome)
+            await self._in_thread(self._settle, attempt, outcome)
             if outcome.error is not None:
                 return
 
@@ -221,7 +241,7 @@ class SubscriptionWorker:
                 self._end(stored, error.issues[0].code or "revoked")
                 return None
             except Unavailable:
-                self._postpone(stored, now + _POSTPONED_MS)
+                self._postpone(identity, now + _POSTPONED_MS)
                 return None
         if attempt is None:
             with gateway.store.write_transaction() as connection:
@@ -236,11 +256,11 @@ class SubscriptionWorker:
             if current is not None and current.version == stored.version:
                 end_subscription(connection, stored.id, error)
 
-    def _postpone(self, stored: StoredSubscription, next_ms: int) -> None:
+    def _postpone(self, identity: str, next_ms: int) -> None:
         with self._gateway.store.write_transaction() as connection:
             connection.execute(
                 "UPDATE subscription SET due_ms = ? WHERE id = ? AND due_ms IS NOT NULL",
-                (next_ms, stored.id),
+                (next_ms, identity),
             )
 
     def _choose(
@@ -295,7 +315,7 @@ class SubscriptionWorker:
             nonlocal committed
             if event == _SENDING and not committed:
                 committed = True
-                await asyncio.to_thread(self._commit, attempt)
+                await self._in_thread(self._commit, attempt)
 
         assert wish.endpoint is not None  # noqa: S101 - a rest-hook has one
         try:

@@ -146,18 +146,15 @@ def commit_told(
 def number_waiting(
     connection: Connection, access: Access, stored: StoredSubscription
 ) -> StoredSubscription:
-    """Number what waits and is open now, for an answer that tells how many events there are."""
-    while True:
-        judged = judge_waiting(connection, access, stored, _MOST_JUDGED)
-        commit_told(connection, stored, judged, None)
-        stored = replace(
-            stored,
-            last_number=stored.last_number + len(judged.numbered),
-            # Only for this look: what was judged here is not judged again.
-            acknowledged=judged.settled,
-        )
-        if not judged.has_more:
-            return stored
+    """Number what waits and is open now, for an answer that tells how many events there are.
+
+    Of very many those that waited longest, so that no other write waits for long.
+    """
+    # Those with a number were told already.
+    waiting = replace(stored, acknowledged=stored.last_number)
+    judged = judge_waiting(connection, access, waiting, _MOST_JUDGED)
+    commit_told(connection, stored, judged, None)
+    return replace(stored, last_number=stored.last_number + len(judged.numbered))
 
 
 def has_waiting(connection: Connection, stored: StoredSubscription) -> bool:

@@ -7,6 +7,7 @@ loses an event nor makes one twice. One process leads; another takes over when i
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from ehr_gateway.subscriptions.topics import Change
 
 __all__ = ["FeedMatcher"]
 
+_LOG = logging.getLogger(__name__)
 # Versions that are matched in one step. Chosen: bodies of some kilobytes each are in memory.
 _STEP = 500
 # How long a process leads without a sign of life. Chosen: what is matched meanwhile is late by it.
@@ -205,9 +207,16 @@ class FeedMatcher:
             if change.previous is None and change.current is None:
                 continue
             position = row["position"]
+            try:
+                found = self._index.find(change, patients.get(position, ()), position, now)
+            except Exception as error:
+                # One version that cannot be judged does not hold up all that come after it.
+                # Without the error's text, which may hold a value.
+                _LOG.error("Version %s is no event: %s.", position, type(error).__name__)
+                continue
             events += [
                 _Event(listener.id, position, row["type"], row["id"], row["last_updated"])
-                for listener in self._index.find(change, patients.get(position, ()), position, now)
+                for listener in found
             ]
         return events
 

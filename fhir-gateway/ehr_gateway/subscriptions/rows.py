@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ehr_fhir.json_text import parse, serialize
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.store.version_positions import newest_position
 from ehr_gateway.subscriptions.content import Wish
@@ -90,7 +91,7 @@ class StoredSubscription:
             id=row["id"],
             owner=row["owner"],
             authority=authority,
-            resource=json.loads(row["resource"]),
+            resource=parse(row["resource"].encode()),
             sealed_headers=row["headers"],
             **{name: row[name] for name in names},
         )
@@ -224,10 +225,10 @@ def erase_subscriptions(
     erased = {*patients, *(identity for _, identity in records)}
     identities = []
     for row in connection.execute("SELECT id, patient, resource FROM subscription").fetchall():
-        filters = json.loads(row["resource"]).get("_criteria", {})
+        filters = parse(row["resource"].encode()).get("_criteria", {})
         if (
             row["patient"] in patients
-            or erased.intersection(_NAMES.findall(json.dumps(filters)))
+            or erased.intersection(_NAMES.findall(serialize(filters).decode()))
             or set(patients).intersection(_NAMES.findall(row["resource"]))
         ):
             identities.append(row["id"])
@@ -279,7 +280,7 @@ def _changing_values(
         "scope": authority.scope,
         "until_ms": min(ends, default=None),
         "updated_ms": now_ms,
-        "resource": json.dumps(wish.resource),
+        "resource": serialize(wish.resource).decode(),
         "headers": secrets.seal_headers(wish.headers),
         "channel": wish.channel,
         "state": "off" if wish.is_off else live_state,

@@ -22,7 +22,7 @@ from ehr_gateway.database import DATABASE_ERRORS, encode_texts, in_list
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.subscriptions.authority import AuthorityEnded, access_of, begin_audit
-from ehr_gateway.subscriptions.bindings import Binding, redeem_binding
+from ehr_gateway.subscriptions.bindings import Binding, is_issued, redeem_binding
 from ehr_gateway.subscriptions.content import Wish, parse_stored
 from ehr_gateway.subscriptions.events import (
     commit_told,
@@ -49,6 +49,8 @@ _BIND_SECONDS, _SEND_SECONDS, _MESSAGE_LENGTH = 10.0, 30.0, 200
 _LOOK_SECONDS = 0.25
 # How soon the end of a permission ends a binding to which nothing is told. Chosen.
 _PERMISSION_MS = 5_000
+# Of one address that have not shown a token yet, so that no stranger keeps clients out. Chosen.
+_MOST_UNBOUND = 20
 _MOST_SOCKETS, _MOST_BINDINGS = 500, 200
 _REFUSED, _TOO_MANY, _ENDED = 1008, 1013, 1000
 
@@ -93,7 +95,9 @@ class SubscriptionSockets:
     def __init__(self, gateway: Gateway, services: SubscriptionServices) -> None:
         self._gateway = gateway
         self._services = services
+        # Connections, and by the client's address those that are not bound yet.
         self._count = 0
+        self._unbound: Counter[str] = Counter()
         # By subscription: on how many connections it is bound.
         self._bound: Counter[str] = Counter()
         self._look_lock = asyncio.Lock()
@@ -103,13 +107,15 @@ class SubscriptionSockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         socket = WebSocket(scope, receive, send)
-        if scope["path"] != SOCKET_PATH or self._count >= _MOST_SOCKETS:
+        address = socket.client.host if socket.client else ""
+        is_full = self._count >= _MOST_SOCKETS or self._unbound[address] >= _MOST_UNBOUND
+        if scope["path"] != SOCKET_PATH or is_full:
             await socket.close(_TOO_MANY)
             return
         self._count += 1
         try:
             await socket.accept()
-            await self._serve(socket)
+            await self._serve(socket, address)
         except (WebSocketDisconnect, TimeoutError):
             pass
         except Exception as error:
@@ -120,13 +126,19 @@ class SubscriptionSockets:
                 with suppress(RuntimeError, WebSocketDisconnect):
                     await socket.close(_ENDED)
 
-    async def _serve(self, socket: WebSocket) -> None:
+    async def _serve(self, socket: WebSocket, address: str) -> None:
         """Take bindings and tell events, side by side, until either ends."""
         bound: dict[str, _Bound] = {}
-        async with asyncio.timeout(_BIND_SECONDS):
-            if not await self._bind(socket, bound):
-                await socket.close(_REFUSED)
-                return
+        self._unbound[address] += 1
+        try:
+            async with asyncio.timeout(_BIND_SECONDS):
+                if not await self._bind(socket, bound):
+                    await socket.close(_REFUSED)
+                    return
+        finally:
+            self._unbound[address] -= 1
+            if not self._unbound[address]:
+                del self._unbound[address]
         listening = asyncio.create_task(self._listen(socket, bound))
         telling = asyncio.create_task(self._tell(socket, bound))
         try:
@@ -209,7 +221,12 @@ class SubscriptionSockets:
             await socket.send_text(body.decode())
 
     def _redeem(self, token: str) -> Binding | None:
-        with self._gateway.store.write_transaction() as connection:
+        store = self._gateway.store
+        with store.read_transaction(single_statement=True) as connection:
+            # Whoever guesses does not get at the writer.
+            if not is_issued(connection, token):
+                return None
+        with store.write_transaction() as connection:
             return redeem_binding(connection, token, self._gateway.clock())
 
     def _shake_hands(self, binding: Binding, identity: str) -> _Message | None:

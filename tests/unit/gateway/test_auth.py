@@ -99,7 +99,8 @@ def test_a_patient_logs_in_by_eid_and_the_token_names_the_patient(house: House) 
 
     assert answer["patient"] == "pat-1"
     assert answer["scope"] == (
-        "patient/*.rs patient/Consent.cruds patient/Patient.u patient/Observation.cu ehr/access"
+        "patient/*.rs patient/Consent.cruds patient/Patient.u patient/Observation.cu"
+        " patient/Subscription.cud ehr/access"
     )
     assert answer["ehr"]["purpose"] == "PATRQT"
 

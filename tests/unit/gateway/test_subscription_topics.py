@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_fhir.errors import Unavailable, Unprocessable
+from ehr_fhir.errors import Invalid, Unavailable, Unprocessable
 from ehr_gateway.subscriptions.content import parse_subscription
 from ehr_gateway.subscriptions.endpoints import EndpointPolicy
 from ehr_gateway.subscriptions.index import Listener, SubscriptionIndex
@@ -222,3 +222,34 @@ def test_a_folder_adds_topics_and_a_faulty_file_is_named(tmp_path: Path) -> None
         (tmp_path / "vaccinated.json").write_text(json.dumps({**topic, **wrong}))
         with pytest.raises(Unavailable, match=r"vaccinated\.json"):
             load_topics(tmp_path)
+
+
+def _extended(body: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Return the body with an extension in place of the value at a path."""
+    copy = json.loads(json.dumps(body))
+    element = copy
+    for name in path[:-1]:
+        element = element[name]
+    value = element.pop(path[-1], None)
+    absent = {"extension": [{"url": "http://example.org/x", "valueString": "y"}]}
+    if isinstance(value, list):
+        element[path[-1]] = [None]
+        absent = [absent]  # type: ignore[assignment]
+    element[f"_{path[-1]}"] = absent
+    return dict(copy)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("status",), ("criteria",), ("end",), ("reason",), ("channel", "type"),
+        ("channel", "endpoint"), ("channel", "payload"), ("channel", "header"),
+    ],
+)  # fmt: skip
+def test_an_element_without_a_value_is_refused_or_left_alone(path: tuple[str, ...]) -> None:
+    body = subscription("new-result", HOOK, headers=["X-A: 1"]) | {"end": "2030-01-01T00:00:00Z"}
+
+    try:
+        parse_subscription(_extended(body, *path), KNOWN, EndpointPolicy())
+    except Invalid as error:
+        assert error.issues[0].expression
