@@ -17,6 +17,7 @@ import pandas as pd
 from ehr_analytics.cohorts.sources import source_of_view
 from ehr_etl.gold.library import list_view_names, load_library_view, load_view
 from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_models.imports.source_table import check_unpacked_size
 
 # Columns of the CDM that are read, by table; the first is the table's key.
 _REQUIRED: Mapping[str, Sequence[str]] = {
@@ -203,6 +204,8 @@ def _find_source(folder: Path, table: str) -> str | None:
     for ending, reader in _READERS:
         pattern = f"{table}{ending}"
         if any(folder.glob(pattern)):
+            if pattern.endswith(".gz"):
+                check_unpacked_size(folder / pattern)
             return reader.format(str(folder / pattern).replace("'", "''"))
     return None
 

@@ -46,7 +46,7 @@ def read_source_table(path: Path, columns: Sequence[str], missing: Sequence[str]
         raise Unprocessable(f"{path.name}: only .csv, .csv.gz and .parquet files can be read.")
     reader = _READERS[kind]
     if path.suffix == ".gz":
-        _check_unpacked_size(path)
+        check_unpacked_size(path)
     with duckdb.connect() as connection:
         try:
             described = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [str(path)])  # noqa: S608
@@ -68,7 +68,7 @@ def read_source_table(path: Path, columns: Sequence[str], missing: Sequence[str]
     return SourceTable(path.name, _hash_file(path), texts)
 
 
-def _check_unpacked_size(path: Path) -> None:
+def check_unpacked_size(path: Path) -> None:
     """Refuse a file that unpacks to more than a table may have, before anything is kept of it."""
     size = 0
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_models.imports import source_table
 from ehr_models.imports.import_store import read_import
 from ehr_models.imports.imported_task import apply_import
 from ehr_models.imports.omop_folder import read_omop_folder
@@ -212,6 +214,21 @@ def test_without_the_concept_table_a_condition_is_the_number_of_its_concept(
 
     assert set(read.views["condition_flat"]["code_system"]) == {"OMOP"}
     assert all(code.isdigit() for code in read.views["condition_flat"]["code"])
+
+
+def test_a_packed_table_of_a_folder_is_read_up_to_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "cdm", make_tables(gold.made_up(5)), "csv")
+    person = folder / "person.csv"
+    content = person.read_bytes()
+    person.unlink()
+    (folder / "person.csv.gz").write_bytes(gzip.compress(content))
+    assert len(read_omop_folder(folder).views["patient_demographics"]) == 5
+
+    monkeypatch.setattr(source_table, "MOST_UNPACKED_BYTES", len(content) - 1)
+    with pytest.raises(Unprocessable, match="when it is unpacked"):
+        read_omop_folder(folder)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
