@@ -378,3 +378,16 @@ def test_at_the_counter_the_number_of_merged_accounts_is_one_persons(staffed: Ho
     assert at_the_counter().status_code == 404
     merge(staffed)
     assert named(at_the_counter())["patient"] == [{"reference": "Patient/pat-2"}]
+
+
+def test_who_writes_a_merged_patient_again_does_not_take_the_merge_apart(staffed: House) -> None:
+    staffed.share("hospital-a")
+    merge(staffed)
+    hospital, telecom = staffed.system("hospital-a"), [{"system": "phone", "value": "2345 6789"}]
+
+    refused = hospital.put({**patient("pat-1", HKIDS["pat-1"]), "telecom": telecom})
+    taken = hospital.put({**stored(staffed, "pat-1"), "telecom": telecom})
+
+    assert refused.status_code == 403
+    assert taken.status_code == 200
+    assert stored(staffed, "pat-1")["link"][0]["type"] == "replaced-by"
