@@ -121,7 +121,7 @@ bench-cds-hooks: setup ## how long a card of decision support takes (RESOURCES=5
 bench-model-scoring: setup ## what scoring many people takes, beside the frame of all rows (PEOPLE="1000 10000")
 	@$(BIN)/python -m tests.perf.bench_model_scoring $(PEOPLE)
 
-bench-model-training: setup ## what training and evaluation take, beside one plain fit (ONE_IN="8 4")
+bench-model-training: setup ## what training and evaluation take, beside one plain fit (ONE_IN="16 8")
 	@$(BIN)/python -m tests.perf.bench_model_training $(ONE_IN)
 
 bench-subscriptions: .venv/.ready ## what a write costs with 1, 100 and 10,000 subscriptions

@@ -181,7 +181,8 @@ def _quiet_end_without_reader() -> Iterator[None]:
     """End as `cat` does once nobody reads the output any more (`ehr ... | head`)."""
     try:
         yield
-        sys.stdout.flush()
+        # Flushes, and knows of a process that was started without an output (`>&-`).
+        typer.echo(nl=False)
     except BrokenPipeError:
         closed = _find_closed_outputs()
         if not closed:
@@ -204,8 +205,8 @@ def _find_closed_outputs() -> list[int]:
     for stream in (sys.stdout, sys.stderr):
         try:
             poll.register(stream.fileno(), 0)
-        except (OSError, ValueError):
-            # Closed, or no file at all, as in tests.
+        except (AttributeError, OSError, ValueError):
+            # Not there, closed, or no file, as in tests.
             continue
     return [output for output, event in poll.poll(0) if event & select.POLLERR]
 

@@ -58,6 +58,7 @@ def apply_import(task: Task, stored: StoredImport) -> ImportedTask:
                 build_comparator(one) for one in parse_mapping(about["mapping"]).comparators
             ),
             build_frame=lambda views, codes=None: frame,
+            build_recent_frame=None,
         )
     return ImportedTask(own, stored.tables, {f"import {stored.name}": stored.digest})
 

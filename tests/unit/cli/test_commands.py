@@ -106,6 +106,14 @@ for command in sys.argv[1:]:
     assert ran.stdout.splitlines() == [f"141 {command}" for command in known]
 
 
+def test_a_command_needs_no_output() -> None:
+    line = '"$0" -m ehr_cli.main token --help >&-'
+
+    ran = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, text=True)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_a_pipe_that_is_not_the_output_is_a_fault(tmp_path: Path) -> None:
     probe = """
 from ehr_cli.main import app
