@@ -13,6 +13,7 @@ from ehr_fhir.errors import Unprocessable
 from ehr_gateway.bulk_data.import_files import FileWriter
 from ehr_gateway.bulk_data.imports import keep_progress
 from ehr_gateway.import_sources import parse_import_sources
+from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.suspensions import Suspension, insert_suspension
 from ehr_inbound.bulk_files import store_batches
 from ehr_inbound.bulk_imports import run
@@ -324,3 +325,14 @@ def test_nothing_more_is_stored_of_a_client_that_is_suspended(
     assert answer.status_code == 500
     assert "suspended" in answer.json()["issue"][0]["diagnostics"]
     assert len(rows(store, "SELECT id FROM resource WHERE id LIKE 'new-%'")) == 2
+
+
+def test_another_clients_import_is_not_there(made: Imports) -> None:
+    platform = made.house.system("ehr-commons")
+    content = ndjson(patient("new", "ZC1234567"))
+    address = status_of(send(platform, ("Patient", content)))
+    subject = Subject("other", "other", "system", "other", "ehr-commons")
+    other = Session(made.house.client, made.house.issue(subject, "system/*.cruds"))
+
+    assert other.get(address).status_code == other.delete(address).status_code == 404
+    assert platform.get(address).status_code == 202
