@@ -135,6 +135,8 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
         return _has(resource_type, name, text, depth)
     if name == "_list":
         return _in_list(resource_type, text)
+    if name == "_contained":
+        return _check_contained(text)
     head, dot, rest = name.partition(".")
     code, _, modifier = head.partition(":")
     parameter = served_parameter(resource_type, code)
@@ -263,6 +265,15 @@ def _has(resource_type: str, name: str, text: str, depth: int) -> Filter | None:
         raise Invalid(f"`{parts[1]}:{parameter.code}` does not refer to a {resource_type}.")
     after = parse_filter(parts[1], parts[3], text, depth + 1)
     return after and ReverseChain(resource_type, parameter, after)
+
+
+def _check_contained(text: str) -> None:
+    """Take what is so anyway: matches are no contained resources (R4 §3.1.1.5.5)."""
+    if text not in ("", "false"):
+        raise UnknownParameter(
+            "`_contained` is served as `false` alone: search for what contains the resource by a"
+            " chain, such as `MedicationRequest?medication.code=x`."
+        )
 
 
 def _in_list(resource_type: str, text: str) -> Filter | None:

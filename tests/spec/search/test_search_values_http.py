@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.lib.gateway import BASE, House, Session, observation, patient
+from tests.lib.gateway import BASE, House, Session, must, observation, patient
 
 LOINC = "http://loinc.org"
 BASE_SET = "http://example.org/base"
@@ -247,3 +247,21 @@ def test_the_capability_statement_names_what_is_served(furnished: House) -> None
     token = next(one for one in by_type["Patient"]["searchParam"] if one["name"] == "identifier")
     assert ":of-type" in token["documentation"]
     assert any(one["name"] == "near" for one in by_type["Location"]["searchParam"])
+
+
+@pytest.mark.parametrize(
+    "query", ["_contained=true", "_contained=both", "_containedType=contained"]
+)
+def test_contained_matches_are_refused_or_passed_over_by_prefer(
+    furnished: House, query: str
+) -> None:
+    hospital = furnished.system("hospital-a")
+    address = "Observation?code=718-7&_contained=false"
+    assert len(hospital.ids(address)) == 3
+
+    refused = hospital.get(f"{address}&{query}")
+    assert refused.status_code == 400
+    assert query.partition("=")[0] in refused.json()["issue"][0]["diagnostics"]
+    lenient = must(hospital.get(f"{address}&{query}", headers={"Prefer": "handling=lenient"}))
+    matches = [one for one in lenient.json()["entry"] if one["search"]["mode"] == "match"]
+    assert len(matches) == 3
