@@ -44,7 +44,8 @@ def fill(store: Store, resources: int) -> int:
     base = _load(store)
     copies = max(0, round((resources - base) / base))
     with store.write_transaction() as connection:
-        last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
+        row = connection.execute("SELECT MAX(pk), MAX(position) FROM resource").fetchone()
+        last = max(row)
         tables = _bases(connection)
     for first in range(1, copies + 1, _AT_ONCE):
         with store.write_transaction() as connection:
@@ -163,8 +164,8 @@ def _copy(
 
 def _value(store: Store, table: Table, name: str, last: int) -> str:
     kind = str(table.c[name].type)
-    if name == "pk":
-        return f"base.pk + copy.n * {last}"
+    if name in ("pk", "position"):
+        return f"base.{name} + copy.n * {last}"
     if table.name == "idx_date" and name in ("low", "high"):
         return f"base.{name} + copy.days * {_DAY_MS}"
     if name == "body":

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_gateway.access_requests.own_labels import change_own_labels
+from ehr_gateway.operations._meta_marks import answer_mark_change
 from ehr_gateway.operations.call import OperationCall
 from ehr_privacy.consent.labels import ACT_CODE, CONFIDENTIALITY, LABEL_SYSTEMS, LABELS, LEVELS
 
@@ -17,8 +18,13 @@ _EXPRESSION = "Parameters.parameter.where(name='meta').value.security"
 
 
 def answer_label_change(call: OperationCall, action: Literal["add", "withdraw"]) -> Response:
-    """Change the caller's own labels of a record; answer with those that they have put on it."""
+    """Change the caller's own labels of a record; answer with those that they have put on it.
+
+    Whoever is no patient changes profiles and tags, and no label.
+    """
     meta = call.parse_body().value("meta")
+    if call.context.access.requester.role != "patient" and isinstance(meta, dict):
+        return answer_mark_change(call, meta, action)
     own = change_own_labels(
         call.context,
         call.audit_context,

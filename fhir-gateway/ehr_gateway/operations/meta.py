@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from ehr_fhir.json_text import parse
 from ehr_gateway.http.responses import record_disclosure
 from ehr_gateway.interactions.read import read
+from ehr_gateway.operations._meta_marks import shown_meta
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import ANY_TYPE, Operation
 
@@ -28,6 +29,4 @@ def answer(call: OperationCall) -> Response:
         call.context.gateway.store, call.context.access, call.resource_type, call.logical_id
     )
     record_disclosure(call.context, call.audit_context, [version])
-    meta = parse(version.body).get("meta", {})
-    kept = {key: meta[key] for key in ("profile", "security", "tag") if key in meta}
-    return call.respond({"name": "return", "valueMeta": kept})
+    return call.respond({"name": "return", "valueMeta": shown_meta(parse(version.body))})

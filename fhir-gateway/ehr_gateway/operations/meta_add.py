@@ -1,4 +1,4 @@
-"""`$meta-add`: a patient puts sensitivity labels on an own record."""
+"""`$meta-add`: labels of a patient on an own record, or profiles and tags of whoever writes it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ehr_gateway.operations.declaration import ANY_TYPE, Operation, Parameter
 
 OPERATION = Operation(
     name="meta-add",
-    summary="Put sensitivity labels of one's own choice on an own record.",
+    summary="Put labels on an own record, or profiles and tags on one that one may change.",
     levels=("instance",),
     resource_types=(ANY_TYPE,),
     standards={ANY_TYPE: "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"},
     affects_state=True,
-    callers="the patient",
-    parameters=(Parameter("meta", "Meta", "The labels, as `security`", 1),),
+    callers="the patient; of profiles and tags whoever may patch the record",
+    parameters=(Parameter("meta", "Meta", "The labels, as `security`; or `profile` and `tag`", 1),),
 )
 
 

@@ -1,4 +1,4 @@
-"""`$meta-delete`: a patient takes back labels that they put on an own record."""
+"""`$meta-delete`: takes back a patient's own labels, or profiles and tags of a record."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ehr_gateway.operations.declaration import ANY_TYPE, Operation, Parameter
 
 OPERATION = Operation(
     name="meta-delete",
-    summary="Take back sensitivity labels that one put on an own record; others stay.",
+    summary="Take back labels that one put on an own record, or profiles and tags of a record.",
     levels=("instance",),
     resource_types=(ANY_TYPE,),
     standards={ANY_TYPE: "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"},
     affects_state=True,
-    callers="the patient",
-    parameters=(Parameter("meta", "Meta", "The labels, as `security`", 1),),
+    callers="the patient; of profiles and tags whoever may patch the record",
+    parameters=(Parameter("meta", "Meta", "The labels, as `security`; or `profile` and `tag`", 1),),
 )
 
 
