@@ -88,23 +88,34 @@ def main() -> None:
     parser.add_argument("--databases", default="sqlite,postgresql")
     parser.add_argument("--reads-only", action="store_true")
     asked = parser.parse_args()
-    found: list[dict[str, Any]] = []
-    refused: dict[str, int] = {}
     for database in asked.databases.split(","):
-        with _served(database, asked.size) as (base, callers, resources):
-            _say(f"{database}: {resources:,} resources, load {os.getloadavg()[0]:.1f}")
-            for example in _examples(reads_only=asked.reads_only):
-                measured = _measure(base, callers, example)
-                if measured.took:
-                    line = measured.to_json(database, resources)
-                    found.append({**line, "size": asked.size, "load": os.getloadavg()[0]})
-                    _say(f"  ${measured.name:24}{line['p50_ms']:9.1f}{line['p99_ms']:9.1f} ms")
-                else:
-                    refused[measured.name] = measured.status
-    _say(f"not measured: {', '.join(f'${name} ({status})' for name, status in refused.items())}")
-    found = [*(one for one in _read_results() if not _is_replaced(one, asked)), *found]
-    RESULT.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
-    publish("bench-operations", _table(found))
+        measured, refused = _measure_all(database, asked.size, reads_only=asked.reads_only)
+        # Those of other stores stay.
+        kept = [
+            one
+            for one in _read_results()
+            if (one["database"], one["size"]) != (database, asked.size)
+        ]
+        found = [*kept, *measured]
+        RESULT.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
+        _say(f"not measured: {refused}")
+    publish("bench-operations", _table(_read_results()))
+
+
+def _measure_all(database: str, size: int, *, reads_only: bool) -> tuple[list[dict[str, Any]], str]:
+    """Measure every operation on one store; return its lines, and what was refused."""
+    found, refused = [], []
+    with _served(database, size) as (base, callers, resources):
+        _say(f"{database}: {resources:,} resources, load {os.getloadavg()[0]:.1f}")
+        for example in _examples(reads_only=reads_only):
+            measured = _measure(base, callers, example)
+            if measured.took:
+                line = measured.to_json(database, resources)
+                found.append({**line, "size": size, "load": round(os.getloadavg()[0], 1)})
+                _say(f"  ${measured.name:24}{line['p50_ms']:9.1f}{line['p99_ms']:9.1f} ms")
+            else:
+                refused.append(f"${measured.name} ({measured.status})")
+    return found, ", ".join(refused)
 
 
 def _read_results() -> list[dict[str, Any]]:
@@ -112,10 +123,6 @@ def _read_results() -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = orjson.loads(RESULT.read_bytes())
     return found
-
-
-def _is_replaced(line: dict[str, Any], asked: argparse.Namespace) -> bool:
-    return line["database"] in asked.databases.split(",") and line["size"] == asked.size
 
 
 def _examples(*, reads_only: bool) -> Iterator[Example]:

@@ -164,7 +164,8 @@ def _copy(
 
 def _value(store: Store, table: Table, name: str, last: int) -> str:
     kind = str(table.c[name].type)
-    if name in ("pk", "position"):
+    # Each is unique; those of a copy follow those of the one before.
+    if name in ("pk", "position") or (table.name, name) == ("decision_change", "number"):
         return f"base.{name} + copy.n * {last}"
     if table.name == "idx_date" and name in ("low", "high"):
         return f"base.{name} + copy.days * {_DAY_MS}"

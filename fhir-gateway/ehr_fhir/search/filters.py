@@ -136,7 +136,8 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
     if name == "_list":
         return _in_list(resource_type, text)
     if name == "_contained":
-        return _check_contained(text)
+        _check_contained(text)
+        return None
     head, dot, rest = name.partition(".")
     code, _, modifier = head.partition(":")
     parameter = served_parameter(resource_type, code)

@@ -20,6 +20,7 @@ from ehr_fhir.terminology.value_sets import (
     find_value_set,
     split_canonical,
 )
+from ehr_fhir.validation.validate import validate
 from ehr_gateway.database import Connection
 from ehr_gateway.http.operation_parameters import OperationParameters
 from ehr_gateway.operations.call import OperationCall
@@ -104,6 +105,8 @@ class Terms:
         found = self.sent.resources(name, 1)
         if found and found[0].get("resourceType") != kind:
             raise Unprocessable(f"The parameter {name} must be a {kind}.", expression="Parameters")
+        for resource in found:
+            validate(resource)
         return found[0] if found else None
 
     def versions(self) -> Versions:
@@ -146,6 +149,8 @@ def begin_terms(call: OperationCall, sent: OperationParameters, connection: Conn
         "accept-language", ""
     )
     resources = sent.resources("tx-resource", _MOST_SENT)
+    for resource in resources:
+        validate(resource)
     library = library_of(connection, find, resources)
     if names := sent.texts("useSupplement", _MOST_SENT):
         library = SupplementedLibrary(library, names)

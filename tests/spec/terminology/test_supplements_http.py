@@ -131,3 +131,29 @@ def test_pages_of_what_is_found_by_words_of_both_are_whole() -> None:
     assert pages == [found[at : at + 2] for at in (0, 2, 4)]
     active = Selection(words=("heart",), active_only=True)
     assert system.count(active) == 5
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize(
+    ("name", "resource"),
+    [
+        ("valueSet", {**VALUE_SET, "compose": "x"}),
+        ("valueSet", {**VALUE_SET, "extension": ["x"]}),
+        ("tx-resource", {**SUPPLEMENT, "concept": "x"}),
+        ("tx-resource", {**SUPPLEMENT, "supplements": 5}),
+        ("tx-resource", {**SUPPLEMENT, "concept": [{"code": "female", "designation": "x"}]}),
+        ("tx-resource", {**SUPPLEMENT, "concept": [{"code": "male", "designation": [{}]}]}),
+        ("tx-resource", {"url": NAMES}),
+    ],
+)
+def test_a_resource_that_is_none_is_refused(
+    furnished: House, name: str, resource: dict[str, Any]
+) -> None:
+    sent = [{"name": name, "resource": resource}, {"name": "useSupplement", "valueString": NAMES}]
+    if name != "valueSet":
+        sent.append({"name": "valueSet", "resource": VALUE_SET})
+    body = {"resourceType": "Parameters", "parameter": sent}
+    answer = furnished.login("doctor.a").post("ValueSet/$expand", body)
+
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.json()["resourceType"] == "OperationOutcome"
