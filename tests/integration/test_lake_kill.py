@@ -204,7 +204,7 @@ def test_a_run_that_was_killed_anywhere_is_finished_by_the_next_one(
         run(whole, others)
     wanted = {table: rows(whole, table) for table in TABLES}
     # The last ones are those of upkeep.
-    for state in [*states[::step], states[-2]]:
+    for state in dict.fromkeys([*states[::step], states[-2]]):
         killed = Lake(tmp_path / "next" / state.name)
         shutil.copytree(state, killed.root)
 
