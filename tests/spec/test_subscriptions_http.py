@@ -9,13 +9,19 @@ from typing import Any
 
 import pytest
 
+from ehr_gateway.accounts.accounts import subject_of_account
 from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.authorization_codes import Grant
+from ehr_gateway.oauth.grant_context import GrantContext
+from ehr_gateway.oauth.refresh_tokens import start_family
 from ehr_gateway.oauth.registration import delete_client
+from ehr_gateway.oauth.revoke_endpoint import revoke_family
 from ehr_gateway.subscriptions.delivery import SubscriptionWorker
 from ehr_gateway.subscriptions.feed import FeedMatcher
-from ehr_gateway.subscriptions.rows import erase_subscriptions, switch_all_off
+from ehr_gateway.subscriptions.rows import erase_subscriptions, find_subscription, switch_all_off
+from ehr_gateway.tokens.access_tokens import issue_access_token
 from ehr_gateway.tokens.suspensions import Suspension, insert_suspension
-from tests.lib.gateway import House, MoveIn, must, observation, restriction
+from tests.lib.gateway import PATIENT_ONE, House, MoveIn, Session, must, observation, restriction
 from tests.lib.subscriptions import (
     Endpoint,
     events_of,
@@ -247,6 +253,8 @@ def test_an_endpoint_is_given_up_at_410_and_after_three_days_and_its_owner_has_t
         furnished.clock.forward(seconds=73 * 3600)
     hospital = furnished.system("hospital-a")
     assert must(hospital.get(f"Subscription/{dead}")).json()["status"] == "off"
+    waiting = must(furnished.login("steward").get("$waiting")).json()["parameter"]
+    assert {"name": "failing-subscriptions", "valueInteger": 2} in waiting
     count = len(endpoint.received)
     work(furnished)
     assert len(endpoint.received) == count
@@ -484,3 +492,62 @@ def test_after_a_restore_all_are_off_until_they_are_sent_again(
     work(furnished)
 
     assert endpoint.events == [(1, "Observation/after")]
+
+
+def test_a_held_result_is_not_told_to_the_patients_app(
+    furnished: House, endpoint: Endpoint
+) -> None:
+    clients.register_client(
+        furnished.gateway.store, clients.Client("test", "App", scope="patient/*.cruds")
+    )
+    app, hospital = furnished.login("p.pat-1"), furnished.system("hospital-a")
+    subscribe(app, subscription("new-result", endpoint.address, content="full-resource"))
+    hospital.store(observation("held", "laboratory"))
+    hospital.store(observation("open", "laboratory"))
+    parameters = [
+        {"name": "until", "valueDate": "2026-12-10"},
+        {"name": "reason", "valueString": "The doctor tells it in person first."},
+    ]
+    must(
+        furnished.login("doctor.a").post(
+            "Observation/held/$hold", {"resourceType": "Parameters", "parameter": parameters}
+        )
+    )
+
+    work(furnished)
+
+    assert endpoint.events == [(1, "Observation/open")]
+    assert b"Observation/held" not in b"".join(body for _, body in endpoint.received)
+
+
+def test_the_end_of_an_apps_permission_is_the_end_of_its_subscription(
+    furnished: House, endpoint: Endpoint
+) -> None:
+    store, now = furnished.gateway.store, furnished.clock()
+    clients.register_client(
+        store, clients.Client("app", "App", scope="patient/*.cruds offline_access")
+    )
+    scope = "patient/*.cruds offline_access"
+    grant = Grant("app", "p.pat-1", "", "", scope, "family-1", GrantContext(patient="pat-1"))
+    assert start_family(store.database, grant, now)
+    subject = subject_of_account(PATIENT_ONE, "app")
+    token, _ = issue_access_token(
+        furnished.gateway.keys, furnished.settings, subject, scope, now, "family-1"
+    )
+    identity = subscribe(
+        Session(furnished.client, token), subscription("new-result", endpoint.address)
+    )
+    work(furnished)
+    furnished.clock.forward(seconds=3 * 86_400)
+    furnished.system("hospital-a").store(observation("lasts", "laboratory"))
+    work(furnished)
+    assert endpoint.events == [(1, "Observation/lasts")]
+
+    revoke_family(furnished.gateway, "family-1")
+    with store.read_transaction() as connection:
+        stored = find_subscription(connection, identity)
+    assert stored is not None
+    assert (stored.state, stored.error) == ("off", "revoked")
+    furnished.system("hospital-a").store(observation("after", "laboratory"))
+    work(furnished)
+    assert endpoint.events == [(1, "Observation/lasts")]

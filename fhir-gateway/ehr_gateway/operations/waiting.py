@@ -41,6 +41,9 @@ _COUNTS = {
     " WHERE kind = :erasure AND state = 'proposed' AND expires_ms > :now",
     "unusual": "SELECT count(*) FROM audit_flag WHERE state = 'open'",
     "undelivered": "SELECT count(*) FROM notice_delivery WHERE state <> 'sent'",
+    # Those whose endpoints take nothing, for now or for good.
+    "failing-subscriptions": "SELECT count(*) FROM subscription"
+    " WHERE state = 'error' OR (state = 'off' AND error IN ('gone', 'given-up'))",
     "suspensions": f"SELECT count(*) FROM suspension WHERE {IN_FORCE}",  # noqa: S608
     "accounts": "SELECT count(*) FROM account",
     "disabled-accounts": "SELECT count(*) FROM account WHERE disabled = 1",
@@ -48,7 +51,7 @@ _COUNTS = {
 _COUNTS_OF_ROLE = {
     "steward": (
         "reviews", "emergency-reviews", "proposals", "merges", "duplicates", "corrections",
-        "erasures", "unusual", "undelivered", "suspensions",
+        "erasures", "unusual", "undelivered", "failing-subscriptions", "suspensions",
     ),
     "auditor": ("unusual", "suspensions"),
     "administrator": ("erasures", "suspensions", "accounts", "disabled-accounts"),
