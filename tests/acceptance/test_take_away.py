@@ -70,6 +70,8 @@ def test_the_page_of_a_new_link_has_no_barrier(
 ) -> None:
     patient = Person(chromium, served)
     patient.log_in_by_eid(served.patient.hkid)
+    patient.go("/take-away")
+    inspect_page(patient, tmp_path, "copies")
     patient.go("/take-away/links")
     patient.page.locator("#make ~ form button").click()
     expect(patient.page.locator("#made")).to_be_visible()

@@ -69,7 +69,8 @@ def make_link(
     gateway, access = context.gateway, context.access
     _check_passcode(passcode)
     label = link_format.clean_line(label)
-    if len(label) > link_format.MAX_LABEL:
+    # As viewers written in JavaScript count.
+    if len(label.encode("utf-16-le")) // 2 > link_format.MAX_LABEL:
         raise Unprocessable(
             f"A label has {link_format.MAX_LABEL} characters at most.", expression="label"
         )

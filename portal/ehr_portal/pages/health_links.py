@@ -106,7 +106,8 @@ def _find_errors(request: PortalRequest, form: Mapping[str, str]) -> list[FieldE
     errors = []
     if form.get("content") not in CONTENT_TITLES:
         errors.append(FieldError("content", N_("Choose what the link holds.")))
-    if len(form.get("label", "").strip()) > LONGEST_LABEL:
+    # As browsers count, and viewers.
+    if len(form.get("label", "").strip().encode("utf-16-le")) // 2 > LONGEST_LABEL:
         errors.append(FieldError("label", N_("A name has 80 characters at most.")))
     if not _SHORTEST_PASSCODE <= len(form.get("passcode", "").strip()) <= LONGEST_PASSCODE:
         errors.append(FieldError("passcode", N_("A passcode has 6 to 64 characters.")))

@@ -238,6 +238,7 @@ def test_an_app_makes_no_link_to_more_than_it_may_read(furnished: House) -> None
         ({"passcode": "12345"}, 400),
         ({"content": "all"}, 422),
         ({"label": "x" * 81}, 422),
+        ({"label": "😷" * 41}, 422),
     ],
 )
 def test_what_is_no_link_is_refused_by_name(
