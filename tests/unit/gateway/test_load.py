@@ -105,7 +105,7 @@ def test_what_no_write_may_store_is_refused_in_a_load_too(store: Store, tmp_path
     assert report.accepted == 0
     said = reasons(report)
     assert "Patient.meta.tag[0]" in said[1]
-    assert "feed" in said[2]
+    assert "own address" in said[2]
     assert "server alone" in said[3]
     assert said[4] == "Patient.name[0].given[0] must not be empty."
     assert said[5].startswith("Observation.subject.reference names a Practitioner")
