@@ -13,6 +13,7 @@ import pytest
 
 from ehr_etl.erasure.byte_search import ByteSearch
 from ehr_etl.erasure.file_contents import read_contents
+from ehr_fhir.errors import Conflict
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import anomalies
@@ -24,6 +25,7 @@ from ehr_gateway.health_links import make_link
 from ehr_gateway.health_links import open_link as open_link_module
 from ehr_gateway.notices import access_notices
 from ehr_gateway.schema import ALL_TABLES
+from ehr_inbound.bulk_files import store_batches
 from ehr_inbound.bulk_files.load import load
 from ehr_inbound.bulk_imports.run import run_waiting_imports
 from ehr_privacy.audit import public_key
@@ -437,6 +439,27 @@ def test_a_load_does_not_bring_the_patient_back(staffed: House, tmp_path: Path) 
         ("Observation", "lab-1"), ("Patient", "pat-1")
     ]  # fmt: skip
     assert "pat-1" not in "".join(row for _, row in read_rows(staffed))
+
+
+def test_a_load_that_runs_while_a_patient_is_erased_brings_nothing_back(
+    staffed: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_batches, "_ROWS_PER_TRANSACTION", 1)
+    file = tmp_path / "export.ndjson"
+    bodies = [observation("lab-8", "laboratory", patient="pat-2"), patient("pat-1", "ZA1234560"),
+              observation("lab-11", "laboratory")]  # fmt: skip
+    file.write_text("".join(f"{json.dumps(body)}\n" for body in bodies), "utf-8")
+
+    def erase_once(stored: int) -> None:
+        if stored == 1:
+            erase(staffed)
+
+    with pytest.raises(Conflict, match="erased while the load ran.* 1 resources"):
+        load(staffed.gateway.store, [file], "hospital-a", erase_once)
+
+    assert "pat-1" not in "".join(row for _, row in read_rows(staffed))
+    again = load(staffed.gateway.store, [file], "hospital-a", lambda count: None)
+    assert (again.accepted, again.rejected, again.unchanged) == (1, 2, 1)
 
 
 def test_what_a_crash_left_is_finished_by_the_next_process(

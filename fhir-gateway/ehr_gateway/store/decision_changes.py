@@ -25,6 +25,7 @@ from ehr_privacy.consent.research import RESEARCH_TABLES
 __all__ = [
     "DecisionChange",
     "last_decision_change",
+    "last_erasure",
     "list_changed_subjects",
     "list_decision_changes",
     "mark_accounts",
@@ -99,6 +100,12 @@ def last_decision_change(connection: Connection) -> int:
     """Return the number of the newest change, 0 if there is none."""
     row = connection.execute("SELECT MAX(number) FROM decision_change").fetchone()
     return int(row[0] or 0)
+
+
+def last_erasure(connection: Connection) -> int:
+    """Return the number of the newest erasure, 0 if nobody was ever erased."""
+    row = connection.execute("SELECT MAX(number) FROM decision_change WHERE kind = 'erasure'")
+    return int(row.fetchone()[0] or 0)
 
 
 def list_decision_changes(connection: Connection, after: int, limit: int) -> list[DecisionChange]:

@@ -7,7 +7,8 @@
 4. Store the rest in the order of the files.
 
 Nothing is stored before step 4, and a resource is stored whole or not at all. A killed load is
-resumed by running it again: what is in the store unchanged is skipped.
+resumed by running it again: what is in the store unchanged is skipped. So is one that ends because
+a patient was erased while it ran: steps 1 to 3 did not know of it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Protocol, TypeVar
 
 from ehr_fhir.errors import TooCostly
 from ehr_gateway.database import Connection
+from ehr_gateway.store.decision_changes import last_erasure
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.check_references import ReferenceCheck
 from ehr_inbound.bulk_files.files import LoadReject, Unit, discover_files, read_units
@@ -111,6 +113,9 @@ def load(
     that files hold alone, by path; `source` is the `meta.source` of resources that name none.
     """
     start = time.monotonic()
+    with store.read_transaction(single_statement=True) as connection:
+        # What is checked from here on is checked against the erasures up to this one.
+        erasure = last_erasure(connection)
     files, rejects = discover_files(paths)
     existing = 0
     # In the store's folder: records belong in no folder that others can read or clean up.
@@ -140,12 +145,12 @@ def load(
         all_rejects = (*rejects, *check.rejects)
         if checkpoint is None:
             rows = (row for _, row in _accepted_rows(check, authors))
-            unchanged = store_rows(store, rows, clock, on_progress)
+            unchanged = store_rows(store, rows, clock, on_progress, erasure=erasure)
         else:
             _check_count(len(all_rejects), checkpoint)
             checkpoint.keep_findings(all_rejects, check.count_taken())
             unchanged = _store_from_place(
-                store, _accepted_rows(check, authors), clock, on_progress, checkpoint
+                store, _accepted_rows(check, authors), clock, on_progress, checkpoint, erasure
             )
     return LoadReport(
         accepted=accepted + repeated + existing,
@@ -207,6 +212,7 @@ def _store_from_place(
     clock: Callable[[], int],
     on_progress: Callable[[int], None],
     checkpoint: LoadCheckpoint,
+    erasure: int,
 ) -> int:
     """Store the rows after the place of a checkpoint, which keeps up in each transaction."""
     places: deque[tuple[int, int]] = deque()
@@ -224,7 +230,13 @@ def _store_from_place(
 
     is_resumed = checkpoint.place is not None
     return store_rows(
-        store, rows_after_place(), clock, on_progress, keep_place, is_resumed=is_resumed
+        store,
+        rows_after_place(),
+        clock,
+        on_progress,
+        keep_place,
+        erasure=erasure,
+        is_resumed=is_resumed,
     )
 
 

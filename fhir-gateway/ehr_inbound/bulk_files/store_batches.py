@@ -8,11 +8,12 @@ from itertools import islice
 
 import orjson
 
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import Conflict, Unavailable
 from ehr_gateway.database import Connection
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
 from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.decision_changes import last_erasure
 from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.index_rows import IndexValues, group_by_table, insert_index, replace_index
 from ehr_gateway.store.inheritance import (
@@ -57,13 +58,16 @@ def store_rows(
     on_progress: Callable[[int], None],
     in_transaction: Callable[[Connection, int, int], None] = lambda connection, rows, same: None,
     *,
+    erasure: int,
     is_resumed: bool = False,
 ) -> int:
     """Store rows in order; return how many were unchanged since the last load.
 
+    `erasure` is the newest erasure that the rows were checked against (`last_erasure`).
     `in_transaction` is called in each batch's transaction with the numbers of its rows and of those
     unchanged. `is_resumed` says that rows before these were stored by a load that ended early.
-    Raises Unavailable, with the number of those that are stored, when the store takes no more.
+    Raises Unavailable, with the number of those that are stored, when the store takes no more, and
+    Conflict when a patient was erased since: the rows may be about that patient.
     """
     remaining = iter(rows)
     done = unchanged = 0
@@ -71,6 +75,12 @@ def store_rows(
     while batch := list(islice(remaining, _ROWS_PER_TRANSACTION)):
         try:
             with store.write_transaction() as connection:
+                if last_erasure(connection) != erasure:
+                    raise Conflict(
+                        "A patient was erased while the load ran, and the rest may be about that"
+                        f" patient. {done:,} resources were stored before; run the load again to go"
+                        " on after them."
+                    )
                 same = _store_batch(store, connection, batch, awaited, clock())
                 in_transaction(connection, len(batch), same)
         except Unavailable as error:
