@@ -8,11 +8,10 @@ standard deviation (a normal distribution has 0 and 3).
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +24,8 @@ SYSTEM = "http://terminology.hl7.org/CodeSystem/observation-statistics"
 _DATA_ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 # Digits that are shown of what is worked out; of what was measured all are.
 _DIGITS = 9
+# Larger ones are no integers of JSON's many readers (RFC 8259 §6), and not of ours.
+_MOST_INTEGER = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,27 @@ def _convert(quantity: Mapping[str, Any], target: Mapping[str, Any]) -> Fraction
     return value * unit.factor / other.factor
 
 
-def _format(value: Fraction | float) -> Decimal | int:
-    """Return a number as JSON shows it: exactly where it is short, else rounded."""
-    if isinstance(value, Fraction) and value.denominator == 1:
-        return int(value)
+def _format(value: Fraction) -> Decimal | int:
+    """Return a number as JSON shows it: exactly where it is short, else rounded.
+
+    >>> _format(Fraction(10) ** 30 / 3)
+    Decimal('333333333000000000000000000000')
+    """
     exact = Fraction(value)
-    rounded = Decimal(f"{float(exact):.{_DIGITS}g}")
-    return Decimal(f"{rounded:f}")
+    if exact.denominator == 1 and abs(exact) <= _MOST_INTEGER:
+        return int(exact)
+    # A Decimal has room for powers of any value that JSON may hold; a float has not.
+    rounded = _divide(exact, _DIGITS)
+    return Decimal(f"{rounded.normalize():f}")
+
+
+def _divide(value: Fraction, digits: int) -> Decimal:
+    return Context(prec=digits).divide(Decimal(value.numerator), Decimal(value.denominator))
+
+
+def _root(value: Fraction) -> Fraction:
+    """Return the square root, to more digits than are shown."""
+    return Fraction(Context(prec=3 * _DIGITS).sqrt(_divide(value, 3 * _DIGITS)))
 
 
 def _percentile(percent: int) -> Callable[[Sequence[Fraction]], Fraction]:
@@ -117,23 +132,24 @@ def _quartile_deviation(values: Sequence[Fraction]) -> Fraction:
     return _percentile(75)(values) - _percentile(25)(values)
 
 
-def _moment(power: int) -> Callable[[Sequence[Fraction]], float]:
+def _moment(power: int) -> Callable[[Sequence[Fraction]], Fraction]:
     """Return the function that gives a standardised moment; nothing differs in equal values."""
 
-    def compute(values: Sequence[Fraction]) -> float:
+    def compute(values: Sequence[Fraction]) -> Fraction:
         mean = sum(values) / Fraction(len(values))
         spread = sum((value - mean) ** 2 for value in values) / len(values)
         if not spread:
-            return 0.0
+            return Fraction(0)
         moment = sum((value - mean) ** power for value in values) / len(values)
-        return float(moment) / math.pow(float(spread), power / 2)
+        size = _root(Fraction(moment**2 / spread**power))
+        return size if moment > 0 else -size
 
     return compute
 
 
 @dataclass(frozen=True)
 class _Statistic:
-    compute: Callable[[Sequence[Fraction]], Fraction | float]
+    compute: Callable[[Sequence[Fraction]], Fraction]
     # Values that it needs.
     least: int = 1
     has_unit: bool = True
@@ -151,7 +167,7 @@ STATISTICS: Mapping[str, _Statistic] = {
     "count": _Statistic(_count, 0, has_unit=False),
     "total-count": _Statistic(_count, 0, has_unit=False),
     "median": _Statistic(_percentile(50)),
-    "std-dev": _Statistic(lambda values: statistics.stdev(map(float, values)), 2),
+    "std-dev": _Statistic(lambda values: _root(Fraction(statistics.variance(values))), 2),
     "sum": _Statistic(lambda values: Fraction(sum(values))),
     "variance": _Statistic(lambda values: statistics.variance(values), 2, has_unit=False),
     "20-percent": _Statistic(_percentile(20)),

@@ -454,7 +454,7 @@ def test_a_load_that_runs_while_a_patient_is_erased_brings_nothing_back(
         if stored == 1:
             erase(staffed)
 
-    with pytest.raises(Conflict, match="erased while the load ran.* 1 resources"):
+    with pytest.raises(Conflict, match=r"erased while the load ran.* 1 resources"):
         load(staffed.gateway.store, [file], "hospital-a", erase_once)
 
     assert "pat-1" not in "".join(row for _, row in read_rows(staffed))

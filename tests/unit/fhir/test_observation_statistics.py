@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_fhir.errors import Unprocessable
+from ehr_fhir.json_text import parse, serialize
 from ehr_fhir.observation_statistics import STATISTICS, build_component, collect_measurements
 
 UCUM = "http://unitsofmeasure.org"
@@ -91,3 +92,15 @@ def test_nothing_measured_has_counts_and_says_why_nothing_else(name: str) -> Non
 
 def test_equal_values_are_neither_skewed_nor_peaked() -> None:
     assert [value_of(name, *[quantity("5")] * 3) for name in ("skew", "kurtosis")] == [0, 0]
+
+
+@pytest.mark.parametrize("name", sorted(STATISTICS))
+@pytest.mark.parametrize(
+    "values", [("1e299", "1e299", "3"), ("1e-299", "-1e-299", "2e-299"), (f"1{18 * '0'}",) * 30]
+)
+def test_numbers_at_the_ends_of_what_json_may_hold_have_statistics(
+    name: str, values: tuple[str, ...]
+) -> None:
+    read = [parse(b'{"value":%b}' % value.encode()) for value in values]
+
+    assert serialize(build_component(collect_measurements(read), name))
