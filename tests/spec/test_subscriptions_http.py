@@ -16,6 +16,7 @@ from ehr_gateway.oauth.grant_context import GrantContext
 from ehr_gateway.oauth.refresh_tokens import start_family
 from ehr_gateway.oauth.registration import delete_client
 from ehr_gateway.oauth.revoke_endpoint import revoke_family
+from ehr_gateway.operations import _subscriptions
 from ehr_gateway.subscriptions.delivery import SubscriptionWorker
 from ehr_gateway.subscriptions.feed import FeedMatcher
 from ehr_gateway.subscriptions.rows import erase_subscriptions, find_subscription, switch_all_off
@@ -483,7 +484,7 @@ def test_after_a_restore_all_are_off_until_they_are_sent_again(
     work(furnished)
     hospital.store(observation("before", "laboratory"))
     with furnished.gateway.store.write_transaction() as connection:
-        switch_all_off(connection, "restored")
+        switch_all_off(connection, "restored", furnished.clock())
     work(furnished)
     assert must(hospital.get(f"Subscription/{identity}")).json()["status"] == "off"
 
@@ -491,7 +492,48 @@ def test_after_a_restore_all_are_off_until_they_are_sent_again(
     hospital.store(observation("after", "laboratory"))
     work(furnished)
 
-    assert endpoint.events == [(1, "Observation/after")]
+    assert [focus for _, focus in endpoint.events] == ["Observation/after"]
+
+
+def test_what_is_told_after_a_restore_is_no_repetition_of_what_was_told_since_the_backup(
+    furnished: House, endpoint: Endpoint
+) -> None:
+    hospital, store = register_system(furnished, "hospital-a"), furnished.gateway.store
+    identity = subscribe(hospital, subscription("new-result", endpoint.address))
+    for name in ("in-the-backup", "since"):
+        hospital.store(observation(name, "laboratory"))
+        work(furnished)
+    with store.write_transaction() as connection:
+        # As the backup has it.
+        connection.execute("UPDATE subscription SET last_number = 1, acknowledged = 1")
+        furnished.clock.forward(seconds=60)
+        switch_all_off(connection, "restored", furnished.clock())
+
+    must(hospital.put({**subscription("new-result", endpoint.address), "id": identity}))
+    hospital.store(observation("after", "laboratory"))
+    work(furnished)
+
+    messages = [headers["webhook-id"] for headers, _ in endpoint.received]
+    numbers = [number for number, _ in endpoint.events]
+    assert endpoint.events[-1][1] == "Observation/after"
+    assert len(set(messages)) == len(messages)
+    assert numbers == sorted(set(numbers))
+
+
+def test_whoever_has_more_subscriptions_than_one_answer_tells_of_names_those_that_are_meant(
+    furnished: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = register_system(furnished, "hospital-a")
+    names = [subscribe(hospital, subscription("new-result", None)) for _ in range(3)]
+    monkeypatch.setattr(_subscriptions, "_MOST_ASKED", 2)
+
+    for operation in ("$status", "$get-ws-binding-token"):
+        for meant, status in ((), 413), (names, 413), (names[1:], 200):
+            parts = [{"name": "id", "valueId": name} for name in meant]
+            asked = hospital.post(
+                f"Subscription/{operation}", {"resourceType": "Parameters", "parameter": parts}
+            )
+            assert asked.status_code == status
 
 
 def test_a_held_result_is_not_told_to_the_patients_app(

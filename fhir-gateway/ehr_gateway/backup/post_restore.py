@@ -88,7 +88,7 @@ def secure_restored_store(
         signed_size = find_signed_size(previous_log, settings)
         with store.write_transaction() as connection:
             _end_sessions(connection, now_ms)
-            switch_all_off(connection, "restored")
+            switch_all_off(connection, "restored", now_ms)
             copied_rows = copy_tail_rows(connection, previous_log, contents.audit_size)
             # The event and the epoch come before the replay, whose events and positions are new.
             size = contents.audit_size + (copied_rows or 0)

@@ -193,16 +193,21 @@ def end_subscription(connection: Connection, identity: str, error: str) -> None:
     )
 
 
-def switch_all_off(connection: Connection, error: str) -> None:
+def switch_all_off(connection: Connection, error: str, now_ms: int) -> None:
     """Switch every subscription off, as after a restore, and forget what they waited for.
 
-    What was ended since the backup must not go on; who is still there asks again.
+    What was ended since the backup must not go on; who is still there asks again. Nobody knows
+    which numbers were told since, and a receiver drops what comes under one of them as told
+    already: so the next ones begin at the time, which no number of events reaches.
     """
     _begin_revision(connection)
     connection.execute(
         f"UPDATE subscription SET state = 'off', error = ?, due_ms = NULL,"  # noqa: S608 constant
         f" revision = {_NEW_REVISION} WHERE state <> 'off'",
         (error,),
+    )
+    connection.execute(
+        "UPDATE subscription SET last_number = :now, acknowledged = :now", {"now": now_ms}
     )
     # Positions after the backup's are given again, to other versions.
     for table in ("subscription_event", "subscription_binding"):
