@@ -27,6 +27,8 @@ _MAX_EXPONENT = 300
 _LEAST_PLAIN_EXPONENT = -6
 _NESTING = frozenset({dict, list})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# Whole pairs are one character by now.
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
 def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
@@ -101,24 +103,32 @@ def _load(body: bytes, most: int | None) -> Any:
     if body.count(b"{") + body.count(b"[") > _MAX_DEPTH:
         check_depth(content)
     # Few texts write a character by its number, so few are looked through.
-    if b"\\u00" in body and (place := _control(content)):
+    if b"\\u00" in body and (place := _find(_CONTROL, content)):
         text = f"{place} holds a control character, which FHIR's strings may not."
+        raise Invalid(text, expression=place, issue_code="value")
+    if (b"\\ud" in body or b"\\uD" in body) and (place := _find(_HALF_PAIR, content)):
+        text = f"{place} holds half of a surrogate pair, which is no character."
         raise Invalid(text, expression=place, issue_code="value")
     return content
 
 
-def _control(node: Any, place: str = "") -> str | None:
-    """Return the place of a character below 32 that is no white space (R4, string)."""
+def _find(characters: re.Pattern[str], node: Any, place: str = "") -> str | None:
+    """Return the place of a text, or of an object by its key, that has one of some characters."""
     if isinstance(node, str):
-        return place if _CONTROL.search(node) else None
+        return place if characters.search(node) else None
     if isinstance(node, dict):
-        start = place or str(node.get("resourceType", "$this"))
+        start = place or "$this"
+        kind = node.get("resourceType")
+        if not place and isinstance(kind, str) and not characters.search(kind):
+            start = kind
+        if any(characters.search(key) for key in node):
+            return start
         inner = ((value, f"{start}.{key}") for key, value in node.items())
     elif isinstance(node, list):
         inner = ((value, f"{place}[{index}]") for index, value in enumerate(node))
     else:
         return None
-    return next((found for value, at in inner if (found := _control(value, at))), None)
+    return next((found for value, at in inner if (found := _find(characters, value, at))), None)
 
 
 def _digits(value: object) -> orjson.Fragment:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from tests.lib.gateway import (
     organization,
     patient,
 )
+from tests.lib.subscriptions import subscription
 
 JSON = {"Content-Type": "application/fhir+json"}
 OBSERVATION = observation("new", "laboratory")
@@ -388,3 +390,31 @@ def test_no_mutation_of_a_valid_body_leads_to_a_fault(
         assert answer.status_code < 500, (method, address, body)
         if answer.status_code >= 400:
             assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("value", ["%00", "%FF"])
+def test_criteria_that_are_no_text_are_refused_wherever_they_stand(
+    program: Session, value: str
+) -> None:
+    criteria = f"Observation?code={value}"
+    escaped = quote(criteria, safe="")
+
+    made = program.post("Subscription", subscription("new-result", None, criteria))
+    export = program.get(f"$export?_typeFilter={escaped}", headers={"Prefer": "respond-async"})
+
+    assert (made.status_code, export.status_code) == (422, 400)
+    for answer in (made, export):
+        assert "percent-encoded" in answer.json()["issue"][0]["diagnostics"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["$closure", "$decide-merge", "Observation/$stats", "Patient/$match"],
+)
+def test_half_a_surrogate_pair_in_an_operation_is_refused(program: Session, address: str) -> None:
+    body = rb'{"resourceType":"Parameters","parameter":[{"name":"name","valueString":"\ud800"}]}'
+
+    answer = program.request("POST", address, content=body, headers=JSON)
+
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == ["Parameters.parameter[0].valueString"]

@@ -202,7 +202,10 @@ def parse_filters(
 
 
 def _parse_filter(access: Access, resource_type: str, query: str) -> SearchQuery:
-    pairs = parse_query_pairs(query.partition("?")[2])
+    try:
+        pairs = parse_query_pairs(query.partition("?")[2])
+    except ValueError:
+        raise Invalid("A query of `_typeFilter` is not valid percent-encoded UTF-8.") from None
     for name, _ in pairs:
         if name in RESULT_PARAMETERS or name.partition(":")[0] in INCLUDES:
             raise Invalid(f"No parameter that shapes an answer is taken, such as `{name[:64]}`.")

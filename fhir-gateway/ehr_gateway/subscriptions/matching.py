@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ehr_fhir.errors import Unprocessable
+from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search.query import parse_search
@@ -33,8 +33,12 @@ def parse_clauses(resource_type: str, criteria: str) -> tuple[Clause, ...]:
 
     Raises Invalid for what is no search, Unprocessable for what cannot be told in memory.
     """
+    try:
+        pairs = parse_query_pairs(criteria)
+    except ValueError:
+        raise Invalid("The criteria are not valid percent-encoded UTF-8.") from None
     clauses = []
-    for one in parse_search(resource_type, parse_query_pairs(criteria)).filters:
+    for one in parse_search(resource_type, pairs).filters:
         if (
             not isinstance(one, Clause)
             or one.parameter.type not in _TYPES

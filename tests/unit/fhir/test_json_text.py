@@ -42,9 +42,16 @@ def test_what_is_not_strict_json_is_refused(text: bytes, says: str) -> None:
         parse(text)
 
 
-def test_a_lone_surrogate_is_refused() -> None:
+@pytest.mark.parametrize(
+    "content", [rb'{"a": [{"b": "x\ud800"}]}', rb'{"a": "\uDC00\uD800"}', rb'{"\ud800": 1}']
+)
+def test_half_a_surrogate_pair_is_refused_when_it_is_read(content: bytes) -> None:
     with pytest.raises(Invalid, match="surrogate"):
-        serialize(parse(rb'{"a": "\ud800"}'))
+        parse(content)
+
+
+def test_a_whole_surrogate_pair_is_one_character() -> None:
+    assert parse(rb'{"a": "\ud840\udc0b"}') == {"a": "\U0002000b"}
 
 
 @pytest.mark.parametrize("depth", [60, 5000])
