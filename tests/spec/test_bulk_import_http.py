@@ -303,27 +303,34 @@ def test_a_cancelled_import_stores_no_more_and_is_not_there(
     assert platform.get("Patient/new-4").status_code == 404
 
 
-def test_nothing_more_is_stored_of_a_client_that_is_suspended(
-    made: Imports, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["suspended", "revoked"])
+def test_nothing_more_is_stored_of_a_client_that_is_suspended_or_deleted(
+    made: Imports, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     platform = made.house.system("ehr-commons")
     monkeypatch.setattr(store_batches, "_ROWS_PER_TRANSACTION", 2)
     content = ndjson(*(patient(f"new-{number}", "ZC1234567") for number in range(5)))
     address = status_of(send(platform, ("Patient", content)))
-    now = made.house.clock()
-    suspension = Suspension("s", "client", "system-ehr-commons", "-", now, None, "steward", "St")
+    now, name = made.house.clock(), "system-ehr-commons"
+    suspension = Suspension("s", "client", name, "-", now, None, "steward", "St")
 
-    def suspend(connection: Any, *arguments: Any) -> None:
+    def end_access(connection: Any, *arguments: Any) -> None:
         keep_progress(connection, *arguments)
-        insert_suspension(connection, suspension)
+        if end == "suspended":
+            insert_suspension(connection, suspension)
+        else:
+            # As where a client is deleted, or a steward refuses it.
+            made.house.gateway.revocations.revoke_in(connection, "client", name, now)
 
-    monkeypatch.setattr(run, "keep_progress", suspend)
+    monkeypatch.setattr(run, "keep_progress", end_access)
     made.run()
 
     store = made.house.gateway.store
-    answer = platform.get(address)
-    assert answer.status_code == 500
-    assert "suspended" in answer.json()["issue"][0]["diagnostics"]
+    with store.read_transaction() as connection:
+        row = connection.execute("SELECT state, fault FROM bulk_import").fetchone()
+    assert row["state"] == "failed"
+    assert end in row["fault"]
+    assert platform.get(address).status_code == 500
     assert len(rows(store, "SELECT id FROM resource WHERE id LIKE 'new-%'")) == 2
 
 

@@ -17,6 +17,7 @@ from ehr_fhir.errors import Forbidden, Gone, NotFound, TooMany
 from ehr_gateway.bulk_data.import_request import ImportRequest
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
+from ehr_gateway.tokens.revocations import is_revoked_since
 from ehr_gateway.tokens.suspensions import read_suspensions_in_force
 
 __all__ = [
@@ -215,7 +216,8 @@ def keep_progress(
 ) -> None:
     """Keep how far an import is.
 
-    Raises Gone if it was cancelled or ended meanwhile, and Forbidden if its owner is suspended.
+    Raises Gone if it was cancelled or ended meanwhile, and Forbidden if its owner is suspended, or
+    was deleted or otherwise revoked since it began.
     """
     login, client, organization, _ = running.owner
     suspensions = read_suspensions_in_force(connection)
@@ -223,6 +225,9 @@ def keep_progress(
         person=login or "", organization=organization, client=client or "", now_ms=now_ms
     ):
         raise Forbidden("The access of who began the import is suspended.")
+    since = running.started_ms
+    if is_revoked_since(connection, login=login or "", client=client or "", since_ms=since):
+        raise Forbidden("The access of who began the import was revoked.")
     changed = connection.execute(
         "UPDATE bulk_import SET progress = ? WHERE id = ? AND state = 'running'",
         (progress.to_json(), running.id),

@@ -20,7 +20,7 @@ from typing import Literal
 from ehr_gateway.database import Connection, Database
 from ehr_gateway.tokens.suspensions import SuspensionsInForce, read_suspensions_in_force
 
-__all__ = ["RevocationKind", "RevocationList"]
+__all__ = ["RevocationKind", "RevocationList", "is_revoked_since"]
 
 RevocationKind = Literal["token", "family", "account", "client"]
 _SIGNAL_BYTES = 8
@@ -127,6 +127,19 @@ class RevocationList:
             return True
         subjects = (("account", login), ("client", client))
         return any(revoked.get(subject, -1) >= issued_ms for subject in subjects)
+
+
+def is_revoked_since(connection: Connection, *, login: str, client: str, since_ms: int) -> bool:
+    """Say whether what was issued to an account or a client was revoked at or after an instant.
+
+    For what goes on without a token; of instants before the retention of the list nobody knows.
+    """
+    row = connection.execute(
+        "SELECT 1 FROM voided WHERE at_ms >= :since AND ((kind = 'account' AND subject = :login)"
+        " OR (kind = 'client' AND subject = :client)) LIMIT 1",
+        {"since": since_ms, "login": login, "client": client},
+    ).fetchone()
+    return row is not None
 
 
 def _map_signal_file(path: Path) -> mmap.mmap:
