@@ -520,3 +520,20 @@ def test_of_merged_accounts_one_is_told_as_a_part(
     must(furnished.system("ehr-commons").put(merged))
 
     assert summary(doctor).endswith(", in part")
+
+
+@pytest.mark.parametrize(("subjects", "status"), [(("pat-1",), 200), (("pat-1", "pat-2"), 400)])
+def test_a_draft_with_a_list_of_subjects_is_held_against_each(
+    furnished: House, support: CountingSupport, subjects: Sequence[str], status: int
+) -> None:
+    about = [{"reference": f"Patient/{one}"} for one in subjects]
+    drafts = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": {"resourceType": "Account", "status": "active", "subject": about}}],
+    }
+    context = {**body()["context"], "draftOrders": drafts}
+
+    answer = furnished.login("doctor.b").post(SERVICE, body(context=context))
+
+    assert answer.status_code == status, answer.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,9 +120,7 @@ def _parse_drafts(context: Mapping[str, Any], patient: str) -> tuple[Mapping[str
         path = f"context.draftOrders.entry[{number}]"
         resource = _object(_object(entry, path).get("resource"), f"{path}.resource")
         validate(resource)
-        reference = (resource.get("subject") or resource.get("patient") or {}).get("reference", "")
-        subject = _PATIENT.search(reference)
-        if subject is not None and subject[1] != patient:
+        if any(named != patient for named in _find_patients(resource)):
             raise Invalid("The order is about another patient.", expression=f"{path}.resource")
         drafts.append(resource)
     selections = context.get("selections")
@@ -133,6 +131,18 @@ def _parse_drafts(context: Mapping[str, Any], patient: str) -> tuple[Mapping[str
     return tuple(
         draft for draft in drafts if f"{draft['resourceType']}/{draft.get('id')}" in selections
     )
+
+
+def _find_patients(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids of the patients that a valid resource is about.
+
+    Some types, such as Account, have a list of subjects.
+    """
+    about = resource.get("subject") or resource.get("patient") or ()
+    for reference in about if isinstance(about, list) else [about]:
+        match = _PATIENT.search(reference.get("reference", "")) if reference else None
+        if match is not None:
+            yield match[1]
 
 
 def _object(value: object, path: str) -> dict[str, Any]:

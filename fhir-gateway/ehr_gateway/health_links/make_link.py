@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ehr_fhir.errors import Invalid, NotFound, TooMany, Unprocessable
+from ehr_fhir.errors import Forbidden, Invalid, NotFound, TooMany, Unprocessable
 from ehr_fhir.json_text import serialize
 from ehr_gateway.access_requests.role_checks import NO_PATIENT
 from ehr_gateway.access_requests.step_transaction import step_transaction
@@ -18,6 +18,7 @@ from ehr_gateway.health_links.link_rows import (
     list_links,
     list_openings,
 )
+from ehr_gateway.health_links.ownership import require_owner
 from ehr_gateway.http.authentication import RequestContext, read_bearer_token
 from ehr_gateway.ids import new_id
 from ehr_gateway.patient_summary import MadeSummary, make_summary
@@ -64,9 +65,13 @@ def make_link(
     """Make a link to a patient's summary, as it is now or as it will be at each opening.
 
     Raises NotFound for anybody but the patient or a carer who sees the record and decides about it,
-    Unprocessable for a term that is over or too long, TooMany with too many open links.
+    Forbidden for an app of others, Unprocessable for a term that is over or too long, TooMany with
+    too many open links.
     """
     gateway, access = context.gateway, context.access
+    if context.caller.subject.is_app:
+        # A link would outlive what the person allowed the app, and their taking it back.
+        raise Forbidden("An app makes no link: the person does, on the platform's own pages.")
     _check_passcode(passcode)
     label = link_format.clean_line(label)
     # As viewers written in JavaScript count.
@@ -77,7 +82,7 @@ def make_link(
     if not access.now_ms < until_ms <= access.now_ms + _LONGEST_TERM_MS:
         raise Unprocessable("The term ends within a year from now.", expression="until")
     with gateway.store.read_transaction() as connection:
-        _require_owner(connection, context, patient)
+        require_owner(connection, access, patient)
     # Of a live link as well: a token that does not cover a summary makes no link to one.
     summary = make_summary(gateway, access, patient, language)
     token = link_format.new_token()
@@ -104,7 +109,7 @@ def make_link(
     )
     with step_transaction(context, "$create-health-link") as step:
         # Once more, in the transaction that makes it; the patient may be erased since.
-        _require_owner(step.connection, context, patient)
+        require_owner(step.connection, access, patient)
         if gateway.store.is_erased(step.connection, patient):
             raise NotFound(NO_PATIENT)
         _delete_old(step.connection, patient, access.now_ms)
@@ -122,7 +127,7 @@ def list_shown_links(
     connection: Connection, context: RequestContext, patient: str
 ) -> list[tuple[HealthLink, list[Opening]]]:
     """Return a patient's links, and who opened each, the newest first."""
-    _require_owner(connection, context, patient)
+    require_owner(connection, context.access, patient)
     links = list_links(connection, patient)
     openings = list_openings(connection, [link.id for link in links])
     return [(link, openings[link.id]) for link in links]
@@ -131,7 +136,7 @@ def list_shown_links(
 def end_link(context: RequestContext, patient: str, link: str) -> None:
     """End a link at once; NotFound where there is none in force."""
     with step_transaction(context, "$end-health-link") as step:
-        _require_owner(step.connection, context, patient)
+        require_owner(step.connection, context.access, patient)
         if not end_links(step.connection, patient, link, context.access.now_ms):
             raise NotFound("There is no such link.")
         step.patients.append(patient)
@@ -145,22 +150,6 @@ def _check_passcode(passcode: str) -> None:
         )
 
 
-def _require_owner(connection: Connection, context: RequestContext, patient: str) -> None:
-    """Raise NotFound for anybody who may not give the record to somebody else."""
-    requester, now = context.access.requester, context.access.now_ms
-    if requester.role == "patient" and requester.patient == patient:
-        return
-    if requester.role == "carer":
-        row = connection.execute(
-            "SELECT MAX(can_view) AS can_view, MAX(can_manage) AS can_manage FROM consent_carer"
-            " WHERE patient = ? AND person = ? AND since <= ? AND (until IS NULL OR ? < until)",
-            (patient, requester.person, now, now),
-        ).fetchone()
-        if row["can_view"] and row["can_manage"]:
-            return
-    raise NotFound(NO_PATIENT)
-
-
 def _delete_old(connection: Connection, patient: str, now_ms: int) -> None:
     """Delete links that were over long ago, and their openings."""
     for link in list_links(connection, patient):
@@ -170,7 +159,7 @@ def _delete_old(connection: Connection, patient: str, now_ms: int) -> None:
 
 
 def _scope_of(context: RequestContext) -> str:
-    """Return the scopes of the token: no link gives more than an app was given."""
+    """Return the scopes of the token: no link gives more than that."""
     token = read_bearer_token(context.request)
     verified = context.gateway.verifier.verify(token, context.access.now_ms)
     return str(verified.claims["scope"])

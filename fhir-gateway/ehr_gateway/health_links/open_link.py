@@ -28,6 +28,7 @@ from ehr_gateway.health_links.link_rows import (
     settle_opening,
     take_try,
 )
+from ehr_gateway.health_links.ownership import require_owner
 from ehr_gateway.patient_summary import make_summary
 from ehr_gateway.store.store import Version
 from ehr_gateway.store.visible import read_on
@@ -86,6 +87,7 @@ def open_link(
     now = gateway.clock()
     audit_context = _build_audit_context(now, address)
     link = _find_open(gateway, token, now)
+    access = _judge_maker(gateway, link, audit_context)
     recipient = link_format.clean_line(recipient)[:_LONGEST_RECIPIENT]
     with gateway.store.write_transaction() as connection:
         if count_openings_since(connection, link.id, now - _MINUTE_MS) >= _MOST_PER_MINUTE:
@@ -100,7 +102,7 @@ def open_link(
         raise WrongPasscode(left)
     with gateway.store.write_transaction() as connection:
         return_try(connection, link.id)
-    made = _make_file(gateway, link, token, audit_context)
+    made = _make_file(gateway, link, token, access)
     is_live = link.content == "live"
     if len(made.file) > most:
         secret = load_health_link_secret(gateway.settings.keys)
@@ -119,7 +121,7 @@ def fetch_file(gateway: Gateway, token: str, ticket: str, address: str | None) -
         raise NotFound(NOTHING)
     link = _find_open(gateway, token, now)
     audit_context = _build_audit_context(now, address)
-    made = _make_file(gateway, link, token, audit_context)
+    made = _make_file(gateway, link, token, _judge_maker(gateway, link, audit_context))
     _record_disclosure(gateway, link, opening, made, audit_context)
     return made.file
 
@@ -140,16 +142,10 @@ class _MadeFile:
     disclosed: Sequence[Version]
 
 
-def _make_file(
-    gateway: Gateway, link: HealthLink, token: str, audit_context: AuditContext
-) -> _MadeFile:
-    access = _access_of_maker(gateway, link, audit_context)
+def _make_file(gateway: Gateway, link: HealthLink, token: str, access: Access) -> _MadeFile:
+    if link.content == "snapshot":
+        return _MadeFile((link.file or b"").decode(), ())
     try:
-        if link.content == "snapshot":
-            with gateway.store.read_transaction() as connection:
-                # A snapshot ends with its maker's right to see the patient.
-                read_on(connection, access, "Patient", link.patient)
-            return _MadeFile((link.file or b"").decode(), ())
         summary = make_summary(gateway, access, link.patient, link.language)
     except NotFound as error:
         raise NotFound(NOTHING) from error
@@ -192,6 +188,22 @@ def _record_disclosure(
         recorder.record_rows(connection, rows)
 
 
+def _judge_maker(gateway: Gateway, link: HealthLink, audit_context: AuditContext) -> Access:
+    """Return the maker's access; NotFound where they may not give the record to others any more.
+
+    Before a passcode is asked for, so that a link that opens nothing tells of no try.
+    """
+    access = _access_of_maker(gateway, link, audit_context)
+    try:
+        with gateway.store.read_transaction() as connection:
+            require_owner(connection, access, link.patient)
+            # A snapshot, too, ends with its maker's right to see the patient.
+            read_on(connection, access, "Patient", link.patient)
+    except NotFound as error:
+        raise NotFound(NOTHING) from error
+    return access
+
+
 def _access_of_maker(gateway: Gateway, link: HealthLink, audit_context: AuditContext) -> Access:
     """Return the maker's access as it is now; NotFound where they may do nothing any more."""
     try:
@@ -209,8 +221,7 @@ def _access_of_maker(gateway: Gateway, link: HealthLink, audit_context: AuditCon
     if gateway.revocations.is_stale():
         gateway.revocations.reload()
     now = audit_context.at_ms
-    may_act = subject.role == "carer" or subject.patient == link.patient
-    if not may_act or gateway.verifier.is_suspended(Caller(subject, requester), now):
+    if gateway.verifier.is_suspended(Caller(subject, requester), now):
         raise NotFound(NOTHING)
     gateway.closure.check_role(subject.role)
     suspended = gateway.revocations.suspensions.is_emergency_suspended(now)

@@ -55,8 +55,11 @@ async def download_pdf(request: RecordReaderRequest) -> Response:
         ),
     )
     foot = request.translate(N_("Page %(number)s"), number=PAGE_NUMBER)
+    box_note = request.translate(
+        N_("A box stands for a character that this file cannot show. The summary as a page can.")
+    )
     content = await anyio.to_thread.run_sync(
-        render_pdf, summary, request.language, request.now, notes, f"eHR Commons · {foot}"
+        render_pdf, summary, request.language, request.now, notes, box_note, f"eHR Commons · {foot}"
     )
     return _file(content, "application/pdf", "patient-summary.pdf")
 

@@ -6,8 +6,11 @@ subsets of Noto Sans (fonts/README.md); what one lacks is taken from the other.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.resources import as_file, files
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from ehr_portal.record.patient_summary import PatientSummary, SummarySection
@@ -23,17 +26,29 @@ _TITLE_SIZE, _HEADING_SIZE, _TEXT_SIZE, _NOTE_SIZE = 20, 14, 10.5, 9
 _LINE = 5.5
 _MARGIN = 18
 _HEAD_GREY = 230
+_FIRST_COLUMN, _OTHER_COLUMN = 3, 2
+_PADDING = 1
+# fpdf2 breaks no row of a table over pages. Chosen: less than a page has.
+_MOST_LINES = 35
+# Stands for a character that neither font has.
+_BOX = "\u25a1"
 # Stands in a line of the foot for the number of its page.
 PAGE_NUMBER = "{page}"
 
 
 def render_pdf(
-    summary: PatientSummary, language: str, made: datetime, notes: tuple[str, ...], foot: str
+    summary: PatientSummary,
+    language: str,
+    made: datetime,
+    notes: tuple[str, ...],
+    box_note: str,
+    foot: str,
 ) -> bytes:
     """Return a summary as a PDF of A4 pages.
 
-    `notes` stand below the title. `foot` stands below each page, with PAGE_NUMBER in it. It takes a
-    few tenths of a second, so it is called on a thread.
+    `notes` stand below the title, and `box_note` where a box stands for a character that the fonts
+    lack. `foot` stands below each page, with PAGE_NUMBER in it. It takes a few tenths of a second,
+    so it is called on a thread.
     """
     pdf = _create_document(language, foot)
     pdf.set_title(summary.title)
@@ -41,7 +56,8 @@ def render_pdf(
     pdf.set_creation_date(made)
     pdf.add_page()
     _write(pdf, summary.title, _TITLE_SIZE, 10)
-    for note in notes:
+    lacks_some = any(_BOX in _to_printable(pdf, text) for text in _list_texts(summary))
+    for note in (*notes, box_note) if lacks_some else notes:
         _write(pdf, note, _NOTE_SIZE, 4.5)
     pdf.ln(3)
     for cells in summary.person:
@@ -89,21 +105,66 @@ def _write_section(pdf: FPDF, section: SummarySection) -> None:
         return
     from fpdf.fonts import FontFace
 
+    weights = [_OTHER_COLUMN] * len(section.head)
+    weights[:1] = [_FIRST_COLUMN]
+    widths = [pdf.epw * weight / sum(weights) - 2 * _PADDING for weight in weights]
     with pdf.table(
         line_height=_LINE,
-        padding=1,
+        padding=_PADDING,
         text_align="LEFT",
         v_align="TOP",
         borders_layout="HORIZONTAL_LINES",
         headings_style=FontFace(emphasis="", fill_color=_HEAD_GREY),
-        col_widths=tuple(3 if number == 0 else 2 for number in range(len(section.head))),
+        col_widths=tuple(weights),
     ) as table:
         for cells in (section.head, *section.rows):
-            row = table.row()
-            for cell in cells:
-                row.cell(cell)
+            for part in _split_row(pdf, cells, widths):
+                row = table.row()
+                for cell in part:
+                    row.cell(cell)
+
+
+def _split_row(
+    pdf: FPDF, cells: Sequence[str], widths: Sequence[float]
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row of a table as rows that each stand on one page."""
+    columns = []
+    for cell, width in zip(cells, widths, strict=True):
+        text = _to_printable(pdf, cell)
+        lines = pdf.multi_cell(width, _LINE, text, dry_run=True, output="LINES")
+        if len(lines) <= _MOST_LINES:
+            columns.append([text])
+            continue
+        starts = range(0, len(lines), _MOST_LINES)
+        columns.append(["\n".join(lines[start : start + _MOST_LINES]) for start in starts])
+    yield from zip_longest(*columns, fillvalue="")
+
+
+def _list_texts(summary: PatientSummary) -> Iterator[str]:
+    yield from chain.from_iterable(summary.person)
+    for section in summary.sections:
+        yield from chain.from_iterable(section.rows)
+
+
+def _to_printable(pdf: FPDF, text: str) -> str:
+    """Return a text in which a box stands for each character that the fonts lack.
+
+    What has no shape of its own (controls, variation selectors) is left out. fpdf2 would write
+    characters of a record that a font lacks into the log.
+    """
+    known = [font.cmap for font in pdf.fonts.values()]
+    printable = []
+    for one in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(one)
+        if one == "\n" or any(ord(one) in characters for characters in known):
+            printable.append(one)
+        elif category[0] == "Z" or category == "Cc":
+            printable.append(" ")
+        elif category != "Cf" and not unicodedata.name(one, "").startswith("VARIATION SELECTOR"):
+            printable.append(_BOX)
+    return "".join(printable)
 
 
 def _write(pdf: FPDF, text: str, size: float, height: float) -> None:
     pdf.set_font(size=size)
-    pdf.multi_cell(0, height, text, new_x="LMARGIN", new_y="NEXT", align="L")
+    pdf.multi_cell(0, height, _to_printable(pdf, text), new_x="LMARGIN", new_y="NEXT", align="L")

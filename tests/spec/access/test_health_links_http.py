@@ -13,6 +13,7 @@ from ehr_fhir.ips.sections import SUMMARY_TYPES
 from ehr_gateway.accounts import accounts
 from tests.lib.gateway import House, must, restriction
 from tests.lib.health_links import PASSCODE, create_link, decrypt, open_link, payload_of
+from tests.lib.smart import App, at_once
 from tests.spec.access.steps import carer, named, send
 
 CONTENTS = ("snapshot", "live")
@@ -203,6 +204,26 @@ def test_a_carers_link_gives_what_the_carer_sees_while_they_may_act(furnished: H
     assert {link["state"][0] for link in links_of(furnished)} == {"open"}
 
 
+@pytest.mark.parametrize("power", ["view", "manage"])
+def test_a_carers_link_needs_both_powers_at_each_opening(furnished: House, power: str) -> None:
+    patient = furnished.login("p.pat-1")
+    session = carer(furnished, "carer.1", power="view")
+    invited = named(send(patient, "Patient/pat-1/$invite-carer", power="manage"))
+    must(send(session, "$accept-invitation", code=invited["code"][0]))
+    link = create_link(session)["link"]
+    apart = must(open_link(furnished, link, embeddedLengthMax=0)).json()
+    location = urlsplit(apart["files"][0]["location"]).path
+
+    powers = named(patient.get("Patient/pat-1/$carers"))["carer"]
+    (ended,) = [one["id"][0] for one in powers if one["power"] == [power]]
+    must(send(patient, "$end-carer", carer=ended))
+
+    # Whatever the passcode: a link that opens nothing counts no tries.
+    for passcode in (PASSCODE, "wrong"):
+        assert open_link(furnished, link, passcode).status_code == 404
+    assert furnished.client.get(location).status_code == 404
+
+
 def test_a_link_ends_with_the_account_that_made_it(furnished: House) -> None:
     link = create_link(furnished.login("p.pat-1"))["link"]
     with furnished.gateway.store.write_transaction() as connection:
@@ -211,7 +232,21 @@ def test_a_link_ends_with_the_account_that_made_it(furnished: House) -> None:
     assert open_link(furnished, link).status_code == 404
 
 
-def test_an_app_makes_no_link_to_more_than_it_may_read(furnished: House) -> None:
+def test_an_app_of_others_makes_no_link_that_would_outlive_its_permission(
+    furnished: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(monkeypatch)
+    app = App(furnished, scope="openid launch/patient patient/*.rs ehr/access").register()
+    session = app.session(app.tokens("p.pat-1"))
+    sent = {"content": "live", "passcode": PASSCODE, "until": "2026-12-22"}
+
+    answer = send(session, "Patient/pat-1/$create-health-link", **sent)
+
+    assert answer.status_code == 403
+    assert links_of(furnished) == []
+
+
+def test_a_token_makes_no_link_to_more_than_it_may_read(furnished: House) -> None:
     sent = {"content": "live", "passcode": PASSCODE, "until": "2026-12-22"}
     one_type = furnished.login("p.pat-1", scope="patient/Observation.rs ehr/access")
     without_steps = furnished.login("p.pat-1", scope="patient/*.rs")

@@ -11,6 +11,7 @@ import zipfile
 from typing import Any
 
 import pypdfium2
+import pytest
 
 from ehr_fhir.ips.conformance import find_summary_faults
 from tests.lib.gateway import House, must
@@ -126,3 +127,29 @@ def test_a_copy_is_on_record_for_the_patient(furnished: House) -> None:
     assert {"everything", "summary"} <= {
         code for visit in visits for code in visit.get("operation", ())
     }
+
+
+def test_a_long_text_and_signs_that_the_fonts_lack_are_told_in_the_pdf(
+    furnished: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [f"word-{number}" for number in range(900)]
+    furnished.system("hospital-a").store({
+        "resourceType": "AllergyIntolerance", "id": "long",
+        "patient": {"reference": "Patient/pat-1"}, "code": {"text": " ".join(words)},
+        "reaction": [{"manifestation": [{"text": "ส \U0001f637 e\u0301\u200b"}]}],
+    })  # fmt: skip
+
+    pdf = Reader(furnished, "p.pat-1").open("GET", "/take-away/summary.pdf")
+    sheets = [sheet.get_textpage().get_text_range() for sheet in pypdfium2.PdfDocument(pdf.content)]
+
+    assert [word for word in words if word not in re.findall(r"word-\d+", "".join(sheets))] == []
+    assert "□ □ é" in " ".join(sheets)
+    assert "A box stands for a character" in sheets[0]
+    assert [one for one in caplog.records if one.name.startswith("fpdf")] == []
+
+
+def test_without_such_signs_nothing_is_told_of_boxes(furnished: House) -> None:
+    pdf = Reader(furnished, "p.pat-1").open("GET", "/take-away/summary.pdf")
+    text = pypdfium2.PdfDocument(pdf.content)[0].get_textpage().get_text_range()
+
+    assert "box" not in text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,29 @@ def test_a_refused_call_is_on_record_under_its_name(furnished: House) -> None:
             "SELECT interaction, query FROM audit ORDER BY seq DESC LIMIT 1"
         ).fetchone()
     assert tuple(row) == ("operation", "$carers")
+
+
+def test_half_of_a_surrogate_pair_is_no_fault_of_the_server(furnished: House) -> None:
+    sessions = [furnished.login(login) for login in ("p.pat-1", "steward", "doctor.a")]
+    texts = ("string", "code", "id", "uri", "canonical", "date", "dateTime", "instant")
+    faults = []
+    for operation in DECLARED:
+        about = "Patient" if "*" in operation.resource_types else operation.resource_types[:1]
+        path = {"system": "", "type": f"{''.join(about)}/", "instance": f"{''.join(about)}/pat-1/"}
+        parameters = [
+            {"name": one.name, f"value{one.type[0].upper()}{one.type[1:]}": "\ud800"}
+            for one in operation.parameters
+            if one.type in texts
+        ]
+        body = json.dumps({"resourceType": "Parameters", "parameter": parameters})
+        for level, session in product(operation.levels if parameters else (), sessions):
+            answer = session.request(
+                "POST",
+                f"{path[level]}${operation.name}",
+                content=body,
+                headers={"Content-Type": "application/fhir+json"},
+            )
+            if answer.status_code == 500:
+                faults.append((operation.name, level, answer.status_code))
+
+    assert faults == []
