@@ -190,6 +190,10 @@ class ModelStore:
         create_private_file(self._next_key_path(), os.urandom(_KEY_BYTES))
         return Ed25519PrivateKey.from_private_bytes(self._next_key_path().read_bytes())
 
+    def drop_next_key(self) -> None:
+        """Delete the key that a change which was killed left, if it left one."""
+        self._next_key_path().unlink(missing_ok=True)
+
     def replace_key(self) -> None:
         """Put the next key in the place of the platform's."""
         self._next_key_path().replace(self._key_path())

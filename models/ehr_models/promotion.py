@@ -148,6 +148,12 @@ class PromotionRegister:
             for number in self.store.list_versions(task)
         ]
         intact = {one: self._find_intact(*one) for one in numbers}
+        if at_once:
+            if not reason.strip():
+                raise Invalid("A decision about a model states its reason.")
+            # What a change that was killed left lay beside the key that became known, and has
+            # signed versions already.
+            self.store.drop_next_key()
         key = self.store.open_next_key()
         if not at_once:
             for (task, number), version in intact.items():
@@ -155,8 +161,6 @@ class PromotionRegister:
                     with self._transaction() as connection:
                         self._add(connection, task, version, Action.SIGN, who, reason)
                     self.store.sign_version(task, number, key)
-        elif not reason.strip():
-            raise Invalid("A decision about a model states its reason.")
         self.store.replace_key()
         for one in numbers:
             self.store.drop_foreign_signatures(*one)

@@ -221,6 +221,16 @@ def loinc(code: str, category: str = "social-history") -> dict[str, Any]:
     }
 
 
+def test_the_newest_is_so_by_the_instant_and_not_by_its_text(furnished: House) -> None:
+    platform = furnished.system("ehr-commons")
+    for name, at in (("older", "2026-02-02T07:00:00+08:00"), ("newer", "2026-02-01T23:30:00Z")):
+        platform.store({**loinc("72166-2"), "id": name, "effectiveDateTime": at})
+
+    document = summary(furnished.login("p.pat-1"))
+
+    assert entries(document, "social_history") == ["Observation/newer"]
+
+
 def test_social_history_pregnancy_and_plans_have_sections_where_there_is_anything(
     furnished: House,
 ) -> None:

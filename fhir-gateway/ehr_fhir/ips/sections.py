@@ -8,8 +8,14 @@ measurement, and never what was entered in error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from math import inf
 from typing import Any
+
+from ehr_fhir.dates import datetime_interval
+from ehr_fhir.errors import Invalid
 
 __all__ = ["SECTIONS", "SUMMARY_TYPES", "Section", "select_records"]
 
@@ -172,10 +178,23 @@ def date_of(record: Json) -> str:
     return ""
 
 
+def _begin_of(record: Json) -> float:
+    """Return the instant at which it began, in ms: two texts may be of two zones."""
+    text = date_of(record)
+    # The fast way, for most are instants and there may be thousands.
+    with suppress(ValueError):
+        instant = datetime.fromisoformat(text)
+        if instant.tzinfo is not None:
+            return instant.timestamp() * 1000
+    with suppress(Invalid):
+        return datetime_interval(text)[0]
+    return -inf
+
+
 def select_records(records: Iterable[Json]) -> dict[str, list[Json]]:
     """Return the records of each section by its key, the newest first."""
     ordered = sorted(records, key=lambda one: (str(one["resourceType"]), str(one["id"])))
-    ordered.sort(key=date_of, reverse=True)
+    ordered.sort(key=_begin_of, reverse=True)
     selected: dict[str, list[Json]] = {}
     for section in SECTIONS:
         found = [one for one in ordered if one["resourceType"] in section.types]

@@ -56,7 +56,9 @@ def answer(call: OperationCall) -> Response:
             " decision_reason = ? WHERE id = ?",
             (approval, " ".join(roles), now, context.caller.subject.login, reason, identity),
         )
-        is_closed_to_some = not approves or bool(set(client.launch_roles) - set(roles))
+        # One that was offered to nobody was open to all for whom it was registered.
+        is_narrower = not client.launch_roles or bool(set(client.launch_roles) - set(roles))
+        is_closed_to_some = not approves or (client.is_approved and is_narrower)
         if is_closed_to_some:
             # Whoever may use it still logs in once more; nobody else keeps a token.
             refresh_tokens.end_families_of_client(connection, identity, now)

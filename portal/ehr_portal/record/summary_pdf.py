@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.resources import as_file, files
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ehr_portal.record.patient_summary import PatientSummary, SummarySection
 
@@ -131,7 +131,7 @@ def _split_row(
     columns = []
     for cell, width in zip(cells, widths, strict=True):
         text = _to_printable(pdf, cell)
-        lines = pdf.multi_cell(width, _LINE, text, dry_run=True, output="LINES")
+        lines = cast("list[str]", pdf.multi_cell(width, _LINE, text, dry_run=True, output="LINES"))
         if len(lines) <= _MOST_LINES:
             columns.append([text])
             continue
@@ -152,7 +152,7 @@ def _to_printable(pdf: FPDF, text: str) -> str:
     What has no shape of its own (controls, variation selectors) is left out. fpdf2 would write
     characters of a record that a font lacks into the log.
     """
-    known = [font.cmap for font in pdf.fonts.values()]
+    known = [getattr(font, "cmap", {}) for font in pdf.fonts.values()]
     printable = []
     for one in unicodedata.normalize("NFC", text):
         category = unicodedata.category(one)

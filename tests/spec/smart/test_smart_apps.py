@@ -129,6 +129,18 @@ def test_an_app_whose_role_is_taken_away_keeps_no_token_of_it(chart: App) -> Non
     assert launched(chart, "doctor.b").status_code == 404
 
 
+def test_an_app_that_was_open_to_all_is_closed_to_whom_a_steward_does_not_offer_it(
+    furnished: House,
+) -> None:
+    app = App(furnished).register()
+    tokens = app.tokens("p.pat-1")
+
+    must(decide(furnished.login("steward"), "app", "approve", "clinician"))
+
+    assert app.session(tokens).get("Patient/pat-1").status_code == 401
+    assert app.refresh(tokens["refresh_token"]).status_code == 400
+
+
 def test_an_app_sees_what_the_scopes_name_and_consent_opens_and_nothing_else(chart: App) -> None:
     house = chart.house
     must(decide(house.login("steward"), "chart", "approve", "clinician"))

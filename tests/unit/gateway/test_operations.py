@@ -109,7 +109,9 @@ def test_a_refused_call_is_on_record_under_its_name(furnished: House) -> None:
     assert tuple(row) == ("operation", "$carers")
 
 
-def test_half_of_a_surrogate_pair_is_no_fault_of_the_server(furnished: House) -> None:
+def test_half_of_a_surrogate_pair_in_any_parameter_is_no_fault_of_the_server(
+    furnished: House,
+) -> None:
     sessions = [furnished.login(login) for login in ("p.pat-1", "steward", "doctor.a")]
     texts = ("string", "code", "id", "uri", "canonical", "date", "dateTime", "instant")
     faults = []

@@ -539,6 +539,30 @@ def test_what_a_key_signed_that_became_known_loads_only_once_a_person_signed_it(
         register.rotate_key("ng", " ", at_once=True)
 
 
+def test_a_change_at_once_takes_over_no_key_and_no_signature_of_one_that_was_killed(
+    store: ModelStore, register: PromotionRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(store)
+    promote(register, 1)
+
+    def end(_: ModelStore) -> None:
+        raise Ended
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelStore, "replace_key", end)
+        with pytest.raises(Ended):
+            register.rotate_key("ng", "Half a year.")
+    # It lay beside the other, so it is known as well.
+    known = (store.data / "keys" / "model-next.key").read_bytes()
+
+    rotated = register.rotate_key("ng", "A backup was stolen.", at_once=True)
+
+    assert rotated.refused == ((TASK, 1),)
+    assert tmp_key(store).read_bytes() != known
+    with pytest.raises(Fault, match="not signed by us"):
+        register.get_champion(TASK)
+
+
 def test_whoever_has_the_old_key_makes_no_version_of_other_files_score(
     store: ModelStore, register: PromotionRegister, tmp_path: Path
 ) -> None:
