@@ -6,7 +6,7 @@ The file is only added to: triggers refuse to change or delete a row.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ __all__ = [
     "find_proposal",
     "find_shadow",
     "insert_decision",
+    "is_withdrawn",
     "list_champions",
     "open_decisions",
     "select_decisions",
@@ -48,6 +49,8 @@ class Action(StrEnum):
     END_SHADOW = "end-shadow"
     # Signed anew, by another key than before; what scores stays as it is.
     SIGN = "sign"
+    # Its key became known: it loads no more until it is signed anew.
+    WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,18 @@ def find_shadow(decisions: Collection[Decision]) -> Decision | None:
         ):
             shadow = None
     return shadow
+
+
+def is_withdrawn(decisions: Sequence[Decision], digest: str | None) -> bool:
+    """Say whether the signature of a manifest was withdrawn, and nobody has signed it since.
+
+    >>> steps = [Decision("", "t", 1, one, "", "", "d") for one in (Action.SIGN, Action.WITHDRAW)]
+    >>> is_withdrawn(steps, "d"), is_withdrawn(steps[::-1], "d")
+    (True, False)
+    """
+    signatures = (Action.SIGN, Action.WITHDRAW)
+    made = [one.action for one in decisions if one.digest == digest and one.action in signatures]
+    return made[-1:] == [Action.WITHDRAW]
 
 
 def find_proposal(decisions: Collection[Decision]) -> Decision | None:

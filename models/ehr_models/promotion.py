@@ -24,6 +24,7 @@ from ehr_models.decisions import (
     find_proposal,
     find_shadow,
     insert_decision,
+    is_withdrawn,
     list_champions,
     open_decisions,
     select_decisions,
@@ -138,8 +139,9 @@ class PromotionRegister:
     def rotate_key(self, who: str, reason: str, *, at_once: bool = False) -> RotatedKey:
         """Sign with a new key from now on.
 
-        What the old one signed is signed anew, each version a decision; `at_once` it is not, and
-        loads no more until `sign`. A process that is killed leaves all versions as they load.
+        What the old one signed is signed anew; `at_once` its signature is withdrawn, and it loads
+        no more until `sign`. Each is a decision about a version. A process that is killed leaves
+        all versions as they load, but for those whose signature it has withdrawn.
         """
         self.require_log()
         numbers = [
@@ -147,20 +149,23 @@ class PromotionRegister:
             for task in self.store.list_tasks()
             for number in self.store.list_versions(task)
         ]
-        intact = {one: self._find_intact(*one) for one in numbers}
         if at_once:
             if not reason.strip():
                 raise Invalid("A decision about a model states its reason.")
             # What a change that was killed left lay beside the key that became known, and has
             # signed versions already.
             self.store.drop_next_key()
+        decisions = self._list_all()
         key = self.store.open_next_key()
-        if not at_once:
-            for (task, number), version in intact.items():
-                if version is not None:
-                    with self._transaction() as connection:
-                        self._add(connection, task, version, Action.SIGN, who, reason)
-                    self.store.sign_version(task, number, key)
+        for task, number in numbers:
+            version = self._find_intact(task, number)
+            if version is None or is_withdrawn(decisions, version.digest):
+                continue
+            action = Action.WITHDRAW if at_once else Action.SIGN
+            with self._transaction() as connection:
+                self._add(connection, task, version, action, who, reason)
+            if not at_once:
+                self.store.sign_version(task, number, key)
         self.store.replace_key()
         for one in numbers:
             self.store.drop_foreign_signatures(*one)
@@ -195,21 +200,27 @@ class PromotionRegister:
                 f"The promotion of version {champions[-1].number} of {task} is not in the audit log"
                 " yet: a running gateway puts it there within a second."
             )
-        return self._read_decided(champions[-1])
+        return self._read_decided(champions[-1], decisions)
 
     def get_shadow(self, task: str) -> ModelVersion | None:
         """Return the version in shadow; Fault where its number is now that of other files."""
         decisions, _ = self._list_recorded(task)
         decided = find_shadow(decisions)
-        return None if decided is None else self._read_decided(decided)
+        return None if decided is None else self._read_decided(decided, decisions)
 
-    def _read_decided(self, decision: Decision) -> ModelVersion:
+    def _read_decided(self, decision: Decision, decisions: Sequence[Decision]) -> ModelVersion:
         version = self.store.read_version(decision.task, decision.number or 0)
         # The number of a version that was deleted is given again.
         if version.digest != decision.digest:
             raise Fault(
                 f"Version {decision.number} of {decision.task} has other files than those that"
                 " were decided on."
+            )
+        if is_withdrawn(decisions, version.digest):
+            # A restored backup may have brought the old key back.
+            raise Fault(
+                f"The signature of version {decision.number} of {decision.task} was withdrawn:"
+                " its key became known."
             )
         return version
 

@@ -31,6 +31,7 @@ ACTION_TITLES = {
     "shadow": N_("Put in shadow"),
     "end-shadow": N_("Shadow ended"),
     "sign": N_("Signed anew"),
+    "withdraw": N_("Signature withdrawn: the key became known"),
 }
 ALARM_TITLES = {
     "psi": N_("The values lie differently"),

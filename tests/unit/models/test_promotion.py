@@ -522,6 +522,10 @@ def test_what_a_key_signed_that_became_known_loads_only_once_a_person_signed_it(
     rotated = register.rotate_key("ng", "A backup was stolen.", at_once=True)
 
     assert (rotated.signed, rotated.refused) == (0, ((TASK, 1), (TASK, 2)))
+    withdrawn = [one for one in register.list_decisions(TASK) if one.action is Action.WITHDRAW]
+    assert [(one.number, one.who, one.reason) for one in withdrawn] == [
+        (1, "ng", "A backup was stolen."), (2, "ng", "A backup was stolen."),
+    ]  # fmt: skip
     # A server that has read the version asks anew.
     assert store.read_fingerprint(TASK, 1) != state
     with pytest.raises(Fault, match="not signed by us"):
@@ -537,6 +541,30 @@ def test_what_a_key_signed_that_became_known_loads_only_once_a_person_signed_it(
         register.sign(TASK, 2, "tse", "Compared.")
     with pytest.raises(Invalid, match="reason"):
         register.rotate_key("ng", " ", at_once=True)
+
+
+def test_an_old_key_that_a_restore_brings_back_makes_nothing_score(
+    store: ModelStore, register: PromotionRegister, tmp_path: Path
+) -> None:
+    save(store)
+    promote(register, 1)
+    versions, backup = store.folder / TASK / "versions", tmp_path / "backup"
+    key = tmp_key(store).read_bytes()
+    shutil.copytree(versions, backup)
+    register.rotate_key("ng", "A backup was stolen.", at_once=True)
+
+    tmp_key(store).write_bytes(key)
+    shutil.rmtree(versions)
+    shutil.copytree(backup, versions)
+
+    with pytest.raises(Fault, match="withdrawn"):
+        register.get_champion(TASK)
+    # Nor does a change that is not meant so sign it.
+    register.rotate_key("ng", "Half a year.")
+    with pytest.raises(Fault):
+        register.get_champion(TASK)
+    register.sign(TASK, 1, "tse", "Compared with the backup of May.")
+    assert register.get_champion(TASK).number == 1
 
 
 def test_a_change_at_once_takes_over_no_key_and_no_signature_of_one_that_was_killed(
