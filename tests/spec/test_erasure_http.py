@@ -19,10 +19,12 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import anomalies
 from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.verify import VerifyTask, verify_log
+from ehr_gateway.bulk_data.import_files import FileWriter
 from ehr_gateway.erasure.finish import finish_erasures
 from ehr_gateway.erasure.requests import is_pending
 from ehr_gateway.health_links import make_link
 from ehr_gateway.health_links import open_link as open_link_module
+from ehr_gateway.import_sources import parse_import_sources
 from ehr_gateway.notices import access_notices
 from ehr_gateway.schema import ALL_TABLES
 from ehr_inbound.bulk_files import store_batches
@@ -519,3 +521,42 @@ def test_an_erasure_ends_imports_under_way_whose_files_may_have_the_patient(
     assert "A patient was erased" in answer.json()["issue"][0]["diagnostics"]
     assert not list(folder.iterdir())
     assert MARK not in "".join(row for _, row in read_rows(staffed))
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_an_erasure_forgets_addresses_and_names_by_which_programs_named_the_patient(
+    staffed: House, *, is_over: bool
+) -> None:
+    settings = replace(staffed.settings, import_sources=parse_import_sources("files.example.org"))
+    runner = SimpleNamespace(start=lambda: None)
+    staffed.app.state.gateway = replace(staffed.gateway, settings=settings, imports=runner)
+    platform = staffed.system("ehr-commons")
+    url = "https://files.example.org/pat-1/Patient.ndjson"
+    sent = must(
+        platform.post(
+            "$import",
+            {"inputSource": "urn:of:pat-1", "input": [{"type": "Patient", "url": url}]},
+            headers={"Prefer": "respond-async"},
+        )
+    )
+
+    def run() -> None:
+        run_waiting_imports(
+            staffed.gateway.store, settings, staffed.clock, workers=1, fetch=write_nothing
+        )
+
+    def write_nothing(url: str, writer: FileWriter) -> None:
+        writer.write(b"")
+
+    if is_over:
+        run()
+    must(staffed.system("hospital-a").post("$closure", parameters(name="problems of pat-1")))
+
+    erase(staffed)
+    finish(staffed)
+    run()
+
+    assert "pat-1" not in "".join(row for _, row in read_rows(staffed))
+    told = platform.get(status_of(sent))
+    assert told.status_code == (200 if is_over else 500)
+    assert "pat-1" not in told.text

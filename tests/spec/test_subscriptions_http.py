@@ -142,6 +142,22 @@ def test_a_websocket_is_bound_by_a_token_for_one_use_and_told_at_once(furnished:
         assert socket.receive()["code"] == 1008
 
 
+def test_who_was_suspended_after_a_token_was_issued_binds_to_nothing(furnished: House) -> None:
+    hospital = register_system(furnished, "hospital-a")
+    identity = subscribe(hospital, subscription("new-result", None))
+    answer = must(hospital.get(f"Subscription/{identity}/$get-ws-binding-token")).json()
+    token, path = answer["parameter"][0]["valueString"], answer["parameter"][-1]["valueUrl"]
+    now = furnished.clock()
+    suspension = Suspension("s", "client", "system-hospital-a", "-", now, None, "steward", "St")
+    with furnished.gateway.store.write_transaction() as connection:
+        insert_suspension(connection, suspension)
+    furnished.gateway.revocations.notify_processes()
+
+    with furnished.client.websocket_connect(path.removeprefix("ws://testserver")) as socket:
+        socket.send_text(f"bind-with-token {token}")
+        assert socket.receive()["code"] == 1008
+
+
 def test_only_a_system_and_a_patients_app_subscribe_and_only_with_the_right_to_read(
     furnished: House, endpoint: Endpoint
 ) -> None:

@@ -66,6 +66,10 @@ class ImportRequest:
         inputs = tuple(ImportInput(one.type, one.shown_url) for one in self.inputs)
         return ImportRequest(inputs, self.organization, self.source)
 
+    def without_addresses(self) -> ImportRequest:
+        """Return what is kept where an address or the source names somebody who was erased."""
+        return ImportRequest(tuple(ImportInput(one.type) for one in self.inputs), self.organization)
+
 
 def parse_inputs(inputs: list[tuple[str, str]], sources: ImportSources) -> tuple[ImportInput, ...]:
     """Check pairs of type and address."""

@@ -7,7 +7,7 @@ Neither the rows of refused lines nor those of imports hold anything of a record
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,8 +27,8 @@ __all__ = [
     "begin_import",
     "cancel_import",
     "claim_next_import",
-    "end_all_imports",
     "end_import",
+    "erase_imports",
     "find_import",
     "has_files",
     "is_import_waiting",
@@ -49,6 +49,7 @@ _RECEIVED_WITHIN_MS = 2 * 3_600_000
 _RUN_WITHIN_MS = 7 * 86_400_000
 # Chosen: a process that is ended so often does not end well, whatever ends it.
 _MOST_ATTEMPTS = 5
+_ACTIVE_STATES = ("receiving", "waiting", "running")
 _ACTIVE = "('receiving', 'waiting', 'running')"
 
 
@@ -255,15 +256,23 @@ def cancel_import(store: Store, import_id: str) -> None:
         _delete(connection, [import_id])
 
 
-def end_all_imports(connection: Connection, fault: str) -> None:
-    """End every import that has not ended, in the caller's transaction."""
-    rows = connection.execute(
-        f"SELECT * FROM bulk_import WHERE state IN {_ACTIVE}"  # noqa: S608
-    ).fetchall()
-    connection.executemany(
-        "UPDATE bulk_import SET state = 'failed', fault = ?, request = ? WHERE id = ?",
-        [(fault, _from_row(row).request.without_secrets().to_json(), row["id"]) for row in rows],
-    )
+def erase_imports(connection: Connection, names: Collection[str], fault: str) -> None:
+    """End every import that has not ended, and forget addresses that hold one of some names.
+
+    `names` are the ids of erased patients and of their records.
+    """
+    for row in connection.execute("SELECT * FROM bulk_import").fetchall():
+        found = _from_row(row)
+        request = found.request
+        if any(name in row["request"] for name in names):
+            request = request.without_addresses()
+        if found.state in _ACTIVE_STATES:
+            found = replace(found, state="failed", fault=fault)
+            request = request.without_secrets()
+        connection.execute(
+            "UPDATE bulk_import SET state = ?, fault = ?, request = ? WHERE id = ?",
+            (found.state, found.fault, request.to_json(), found.id),
+        )
 
 
 def has_files(store: Store, import_id: str) -> bool:

@@ -17,7 +17,7 @@ from ehr_gateway.accounts.eid_people import CLIENT_ID, pairwise_subject
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.bulk_data.exports import end_exports_naming_patients
-from ehr_gateway.bulk_data.imports import end_all_imports
+from ehr_gateway.bulk_data.imports import erase_imports
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.erasure.erased_patients import insert_erased
 from ehr_gateway.schema.resources import INDEX_COLUMNS
@@ -27,6 +27,7 @@ from ehr_gateway.store.index_rows import group_by_table, replace_index
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.version_rows import insert_version
 from ehr_gateway.subscriptions.rows import erase_subscriptions
+from ehr_gateway.terminology.closure_tables import erase_tables
 from ehr_gateway.transaction.prepared_resource import prepare_stored
 from ehr_privacy.consent import SOURCE_TABLES, TABLES, Record
 from ehr_privacy.consent.held_facts import UPDATE
@@ -145,8 +146,11 @@ def delete_patient_rows(
     _rename_in_causes(connection, aliases)
     _delete_requests(connection, targets, patients)
     end_exports_naming_patients(connection)
+    names = {*patients, *(identity for _, identity in content.versions.records)}
     # Their files may hold something of the patient, and what was checked of them is out of date.
-    end_all_imports(connection, "A patient was erased while the import ran: send what is left.")
+    fault = "A patient was erased while the import ran: send what is left."
+    erase_imports(connection, names, fault)
+    erase_tables(connection, names)
     erase_subscriptions(connection, patients, content.versions.records)
     content.accounts = _delete_accounts(connection, patients, audit_context.at_ms)
     insert_erased(connection, hashes, last_decision)

@@ -230,10 +230,16 @@ class SubscriptionSockets:
             return redeem_binding(connection, token, self._gateway.clock())
 
     def _shake_hands(self, binding: Binding, identity: str) -> _Message | None:
-        with self._gateway.store.read_transaction() as connection:
+        gateway = self._gateway
+        with gateway.store.read_transaction() as connection:
             stored = find_subscription(connection, identity)
-        if stored is None or stored.owner != binding.owner or not stored.is_live:
-            return None
+            if stored is None or stored.owner != binding.owner or not stored.is_live:
+                return None
+            try:
+                # Who was suspended since the token was issued is told of no number.
+                access_of(gateway, connection, stored, gateway.clock())
+            except (AuthorityEnded, Unavailable):
+                return None
         return self._message(stored, "handshake", stored.acknowledged)
 
     def _next(self, bound: _Bound) -> _Message | None:

@@ -6,13 +6,14 @@ of the code system when it is told, so that a replay tells what holds now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ehr_fhir.terminology.code_system import CodeSystem
 from ehr_gateway.database import Connection
 
-__all__ = ["ClosureTable", "KeptCode", "add_codes", "begin_table", "list_relations", "read_table"]
+__all__ = ["ClosureTable", "KeptCode", "add_codes", "begin_table", "erase_tables"]
+__all__ += ["list_relations", "read_table"]
 
 # Of one program; the one that was changed longest ago goes first (R4 §4.7.13 lets a server drop).
 _MOST_TABLES = 100
@@ -51,11 +52,14 @@ def begin_table(connection: Connection, owner: str, name: str, now_ms: int) -> N
         (owner, name),
     ).fetchall()
     for row in rows[_MOST_TABLES - 1 :]:
-        for table in ("closure_concept", "closure_table"):
-            connection.execute(
-                f"DELETE FROM {table} WHERE owner = ? AND name = ?",  # noqa: S608 - named above
-                (owner, row["name"]),
-            )
+        _delete_table(connection, owner, row["name"])
+
+
+def erase_tables(connection: Connection, names: Collection[str]) -> None:
+    """Drop the tables that a program named by an erased patient, or by a record of theirs."""
+    for row in connection.execute("SELECT owner, name FROM closure_table").fetchall():
+        if any(name in row["name"] for name in names):
+            _delete_table(connection, row["owner"], row["name"])
 
 
 def read_table(connection: Connection, owner: str, name: str) -> ClosureTable | None:
@@ -105,3 +109,11 @@ def list_relations(
         if above := sorted((others & set(system.lineage(code, "above"))) - {code}):
             found[code] = above
     return found
+
+
+def _delete_table(connection: Connection, owner: str, name: str) -> None:
+    for table in ("closure_concept", "closure_table"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE owner = ? AND name = ?",  # noqa: S608 - named above
+            (owner, name),
+        )
