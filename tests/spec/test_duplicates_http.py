@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from ehr_fhir.errors import Invalid
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.patient_matching import duplicates
 from ehr_gateway.patient_matching.duplicates import find_new_duplicates
+from ehr_gateway.patient_matching.identity import Identity
 from tests.lib.gateway import House, must, patient
 from tests.spec.access.steps import named, send
 from tests.spec.test_merge_http import decide, merge, propose, staffed, task_of
@@ -67,6 +69,43 @@ def test_a_pair_is_listed_with_both_and_why(staffed: House) -> None:
     assert all(one["weight"][0] > 0 for one in pair["field"])
     shown = must(staffed.login("steward").get("$duplicates")).text
     assert TWIN not in shown
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"birthDate": "9999-12-31"},
+        {"birthDate": "0001-01-01"},
+        {"name": [{"text": ",, ,,"}]},
+        {"name": [{"family": "Chan\\\\", "given": ["Tai|", "$,"]}]},
+    ],
+    ids=str,
+)
+def test_a_patient_with_a_date_or_name_that_stands_for_none_holds_up_nobody(
+    staffed: House, elements: dict[str, Any]
+) -> None:
+    number = [{"system": JURISDICTION.person_identifier.system, "value": TWIN}]
+    person = {**patient("pat-2", TWIN), "identifier": number, **elements}
+    must(staffed.system("ehr-commons").put(person))
+
+    assert compare(staffed) == 2
+    body = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": person}]}
+    answer = staffed.system("ehr-commons").post("Patient/$match", body)
+    assert "pat-2" in [one["resource"]["id"] for one in must(answer).json()["entry"]]
+
+
+def test_one_patient_that_cannot_be_asked_for_holds_up_nobody(
+    staffed: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(identity: Identity) -> Any:
+        raise Invalid("A secret name")
+
+    monkeypatch.setattr(duplicates, "build_searches", refuse)
+
+    assert compare(staffed) == 2
+    assert compare(staffed) == 0
+    assert "was not compared" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_only_what_is_new_or_has_changed_is_compared(staffed: House) -> None:

@@ -8,10 +8,12 @@ without a number a name says too little to be told by itself (a test holds the w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from itertools import pairwise
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.patient_matching.identity import Identity
+from ehr_gateway.search.stored_library import escape_search_value
 
 __all__ = ["build_searches"]
 
@@ -63,21 +65,28 @@ def build_searches(identity: Identity) -> Iterator[Criteria]:
     within = []
     if born[:4].isdigit():
         year = int(born[:4])
-        within = [("birthdate", f"ge{year - 1}"), ("birthdate", f"le{year + 1}")]
+        # Dates that stand for an unknown one are at the ends of the calendar.
+        first, last = max(year - 1, date.min.year), min(year + 1, date.max.year)
+        within = [("birthdate", f"ge{first:04}"), ("birthdate", f"le{last:04}")]
     # A search for a name compares with the beginning of each of its parts, or of it as a whole.
     for words in sorted(identity.words):
         pairs = _pair_words(words[:_MOST_WORDS])
         for one, other in pairs:
-            yield [("name", one[:_BEGINNING]), ("name", other[:_BEGINNING]), *within]
+            yield [*_names(one[:_BEGINNING], other[:_BEGINNING]), *within]
         joined = [
             form for one, other in pairs[:-1] or pairs for form in (f"{one} {other}", one + other)
         ]
         if joined:
-            yield [("name", ",".join(joined)), *within]
+            yield [("name", ",".join(map(escape_search_value, joined))), *within]
     for characters in sorted(identity.characters):
         if len(characters) > 1:
             yield [("name", characters[0]), ("name", characters[1:]), *within]
             yield [("name", characters), *within]
+
+
+def _names(*beginnings: str) -> Criteria:
+    """Return a criterion for each beginning of a name: separators of a search may stand in it."""
+    return [("name", escape_search_value(beginning)) for beginning in beginnings]
 
 
 def _pair_words(words: Sequence[str]) -> list[tuple[str, str]]:
@@ -90,6 +99,6 @@ def _pair_words(words: Sequence[str]) -> list[tuple[str, str]]:
     return [*pairs, (words[0], words[-1])] if len(words) > 2 else pairs
 
 
-def _exchange(date: str) -> list[str]:
+def _exchange(born: str) -> list[str]:
     """Return a date with day and month exchanged, if there is such a date."""
-    return [f"{date[:4]}{date[7:]}{date[4:7]}"] if date[8:] <= "12" else []
+    return [f"{born[:4]}{born[7:]}{born[4:7]}"] if born[8:] <= "12" else []

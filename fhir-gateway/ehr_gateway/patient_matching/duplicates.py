@@ -8,11 +8,13 @@ find (`candidates`); the cost follows the change, not the store. A pair is a row
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ehr_fhir.errors import Invalid
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
@@ -27,6 +29,7 @@ from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
 
 __all__ = ["find_new_duplicates", "find_similar_patients"]
 
+_LOG = logging.getLogger(__name__)
 Json = Mapping[str, Any]
 # Patients that one criterion may bring to be compared. Chosen: a birth date is shared by some 250
 # of eight million people.
@@ -121,7 +124,7 @@ def _compare_batch(store: Store, now_ms: int) -> int:
             patient = parse(row["body"]) if not row["deleted"] else {}
             if not patient or is_replaced(patient):
                 continue
-            for other in find_similar_patients(connection, store, access, patient):
+            for other in _find_others(connection, store, access, patient):
                 if other.version.id != row["id"] and not is_replaced(other.patient):
                     pairs[_order(row["id"], other.version.id)] = other
                     versions[other.version.id] = other.version.version
@@ -136,6 +139,21 @@ def _compare_batch(store: Store, now_ms: int) -> int:
             (_POSITION_SETTING, str(rows[-1]["position"]).encode()),
         )
     return len(rows)
+
+
+def _find_others(
+    connection: Connection, store: Store, access: Access, patient: Json
+) -> Sequence[SimilarPatient]:
+    """Return who may be a stored Patient; nobody where that cannot be asked for.
+
+    One Patient that cannot be compared does not hold up all that come after it.
+    """
+    try:
+        return list(find_similar_patients(connection, store, access, patient))
+    except Invalid:
+        # Without the error's text, which may hold a value.
+        _LOG.error("A Patient was not compared with others: no search can ask for it.")
+        return ()
 
 
 def _store_pairs(
