@@ -121,7 +121,9 @@ def upsert_client(connection: Connection, client: Client, secret_hash: str | Non
         " organization = excluded.organization, trusted = excluded.trusted,"
         " auth_method = excluded.auth_method, jwks = excluded.jwks,"
         " launch_uri = excluded.launch_uri, approval = excluded.approval,"
-        " launch_roles = excluded.launch_roles",
+        " launch_roles = excluded.launch_roles,"
+        # A steward decided about the one that was there before.
+        " decided_ms = NULL, decided_by = NULL, decision_reason = NULL",
         (
             client.id,
             client.name,

@@ -141,6 +141,18 @@ def test_an_app_that_was_open_to_all_is_closed_to_whom_a_steward_does_not_offer_
     assert app.refresh(tokens["refresh_token"]).status_code == 400
 
 
+def test_a_decision_is_told_of_the_app_that_it_was_about(furnished: House) -> None:
+    App(furnished, client="chart").register()
+    steward = furnished.login("steward")
+    must(decide(steward, "chart", "approve", "patient"))
+
+    App(furnished, client="chart", scope="openid user/*.cruds").register()
+
+    (app,) = [one for one in parameters(steward.get("$apps")) if one["client"] == "chart"]
+    assert app["scope"] == "openid user/*.cruds"
+    assert {"by", "reason", "decided"}.isdisjoint(app)
+
+
 def test_an_app_sees_what_the_scopes_name_and_consent_opens_and_nothing_else(chart: App) -> None:
     house = chart.house
     must(decide(house.login("steward"), "chart", "approve", "clinician"))
