@@ -27,7 +27,8 @@ _README = N_(
     "record/: one file for each type of record, one record in each line (FHIR R4, NDJSON).\n"
     "referred-to/: the hospitals, people and medicines that the records name.\n"
     "attachments/: documents and pictures.\n"
-    "contents.json: how many records each file has. Without it the copy is not whole.\n"
+    "contents.json: how many records each file has, and how many attachments are not here. "
+    "Without it the copy is not whole.\n"
 )
 
 

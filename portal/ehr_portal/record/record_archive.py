@@ -45,7 +45,8 @@ async def stream_archive(
 
     `record/` has a file for each type; `referred-to/` what these refer to; `attachments/` the
     documents and pictures; `readme.txt` what all this is. `contents.json` stands last, with the
-    number of resources in each file.
+    number of resources in each file, and of attachments that are there and that are not: they lie
+    elsewhere, or were closed to the reader since.
     """
     archive = _Archive(made)
     archive.add_file("readme.txt", readme.encode())
@@ -57,10 +58,13 @@ async def stream_archive(
         page = await gateway.read_as_written(following)
     await anyio.to_thread.run_sync(archive.add_referred_to)
     yield archive.take()
-    for kind, identity in archive.with_attachments:
+    for kind, identity, expected in archive.with_attachments:
+        packed = 0
         async for name, file in _load_attachments(gateway, kind, identity):
             await anyio.to_thread.run_sync(archive.add_file, name, file.content)
+            packed += 1
             yield archive.take()
+        archive.count_attachments(packed, expected)
     archive.close()
     yield archive.take()
 
@@ -87,7 +91,8 @@ class _Archive:
     """A ZIP file that is written from its begin to its end; what is written is taken away."""
 
     def __init__(self, made: datetime) -> None:
-        self.with_attachments: list[tuple[str, str]] = []
+        # Type and id of a record, and how many it had when it was listed.
+        self.with_attachments: list[tuple[str, str, int]] = []
         self._sink = _Sink()
         self._zip = zipfile.ZipFile(cast("IO[bytes]", self._sink), "w", zipfile.ZIP_DEFLATED)
         self._made = made.timetuple()[:6]
@@ -123,6 +128,12 @@ class _Archive:
         self._close_member()
         self._zip.writestr(self._member(name), content, zipfile.ZIP_DEFLATED)
 
+    def count_attachments(self, packed: int, expected: int) -> None:
+        """Count the attachments of a record for the contents."""
+        self._counts["attachments/"] += packed
+        if packed < expected:
+            self._counts["attachments that are not here"] += expected - packed
+
     def close(self) -> None:
         """Write the contents and the end."""
         contents = json.dumps(dict(sorted(self._counts.items())), indent=2)
@@ -135,12 +146,21 @@ class _Archive:
         if kind == "OperationOutcome":
             return
         line = serialize(resource)
+        name = f"record/{kind}.ndjson"
+        if name in self._counts and not self._is_open(name):
+            # The Patient whose record it is comes first, others that it names come with their type.
+            # Of two files of one name a ZIP file gives the last alone.
+            name = f"record/{kind}-others.ndjson"
         if entry.get("search", {}).get("mode") == "include":
             self._referred_to[kind, identity] = line
             return
-        self._add_line(f"record/{kind}.ndjson", line)
-        if any("data" in one or "url" in one for one in find_attachments(resource)):
-            self.with_attachments.append((kind, identity))
+        self._add_line(name, line)
+        attachments = [one for one in find_attachments(resource) if "data" in one or "url" in one]
+        if attachments:
+            self.with_attachments.append((kind, identity, len(attachments)))
+
+    def _is_open(self, name: str) -> bool:
+        return self._open is not None and self._open[0] == name
 
     def _add_line(self, name: str, line: bytes) -> None:
         if self._open is None or self._open[0] != name:

@@ -131,6 +131,9 @@ def _split_row(
     columns = []
     for cell, width in zip(cells, widths, strict=True):
         text = _to_printable(pdf, cell)
+        if len(text) <= _MOST_LINES:
+            columns.append([text])
+            continue
         lines = cast("list[str]", pdf.multi_cell(width, _LINE, text, dry_run=True, output="LINES"))
         if len(lines) <= _MOST_LINES:
             columns.append([text])

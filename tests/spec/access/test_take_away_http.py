@@ -61,6 +61,8 @@ def test_everything_is_each_record_once_digit_by_digit_with_its_attachments(
     text = base64.b64encode(b"Rest.").decode()
     hospital.store({**document("inline", contentType="text/plain", data=text), **named_by})
 
+    hospital.store(document("elsewhere", contentType="text/plain", url="https://e.example/1"))
+
     files = take_everything(furnished)
 
     records = [
@@ -79,6 +81,9 @@ def test_everything_is_each_record_once_digit_by_digit_with_its_attachments(
     assert json.loads(files["contents.json"])["record/Observation.ndjson"] == len(
         files["record/Observation.ndjson"].splitlines()
     )
+    contents = json.loads(files["contents.json"])
+    assert contents["attachments/"] == sum(name.startswith("attachments/") for name in files)
+    assert contents["attachments that are not here"] == 1
     assert b"Hospital-A" in files["referred-to/Organization.ndjson"]
 
 

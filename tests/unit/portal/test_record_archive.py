@@ -13,7 +13,7 @@ import pytest
 
 from ehr_fhir.errors import EhrError, Unavailable
 from ehr_portal.gateway.client import GatewayClient
-from ehr_portal.record.record_archive import read_first_page, stream_archive
+from ehr_portal.record.record_archive import _Archive, read_first_page, stream_archive
 from tests.lib.loops import run
 
 NEXT = "http://elsewhere.example/fhir/Patient/p/$everything?_count=200&_cursor=2"
@@ -78,6 +78,31 @@ def test_pages_are_joined_and_what_several_refer_to_is_there_once() -> None:
         "referred-to/Organization.ndjson": 1,
     }
     assert [json.loads(line)["id"] for line in lines] == ["a", "b"]
+
+
+def test_another_patient_whom_the_record_names_takes_no_ones_place() -> None:
+    second = page(("Observation", "b", "match"), ("Patient", "q", "match"))
+
+    packed, _ = pack(httpx.Response(200, json=second))
+
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        names = archive.namelist()
+        own = json.loads(archive.read("record/Patient.ndjson"))
+        other = json.loads(archive.read("record/Patient-others.ndjson"))
+    assert len(names) == len(set(names))
+    assert (own["id"], other["id"]) == ("p", "q")
+
+
+def test_attachments_that_were_closed_meanwhile_are_told_of() -> None:
+    archive = _Archive(datetime(2026, 11, 22, tzinfo=UTC))
+    archive.count_attachments(1, 3)
+    archive.close()
+
+    with zipfile.ZipFile(io.BytesIO(archive.take())) as packed:
+        assert json.loads(packed.read("contents.json")) == {
+            "attachments that are not here": 2,
+            "attachments/": 1,
+        }
 
 
 def test_one_that_was_cut_off_does_not_open() -> None:
