@@ -158,7 +158,8 @@ def read_rows(spool: Path) -> list[LoadRow]:
 
 def _prepare_item(item: Item, plan: LoadPlan) -> PreparedResource:
     resolved = plan.resolved
-    resource = {**item.resource, "id": item.id}
+    # An id that is no text is refused like any other element.
+    resource = {**item.resource, "id": item.resource.get("id", item.id)}
     names = ChainMap(resolved.existing, item.entry_references or {})
     if names:
         replace_links(resource, EntryNames(names, service_root(item.full_url)))

@@ -84,6 +84,18 @@ def test_each_fault_has_its_line_and_the_rest_goes_on(store: Store, tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize("identity", [5, None, ["p-1"]])
+def test_an_id_that_is_no_text_is_refused_and_not_replaced(
+    store: Store, tmp_path: Path, identity: Any
+) -> None:
+    person = {"resourceType": "Patient", "id": identity}
+
+    report = load(store, [written(tmp_path / "people.ndjson", person)])
+
+    assert report.accepted == 0
+    assert "Patient.id" in reasons(report)[1]
+
+
 def test_what_no_write_may_store_is_refused_in_a_load_too(store: Store, tmp_path: Path) -> None:
     cut = {"tag": [{"system": "http://example.org", "code": "SUBSETTED"}]}
     channel = {"type": "message"}
