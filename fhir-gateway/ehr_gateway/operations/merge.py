@@ -96,11 +96,14 @@ def _find_patient(
         if target is None or target.type != "Patient":
             raise Unprocessable(f"{name} has to be a Patient of this server.", expression=name)
         named = target.id
+        call.context.access.inquiry.name_target("Patient", named)
     if not identifiers:
         if not named:
             raise Invalid(f"Say {name}, or {name}-identifier.", expression=name)
         return named
     found = find_patients_by_identifiers(connection, identifiers)
+    for patient in found:
+        call.context.access.inquiry.name_target("Patient", patient)
     if len(found) != 1 or named not in ("", *found):
         raise Unprocessable(
             f"{name}-identifier does not name the one Patient that is meant.",

@@ -204,7 +204,11 @@ def _read_wish(context: RequestContext, body: bytes, identity: str | None = None
     if identity is not None and resource.get("id") != identity:
         raise Invalid("The id of the content is not that of the address.", expression="id")
     services = services_of(context.request)
-    return parse_subscription(resource, services.topics, services.policy)
+    wish = parse_subscription(resource, services.topics, services.policy)
+    for kind, clauses in wish.filters.items():
+        # Whoever is to be listened to finds who asked, as of a search.
+        context.access.inquiry.name_criteria(kind, clauses, context.access.base)
+    return wish
 
 
 def _authorize(context: RequestContext, connection: Connection, wish: Wish) -> Authority:

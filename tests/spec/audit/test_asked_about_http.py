@@ -17,6 +17,7 @@ from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.gateway import House, Session, condition, consent, must, observation, patient
+from tests.lib.subscriptions import register_system, subscription
 
 HKID = "https://ehr-commons.hk/hkid"
 
@@ -24,9 +25,9 @@ HKID = "https://ehr-commons.hk/hkid"
 class Ledger:
     """What one person's requests add to the log, by patient."""
 
-    def __init__(self, house: House, login: str) -> None:
+    def __init__(self, house: House, login: str, session: Session | None = None) -> None:
         self.house, self.login = house, login
-        self.session = house.login(login)
+        self.session = session or house.login(login)
 
     def rows(self) -> list[Any]:
         self.house.gateway.audit_batcher.flush()
@@ -211,6 +212,59 @@ def test_whom_forms_bundles_and_conditional_writes_name_is_on_record(
 
     with ledger.added() as rows:
         answer = OTHER_REQUESTS[kind](ledger.session)
+
+    assert answer.status_code != 500
+    assert "pat-1" in patients(rows), (answer.status_code, answer.text)
+    assert "ZA1234560" not in str([tuple(row) for row in rows])
+
+
+def _parameters(address: str, **values: dict[str, Any] | str) -> Callable[[Session], Any]:
+    parts = [
+        {"name": name.replace("_", "-"), **({"valueString": one} if isinstance(one, str) else one)}
+        for name, one in values.items()
+    ]
+    return lambda session: session.post(address, {"resourceType": "Parameters", "parameter": parts})
+
+
+_IDENTIFIER = {"system": HKID, "value": "ZA1234560"}
+_ONE = {"valueReference": {"reference": "Patient/pat-1"}}
+# By whom, and what: requests that are refused, or find nobody, whatever they name.
+NAMED_BY_OTHERS: dict[str, tuple[str, Callable[[Session], Any]]] = {
+    "subscription to a patient's records": ("system", lambda session: session.post(
+        "Subscription", subscription("new-result", None, "Observation?patient=pat-1"))),
+    "preview of a merge": ("steward", _parameters(
+        "Patient/$merge", source_patient=_ONE, target_patient=_ONE)),
+    "merge by an identifier": ("steward", _parameters(
+        "Patient/$merge", source_patient={"valueReference": {"reference": "Patient/pat-2"}},
+        source_patient_identifier={"valueIdentifier": _IDENTIFIER},
+        target_patient={"valueReference": {"reference": "Patient/pat-2"}})),
+    "difference": ("system", lambda session: session.get(
+        "$diff?from=Patient/pat-1&to=Patient/pat-2")),
+    "statistics": ("system", lambda session: session.get(
+        "Observation/$stats?subject=Patient/pat-1&code=1&statistic=count")),
+    "label": ("system", _parameters(
+        "Observation/lab-1/$meta-add", meta={"valueMeta": {"tag": [{"code": "a"}]}})),
+}  # fmt: skip
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("kind", NAMED_BY_OTHERS)
+def test_whom_operations_name_is_on_record_also_where_they_are_refused(
+    furnished: House, kind: str
+) -> None:
+    accounts.add_account(
+        furnished.gateway.store, Account("steward", "steward", "Ho", "ehr-commons")
+    )
+    who, ask = NAMED_BY_OTHERS[kind]
+    hospital = register_system(furnished, "hospital-b")
+    ledger = (
+        Ledger(furnished, "steward")
+        if who == "steward"
+        else Ledger(furnished, "system-hospital-b", hospital)
+    )
+
+    with ledger.added() as rows:
+        answer = ask(ledger.session)
 
     assert answer.status_code != 500
     assert "pat-1" in patients(rows), (answer.status_code, answer.text)
