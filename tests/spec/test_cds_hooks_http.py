@@ -402,6 +402,22 @@ def test_a_client_signs_its_calls(
     assert len(support.calls) == 1
 
 
+def test_a_client_that_was_refused_signs_no_call_and_no_feedback(
+    furnished: House, support: CountingSupport
+) -> None:
+    register(furnished, "test")
+    token = furnished.token("doctor.b")
+    (card,) = must(call_signed(furnished, token, sign(furnished, "test"))).json()["cards"]
+    with furnished.gateway.store.write_transaction() as connection:
+        connection.execute("UPDATE client SET approval = 'refused' WHERE id = 'test'")
+
+    assert call_signed(furnished, token, sign(furnished, "test")).status_code == 403
+    path = f"{SERVICE}/feedback"
+    bearer = {"Authorization": f"Bearer {sign(furnished, 'test', path)}"}
+    answer = furnished.client.post(path, json=told(card["uuid"]), headers=bearer)
+    assert answer.status_code == 403
+
+
 def told(card: str, **changes: Any) -> dict[str, Any]:
     outcome = {"card": card, "outcome": "accepted", "outcomeTimestamp": "2026-11-22T08:00:01Z"}
     return {"feedback": [{**outcome, **changes}]}
@@ -469,7 +485,7 @@ def test_half_a_surrogate_pair_is_refused(furnished: House, support: CountingSup
         f"{SERVICE}/feedback", content=json.dumps(sent).encode(), headers=headers
     )
 
-    path = "feedback[0].overrideReason.userComment"
+    path = "$this.feedback[0].overrideReason.userComment"
     assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (400, [path])
 
 

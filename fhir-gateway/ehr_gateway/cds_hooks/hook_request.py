@@ -16,8 +16,6 @@ __all__ = ["HookRequest", "Outcome", "parse_feedback", "parse_hook_request"]
 
 _ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
 _PATIENT = re.compile(r"(?:^|/)Patient/([A-Za-z0-9.\-]{1,64})(?:/_history/[^/]*)?$")
-# No database takes one.
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 # What the standard asks of a hook's context: without it a service would be silent, as if all were
 # well.
 _REQUIRED_CONTEXT = {"encounter-discharge": "encounterId", "order-select": "draftOrders"}
@@ -155,8 +153,6 @@ def _text(read: Mapping[str, Any], name: str, prefix: str = "", most: int = 4096
     value = read.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise Invalid(f"`{name}` is a text of at most {most} characters.", expression=prefix + name)
-    if _SURROGATE.search(value):
-        raise Invalid(f"`{name}` holds half of a surrogate pair.", expression=prefix + name)
     return value
 
 

@@ -30,6 +30,7 @@ from ehr_gateway.html.pages import choose_language
 from ehr_gateway.http.authentication import RequestContext, authenticate_token, read_bearer_token
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.oauth.client_assertion import authenticate_hook_client, is_client_assertion
+from ehr_gateway.oauth.client_standing import require_in_force
 from ehr_gateway.oauth.clients import Client
 
 router = APIRouter(prefix="/cds-services")
@@ -108,7 +109,9 @@ async def _authenticate_caller(request: Request, gateway: Gateway) -> Client | R
     if not is_client_assertion(bearer):
         return await authenticate_token(request, bearer)
     address = f"{gateway.settings.base_url}{request.url.path}"
-    return await anyio.to_thread.run_sync(authenticate_hook_client, gateway, bearer, address)
+    client = await anyio.to_thread.run_sync(authenticate_hook_client, gateway, bearer, address)
+    await anyio.to_thread.run_sync(require_in_force, gateway, client)
+    return client
 
 
 async def _authenticate_clinician(

@@ -152,6 +152,9 @@ def find_client(database: Database, client_id: str) -> Client:
 
 def find_client_on(connection: Connection, client_id: str) -> Client | None:
     """Return a client by id in the caller's transaction; None without one."""
+    if not client_id.isprintable():
+        # PostgreSQL takes no NUL, and no database half of a surrogate pair.
+        return None
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM client WHERE id = ?",  # noqa: S608 constant columns
         (client_id,),
@@ -179,8 +182,12 @@ def _client_from_row(row: Row) -> Client:
 
 def verify_client_secret(database: Database, client_id: str, secret: str) -> bool:
     """Say whether this is the client's secret; an unknown client takes as long and is False."""
-    with database.read_transaction() as connection:
-        row = connection.execute("SELECT secret FROM client WHERE id = ?", (client_id,)).fetchone()
+    row = None
+    if client_id.isprintable():
+        with database.read_transaction() as connection:
+            row = connection.execute(
+                "SELECT secret FROM client WHERE id = ?", (client_id,)
+            ).fetchone()
     return verify_secret(row[0] if row else None, secret)
 
 

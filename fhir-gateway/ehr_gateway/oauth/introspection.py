@@ -19,6 +19,7 @@ from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
 from ehr_gateway.oauth.client_authentication import authenticate_client
+from ehr_gateway.oauth.client_standing import require_in_force
 from ehr_gateway.oauth.id_token import build_fhir_user
 from ehr_gateway.oauth.revoke_endpoint import find_access_token
 
@@ -56,12 +57,13 @@ def _authenticate_asker(
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         verified = find_access_token(gateway, bearer.strip())
-        if verified is None:
+        if verified is None or gateway.verifier.is_suspended(verified.caller, gateway.clock()):
             raise OAuthError("invalid_token", "The access token does not hold.", 401)
         if verified.caller.subject.role != "system":
             raise OAuthError("insufficient_scope", "A program asks, not a person.", 403)
         return verified.claims["client_id"], _SCOPE in verified.claims["scope"].split()
     client = authenticate_client(request, gateway, form, public=False)
+    require_in_force(gateway, client)
     return client.id, _SCOPE in client.scope.split()
 
 

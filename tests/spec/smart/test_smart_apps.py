@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,8 @@ from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorization_codes import Grant
 from ehr_gateway.oauth.refresh_tokens import start_family
 from tests.lib.gateway import House, Session, must
-from tests.lib.smart import CALLBACK, App, back
+from tests.lib.smart import CALLBACK, JWT_BEARER, App, back
+from tests.spec.access.steps import send
 
 VITALS = "http://terminology.hl7.org/CodeSystem/observation-category|vital-signs"
 SCOPE = f"launch openid fhirUser patient/Patient.r patient/Observation.rs?category={VITALS}"
@@ -139,6 +142,49 @@ def test_an_app_that_was_open_to_all_is_closed_to_whom_a_steward_does_not_offer_
 
     assert app.session(tokens).get("Patient/pat-1").status_code == 401
     assert app.refresh(tokens["refresh_token"]).status_code == 400
+
+
+@pytest.mark.parametrize("way", ["refused", "suspended"])
+def test_a_program_that_was_refused_or_suspended_asks_of_no_token(
+    furnished: House, way: str
+) -> None:
+    token = App(furnished).register().tokens("p.pat-1")["access_token"]
+    server = App(furnished, "server", "ehr/introspect", secret="a secret of a server").register(
+        auth_method="client_secret_basic"
+    )
+    bearer = must(server.token({"grant_type": "client_credentials"})).json()["access_token"]
+    headers = {"Authorization": f"Bearer {bearer}"}
+
+    def ask() -> list[Any]:
+        by_token = furnished.client.post(
+            "/oauth/introspect", data={"token": token}, headers=headers
+        )
+        return [server.post("introspect", {"token": token}), by_token]
+
+    assert [one.json()["active"] for one in ask()] == [True, True]
+    steward = furnished.login("steward")
+    if way == "refused":
+        must(decide(steward, "server", "refuse"))
+    else:
+        named = {"kind": "client", "subject": "server", "reason": "Asked of every token at night."}
+        must(send(steward, "$suspend", **named))
+
+    assert [one.status_code for one in ask()] == [403, 401]
+
+
+@pytest.mark.parametrize("client", ["a\0b", "a\ud800"])
+def test_a_client_id_that_no_database_takes_is_of_nobody(furnished: House, client: str) -> None:
+    def encode(part: dict[str, str]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+    assertion = f"{encode({'alg': 'ES384', 'kid': 'k'})}.{encode({'iss': client})}.AA"
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": JWT_BEARER,
+        "client_assertion": assertion,
+    }
+
+    assert furnished.client.post("/oauth/token", data=form).status_code == 401
 
 
 def test_a_decision_is_told_of_the_app_that_it_was_about(furnished: House) -> None:
