@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Unprocessable
-from ehr_gateway.bulk_data.import_files import FileWriter
-from ehr_gateway.bulk_data.imports import keep_progress
+from ehr_gateway.bulk_data.import_files import FileWriter, ImportFolder
+from ehr_gateway.bulk_data.import_request import ImportRequest
+from ehr_gateway.bulk_data.imports import begin_import, keep_progress
 from ehr_gateway.import_sources import parse_import_sources
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.suspensions import Suspension, insert_suspension
@@ -343,3 +344,19 @@ def test_another_clients_import_is_not_there(made: Imports) -> None:
 
     assert other.get(address).status_code == other.delete(address).status_code == 404
     assert platform.get(address).status_code == 202
+
+
+def test_files_that_a_killed_gateway_was_receiving_are_removed(made: Imports) -> None:
+    gateway = made.house.gateway
+    request = ImportRequest((), "ehr-commons")
+    begun = begin_import(gateway.store, ["a", "b", "c", None], request, made.house.clock())
+    folder = ImportFolder(gateway.settings.data, begun.id, 1000)
+    folder.create()
+    (folder.path / "Patient.0.ndjson.part").write_bytes(b"{}")
+
+    made.run()
+    assert folder.path.exists()
+    made.house.clock.forward(seconds=2 * 3600)
+    made.run()
+
+    assert not folder.path.exists()

@@ -17,6 +17,7 @@ from ehr_gateway.oauth.refresh_tokens import start_family
 from ehr_gateway.oauth.registration import delete_client
 from ehr_gateway.oauth.revoke_endpoint import revoke_family
 from ehr_gateway.operations import _subscriptions
+from ehr_gateway.subscriptions import events
 from ehr_gateway.subscriptions.delivery import SubscriptionWorker
 from ehr_gateway.subscriptions.feed import FeedMatcher
 from ehr_gateway.subscriptions.rows import erase_subscriptions, find_subscription, switch_all_off
@@ -435,6 +436,25 @@ def test_a_heartbeat_comes_when_nothing_was_sent_whatever_is_closed(
         work(furnished)
 
     assert endpoint.types == ["handshake", "heartbeat", "heartbeat"]
+
+
+def test_events_that_are_closed_now_take_no_place_of_those_that_are_open(
+    furnished: House, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnished.share()
+    hospital, other = furnished.system("hospital-a"), register_system(furnished, "hospital-b")
+    identity = subscribe(other, subscription("new-result", endpoint.address))
+    for number in range(4):
+        hospital.store(observation(f"new-{number}", "laboratory"))
+    work(furnished)
+    for number in range(3):
+        hidden = restriction(f"close-{number}", record=f"Observation/new-{number}")
+        furnished.login("p.pat-1").store(hidden)
+    monkeypatch.setattr(events, "_MOST_JUDGED", 2)
+
+    told = events_of(must(other.get(f"Subscription/{identity}/$events")).json())
+
+    assert told == [(4, "Observation/new-3")]
 
 
 def test_closed_events_change_no_byte_of_what_is_told(move_in: MoveIn) -> None:

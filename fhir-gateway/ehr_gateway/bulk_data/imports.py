@@ -30,6 +30,7 @@ __all__ = [
     "end_import",
     "erase_imports",
     "find_import",
+    "forget_old_imports",
     "has_files",
     "is_import_waiting",
     "keep_findings",
@@ -110,7 +111,7 @@ def begin_import(
     sealed, name = orjson.dumps(owner).decode(), secrets.token_hex(16)
     begun = BulkImport(name, tuple(owner), now_ms, now_ms + _KEPT_MS, "receiving", request)
     with store.write_transaction() as connection:
-        _forget(connection, now_ms)
+        forget_old_imports(connection, now_ms)
         row = connection.execute(
             f"SELECT COUNT(*) FROM bulk_import WHERE owner = ? AND state IN {_ACTIVE}",  # noqa: S608
             (sealed,),
@@ -298,7 +299,8 @@ def list_faults(
     return [(row["number"], ImportFault(row["input"], row["line"], row["reason"])) for row in rows]
 
 
-def _forget(connection: Connection, now_ms: int) -> None:
+def forget_old_imports(connection: Connection, now_ms: int) -> None:
+    """Forget imports that ended long ago, and those whose files come no more, in a transaction."""
     rows = connection.execute(
         "SELECT id FROM bulk_import WHERE (state IN ('completed', 'failed') AND expires_ms <= ?)"
         " OR (state = 'receiving' AND started_ms <= ?)"

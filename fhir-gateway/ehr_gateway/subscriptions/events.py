@@ -101,17 +101,26 @@ def judge_told(
     since: int,
     until: int | None,
 ) -> list[ToldEvent]:
-    """Return events with numbers in a range, both ends included, of records that are open now."""
-    rows = connection.execute(
-        "SELECT position, number, at_ms FROM subscription_event WHERE subscription = ?"
-        " AND number >= ? AND number <= ? ORDER BY number LIMIT ?",
-        (stored.id, since, stored.last_number if until is None else until, _MOST_JUDGED),
-    ).fetchall()
-    return [
-        ToldEvent(row["number"], row["at_ms"], version)
-        for row in rows
-        if (version := _find_visible(connection, access, row["position"])) is not None
-    ]
+    """Return events with numbers in a range, both ends included, of records that are open now.
+
+    Those that are closed take no place of the others: there are up to 1000.
+    """
+    told: list[ToldEvent] = []
+    last = stored.last_number if until is None else until
+    while len(told) < _MOST_JUDGED:
+        rows = connection.execute(
+            "SELECT position, number, at_ms FROM subscription_event WHERE subscription = ?"
+            " AND number >= ? AND number <= ? ORDER BY number LIMIT ?",
+            (stored.id, since, last, _MOST_JUDGED - len(told)),
+        ).fetchall()
+        if not rows:
+            break
+        for row in rows:
+            version = _find_visible(connection, access, row["position"])
+            if version is not None:
+                told.append(ToldEvent(row["number"], row["at_ms"], version))
+        since = rows[-1]["number"] + 1
+    return told
 
 
 def commit_told(

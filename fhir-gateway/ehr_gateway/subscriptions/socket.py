@@ -275,7 +275,7 @@ class SubscriptionSockets:
         gateway, now = self._gateway, self._gateway.clock()
         with gateway.store.write_transaction() as connection:
             stored = find_subscription(connection, identity)
-            if stored is None:
+            if stored is None or not stored.is_live:
                 return None
             access = access_of(gateway, connection, stored, now)
             # What another connection, or `$status`, made known is new here.

@@ -26,6 +26,7 @@ from ehr_gateway.bulk_data.imports import (
     ImportFault,
     claim_next_import,
     end_import,
+    forget_old_imports,
     has_files,
     is_import_waiting,
     keep_findings,
@@ -72,6 +73,8 @@ def run_waiting_imports(
             # Whoever has it looks once more after giving it back.
             return
         try:
+            with store.write_transaction() as connection:
+                forget_old_imports(connection, clock())
             remove_files_of_ended_imports(store, settings.data)
             while running := claim_next_import(store, _holds_files(settings)):
                 _run_import(store, settings, running, clock, workers, fetch)
