@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ehr_gateway.accounts import sessions
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.oauth.authorization_codes import Grant, hash_token
+from ehr_gateway.oauth.clients import find_client_on
 from ehr_gateway.oauth.grant_context import GrantContext
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.scope_grants import covers_scopes
@@ -66,17 +67,20 @@ def start_family(
     """Store a token family; return its first refresh token, or an empty text without one.
 
     A family without a refresh token is stored too, so that its access token ends with the session.
-    Returns None if the session or the family was ended, or the app refused, meanwhile: a code that
-    is replayed while it is redeemed revokes a family that has no row yet, so the revocation list is
-    checked.
+    Returns None if the session or the family was ended, or the app refused or closed to the
+    person's role, meanwhile: a code that is replayed while it is redeemed revokes a family that has
+    no row yet, so the revocation list is checked.
     """
     online = "offline_access" not in grant.scope.split()
     session = grant.context.session
     with database.write_transaction() as connection:
         if session and not sessions.is_session_in_force(connection, session):
             return None
-        approved = "SELECT 1 FROM client WHERE id = ? AND approval = 'approved'"
-        if connection.execute(approved, (grant.client,)).fetchone() is None:
+        client = find_client_on(connection, grant.client)
+        account = connection.execute(
+            "SELECT role FROM account WHERE login = ?", (grant.login,)
+        ).fetchone()
+        if client is None or account is None or not client.may_be_used_by(account["role"]):
             return None
         ended = "SELECT 1 FROM voided WHERE kind = 'family' AND subject = ?"
         if connection.execute(ended, (grant.family,)).fetchone() is not None:

@@ -110,15 +110,16 @@ def test_a_refusal_ends_what_the_app_had_at_the_next_request(chart: App) -> None
     assert chart.house.client.post("/oauth/approve", data=form).status_code == 400
 
 
-def test_no_permission_begins_while_the_app_is_refused(chart: App) -> None:
+def test_no_permission_begins_while_the_app_is_refused_or_closed_to_the_role(chart: App) -> None:
     steward, store = chart.house.login("steward"), chart.house.gateway.store
     grant = Grant("chart", "doctor.b", CALLBACK, "", "launch", "family-1")
     must(decide(steward, "chart", "approve", "clinician"))
     assert start_family(store, grant, chart.house.clock()) is not None
 
-    must(decide(steward, "chart", "refuse"))
+    for roles in ((), ("patient",)):
+        must(decide(steward, "chart", "approve" if roles else "refuse", *roles))
 
-    assert start_family(store, replace(grant, family="family-2"), chart.house.clock()) is None
+        assert start_family(store, replace(grant, family="family-2"), chart.house.clock()) is None
 
 
 def test_an_app_whose_role_is_taken_away_keeps_no_token_of_it(chart: App) -> None:
