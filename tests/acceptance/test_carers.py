@@ -16,7 +16,7 @@ from tests.lib.server import Platform
 
 pytestmark = pytest.mark.browser
 # The pages that the bar offers to a carer who may only look, or decide as well.
-LOOKING = {"/people", "/notices", "/home", "/record", "/who-looked"}
+LOOKING = {"/people", "/apps", "/notices", "/home", "/record", "/who-looked", "/take-away"}
 PAGES = {
     "view": LOOKING,
     "both": LOOKING | {"/sharing", "/requests", "/own-entries", "/corrections"},

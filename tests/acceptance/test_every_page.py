@@ -82,6 +82,8 @@ ELSEWHERE = {
     "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_proposals.py",
     "/findings/{resource_type}/{resource_id}": "a fault that the lake found: test_findings.py",
     "/erasures/{erasure_id}": "a request of two people: test_erasures.py",
+    "/duplicates/{handle}": "two Patients that may be one person's: test_duplicates.py",
+    "/merges/{merge_id}": "a merge that two decide on: test_duplicates.py",
     "/quality/{table}": "results of the lake: test_quality.py",
     "/projects/{project_id}/dummy": "no page",
     "/projects/{project_id}/releases/{release_id}/files/{name}": "no page",
