@@ -28,9 +28,10 @@ def ruritania(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return answers
 
 
-def test_our_own_addresses_lie_below_the_base_of_the_place(ruritania: dict[str, object]) -> None:
+def test_the_audit_log_s_origin_lies_below_the_base_of_the_place(
+    ruritania: dict[str, object],
+) -> None:
     assert ruritania["audit_origin"] == "records.ruritania.example/audit"
-    assert str(ruritania["operation"]).startswith("https://records.ruritania.example/fhir/")
 
 
 def test_the_author_is_read_from_the_place_s_own_address(ruritania: dict[str, object]) -> None:

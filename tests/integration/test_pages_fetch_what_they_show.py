@@ -36,6 +36,9 @@ WITHOUT_PAGE = ("attachment", "events", "/static")
 # What has to be known whole for what the page says, with the reason. Of a Flag no search parameter
 # of R4 tells the status, so that past alerts are read with those of now.
 REVIEWED = {
+    # What an IPS document holds is shown whole, in its own words and without ids.
+    "/take-away/summary": "one document",
+    "/take-away/summary.pdf": "one document",
     # Names of the tests that can be compared: no search of R4 lists the codes of a record.
     "/patients/{patient}/compare": "the tests to choose from",
 }
