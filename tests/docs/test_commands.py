@@ -50,7 +50,7 @@ ehr_up() {
     : > up.log
     .venv/bin/ehr up "$@" > up.log 2>&1 &
     server=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 3000); do
         grep -q "is ready" up.log && return
         kill -0 "$server" || { cat up.log >&2; return 1; }
         sleep 0.1

@@ -137,7 +137,7 @@ def read_result(
     """Return a laboratory value in the unit of its feature.
 
     >>> read_result("creatinine", 1.0, "mg/dL"), read_result("sodium", 14, "mmol/L").reason
-    (Reading(value=88.402, reason=''), 'impossible value')
+    (Reading(value=88.4016973125884, reason=''), 'impossible value')
     """
     if value is None:
         return news2.Reading(None, news2.NO_VALUE)
