@@ -10,7 +10,7 @@ from rapidfuzz.distance import OSA
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.patient_matching.identity import Identity
-from ehr_privacy.text.romanization import romanize_character
+from ehr_privacy.romanization import romanize_character
 
 __all__ = ["LEVELS", "compare_identities"]
 

@@ -16,10 +16,10 @@ from typing import Any
 import ahocorasick
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_privacy.romanization import romanize_character
 from ehr_privacy.text.entities import Entity
 from ehr_privacy.text.folding import SqueezedText, fold_characters, squeeze_text
 from ehr_privacy.text.lexicon import load_lexicon
-from ehr_privacy.text.romanization import romanize_character
 
 __all__ = ["KnownIdentifiers", "list_known_texts"]
 

@@ -231,6 +231,19 @@ def test_a_token_loads_no_spark(tmp_path: Path) -> None:
     assert ran.stderr == "False"
 
 
+def test_a_gateway_starts_without_dictionaries_and_recognizers() -> None:
+    """They take some seconds to load; the first comparison of names loads what it needs."""
+    probe = (
+        "import sys; import ehr_gateway.app\n"
+        "heavy = {'ToJyutping', 'pypinyin', 'presidio_analyzer', 'pandas', 'numpy', 'pyarrow'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+
+    assert ran.stdout == "[]\n", ran.stderr
+
+
 def test_a_token_acts_for_the_organisation_that_is_named(tmp_path: Path) -> None:
     prepare_data_folder(Settings(data=tmp_path / "data"))
     words = ("token", "--client", "x", "--organization", "ha-harbour", "--data", "data")

@@ -11,9 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_privacy.romanization import romanize_character
 from ehr_privacy.text.alternatives import join_alternatives
 from ehr_privacy.text.folding import fold_characters
-from ehr_privacy.text.romanization import romanize_character
 
 __all__ = ["Lexicon", "load_lexicon"]
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
-import pypinyin
-import ToJyutping
-
 __all__ = ["romanize_character", "spell_jyutping"]
 
 _INITIALS = {
@@ -66,9 +63,14 @@ def _is_divided(syllable: str, initial: str) -> bool:
 def romanize_character(character: str) -> frozenset[str]:
     """Return the romanisations of a Chinese character, Cantonese and Mandarin.
 
+    The first call loads both dictionaries, some seconds: a server starts without them.
+
     >>> {"tai", "da"} <= romanize_character("大")
     True
     """
+    import pypinyin
+    import ToJyutping
+
     cantonese = [
         reading for _, reading in ToJyutping.get_jyutping_list(character) if reading is not None
     ]
