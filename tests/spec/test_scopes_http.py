@@ -12,7 +12,8 @@ from ehr_fhir.search_parameters import parameters_of
 from ehr_gateway.operations.registry import OPERATIONS
 from tests.lib.gateway import House, observation
 
-TYPES = sorted(definitions.resource_types() - {"AuditEvent"})
+# The log has rules of its own; what operations there are is told to everybody.
+TYPES = sorted(definitions.resource_types() - {"AuditEvent", "OperationDefinition"})
 # A type that no test here asks about; a token needs some scope.
 ELSEWHERE = "system/Basic.cruds"
 READS = (
@@ -56,6 +57,9 @@ def test_every_read_and_search_of_a_type_without_scope_is_refused(
     app = house_of_types.system("hospital-a", ELSEWHERE)
     for template, letter in READS:
         address = template.format(type=kind)
+        if kind == "Subscription" and "_history" in address:
+            assert app.get(address).status_code in (403, 404), "it has no history"
+            continue
         for method in ("GET", "HEAD"):
             answer = app.request(method, address)
             assert answer.status_code == 403, (method, address)
