@@ -10,19 +10,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import cycle
-from pathlib import Path
 
 from ehr_gateway.access import Access
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.gateway import House, Session, must, observation
+from tests.perf.bench_house import now_ms, open_house
 from tests.perf.gateway.bundles import READER
-from tests.perf.gateway.postgres import scratch_database
 from tests.perf.generator import fill
 
 MOST_RUNS, LEAST_RUNS, KIND_SECONDS = 200, 20, 20
@@ -36,11 +33,11 @@ def main() -> None:
     parser.add_argument("--databases", default="sqlite,postgresql")
     asked = parser.parse_args()
     for database in asked.databases.split(","):
-        with _house(database) as house:
+        with open_house(database) as house:
             count = fill(house.gateway.store, asked.size)
             _write(f"{database}: {count:,} resources of many people")
             _measure_people(house)
-        with _house(database) as house:
+        with open_house(database) as house:
             house.invite()
             house.furnish()
             _add_measurements(house, asked.size)
@@ -48,31 +45,11 @@ def main() -> None:
             _measure_pages(house)
 
 
-@contextmanager
-def _house(database: str) -> Iterator[House]:
-    with tempfile.TemporaryDirectory() as folder:
-        if database == "sqlite":
-            house = House(Path(folder, "data"), clock=_now)
-            with house.client:
-                yield house
-            house.gateway.store.close()
-            return
-        with scratch_database(database) as url:
-            house = House(Path(folder, "data"), clock=_now, database_url=url)
-            with house.client:
-                yield house
-            house.gateway.store.close()
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _add_measurements(house: House, count: int) -> None:
     author = house.gateway.verifier.authenticate(
-        house.system("hospital-a").headers["Authorization"].removeprefix("Bearer "), _now()
+        house.system("hospital-a").headers["Authorization"].removeprefix("Bearer "), now_ms()
     )
-    access = Access(author.requester, _now(), "filling")
+    access = Access(author.requester, now_ms(), "filling")
     for start in range(0, count, AT_ONCE):
         with open_transaction(house.gateway.store, access) as writing:
             for number in range(start, start + AT_ONCE):

@@ -12,13 +12,10 @@ import argparse
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import date
 from itertools import chain, cycle
-from pathlib import Path
 from typing import Any
 
 from ehr_gateway.access import Access
@@ -27,7 +24,7 @@ from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.duplicated_people import make_people
 from tests.lib.gateway import House, Session, must
-from tests.perf.gateway.postgres import scratch_database
+from tests.perf.bench_house import now_ms, open_house
 
 Patient = dict[str, Any]
 MOST_RUNS, LEAST_RUNS, KIND_SECONDS = 300, 20, 15
@@ -46,7 +43,7 @@ def main() -> None:
     asked = parser.parse_args()
     common = asked.size // 100 if asked.common is None else asked.common
     for database in asked.databases.split(","):
-        with _house(database) as house:
+        with open_house(database) as house:
             people = [_drop_wrong_date(patient) for _, patient in make_people(asked.size)]
             _add_patients(house, chain(people, _make_namesakes(common)))
             _write(f"{database}: {len(people):,} Patients, and {common:,} of one name")
@@ -56,28 +53,8 @@ def main() -> None:
                     connection.execute("ANALYZE")
             _measure(house, people)
             start = time.monotonic()
-            number = find_new_duplicates(house.gateway.store, _now, seconds=COMPARED_SECONDS)
+            number = find_new_duplicates(house.gateway.store, now_ms, seconds=COMPARED_SECONDS)
             _write(f"  {number / (time.monotonic() - start):,.0f} Patients compared a second")
-
-
-@contextmanager
-def _house(database: str) -> Iterator[House]:
-    with tempfile.TemporaryDirectory() as folder:
-        if database == "sqlite":
-            house = House(Path(folder, "data"), clock=_now)
-            with house.client:
-                yield house
-            house.gateway.store.close()
-            return
-        with scratch_database(database) as url:
-            house = House(Path(folder, "data"), clock=_now, database_url=url)
-            with house.client:
-                yield house
-            house.gateway.store.close()
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _drop_wrong_date(patient: Patient) -> Patient:
@@ -102,8 +79,8 @@ def _make_namesakes(count: int) -> Iterator[Patient]:
 
 def _add_patients(house: House, patients: Iterable[Patient]) -> None:
     token = house.system("hospital-a").headers["Authorization"].removeprefix("Bearer ")
-    author = house.gateway.verifier.authenticate(token, _now())
-    access = Access(author.requester, _now(), "filling")
+    author = house.gateway.verifier.authenticate(token, now_ms())
+    access = Access(author.requester, now_ms(), "filling")
     batch: list[Patient] = []
 
     def store() -> None:
