@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ehr_gateway.access import Access
+from ehr_gateway.access_requests.quality_findings import count_open_findings
 from ehr_gateway.database import Connection, Cursor
 from ehr_gateway.search.page import search_on
 from ehr_gateway.store.store import Store
@@ -192,3 +193,13 @@ def test_a_compartment_begins_at_the_record(filled: Store) -> None:
     plan = page(plans(filled, "Observation", "code:not=c1", within=("Patient", "p1")))
 
     assert any("record_patient_patient (patient=?)" in line for line in plan)
+
+
+def test_findings_are_counted_from_the_findings_and_not_from_the_records(filled: Store) -> None:
+    steward = Requester("steward", "s", organization="", scopes=parse_scopes("user/*.rs"))
+    with filled.read_transaction() as connection:
+        explained = Explained(connection)
+
+        count_open_findings(cast(Connection, explained), steward)
+
+    assert " f" in explained.plans[0][0], explained.plans[0]
