@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.public_addresses import is_public
 
 __all__ = ["ImportSources", "parse_import_sources"]
 
@@ -60,7 +61,7 @@ class ImportSources:
         found = _unwrap(ipaddress.ip_address(address))
         if any(found in network for network in self.networks):
             return True
-        return found.is_global and not found.is_multicast
+        return is_public(found)
 
 
 def parse_import_sources(text: str) -> ImportSources:

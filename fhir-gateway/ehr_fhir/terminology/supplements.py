@@ -98,7 +98,7 @@ class SupplementedSystem:
         return self._system.lineage(code, direction)
 
     @cached_property
-    def _named(self) -> Sequence[Concept]:
+    def _supplemented_concepts(self) -> Sequence[Concept]:
         """The concepts that a supplement names."""
         found = (self._system.find(code) for code in self._designations)
         return [one for one in found if one is not None]
@@ -106,7 +106,7 @@ class SupplementedSystem:
     def _found_by_added_names(self, selection: Selection) -> Sequence[Concept]:
         return [
             concept
-            for concept in self._named
+            for concept in self._supplemented_concepts
             if not has_words(concept, selection.words)
             and has_words(self._supplement(concept), selection.words)
             and not (selection.active_only and concept.is_inactive)

@@ -96,7 +96,7 @@ class MergeRequest:
         return bool([version_of(self.source), version_of(self.target)] == details["versions"])
 
     @property
-    def changed(self) -> Mapping[str, tuple[object, object]]:
+    def target_changes(self) -> Mapping[str, tuple[object, object]]:
         """Element of the Patient that stays -> what it is and is to be, while that waits."""
         result = self.request.details.get("result")
         if result is None or not self.target:

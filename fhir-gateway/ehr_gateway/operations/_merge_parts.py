@@ -110,7 +110,7 @@ def merge_parts(merge: MergeRequest, now_ms: int) -> list[dict[str, Any]]:
     ]
     if request.state == "proposed":
         parts.append(parameter("current", merge.is_current))
-    parts += [_describe_change(name, pair) for name, pair in merge.changed.items()]
+    parts += [_describe_change(name, pair) for name, pair in merge.target_changes.items()]
     parts += _codes("difference", merge.differences)
     parts += _codes("kept", request.details.get("kept", ()))
     return [

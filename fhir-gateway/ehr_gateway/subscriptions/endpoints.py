@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from ehr_fhir.errors import EhrError
+from ehr_gateway.public_addresses import is_public
 
 __all__ = ["EndpointPolicy", "EndpointRefused", "check_endpoint", "resolve_endpoint"]
 
 _MAX_LENGTH = 2000
 _PORTS = {"http": 80, "https": 443}
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# Prefixes whose addresses lead to the IPv4 address in their last bits (RFC 6052, RFC 8215).
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-_IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
 
 
 @dataclass(frozen=True)
@@ -82,27 +80,6 @@ async def resolve_endpoint(address: str, policy: EndpointPolicy) -> str:
     if not addresses:
         raise OSError("no address")
     return str(addresses[0])
-
-
-def is_public(address: _Address) -> bool:
-    """Say whether an address is one of the internet at large, also through IPv4 inside IPv6.
-
-    >>> is_public(ipaddress.ip_address("9.9.9.9")), is_public(ipaddress.ip_address("10.0.0.1"))
-    (True, False)
-    >>> is_public(ipaddress.ip_address("::ffff:127.0.0.1"))
-    False
-    >>> is_public(ipaddress.ip_address("64:ff9b::a9fe:a9fe"))
-    False
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and (address in _IPV4_COMPATIBLE or any(address in n for n in _NAT64)):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if address.teredo is not None:
-            return False
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _parse_literal(host: str) -> _Address | None:
